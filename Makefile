@@ -1,0 +1,43 @@
+# Postbus. `make run` and `make test` are all that one needs; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+launcher := .postbus/bin/run
+
+.PHONY: help
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+.PHONY: run
+run: $(launcher) ## everything up, until Ctrl-C
+	@exec $(launcher) up
+
+.PHONY: stop
+stop: $(launcher) ## stop a run that was left behind
+	@exec $(launcher) stop
+
+.PHONY: test
+test: ## lint, unit tests and end-to-end tests
+	@go run ./apps/e2e/check
+
+.PHONY: dead-letters
+dead-letters: ## show the messages that services refused for good
+	@go run ./apps/eventlog/deadletters list
+
+.PHONY: redrive
+redrive: ## publish those of them again that are valid
+	@go run ./apps/eventlog/deadletters redrive
+
+.PHONY: test-faults
+test-faults: ## break everything under load, one thing at a time (20 minutes; SEED= repeats a run)
+	@cd apps/e2e && go test -count=1 -v -timeout 60m -run 'TestFaults|TestTheAccounts' . -args -all-faults $(if $(SEED),-seed $(SEED))
+
+.PHONY: clean
+clean: ## remove all that was built or kept, Redis's data too
+	rm -rf .postbus apps/*/.dapr
+
+# Go knows by itself whether there is something to build.
+.PHONY: $(launcher)
+$(launcher):
+	@go build -o $@ ./apps/e2e/run

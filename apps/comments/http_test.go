@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/command"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// site is the API of one replica.
+type site struct {
+	bus     *topic
+	store   *memory
+	posts   *knownPosts
+	handler http.Handler
+}
+
+// newSite is a replica that has heard of the post.
+func newSite(t *testing.T, post string) *site {
+	t.Helper()
+	s := &site{bus: &topic{}, store: newMemory()}
+	s.posts = newKnownPosts(s.store)
+	hear(t, s.posts, post)
+	engine := web.NewEngine()
+	(&api{source: "comments", commands: command.New(s.bus, s.store), posts: s.posts, comments: newComments(s.store)}).routes(engine)
+	s.handler = engine
+	return s
+}
+
+func (s *site) do(method, target, key, body string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, target, strings.NewReader(body))
+	req.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	res := httptest.NewRecorder()
+	s.handler.ServeHTTP(res, req)
+	return res
+}
+
+// The publish is the commit: the store is written when the event comes back.
+func TestCreatePublishesTheCommentAndStoresNothing(t *testing.T) {
+	post := idAt(time.Now(), 1)
+	s := newSite(t, post)
+	res := s.do(http.MethodPost, "/posts/"+post+"/comments", "", `{"content":"<b>","author":"Ann"}`)
+	if res.Code != http.StatusCreated || len(s.bus.events) != 1 || s.store.writesOf("comment-")+s.store.writesOf("list-") > 0 {
+		t.Fatalf("answered %d with %d events: %s", res.Code, len(s.bus.events), res.Body)
+	}
+	var got event.Comment
+	if err := json.Unmarshal(res.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	e := onTheBus(t, s.bus.events[0], nil)
+	if got != *e.Comment || got.PostID != post || got.Content != "<b>" || got.Author != "Ann" || got.Status != event.Pending || got.Revision != 1 {
+		t.Errorf("answered %+v, published %+v", got, e.Comment)
+	}
+	if loc := res.Header().Get("Location"); loc != "/posts/"+post+"/comments/"+got.ID {
+		t.Errorf("Location is %s", loc)
+	}
+	wantErrors(t, newHandlers(s.store, s.bus).commentCreated(context.Background(), []event.Event{e}), nil)
+	if read := s.do(http.MethodGet, res.Header().Get("Location"), "", ""); read.Code != http.StatusOK || read.Body.String() != res.Body.String() {
+		t.Errorf("at its Location there is %d %s, not %s", read.Code, read.Body, res.Body)
+	}
+}
+
+func TestAKeyIsThatOfThePostAndTheBody(t *testing.T) {
+	post, other := idAt(time.Now(), 1), idAt(time.Now(), 2)
+	s := newSite(t, post)
+	hear(t, s.posts, other)
+	first := s.do(http.MethodPost, "/posts/"+post+"/comments", "key", `{"content":"a"}`)
+	again := s.do(http.MethodPost, "/posts/"+post+"/comments", "key", `{"content":"a"}`)
+	if first.Code != http.StatusCreated || again.Code != first.Code || again.Body.String() != first.Body.String() {
+		t.Errorf("answered %d %s, then %d %s", first.Code, first.Body, again.Code, again.Body)
+	}
+	for target, body := range map[string]string{"/posts/" + post + "/comments": `{"content":"b"}`, "/posts/" + other + "/comments": `{"content":"a"}`} {
+		if res := s.do(http.MethodPost, target, "key", body); res.Code != http.StatusUnprocessableEntity {
+			t.Errorf("another request with the key is answered %d %s", res.Code, res.Body)
+		}
+	}
+}
+
+func TestWhatIsRefusedIsNotPublished(t *testing.T) {
+	post := idAt(time.Now(), 1)
+	none := "8c5f0f1e-58a5-4a0a-9a55-3d8c8b1f6b11"
+	for _, test := range []struct {
+		post, body string
+		status     int
+	}{
+		{post, `{}`, 422},
+		{post, `{"content":" "}`, 422},
+		{post, `{"content":"` + strings.Repeat("x", 10_001) + `"}`, 422},
+		{post, `{"content":"a","author":"` + strings.Repeat("x", 101) + `"}`, 422},
+		{post, `{"content":"a","status":"approved"}`, 400},
+		{post, ``, 400},
+		{none, `{"content":"a"}`, 404},
+		{idAt(time.Now().Add(-time.Hour), 1), `{"content":"a"}`, 404},
+		{none, `{"content":""}`, 422}, // what the client can mend comes first
+	} {
+		s := newSite(t, post)
+		if res := s.do(http.MethodPost, "/posts/"+test.post+"/comments", "key", test.body); res.Code != test.status || len(s.bus.events) > 0 || s.store.writesOf("claim-") > 0 {
+			t.Errorf("%.40q is answered %d with %d events, want %d", test.body, res.Code, len(s.bus.events), test.status)
+		}
+	}
+}
+
+func TestWhileSomethingIsDownRequestsAreUnavailable(t *testing.T) {
+	post := idAt(time.Now(), 1)
+	for name, test := range map[string]struct {
+		breakIt              func(*site)
+		method, target, body string
+	}{
+		"create, the bus":         {func(s *site) { s.bus.err = errDown }, http.MethodPost, "/posts/" + post + "/comments", `{"content":"a"}`},
+		"create, another's store": {func(s *site) { s.store.getErr = errDown }, http.MethodPost, "/posts/" + idAt(time.Now(), 2) + "/comments", `{"content":"a"}`},
+		"list":                    {func(s *site) { s.store.getErr = errDown }, http.MethodGet, "/posts/" + post + "/comments", ""},
+		"get":                     {func(s *site) { s.store.getErr = errDown }, http.MethodGet, "/posts/" + post + "/comments/" + idAt(time.Now(), 3), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, post)
+			test.breakIt(s)
+			if res := s.do(test.method, test.target, "", test.body); res.Code != http.StatusServiceUnavailable || res.Header().Get("Retry-After") == "" {
+				t.Errorf("answered %d %s", res.Code, res.Body)
+			}
+		})
+	}
+}
+
+func TestACommentIsFoundOnItsPostAlone(t *testing.T) {
+	s := newSite(t, aPost)
+	c := aComment(aPost, 1)
+	wantErrors(t, newComments(s.store).merge(context.Background(), []event.Event{told(t, c)}, true), nil)
+	for target, status := range map[string]int{
+		aPost + "/comments/" + c.ID:                        200,
+		idAt(noon, 2) + "/comments/" + c.ID:                404,
+		aPost + "/comments/" + idAt(noon, 77):              404,
+		aPost + "/comments/x":                              404,
+		aPost + "/comments/" + strings.ToUpper(c.ID) + "x": 404,
+	} {
+		if res := s.do(http.MethodGet, "/posts/"+target, "", ""); res.Code != status {
+			t.Errorf("%s: answered %d %s, want %d", target, res.Code, res.Body, status)
+		}
+	}
+}
+
+var nextPage = regexp.MustCompile(`^<([^>]*)>; rel="next"$`)
+
+func TestTheLinksOfTheListWalkEveryCommentOnce(t *testing.T) {
+	const total = 130
+	s := newSite(t, aPost)
+	events := make([]event.Event, total)
+	var want []string
+	for n := range events {
+		c := aComment(aPost, n)
+		events[n], want = told(t, c), append(want, c.ID)
+	}
+	slices.Reverse(want)
+	wantErrors(t, newComments(s.store).merge(context.Background(), events, true), make([]error, total)...)
+	for query, size := range map[string]int{"": defaultLimit, "?limit=1": 1, "?limit=100": 100, "?limit=65": 65} {
+		var got []string
+		for target := "/posts/" + aPost + "/comments" + query; target != ""; {
+			res := s.do(http.MethodGet, target, "", "")
+			var page []event.Comment
+			if err := json.Unmarshal(res.Body.Bytes(), &page); err != nil || len(page) > size {
+				t.Fatalf("%s: answered %d with %d comments (error %v)", target, res.Code, len(page), err)
+			}
+			for _, c := range page {
+				got = append(got, c.ID)
+			}
+			target = ""
+			if link := res.Header().Get("Link"); link != "" {
+				match := nextPage.FindStringSubmatch(link)
+				if match == nil || len(page) != size {
+					t.Fatalf("Link is %s after %d comments", link, len(page))
+				}
+				target = match[1]
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: walked %d comments, want %d", query, len(got), total)
+		}
+	}
+}
+
+func TestAPostWithoutCommentsHasAnEmptyList(t *testing.T) {
+	s := newSite(t, aPost)
+	if res := s.do(http.MethodGet, "/posts/"+aPost+"/comments", "", ""); res.Code != http.StatusOK || res.Body.String() != "[]\n" || res.Header().Get("Link") != "" {
+		t.Errorf("answered %d %q with Link %q", res.Code, res.Body, res.Header().Get("Link"))
+	}
+}
+
+func TestThePagesBoundsAreChecked(t *testing.T) {
+	s := newSite(t, aPost)
+	for query, status := range map[string]int{
+		"limit=1": 200, "limit=100": 200, "limit=0": 400, "limit=101": 400, "limit=-1": 400, "limit=x": 400, "limit=": 400, "limit=1.0": 400,
+		"cursor=1": 200, "cursor=2147483647": 200, "cursor=0": 400, "cursor=2147483648": 400, "cursor=x": 400, "cursor=99999999999999999999": 400,
+	} {
+		if res := s.do(http.MethodGet, fmt.Sprintf("/posts/%s/comments?%s", aPost, query), "", ""); res.Code != status {
+			t.Errorf("%s: answered %d %s, want %d", query, res.Code, res.Body, status)
+		}
+	}
+}
+
+func TestTheListOfAPostThatIsNotThereIsNotThere(t *testing.T) {
+	s := newSite(t, idAt(time.Now(), 1))
+	for _, post := range []string{"x", idAt(time.Now().Add(-time.Hour), 2)} {
+		if res := s.do(http.MethodGet, "/posts/"+post+"/comments", "", ""); res.Code != http.StatusNotFound {
+			t.Errorf("%s: answered %d %s", post, res.Code, res.Body)
+		}
+	}
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+const (
+	// chunkSize is how many ids a chunk holds. A page spans at most two.
+	chunkSize = 256
+	// fromNewest is the position after every comment.
+	fromNewest = math.MaxInt32
+
+	tailHintsCached = 100_000
+)
+
+// lists keeps which comments a post has, in the order in which they came: chunks
+// of ids, "list-<post>-<number>". Only the last chunk, the tail, ever changes.
+// A position counts a post's comments from 1.
+type lists struct {
+	store state.Swapper
+	// hints are the numbers of tails, or of chunks that were: the tail is there or later.
+	hints *lru.Cache[string, int]
+	// adding serialises this replica's writes: two of them would only conflict.
+	adding sync.Mutex
+}
+
+// chunk is one chunk as it was read.
+type chunk struct {
+	post   string
+	number int
+	item   state.Item
+	ids    []string
+}
+
+func newLists(store state.Swapper) *lists {
+	hints, err := lru.New[string, int](tailHintsCached)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &lists{store: store, hints: hints}
+}
+
+func (c *chunk) full() bool { return len(c.ids) >= chunkSize }
+
+func chunkKey(post string, number int) string { return fmt.Sprintf("list-%s-%d", post, number) }
+
+func decodeChunk(post string, number int, item state.Item) (*chunk, error) {
+	c := &chunk{post: post, number: number, item: item}
+	if !item.Exists() {
+		return c, nil
+	}
+	if err := json.Unmarshal(item.Value, &c.ids); err != nil {
+		return nil, fmt.Errorf("decoding %s: %w", item.Key, err)
+	}
+	return c, nil
+}
+
+func (l *lists) read(ctx context.Context, post string, numbers ...int) ([]*chunk, error) {
+	keys := make([]string, len(numbers))
+	for i, n := range numbers {
+		keys[i] = chunkKey(post, n)
+	}
+	items, err := l.store.Get(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	chunks := make([]*chunk, len(items))
+	for i, number := range numbers {
+		if chunks[i], err = decodeChunk(post, number, items[i]); err != nil {
+			return nil, err
+		}
+	}
+	return chunks, nil
+}
+
+// tails reads the tails of the posts: the first chunk that isn't full.
+func (l *lists) tails(ctx context.Context, posts []string) (map[string]*chunk, error) {
+	keys, numbers := make([]string, len(posts)), make([]int, len(posts))
+	for i, post := range posts {
+		numbers[i], _ = l.hints.Get(post)
+		keys[i] = chunkKey(post, numbers[i])
+	}
+	items, err := l.store.Get(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	tails := make(map[string]*chunk, len(posts))
+	for i, post := range posts {
+		c, err := decodeChunk(post, numbers[i], items[i])
+		if err == nil && c.full() {
+			c, err = l.tailAfter(ctx, c)
+		}
+		if err != nil {
+			return nil, err
+		}
+		l.hints.Add(post, c.number)
+		tails[post] = c
+	}
+	return tails, nil
+}
+
+// tailAfter finds the tail of the post of c, a full chunk: by strides that
+// double, then by halves.
+func (l *lists) tailAfter(ctx context.Context, c *chunk) (*chunk, error) {
+	full, open := c.number, -1 // numbers of a full chunk and, once found, of one that isn't
+	var tail *chunk
+	for stride := 1; open < 0 || open-full > 1; {
+		probe := full + stride
+		if open >= 0 {
+			probe = full + (open-full)/2
+		}
+		read, err := l.read(ctx, c.post, probe)
+		if err != nil {
+			return nil, err
+		}
+		if read[0].full() {
+			full, stride = probe, stride*2
+		} else {
+			open, tail = probe, read[0]
+		}
+	}
+	return tail, nil
+}
+
+// add lists ids once each. Tail is the post's tail, read before the documents of
+// the ids were written; with search, ids that are listed already are looked for
+// in the whole list, otherwise only in what was added since.
+func (l *lists) add(ctx context.Context, tail *chunk, ids []string, search bool) error {
+	l.adding.Lock()
+	defer l.adding.Unlock()
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	if search && tail.number > 0 {
+		numbers := make([]int, tail.number)
+		for i := range numbers {
+			numbers[i] = i
+		}
+		before, err := l.read(ctx, tail.post, numbers...)
+		if err != nil {
+			return err
+		}
+		for _, c := range before {
+			ids = without(ids, c.ids)
+		}
+	}
+	var swapErr error
+	for tries := 0; tries < swapTries; {
+		ids = without(ids, tail.ids)
+		if len(ids) == 0 {
+			return nil
+		}
+		if tail.full() {
+			next, err := l.read(ctx, tail.post, tail.number+1)
+			if err != nil {
+				return err
+			}
+			tail = next[0]
+			l.hints.Add(tail.post, tail.number)
+			continue
+		}
+		take := min(len(ids), chunkSize-len(tail.ids))
+		grown := append(slices.Clone(tail.ids), ids[:take]...)
+		value, err := event.Marshal(grown)
+		if err != nil {
+			return err
+		}
+		swapErr = l.store.Swap(ctx, state.Item{Key: chunkKey(tail.post, tail.number), Value: value, ETag: tail.item.ETag})
+		if swapErr == nil {
+			tail = &chunk{post: tail.post, number: tail.number, ids: grown}
+			if ids = ids[take:]; len(ids) == 0 {
+				return nil
+			}
+			continue // the chunk is full now
+		}
+		tries++
+		again, err := l.read(ctx, tail.post, tail.number)
+		if err != nil {
+			return err
+		}
+		tail = again[0]
+	}
+	return swapErr
+}
+
+// without returns the ids that aren't in others.
+func without(ids, others []string) []string {
+	if len(others) == 0 {
+		return ids
+	}
+	known := make(map[string]struct{}, len(others))
+	for _, id := range others {
+		known[id] = struct{}{}
+	}
+	left := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if _, ok := known[id]; !ok {
+			left = append(left, id)
+		}
+	}
+	return left
+}
+
+// page returns the ids at positions below before, newest first, at most limit of
+// them, and the position to go on before, or 0 at the end.
+func (l *lists) page(ctx context.Context, post string, before, limit int) (ids []string, next int, err error) {
+	tails, err := l.tails(ctx, []string{post})
+	if err != nil {
+		return nil, 0, err
+	}
+	tail := tails[post]
+	last := min(before-1, tail.number*chunkSize+len(tail.ids))
+	first := max(last-limit+1, 1)
+	if last < first {
+		return nil, 0, nil
+	}
+	var numbers []int
+	for n := (first - 1) / chunkSize; n <= (last-1)/chunkSize; n++ {
+		numbers = append(numbers, n)
+	}
+	chunks, err := l.read(ctx, post, numbers...)
+	if err != nil {
+		return nil, 0, err
+	}
+	for position := last; position >= first; position-- {
+		c := chunks[(position-1)/chunkSize-numbers[0]]
+		ids = append(ids, c.ids[(position-1)%chunkSize])
+	}
+	if first > 1 {
+		next = first
+	}
+	return ids, next, nil
+}

@@ -1,0 +1,349 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+var aPost = idAt(noon, 1)
+
+// numbered are the ids from..to-1, which sort as they are numbered.
+func numbered(from, to int) []string {
+	var ids []string
+	for i := from; i < to; i++ {
+		ids = append(ids, fmt.Sprintf("id-%06d", i))
+	}
+	return ids
+}
+
+// listOf is a store in which aPost has n comments, and lists over it.
+func listOf(t testing.TB, n int) (*memory, *lists) {
+	t.Helper()
+	m := newMemory()
+	for from := 0; from < n; from += chunkSize {
+		value, err := json.Marshal(numbered(from, min(n, from+chunkSize)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.put(chunkKey(aPost, from/chunkSize), string(value))
+	}
+	return m, newLists(m)
+}
+
+// tailOf reads the tail of aPost.
+func tailOf(t testing.TB, l *lists) *chunk {
+	t.Helper()
+	tails, err := l.tails(context.Background(), []string{aPost})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tails[aPost]
+}
+
+// stored is the list of aPost as it stands in the store.
+func stored(t testing.TB, m *memory) (ids []string, sizes []int) {
+	t.Helper()
+	for n := 0; ; n++ {
+		value, ok := m.values[chunkKey(aPost, n)]
+		if !ok {
+			return ids, sizes
+		}
+		var chunk []string
+		if err := json.Unmarshal([]byte(value), &chunk); err != nil {
+			t.Fatal(err)
+		}
+		ids, sizes = append(ids, chunk...), append(sizes, len(chunk))
+	}
+}
+
+func wantList(t testing.TB, m *memory, want []string) {
+	t.Helper()
+	if got, sizes := stored(t, m); !slices.Equal(got, want) {
+		t.Errorf("the list holds %d ids in chunks of %v, want %d\n%.200v\n%.200v", len(got), sizes, len(want), got, want)
+	}
+}
+
+func TestChunksRollOverAt256(t *testing.T) {
+	for _, test := range []struct {
+		before, added int
+		sizes         []int
+	}{
+		{0, 1, []int{1}},
+		{0, 255, []int{255}},
+		{0, 256, []int{256}},
+		{0, 257, []int{256, 1}},
+		{0, 600, []int{256, 256, 88}},
+		{255, 1, []int{256}},
+		{255, 2, []int{256, 1}},
+		{256, 1, []int{256, 1}},
+		{257, 255, []int{256, 256}},
+		{512, 1, []int{256, 256, 1}},
+	} {
+		t.Run(fmt.Sprintf("%d and then %d", test.before, test.added), func(t *testing.T) {
+			m, l := listOf(t, test.before)
+			all := numbered(0, test.before+test.added)
+			if err := l.add(context.Background(), tailOf(t, l), all[test.before:], false); err != nil {
+				t.Fatal(err)
+			}
+			wantList(t, m, all)
+			if _, sizes := stored(t, m); !slices.Equal(sizes, test.sizes) {
+				t.Errorf("chunks of %v, want %v", sizes, test.sizes)
+			}
+		})
+	}
+}
+
+func TestABatchIsListedOldestFirstAndEachIDOnce(t *testing.T) {
+	m, l := listOf(t, 0)
+	if err := l.add(context.Background(), tailOf(t, l), []string{"c", "a", "b", "a", "c"}, false); err != nil {
+		t.Fatal(err)
+	}
+	wantList(t, m, []string{"a", "b", "c"})
+}
+
+func TestWhatIsListedIsNotListedAgain(t *testing.T) {
+	const total = 2*chunkSize + 10
+	for name, ids := range map[string][]string{
+		"in the first chunk": numbered(0, 3),
+		"in a middle chunk":  numbered(300, 303),
+		"in the tail":        numbered(total-3, total),
+		"in all of them":     numbered(0, total),
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, l := listOf(t, total)
+			if err := l.add(context.Background(), tailOf(t, l), ids, true); err != nil {
+				t.Fatal(err)
+			}
+			wantList(t, m, numbered(0, total))
+			if len(m.swaps) > 0 {
+				t.Errorf("%d writes", len(m.swaps))
+			}
+			// With one that isn't among them, that one is.
+			if err := l.add(context.Background(), tailOf(t, l), append(slices.Clone(ids), "new"), true); err != nil {
+				t.Fatal(err)
+			}
+			wantList(t, m, append(numbered(0, total), "new"))
+		})
+	}
+}
+
+// The tail was read before the documents were written. In the meantime the other
+// replica may have listed the same ids, and filled any number of chunks.
+func TestWhatIsListedSinceTheTailWasReadIsNotListedAgain(t *testing.T) {
+	for _, between := range []int{1, chunkSize - 10, chunkSize, 3 * chunkSize} {
+		t.Run(fmt.Sprint(between), func(t *testing.T) {
+			m, l := listOf(t, 10)
+			tail := tailOf(t, l)
+			other := newLists(m)
+			if err := other.add(context.Background(), tailOf(t, other), numbered(10, 10+between), false); err != nil {
+				t.Fatal(err)
+			}
+			mine := []string{fmt.Sprintf("id-%06d", 10), fmt.Sprintf("id-%06d", 10+between-1), "new"}
+			if err := l.add(context.Background(), tail, mine, false); err != nil {
+				t.Fatal(err)
+			}
+			wantList(t, m, append(numbered(0, 10+between), "new"))
+		})
+	}
+}
+
+func TestTheTailIsFoundWithoutHints(t *testing.T) {
+	for _, total := range []int{0, 1, 255, 256, 257, 511, 512, 5 * chunkSize, 8*chunkSize - 1, 33*chunkSize + 7, 64 * chunkSize, 100*chunkSize - 1} {
+		t.Run(fmt.Sprint(total), func(t *testing.T) {
+			m, l := listOf(t, total)
+			tail := tailOf(t, l)
+			if tail.number != total/chunkSize || len(tail.ids) != total%chunkSize || tail.full() {
+				t.Errorf("found chunk %d with %d ids", tail.number, len(tail.ids))
+			}
+			// By doubling and halving: not one read a chunk.
+			if len(m.gets) > 16 {
+				t.Errorf("%d reads", len(m.gets))
+			}
+			m.gets = nil
+			if again := tailOf(t, l); again.number != tail.number || len(m.gets) != 1 {
+				t.Errorf("with its hint: chunk %d after %d reads", again.number, len(m.gets))
+			}
+		})
+	}
+}
+
+// The other replica rolls over without a word.
+func TestTheTailIsFoundFromAnyOldHint(t *testing.T) {
+	for _, total := range []int{12 * chunkSize, 12*chunkSize + 9} {
+		for hint := range total/chunkSize + 1 {
+			_, l := listOf(t, total)
+			l.hints.Add(aPost, hint)
+			if tail := tailOf(t, l); tail.number != total/chunkSize || len(tail.ids) != total%chunkSize {
+				t.Errorf("%d comments, hint %d: found chunk %d with %d ids", total, hint, tail.number, len(tail.ids))
+			}
+		}
+	}
+}
+
+func TestTheTailsOfManyPostsAreRead(t *testing.T) {
+	m := newMemory()
+	l := newLists(m)
+	var posts []string
+	for p, total := range []int{0, 3, chunkSize, 2*chunkSize + 1} {
+		post := idAt(noon, p)
+		posts = append(posts, post)
+		if err := l.add(context.Background(), &chunk{post: post, item: state.Item{Key: chunkKey(post, 0)}}, numbered(0, total), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tails, err := newLists(m).tails(context.Background(), posts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range []struct{ number, ids int }{{0, 0}, {0, 3}, {1, 0}, {2, 1}} {
+		if got := tails[posts[p]]; got.post != posts[p] || got.number != want.number || len(got.ids) != want.ids {
+			t.Errorf("post %d: chunk %d of %s with %d ids, want %+v", p, got.number, got.post, len(got.ids), want)
+		}
+	}
+}
+
+func TestPagingWalksEveryIDOnceNewestFirst(t *testing.T) {
+	for _, total := range []int{0, 1, 2, 49, 50, 51, 255, 256, 257, 300, 511, 512, 513, 700} {
+		for _, limit := range []int{1, 7, 50, 99, maxLimit} {
+			if limit == 1 && total > chunkSize+1 {
+				continue // slow, and says no more
+			}
+			t.Run(fmt.Sprintf("%d by %d", total, limit), func(t *testing.T) {
+				_, l := listOf(t, total)
+				var walked []string
+				pages := 0
+				for before := fromNewest; ; {
+					ids, next, err := l.page(context.Background(), aPost, before, limit)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if len(ids) > limit || len(ids) < limit && next != 0 || len(ids) == 0 && total > 0 {
+						t.Fatalf("a page of %d ids, and then %d", len(ids), next)
+					}
+					walked = append(walked, ids...)
+					pages++
+					if next == 0 {
+						break
+					}
+					if next >= before {
+						t.Fatalf("the page before %d goes on before %d", before, next)
+					}
+					before = next
+				}
+				want := numbered(0, total)
+				slices.Reverse(want)
+				if !slices.Equal(walked, want) {
+					t.Errorf("walked %d ids, want %d", len(walked), total)
+				}
+				if want := max(1, (total+limit-1)/limit); pages != want {
+					t.Errorf("%d pages, want %d", pages, want)
+				}
+			})
+		}
+	}
+}
+
+func TestAPageIsReadFromTwoChunksAtMost(t *testing.T) {
+	m, l := listOf(t, 700)
+	tailOf(t, l) // so that there is a hint
+	m.gets = nil
+	if _, _, err := l.page(context.Background(), aPost, 300, maxLimit); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.gets) != 2 || len(m.gets[1]) != 2 {
+		t.Errorf("read %v, want the tail and then two chunks", m.gets)
+	}
+}
+
+// A cursor is a position from the oldest, so new comments shift no page.
+func TestNewCommentsDoNotShiftAWalk(t *testing.T) {
+	_, l := listOf(t, 300)
+	first, next, err := l.page(context.Background(), aPost, fromNewest, 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.add(context.Background(), tailOf(t, l), numbered(300, 600), false); err != nil {
+		t.Fatal(err)
+	}
+	second, _, err := l.page(context.Background(), aPost, next, 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := numbered(200, 300)
+	slices.Reverse(want)
+	if got := append(first, second...); !slices.Equal(got, want) {
+		t.Errorf("walked %v", got)
+	}
+}
+
+func TestACursorPastTheEndsIsNoError(t *testing.T) {
+	_, l := listOf(t, 3)
+	for before, want := range map[int]int{1: 0, 2: 1, 3: 2, 4: 3, 5: 3, 1000: 3, fromNewest: 3} {
+		ids, next, err := l.page(context.Background(), aPost, before, 50)
+		if err != nil || len(ids) != want || next != 0 {
+			t.Errorf("before %d: %v, then %d, error %v", before, ids, next, err)
+		}
+	}
+}
+
+func TestAddGivesUpAfterSomeTries(t *testing.T) {
+	m, l := listOf(t, 3)
+	tail := tailOf(t, l)
+	m.fate = always(refused)
+	if err := l.add(context.Background(), tail, []string{"new"}, false); !errors.Is(err, state.ErrUnknown) {
+		t.Errorf("error %v, want ErrUnknown", err)
+	}
+	if len(m.swaps) != swapTries {
+		t.Errorf("%d tries, want %d", len(m.swaps), swapTries)
+	}
+	m.fate = nil
+	wantList(t, m, numbered(0, 3))
+}
+
+func TestAnAddWhoseAnswerWasLostListsNothingTwice(t *testing.T) {
+	for _, before := range []int{0, 255, 256} {
+		m, l := listOf(t, before)
+		tail := tailOf(t, l)
+		m.fate = always(lost)
+		if err := l.add(context.Background(), tail, []string{"x", "y"}, false); err != nil {
+			t.Errorf("after %d: %v", before, err)
+		}
+		wantList(t, m, append(numbered(0, before), "x", "y"))
+	}
+}
+
+func TestListsSayWhenTheStoreIsDown(t *testing.T) {
+	m, l := listOf(t, 300)
+	tail := tailOf(t, l)
+	m.getErr = errDown
+	if _, err := l.tails(context.Background(), []string{aPost}); !errors.Is(err, errDown) {
+		t.Errorf("tails: %v", err)
+	}
+	if _, _, err := l.page(context.Background(), aPost, fromNewest, 50); !errors.Is(err, errDown) {
+		t.Errorf("page: %v", err)
+	}
+	if err := l.add(context.Background(), tail, []string{"new"}, true); !errors.Is(err, errDown) {
+		t.Errorf("add: %v", err)
+	}
+}
+
+// A damaged chunk must not pass for an empty one: it would be overwritten.
+func TestADamagedChunkIsAnErrorAndStays(t *testing.T) {
+	m, l := listOf(t, 300)
+	m.put(chunkKey(aPost, 1), "{")
+	if _, err := l.tails(context.Background(), []string{aPost}); err == nil {
+		t.Error("tails took it")
+	}
+	if _, _, err := l.page(context.Background(), aPost, 200, 50); err == nil {
+		t.Error("page took it")
+	}
+	if m.values[chunkKey(aPost, 1)] != "{" {
+		t.Error("it was overwritten")
+	}
+}

@@ -1,0 +1,377 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+// hear makes k hear of posts, each of which has to be taken.
+func hear(t *testing.T, k *knownPosts, ids ...string) {
+	t.Helper()
+	events := make([]event.Event, len(ids))
+	for i, id := range ids {
+		events[i] = postCreated(t, id, "a")
+	}
+	wantErrors(t, k.hear(context.Background(), events), make([]error, len(ids))...)
+}
+
+// wantAwait checks what awaiting the post says, and after how long.
+func wantAwait(t *testing.T, k *knownPosts, id string, want error, after time.Duration) {
+	t.Helper()
+	start := time.Now()
+	if err := k.await(context.Background(), id); !errors.Is(err, want) {
+		t.Errorf("%s: error %v, want %v", id, err, want)
+	}
+	if took := time.Since(start); took != after {
+		t.Errorf("%s: took %v, want %v", id, took, after)
+	}
+}
+
+func TestAPostThatWasHeardOfIsKnownAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		young, old := idAt(time.Now(), 1), idAt(time.Now().Add(-time.Hour), 2)
+		hear(t, k, young, old)
+		wantAwait(t, k, young, nil, 0)
+		wantAwait(t, k, old, nil, 0)
+		// Another replica looks in the store.
+		wantAwait(t, newKnownPosts(m), young, nil, 0)
+		wantAwait(t, newKnownPosts(m), old, nil, 0)
+	})
+}
+
+func TestAKnownPostIsNotReadTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		id := idAt(time.Now(), 1)
+		hear(t, newKnownPosts(m), id)
+		k := newKnownPosts(m)
+		m.gets = nil
+		wantAwait(t, k, id, nil, 0)
+		wantAwait(t, k, id, nil, 0)
+		if len(m.gets) != 1 {
+			t.Errorf("%d reads, want 1", len(m.gets))
+		}
+		m.getErr = errDown
+		wantAwait(t, k, id, nil, 0)
+	})
+}
+
+func TestWhatIsNoUUIDv7IsNoPostAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		for _, id := range []string{"", "7", "8c5f0f1e-58a5-4a0a-9a55-3d8c8b1f6b11", "017F22E2-79B0-7CC3-98C4-DC0C0C07398F"} {
+			wantAwait(t, k, id, errNoPost, 0)
+		}
+		if len(m.gets) > 0 {
+			t.Errorf("%d reads", len(m.gets))
+		}
+	})
+}
+
+func TestAPostFromTheFarFutureIsNoneAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKnownPosts(newMemory())
+		wantAwait(t, k, idAt(time.Now().Add(postDelay+time.Second), 1), errNoPost, 0)
+		wantAwait(t, k, idAt(time.Now().Add(postDelay), 1), errPostNotHeardOf, postPatience)
+	})
+}
+
+func TestADamagedTimeOfTheYoungestPostIsWrittenAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		if err := m.Swap(t.Context(), state.Item{Key: heardKey, Value: []byte("yesterday")}); err != nil {
+			t.Fatal(err)
+		}
+		k := newKnownPosts(m)
+		k.loadHeard(t.Context()) // comes back, rather than to try for ever
+		hear(t, k, idAt(time.Now(), 1))
+		again := newKnownPosts(m)
+		again.loadHeard(t.Context())
+		if again.youngest().IsZero() {
+			t.Error("it is still damaged")
+		}
+	})
+}
+
+func TestAnUnknownPostIsNoneAtOnceOnlyIfItIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		now := time.Now()
+		hear(t, k, idAt(now, 1))
+		wantAwait(t, k, idAt(now.Add(-postDelay-time.Millisecond), 2), errNoPost, 0)
+		wantAwait(t, k, idAt(now.Add(-24*time.Hour), 2), errNoPost, 0)
+		wantAwait(t, k, idAt(now.Add(-postDelay), 2), errPostNotHeardOf, postPatience)
+		wantAwait(t, k, idAt(now, 2), errPostNotHeardOf, postPatience)
+		wantAwait(t, k, idAt(time.Now(), 2), errPostNotHeardOf, postPatience)
+	})
+}
+
+// Old is measured by what was heard, and not by the clock: while comments is
+// behind, or just started, a post of an hour ago may be on its way.
+func TestBehindTheBusNoPostIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKnownPosts(newMemory())
+		old := time.Now().Add(-time.Hour)
+		wantAwait(t, k, idAt(old, 2), errPostNotHeardOf, postPatience)
+		hear(t, k, idAt(old, 1))
+		wantAwait(t, k, idAt(old.Add(time.Minute), 2), errPostNotHeardOf, postPatience)
+		wantAwait(t, k, idAt(old.Add(-time.Minute), 2), errNoPost, 0)
+	})
+}
+
+func TestAPostThatArrivesMeanwhileIsKnown(t *testing.T) {
+	const after = 300*time.Millisecond + time.Millisecond
+	for name, replica := range map[string]func(*knownPosts, *memory) *knownPosts{
+		"at this replica":  func(k *knownPosts, _ *memory) *knownPosts { return k },
+		"at the other one": func(_ *knownPosts, m *memory) *knownPosts { return newKnownPosts(m) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMemory()
+				k := newKnownPosts(m)
+				id := idAt(time.Now(), 1)
+				time.AfterFunc(after, func() { hear(t, replica(k, m), id) })
+				wantAwait(t, k, id, nil, after.Truncate(postPoll)+postPoll)
+			})
+		})
+	}
+}
+
+// It became old while it was waited for, and still isn't there.
+func TestAPostThatTurnsOutOldIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		start := time.Now()
+		time.AfterFunc(110*time.Millisecond, func() { hear(t, k, idAt(start, 1)) })
+		wantAwait(t, k, idAt(start.Add(-time.Minute), 2), errNoPost, 120*time.Millisecond)
+	})
+}
+
+func TestAwaitingAPostEndsWithItsRequestAndWithTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		if err := k.await(ctx, idAt(time.Now(), 1)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		hear(t, k, idAt(time.Now(), 2))
+		m.getErr = errDown
+		// Down is neither "no such post" nor "on its way", for an old one either.
+		wantAwait(t, k, idAt(time.Now(), 1), errDown, 0)
+		wantAwait(t, k, idAt(time.Now().Add(-time.Hour), 1), errDown, 0)
+	})
+}
+
+func TestWhatWasHeardOutlivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		now := time.Now()
+		hear(t, newKnownPosts(m), idAt(now, 1))
+		k := newKnownPosts(m)
+		wantAwait(t, k, idAt(now.Add(-time.Minute), 2), errPostNotHeardOf, postPatience)
+		k.loadHeard(context.Background())
+		if !k.youngest().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", k.youngest(), now)
+		}
+		wantAwait(t, k, idAt(now.Add(-time.Minute), 2), errNoPost, 0)
+	})
+}
+
+func TestLoadingWithNothingStoredChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKnownPosts(newMemory())
+		k.loadHeard(context.Background())
+		if !k.youngest().IsZero() {
+			t.Errorf("the youngest is of %v", k.youngest())
+		}
+	})
+}
+
+func TestLoadingDoesNotGoBehindWhatWasHeardSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		now := time.Now()
+		hear(t, newKnownPosts(m), idAt(now.Add(-time.Hour), 1))
+		k := newKnownPosts(m)
+		m.fate = func(key string) fate {
+			if key == heardKey {
+				return refused
+			}
+			return written
+		}
+		hear(t, k, idAt(now, 2))
+		k.loadHeard(context.Background())
+		if !k.youngest().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", k.youngest(), now)
+		}
+	})
+}
+
+func TestLoadingTriesUntilTheStoreAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		now := time.Now()
+		hear(t, newKnownPosts(m), idAt(now, 1))
+		m.getErr = errDown
+		k := newKnownPosts(m)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			k.loadHeard(context.Background())
+		}()
+		<-time.After(2500 * time.Millisecond)
+		m.mu.Lock()
+		m.getErr = nil
+		m.mu.Unlock()
+		<-done
+		if took := time.Since(now); took != 3*time.Second || k.youngest().IsZero() {
+			t.Errorf("took %v, and the youngest is of %v", took, k.youngest())
+		}
+	})
+}
+
+func TestLoadingEndsWithTheService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		m.getErr = errDown
+		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		newKnownPosts(m).loadHeard(ctx)
+		if took := time.Since(start); took != 1500*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// One forged id would otherwise make every post of the next years a 404.
+func TestAPostFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		hear(t, k, idAt(time.Now().AddDate(10, 0, 0), 1))
+		if k.youngest().After(time.Now()) {
+			t.Errorf("the youngest is of %v", k.youngest())
+		}
+		wantAwait(t, k, idAt(time.Now().Add(-time.Second), 2), errPostNotHeardOf, postPatience)
+		id := idAt(time.Now(), 3)
+		time.AfterFunc(100*time.Millisecond+1, func() { hear(t, k, id) })
+		wantAwait(t, k, id, nil, 120*time.Millisecond)
+		// Nor after a restart.
+		again := newKnownPosts(m)
+		again.loadHeard(context.Background())
+		wantAwait(t, again, idAt(time.Now().Add(-time.Second), 4), errPostNotHeardOf, postPatience)
+	})
+}
+
+func TestTheYoungestIsTheYoungestOfAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKnownPosts(newMemory())
+		now := time.Now()
+		hear(t, k, idAt(now.Add(-time.Hour), 1), idAt(now, 2), idAt(now.Add(-time.Minute), 3))
+		hear(t, k, idAt(now.Add(-2*time.Hour), 4))
+		if !k.youngest().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", k.youngest(), now)
+		}
+	})
+}
+
+func TestWhatWasHeardIsSavedOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		for n := range 50 { // over 2.45 s
+			hear(t, k, idAt(time.Now(), n))
+			<-time.After(50 * time.Millisecond)
+		}
+		if got := m.writesOf(heardKey); got != 3 {
+			t.Errorf("%d writes, want 3", got)
+		}
+	})
+}
+
+func TestWhatCouldNotBeSavedIsSavedByTheNextBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		m.fate = func(key string) fate {
+			if key == heardKey {
+				return refused
+			}
+			return written
+		}
+		now := time.Now()
+		hear(t, k, idAt(now, 1)) // the event is taken all the same
+		m.fate = nil
+		hear(t, k, idAt(now, 2))
+		again := newKnownPosts(m)
+		again.loadHeard(context.Background())
+		if !again.youngest().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", again.youngest(), now)
+		}
+	})
+}
+
+// The replicas share the key, and one of them is behind.
+func TestAReplicaThatIsBehindDoesNotTakeBackWhatWasSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		now := time.Now()
+		hear(t, newKnownPosts(m), idAt(now, 1))
+		hear(t, newKnownPosts(m), idAt(now.Add(-time.Hour), 2))
+		again := newKnownPosts(m)
+		again.loadHeard(context.Background())
+		if !again.youngest().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", again.youngest(), now)
+		}
+	})
+}
+
+func TestWhatCouldNotBeStoredIsNotHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		id := idAt(time.Now(), 1)
+		m.fate = always(refused)
+		errs := k.hear(context.Background(), []event.Event{postCreated(t, id, "a")})
+		if len(errs) != 1 || errs[0] == nil || errors.Is(errs[0], bus.ErrPoison) {
+			t.Fatalf("errors %v, want one that asks for it again", errs)
+		}
+		if !k.youngest().IsZero() {
+			t.Errorf("the youngest is of %v", k.youngest())
+		}
+		m.fate = nil
+		wantAwait(t, k, id, errPostNotHeardOf, postPatience)
+		hear(t, k, id)
+		wantAwait(t, k, id, nil, 0)
+	})
+}
+
+func TestAPostIsHeardAgainWithoutHarmAndAnotherOfItsIDIsPoison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		first, forged := idAt(time.Now(), 1), idAt(time.Now(), 2)
+		hear(t, k, first, first)
+		hear(t, newKnownPosts(m), first)
+		errs := k.hear(context.Background(), []event.Event{postCreated(t, first, "forged"), postCreated(t, forged, "a"), postCreated(t, forged, "forged")})
+		wantErrors(t, errs, bus.ErrPoison, nil, bus.ErrPoison)
+		if got := m.writesOf("post-"); got != 2 {
+			t.Errorf("%d writes of posts, want 2", got)
+		}
+	})
+}

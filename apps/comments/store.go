@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+// swapTries is how often a batch is merged again when another writer was first.
+const swapTries = 4
+
+// comments keeps one document a comment, "comment-<id>", and the lists.
+type comments struct {
+	store state.Swapper
+	lists *lists
+}
+
+func newComments(store state.Swapper) *comments {
+	return &comments{store: store, lists: newLists(store)}
+}
+
+// merge stores what the events say of their comments; of each the highest
+// revision wins. With list it also lists the comments that aren't listed yet.
+//
+// A comment's document is written before its id is listed. So one that had no
+// document can't be listed, and one that had is looked for: that is rare, an
+// event delivered twice or overtaken by its own moderation.
+func (s *comments) merge(ctx context.Context, events []event.Event, list bool) []error {
+	errs := make([]error, len(events))
+	var tails map[string]*chunk
+	if list {
+		var err error
+		if tails, err = s.lists.tails(ctx, postsOf(events)); err != nil {
+			return bus.All(len(events), err)
+		}
+	}
+	created, err := s.write(ctx, events, errs)
+	if err != nil {
+		for i := range errs {
+			if errs[i] == nil {
+				errs[i] = err
+			}
+		}
+		return errs
+	}
+	if !list {
+		return errs
+	}
+	byPost := map[string][]int{}
+	for i, e := range events {
+		if errs[i] == nil {
+			byPost[e.Comment.PostID] = append(byPost[e.Comment.PostID], i)
+		}
+	}
+	for post, indexes := range byPost {
+		ids := make([]string, 0, len(indexes))
+		search := false
+		for _, i := range indexes {
+			ids = append(ids, events[i].Comment.ID)
+			search = search || !created[events[i].Comment.ID]
+		}
+		if err := s.lists.add(ctx, tails[post], ids, search); err != nil {
+			for _, i := range indexes {
+				errs[i] = err
+			}
+		}
+	}
+	return errs
+}
+
+// write brings the documents up to the events, and returns which comments had no
+// document before. It sets errs of the events that contradict a document.
+func (s *comments) write(ctx context.Context, events []event.Event, errs []error) (created map[string]bool, err error) {
+	keys, position := make([]string, 0, len(events)), make(map[string]int, len(events))
+	for _, e := range events {
+		if _, seen := position[e.Comment.ID]; !seen {
+			position[e.Comment.ID] = len(keys)
+			keys = append(keys, "comment-"+e.Comment.ID)
+		}
+	}
+	created = make(map[string]bool, len(keys))
+	for range swapTries {
+		var docs []state.Item
+		if docs, err = s.store.Get(ctx, keys...); err != nil {
+			return nil, err
+		}
+		var writes []state.Item
+		verdicts := make([]error, len(events)) // of this try alone
+		if writes, err = mergeInto(docs, position, events, verdicts); err != nil {
+			return nil, err
+		}
+		if len(writes) > 0 {
+			if err = s.store.Swap(ctx, writes...); err != nil {
+				continue
+			}
+			for id, i := range position {
+				created[id] = !docs[i].Exists()
+			}
+		}
+		copy(errs, verdicts)
+		return created, nil
+	}
+	return nil, err
+}
+
+// mergeInto merges events into the documents and returns those that change.
+func mergeInto(docs []state.Item, position map[string]int, events []event.Event, errs []error) ([]state.Item, error) {
+	merged := make([]*event.Comment, len(docs))
+	for i, doc := range docs {
+		if doc.Exists() {
+			merged[i] = new(event.Comment)
+			if err := json.Unmarshal(doc.Value, merged[i]); err != nil {
+				return nil, fmt.Errorf("decoding %s: %w", doc.Key, err)
+			}
+		}
+	}
+	changed := make([]bool, len(docs))
+	for i, e := range events {
+		at := position[e.Comment.ID]
+		switch have := merged[at]; {
+		case have != nil && contradict(have, e.Comment):
+			errs[i] = fmt.Errorf("%w: comment %s exists with other content", bus.ErrPoison, e.Comment.ID)
+		case have == nil || e.Comment.Revision > have.Revision:
+			merged[at], changed[at] = e.Comment, true
+		}
+	}
+	var writes []state.Item
+	for i, doc := range docs {
+		if !changed[i] {
+			continue
+		}
+		value, err := event.Marshal(merged[i])
+		if err != nil {
+			return nil, err
+		}
+		writes = append(writes, state.Item{Key: doc.Key, Value: value, ETag: doc.ETag})
+	}
+	return writes, nil
+}
+
+// contradict says whether a and b can't both be versions of one comment.
+func contradict(a, b *event.Comment) bool {
+	return a.PostID != b.PostID || a.Content != b.Content || a.Author != b.Author || !a.CreatedAt.Equal(b.CreatedAt) ||
+		a.Revision == b.Revision && (a.Status != b.Status || a.Reason != b.Reason)
+}
+
+func postsOf(events []event.Event) []string {
+	seen := map[string]bool{}
+	var posts []string
+	for _, e := range events {
+		if !seen[e.Comment.PostID] {
+			seen[e.Comment.PostID] = true
+			posts = append(posts, e.Comment.PostID)
+		}
+	}
+	return posts
+}
+
+// commentDelay is how old a comment may be and yet be on its way to the store.
+const commentDelay = 10 * time.Second
+
+// await returns the comment, or nil when there is none. For one that was just
+// made it waits as commands wait for their post.
+func (s *comments) await(ctx context.Context, id string) (*event.Comment, error) {
+	made, ok := event.IDTime(id)
+	if !ok {
+		return nil, nil
+	}
+	wait := time.Duration(0)
+	if time.Since(made).Abs() < commentDelay {
+		wait = postPatience
+	}
+	patience := time.NewTimer(wait)
+	defer patience.Stop()
+	poll := time.NewTicker(postPoll)
+	defer poll.Stop()
+	for {
+		found, err := s.load(ctx, []string{id})
+		if err != nil || len(found) > 0 {
+			return first(found), err
+		}
+		select {
+		case <-poll.C:
+		case <-patience.C:
+			return nil, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func first(found []*event.Comment) *event.Comment {
+	if len(found) == 0 {
+		return nil
+	}
+	return found[0]
+}
+
+// page returns at most limit comments of the post, newest first, from before the
+// position before, and the position to go on before, or 0 at the end.
+func (s *comments) page(ctx context.Context, post string, before, limit int) ([]*event.Comment, int, error) {
+	ids, next, err := s.lists.page(ctx, post, before, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	found, err := s.load(ctx, ids)
+	return found, next, err
+}
+
+// load returns the comments of ids that exist, in that order.
+func (s *comments) load(ctx context.Context, ids []string) ([]*event.Comment, error) {
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = "comment-" + id
+	}
+	docs, err := s.store.Get(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]*event.Comment, 0, len(docs))
+	for _, doc := range docs {
+		if !doc.Exists() {
+			continue
+		}
+		c := new(event.Comment)
+		if err := json.Unmarshal(doc.Value, c); err != nil {
+			return nil, fmt.Errorf("decoding %s: %w", doc.Key, err)
+		}
+		found = append(found, c)
+	}
+	return found, nil
+}

@@ -1,0 +1,233 @@
+// Check is behind `make test`: lint, unit tests and end-to-end tests, with a
+// summary at the end and a non-zero exit on any failure.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/postbus/postbus/apps/e2e/system"
+)
+
+// check is one part of the tests.
+type check struct {
+	name string
+	run  func(ctx context.Context, c system.Checkout, t *tally) error
+}
+
+var checks = []check{
+	{"lint", lint},
+	{"unit", unit},
+	{"components", components},
+	{"e2e", endToEnd},
+}
+
+// tally counts tests; a subtest counts as one, too.
+type tally struct{ passed, failed, skipped int }
+
+func main() {
+	names := make([]string, len(checks))
+	for i, c := range checks {
+		names[i] = c.name
+	}
+	only := flag.String("only", strings.Join(names, ","), "which `parts` to run")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	checkout, err := system.FindCheckout()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	var total tally
+	var failed []string
+	for _, part := range strings.Split(*only, ",") {
+		i := slices.Index(names, part)
+		if i < 0 {
+			fmt.Fprintf(os.Stderr, "there is no part %q; there are %s\n", part, strings.Join(names, ", "))
+			os.Exit(2)
+		}
+		fmt.Printf("=== %s\n", part)
+		start := time.Now()
+		var t tally
+		err := checks[i].run(ctx, checkout, &t)
+		if err == nil && t.passed == 0 {
+			err = errors.New("it ran no test")
+		}
+		if err != nil {
+			fmt.Printf("=== %s FAILED: %v\n", part, err)
+			failed = append(failed, part)
+			t.failed = max(t.failed, 1)
+		}
+		fmt.Printf("=== %s: %d passed, %d failed, %d skipped, %s\n", part, t.passed, t.failed, t.skipped, time.Since(start).Round(time.Second))
+		total.passed, total.failed, total.skipped = total.passed+t.passed, total.failed+t.failed, total.skipped+t.skipped
+	}
+	if len(failed) > 0 {
+		fmt.Printf("FAILED: %s\n", strings.Join(failed, ", "))
+	}
+	fmt.Printf("%d passed, %d failed, %d skipped\n", total.passed, total.failed, total.skipped)
+	if total.failed > 0 || ctx.Err() != nil {
+		os.Exit(1)
+	}
+}
+
+func lint(ctx context.Context, c system.Checkout, t *tally) error {
+	linter, err := c.BuildLinter(ctx)
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(c.Root, ".golangci.yaml")
+	var errs []error
+	try := func(dir, what string, args ...string) {
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // the arguments are ours
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err == nil && what == "gofmt" && len(out) > 0 {
+			err = errors.New("these files are not formatted")
+		}
+		if err != nil {
+			t.failed++
+			errs = append(errs, fmt.Errorf("%s: %w\n%s", what, err, out))
+			return
+		}
+		t.passed++
+	}
+	try(filepath.Join(c.Root, "apps"), "gofmt", "gofmt", "-l", ".")
+	for _, module := range modules(c) {
+		try(module, "go vet in "+filepath.Base(module), "go", "vet", "./...")
+		try(module, "golangci-lint in "+filepath.Base(module), linter, "run", "--config", config, "./...")
+	}
+	return errors.Join(errs...)
+}
+
+// modules are the folders of the workspace's modules.
+func modules(c system.Checkout) []string {
+	found, _ := filepath.Glob(filepath.Join(c.Root, "apps", "*", "go.mod")) // the pattern is valid
+	var dirs []string
+	for _, file := range found {
+		if dir := filepath.Dir(file); filepath.Base(dir) != "sidecar" { // it is no part of the workspace
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+func unit(ctx context.Context, c system.Checkout, t *tally) error {
+	if _, err := system.Install(ctx, "gcc", "gcc", "libc6-dev"); err != nil { // the race detector needs it
+		return err
+	}
+	var errs []error
+	for _, module := range modules(c) {
+		if filepath.Base(module) == "e2e" {
+			continue
+		}
+		errs = append(errs, goTest(ctx, module, t, nil, "-race", "./..."))
+	}
+	return errors.Join(errs...)
+}
+
+func components(ctx context.Context, c system.Checkout, t *tally) error {
+	// The flags are those of the runtime's own build, whose cache they share. The
+	// count is for go test, which does not see that files outside the module change.
+	return goTest(ctx, filepath.Join(c.Root, "apps", "sidecar"), t,
+		[]string{"GOWORK=off", "CGO_ENABLED=0"}, "-count=1", "-trimpath", "-tags", "stablecomponents", "./...")
+}
+
+func endToEnd(ctx context.Context, c system.Checkout, t *tally) error {
+	if _, err := system.Install(ctx, "gcc", "gcc", "libc6-dev"); err != nil {
+		return err
+	}
+	if _, err := c.BuildDapr(ctx); err != nil { // here, so that one sees its progress
+		return err
+	}
+	return goTest(ctx, filepath.Join(c.Root, "apps", "e2e"), t, nil, "-count=1", "-timeout", "40m", "./...")
+}
+
+// goTest runs go test, prints the tests that fail with their output and each
+// package's result, and counts.
+func goTest(ctx context.Context, dir string, t *tally, env []string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...) //nolint:gosec // the arguments are ours
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	report(out, t)
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("go test in %s: %w", filepath.Base(dir), err)
+	}
+	return nil
+}
+
+// result is a line of `go test -json` (go doc test2json).
+type result struct {
+	Action, Package, Test, Output string
+	Elapsed                       float64
+}
+
+func report(out io.Reader, t *tally) {
+	output := map[string]*strings.Builder{}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var r result
+		if json.Unmarshal(lines.Bytes(), &r) != nil {
+			fmt.Println(lines.Text()) // what the build says
+			continue
+		}
+		key := r.Package + " " + r.Test
+		switch r.Action {
+		case "output", "build-output":
+			if output[key] == nil {
+				output[key] = new(strings.Builder)
+			}
+			_, _ = output[key].WriteString(r.Output)
+			if r.Action == "build-output" {
+				fmt.Print(r.Output)
+			}
+			continue
+		case "pass", "fail", "skip":
+		default:
+			continue
+		}
+		said := ""
+		if b := output[key]; b != nil {
+			said = b.String()
+		}
+		switch {
+		case r.Test == "" && r.Action == "fail":
+			fmt.Printf("FAIL %s (%.1fs)\n%s", r.Package, r.Elapsed, said)
+		case r.Test == "" && r.Action == "pass":
+			fmt.Printf("ok   %s (%.1fs)\n", r.Package, r.Elapsed)
+		case r.Test == "":
+		case r.Action == "pass":
+			t.passed++
+		case r.Action == "skip":
+			t.skipped++
+			fmt.Printf("skip %s\n%s", key, said)
+		default:
+			t.failed++
+			fmt.Printf("FAIL %s\n%s", key, said)
+		}
+		delete(output, key)
+	}
+}

@@ -1,0 +1,458 @@
+// Package e2e tests the real system: started with `dapr run -f`, with real
+// sidecars and a Redis of its own, beside whatever else runs on the machine.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/postbus/postbus/apps/e2e/system"
+)
+
+// soon bounds how long the tests wait for what happens within milliseconds, on a
+// machine that may be busy.
+const soon = 15 * time.Second
+
+// stack is a whole system with what it stands on.
+type stack struct {
+	*system.System
+	dir     string
+	redis   *system.Redis
+	log     *os.File
+	mu      sync.Mutex
+	started []*system.Process // by tests, beside what `dapr run` started
+}
+
+// shared is the system that most tests use, one after the other.
+var shared *stack
+
+// built are the tools and services, for further stacks.
+var built struct {
+	checkout system.Checkout
+	dapr     system.Dapr
+	binaries string
+}
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) (code int) {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "postbus-e2e-")
+	if err == nil {
+		err = build(ctx, filepath.Join(dir, "bin"))
+	}
+	if err == nil {
+		shared, err = start(ctx, filepath.Join(dir, "shared"), built.binaries, nil)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the system does not start:", err)
+		return 1
+	}
+	defer func() {
+		if err := shared.stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "the system does not stop:", err)
+			code = 1
+		}
+		if code == 0 {
+			_ = os.RemoveAll(dir)
+		} else {
+			fmt.Fprintln(os.Stderr, "logs are kept in", dir)
+		}
+	}()
+	return m.Run()
+}
+
+func build(ctx context.Context, into string) (err error) {
+	if built.checkout, err = system.FindCheckout(); err != nil {
+		return err
+	}
+	// The pinned Dapr, whatever the user has: these tests are of that version.
+	if built.dapr, err = built.checkout.BuildDapr(ctx); err != nil {
+		return err
+	}
+	built.binaries = into
+	return built.checkout.BuildServices(ctx, into, "-race")
+}
+
+// stacks counts the systems started, so that each has app ids and ports of its own.
+var stacks int
+
+// start starts a system of the binaries, with resources edited by edit, if that
+// isn't nil.
+func start(ctx context.Context, dir, binaries string, edit func(system.Document)) (*stack, error) {
+	stacks++
+	s := &stack{dir: dir}
+	redisPort, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	if s.redis, err = system.StartRedis(ctx, filepath.Join(dir, "redis"), redisPort); err != nil {
+		return nil, err
+	}
+	suffix := fmt.Sprintf("-t%d-%d", os.Getpid(), stacks)
+	for shift := 10_000; ; shift += 1000 {
+		runFile, err := built.checkout.Derive(system.Derivation{
+			Into: dir, Suffix: suffix, Shift: shift, Redis: s.redis.Address(), Binaries: binaries, Edit: edit,
+			Env: map[string]string{"SNAPSHOT_EVERY": "200ms"},
+		})
+		if err != nil {
+			return nil, err
+		}
+		if s.System, err = system.Load(built.dapr, runFile); err != nil {
+			return nil, err
+		}
+		if allFree(s.Ports()) {
+			break
+		}
+		if shift > 27_000 {
+			return nil, fmt.Errorf("no range of ports is free")
+		}
+	}
+	if s.log, err = os.Create(filepath.Join(dir, "run.log")); err != nil { //nolint:gosec // our own folder
+		return nil, err
+	}
+	if err := s.Start(ctx, s.log); err != nil {
+		_ = s.redis.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *stack) stop() error {
+	for _, p := range s.started {
+		_ = p.Kill(context.Background())
+	}
+	err := s.Stop()
+	if redisErr := s.redis.Stop(); err == nil {
+		err = redisErr
+	}
+	_ = s.log.Close()
+	return errors.Join(err, s.noRaces())
+}
+
+// noRaces returns what the race detector and the runtime complained of: the
+// services are built with it.
+func (s *stack) noRaces() error {
+	raw, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err
+	}
+	for _, complaint := range []string{"WARNING: DATA RACE", "panic:", "handler panicked"} {
+		if at := bytes.Index(raw, []byte(complaint)); at >= 0 {
+			return fmt.Errorf("a service has complained:\n%s", raw[at:min(len(raw), at+4000)])
+		}
+	}
+	return nil
+}
+
+// another starts a system of its own for a test.
+func another(t *testing.T, edit func(system.Document), binaries string) *stack {
+	t.Helper()
+	// Beside the shared one, so that its logs are kept if a test fails.
+	dir := filepath.Join(filepath.Dir(shared.dir), strings.ReplaceAll(t.Name(), "/", "-"))
+	s, err := start(t.Context(), dir, binaries, edit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert,errcheck // it listens on TCP
+}
+
+func allFree(ports []int) bool {
+	for _, port := range ports {
+		if system.Free(port) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// url is an address at a service's public listener.
+func (s *stack) url(service, path string) string { return s.App(service).URL() + path }
+
+// process is the service's process.
+func (s *stack) process(t *testing.T, port int) *system.Process {
+	t.Helper()
+	p, err := system.ProcessOn(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// kill kills a process at once.
+func kill(t *testing.T, p *system.Process) {
+	t.Helper()
+	if err := p.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// launch starts a process, again or anew; it ends with the system at the latest.
+func (s *stack) launch(t *testing.T, p *system.Process) {
+	t.Helper()
+	if err := p.Start(s.log); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.started = append(s.started, p)
+	s.mu.Unlock()
+}
+
+// awaitReady waits for a service.
+func awaitReady(t *testing.T, a system.App) {
+	t.Helper()
+	eventually(t, a.Ready)
+}
+
+// replica starts a second instance of a service with its sidecar: the same app
+// id, other ports. It ends with the test.
+func (s *stack) replica(t *testing.T, name string, env ...string) system.App {
+	t.Helper()
+	const by = 50
+	a := s.App(name)
+	b := a
+	b.Port, b.AppPort, b.HTTPPort, b.GRPCPort, b.InternalPort, b.MetricsPort = a.Port+by, a.AppPort+by, a.HTTPPort+by, a.GRPCPort+by, a.InternalPort+by, a.MetricsPort+by
+	ports := []int{a.Port, a.AppPort, a.HTTPPort, a.GRPCPort, a.InternalPort, a.MetricsPort}
+	for _, port := range []int{a.HTTPPort, a.Port} { // the sidecar, then the app
+		p := s.process(t, port).Shifted(ports, by)
+		if port == a.Port {
+			p.Env = append(p.Env, env...)
+		}
+		s.launch(t, p)
+		t.Cleanup(func() { _ = p.Kill(context.Background()) })
+	}
+	awaitReady(t, b)
+	return b
+}
+
+// store is a client of the system's Redis, for a test to look and to damage.
+func (s *stack) store(t *testing.T) *redis.Client {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: s.redis.Address()})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// eventually waits until ok returns nil.
+func eventually(t *testing.T, ok func() error) {
+	t.Helper()
+	within(t, soon, ok)
+}
+
+func within(t *testing.T, atMost time.Duration, ok func() error) {
+	t.Helper()
+	if err := system.Until(t.Context(), atMost, ok); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// response is an answer, read to its end.
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+	took   time.Duration
+}
+
+func (r response) String() string { return fmt.Sprintf("%d %s", r.status, r.body) }
+
+var client = &http.Client{Timeout: 20 * time.Second}
+
+// do sends a request; headers are "Name: value".
+func do(method, url, body string, headers ...string) (response, error) {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return response{}, err
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	start := time.Now()
+	res, err := client.Do(req)
+	if err != nil {
+		return response{}, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	raw, err := io.ReadAll(res.Body)
+	return response{res.StatusCode, res.Header, raw, time.Since(start)}, err
+}
+
+// want sends a request and fails the test unless the answer has the status.
+func want(t *testing.T, status int, method, url, body string, headers ...string) response {
+	t.Helper()
+	r, err := do(method, url, body, headers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.status != status {
+		t.Fatalf("%s %s: %s, want %d", method, url, r, status)
+	}
+	return r
+}
+
+func decode[T any](t *testing.T, raw []byte) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatalf("%v in %s", err, raw)
+	}
+	return v
+}
+
+// comment and post are what the API answers, as a client sees it.
+type comment struct {
+	ID, PostID, Content, Author, Status, Reason string
+}
+
+type post struct {
+	ID, Title, Body string
+	Comments        []comment
+	CommentCount    int
+}
+
+func (s *stack) createPost(t *testing.T, title string) post {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"title": title})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decode[post](t, want(t, http.StatusCreated, "POST", s.url("posts", "/posts/create"), string(body)).body)
+}
+
+func (s *stack) createComment(t *testing.T, postID, content string) comment {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"content": content})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decode[comment](t, want(t, http.StatusCreated, "POST", s.url("comments", "/posts/"+postID+"/comments"), string(body)).body)
+}
+
+// settled returns nil when every one of the comments has its final status at a.
+func settled(a system.App, postID string, statuses map[string]string) error {
+	r, err := do("GET", a.URL()+"/posts/"+postID+"?limit=100", "")
+	if err != nil {
+		return err
+	}
+	if r.status != http.StatusOK {
+		return fmt.Errorf("GET /posts/%s: %s", postID, r)
+	}
+	var p post
+	if err := json.Unmarshal(r.body, &p); err != nil {
+		return err
+	}
+	found := map[string]string{}
+	for _, c := range p.Comments {
+		found[c.ID] = c.Status
+	}
+	for id, status := range statuses {
+		if found[id] != status {
+			return fmt.Errorf("comment %s is %q, want %q", id, found[id], status)
+		}
+	}
+	return nil
+}
+
+// logEvent is an event as the log serves it.
+type logEvent struct {
+	ID, Type, Source, Subject, Sequence string
+	Data                                json.RawMessage
+}
+
+// events reads the whole log at a.
+func events(t *testing.T, a system.App) []logEvent {
+	t.Helper()
+	var all []logEvent
+	for {
+		r := want(t, http.StatusOK, "GET", fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), len(all)), "")
+		page := decode[[]logEvent](t, r.body)
+		all = append(all, page...)
+		if len(page) == 0 {
+			return all
+		}
+	}
+}
+
+// checkLog fails the test if the log has a gap or an event twice.
+func checkLog(t *testing.T, all []logEvent) {
+	t.Helper()
+	seen := map[string]bool{}
+	for i, e := range all {
+		if n, err := strconv.Atoi(e.Sequence); err != nil || n != i+1 {
+			t.Fatalf("event %d of the log has number %q", i+1, e.Sequence)
+		}
+		if seen[e.ID] {
+			t.Fatalf("event %s is in the log twice", e.ID)
+		}
+		seen[e.ID] = true
+	}
+}
+
+// sequence is the number that an answer stands at.
+func sequence(t *testing.T, r response) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(r.header.Get("Postbus-Sequence"), 10, 64)
+	if err != nil {
+		t.Fatalf("Postbus-Sequence: %v", err)
+	}
+	return n
+}
+
+// appLog is what the processes of the system have logged that contains text,
+// from the offset on.
+func (s *stack) logged(t *testing.T, offset int64, text string) []string {
+	t.Helper()
+	raw, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range bytes.Lines(raw[offset:]) {
+		if bytes.Contains(line, []byte(text)) {
+			lines = append(lines, string(line))
+		}
+	}
+	return lines
+}
+
+func (s *stack) logSize(t *testing.T) int64 {
+	t.Helper()
+	info, err := os.Stat(s.log.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}

@@ -1,0 +1,193 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/e2e/system"
+)
+
+// routes are every delivery path, by service.
+var routes = map[string][]string{
+	"posts":      {"PostCreated"},
+	"comments":   {"PostCreated", "CommentCreated", "CommentModerated"},
+	"moderation": {"CommentCreated"},
+	"query":      {"PostCreated", "CommentCreated", "CommentUpdated"},
+	"eventlog":   {"PostCreated", "CommentCreated", "CommentModerated", "CommentUpdated"},
+}
+
+// forged is a delivery that, if it were taken, would put a post into the log.
+func forged(t *testing.T, topic string) (body, subject string) {
+	t.Helper()
+	id := uuid.Must(uuid.NewV7()).String()
+	entity := map[string]any{"id": id, "title": "forged", "body": "", "createdAt": time.Now(), "revision": 1}
+	if topic != "PostCreated" {
+		entity = map[string]any{
+			"id": id, "postId": uuid.Must(uuid.NewV7()).String(), "content": "forged", "createdAt": time.Now(),
+			"status": map[bool]string{true: "pending", false: "approved"}[topic == "CommentCreated"], "revision": 1,
+		}
+	}
+	event := jsonOf(t, map[string]any{
+		"specversion": "1.0", "id": uuid.NewString(), "source": "/forger", "type": topic, "subject": id,
+		"time": time.Now(), "datacontenttype": "application/json", "data": entity,
+	})
+	return jsonOf(t, map[string]any{"entries": []any{map[string]any{
+		"entryId": "1", "event": base64.StdEncoding.EncodeToString([]byte(event)), "contentType": "application/octet-stream",
+	}}}), id
+}
+
+func inLog(t *testing.T, s *stack, subject string) bool {
+	t.Helper()
+	for _, e := range events(t, s.App("eventlog")) {
+		if e.Subject == subject {
+			return true
+		}
+	}
+	return false
+}
+
+func TestNobodyCanForgeADelivery(t *testing.T) {
+	for service, topics := range routes {
+		for _, topic := range topics {
+			body, subject := forged(t, topic)
+			want(t, 404, "POST", shared.url(service, "/deliver/"+topic), body)
+			for _, caller := range system.Services {
+				if caller == service {
+					continue // an app can call itself, and only harm itself
+				}
+				invoke := shared.App(caller).Sidecar() + "/v1.0/invoke/" + shared.App(service).ID + "/method/deliver/" + topic
+				want(t, 403, "POST", invoke, body)
+			}
+			if inLog(t, shared, subject) {
+				t.Errorf("%s took a forged %s", service, topic)
+			}
+		}
+	}
+	// The guard away: the same request, on the channel and without a caller, is
+	// what the sidecar sends, and it is taken.
+	body, subject := forged(t, "PostCreated")
+	channel := fmt.Sprintf("http://127.0.0.1:%d/deliver/PostCreated", shared.App("eventlog").AppPort)
+	want(t, 403, "POST", channel, body, "Dapr-Caller-App-Id: posts")
+	if r := want(t, 200, "POST", channel, body); !strings.Contains(string(r.body), "SUCCESS") || !inLog(t, shared, subject) {
+		t.Errorf("the request does not succeed even without the guard: %s", r)
+	}
+}
+
+func TestTheAppChannelsAreBoundToLoopback(t *testing.T) {
+	outside := outsideAddress(t)
+	for _, a := range shared.Apps {
+		if got := system.Listeners(a.AppPort); len(got) != 1 || got[0] != "0100007F" {
+			t.Errorf("%s's channel listens at %v", a.Name, got)
+		}
+		// The public listener shows that the address would be reached.
+		want(t, 200, "GET", fmt.Sprintf("http://%s:%d/healthz", outside, a.Port), "")
+		for what, port := range map[string]int{"app channel": a.AppPort, "sidecar": a.HTTPPort} {
+			if conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", outside, port), time.Second); err == nil {
+				_ = conn.Close()
+				t.Errorf("%s's %s can be reached at %s", a.Name, what, outside)
+			}
+		}
+	}
+}
+
+// outsideAddress is an address of this machine that is not in 127.0.0.0/8, or, on
+// a machine without any, another loopback address than the channels'.
+func outsideAddress(t *testing.T) string {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
+			return ip.IP.String()
+		}
+	}
+	return "127.0.0.2"
+}
+
+// publish publishes an event by an app's sidecar.
+func publish(t *testing.T, s *stack, app, topic string) response {
+	t.Helper()
+	event := jsonOf(t, map[string]any{
+		"specversion": "1.0", "id": uuid.NewString(), "source": "/forger", "type": topic, "subject": "x", "data": map[string]any{},
+	})
+	r, err := do("POST", s.App(app).Sidecar()+"/v1.0/publish/bus/"+topic, event, "Content-Type: application/cloudevents+json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestOnlyItsPublisherCanPublishAnEvent(t *testing.T) {
+	publishers := map[string]string{
+		"PostCreated": "posts", "CommentCreated": "comments", "CommentModerated": "moderation", "CommentUpdated": "comments",
+	}
+	for topic, publisher := range publishers {
+		for _, app := range system.Services {
+			if app == publisher {
+				continue
+			}
+			if r := publish(t, shared, app, topic); r.status != http.StatusForbidden {
+				t.Errorf("%s publishes %s: %s", app, topic, r)
+			}
+		}
+	}
+}
+
+func TestAnAppCanNotReadAnothersStore(t *testing.T) {
+	for _, owner := range []string{"posts", "comments", "query", "eventlog"} {
+		for _, app := range system.Services {
+			r, err := do("GET", shared.App(app).Sidecar()+"/v1.0/state/"+owner+"-store/x", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if allowed := r.status < 300; allowed != (app == owner) {
+				t.Errorf("%s reads the store of %s: %s", app, owner, r)
+			}
+		}
+	}
+}
+
+// TestTheScopesAreWhatGuards takes them away and sees what they refused succeed.
+func TestTheScopesAreWhatGuards(t *testing.T) {
+	s := another(t, func(resource system.Document) {
+		meta, _ := resource["metadata"].(system.Document)
+		spec, _ := resource["spec"].(system.Document)
+		switch {
+		case resource["kind"] != "Component":
+		case meta["name"] == "bus":
+			var kept []any
+			for _, f := range spec["metadata"].([]any) { //nolint:forcetypeassert,errcheck // the committed file has it
+				if name := f.(system.Document)["name"]; name != "publishingScopes" && name != "protectedTopics" { //nolint:forcetypeassert,errcheck // as above
+					kept = append(kept, f)
+				}
+			}
+			spec["metadata"] = kept
+		default:
+			delete(resource, "scopes")
+		}
+	}, built.binaries)
+	if r := publish(t, s, "posts", "CommentModerated"); r.status != http.StatusNoContent {
+		t.Errorf("posts publishes CommentModerated without scopes: %s", r)
+	}
+	if r, err := do("GET", s.App("posts").Sidecar()+"/v1.0/state/comments-store/x", ""); err != nil || r.status >= 300 {
+		t.Errorf("posts reads the store of comments without scopes: %s, %v", r, err)
+	}
+}
+
+func TestTheAppTokenGuardsTheChannel(t *testing.T) {
+	b := shared.replica(t, "posts", "APP_API_TOKEN=secret")
+	body, _ := forged(t, "PostCreated")
+	channel := fmt.Sprintf("http://127.0.0.1:%d", b.AppPort)
+	want(t, 401, "POST", channel+"/deliver/PostCreated", body)
+	want(t, 401, "POST", channel+"/posts/create", `{"title":"x"}`, "dapr-api-token: wrong")
+	want(t, 200, "POST", channel+"/deliver/PostCreated", body, "dapr-api-token: secret")
+}

@@ -1,0 +1,193 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// change is a server-sent event.
+type change struct {
+	id    int
+	event string
+	data  string
+}
+
+// reader reads a live stream in the background.
+type reader struct {
+	changes chan change
+	cancel  context.CancelFunc
+	// at is the last id that came, with or without data.
+	at int
+}
+
+// read opens the stream at a replica, after an id (0: from now on).
+func read(t *testing.T, base string, after int) *reader {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/posts", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	if after > 0 {
+		req.Header.Set("Last-Event-ID", strconv.Itoa(after))
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := res.Header.Get("Content-Type"); res.StatusCode != 200 || got != "text/event-stream" {
+		t.Fatalf("%s, %s", res.Status, got)
+	}
+	r := &reader{changes: make(chan change, 10_000), cancel: cancel}
+	t.Cleanup(cancel)
+	go func() {
+		defer close(r.changes)
+		defer func() { _ = res.Body.Close() }()
+		var c change
+		for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+			switch name, value, _ := strings.Cut(lines.Text(), ": "); name {
+			case "id":
+				c.id, _ = strconv.Atoi(value)
+			case "event":
+				c.event = value
+			case "data":
+				c.data = value
+			case "":
+				r.changes <- c
+				c = change{id: c.id}
+			}
+		}
+	}()
+	return r
+}
+
+// until collects changes until enough says so; ids must rise.
+func (r *reader) until(t *testing.T, enough func(change) bool) []change {
+	t.Helper()
+	var got []change
+	timeout := time.After(2 * soon)
+	for {
+		select {
+		case c, open := <-r.changes:
+			if !open {
+				t.Fatalf("the stream ended after %d changes", len(got))
+			}
+			if c.data == "" {
+				r.at = max(r.at, c.id)
+				continue
+			}
+			if c.id <= r.at {
+				t.Fatalf("change %d after %d", c.id, r.at)
+			}
+			r.at = c.id
+			got = append(got, c)
+			if enough(c) {
+				return got
+			}
+		case <-timeout:
+			t.Fatalf("after %d changes nothing more comes", len(got))
+		}
+	}
+}
+
+// count counts which changes were seen, by what they are about.
+func count(changes []change, into map[string]int) {
+	for _, c := range changes {
+		var about struct{ ID, Status string }
+		if err := json.Unmarshal([]byte(c.data), &about); err == nil {
+			into[c.event+" "+about.ID]++
+		}
+	}
+}
+
+func TestTheStreamShowsEveryChange(t *testing.T) {
+	r := read(t, shared.App("query").URL(), 0)
+	p := shared.createPost(t, "live")
+	c := shared.createComment(t, p.ID, "an orange comment")
+	got := r.until(t, func(c change) bool { return c.event == "CommentUpdated" })
+	var events []string
+	for _, change := range got {
+		events = append(events, change.event)
+	}
+	if strings.Join(events, " ") != "PostCreated CommentCreated CommentUpdated" {
+		t.Fatalf("events: %v", events)
+	}
+	if first := decode[post](t, []byte(got[0].data)); first.ID != p.ID || first.Title != "live" {
+		t.Errorf("post: %s", got[0].data)
+	}
+	if pending := decode[comment](t, []byte(got[1].data)); pending.ID != c.ID || pending.PostID != p.ID {
+		t.Errorf("comment: %s", got[1].data)
+	}
+	if last := decode[comment](t, []byte(got[2].data)); last.ID != c.ID || last.Status != "rejected" {
+		t.Errorf("comment: %s", got[2].data)
+	}
+}
+
+// TestAReaderThatComesBackGetsEachChangeOnce has a reader cut off again and again,
+// between replicas and over a restart, while others write.
+func TestAReaderThatComesBackGetsEachChangeOnce(t *testing.T) {
+	s := shared
+	first, second := s.App("query"), s.replica(t, "query")
+	seen, expected := map[string]int{}, map[string]bool{}
+	r := read(t, first.URL(), 0)
+	begin := s.createPost(t, "begin")
+	got := r.until(t, func(c change) bool { return strings.Contains(c.data, begin.ID) })
+	count(got, seen)
+	at := r.at
+
+	for round := range 6 {
+		written := s.write(t, 1, 3)
+		for _, p := range written.posts {
+			expected["PostCreated "+p.ID] = true
+			for id := range written.statuses[p.ID] {
+				expected["CommentCreated "+id], expected["CommentUpdated "+id] = true, true
+			}
+		}
+		r.cancel()
+		from := first
+		if round%2 == 0 {
+			from = second
+		}
+		if round == 3 { // after a restart it has nothing in memory: the log has it
+			p := s.process(t, from.Port)
+			kill(t, p)
+			s.launch(t, p)
+			awaitReady(t, from)
+		}
+		r = read(t, from.URL(), at)
+		mark := s.createPost(t, fmt.Sprint("round ", round))
+		expected["PostCreated "+mark.ID] = true
+		got := r.until(t, func(c change) bool { return strings.Contains(c.data, mark.ID) })
+		if got[0].id <= at {
+			t.Fatalf("round %d: change %d again", round, got[0].id)
+		}
+		count(got, seen)
+		at = r.at
+	}
+	// What was still being moderated when the last mark came.
+	eventually(t, func() error {
+		for what := range expected {
+			if seen[what] == 0 {
+				end := s.createPost(t, "end")
+				count(r.until(t, func(c change) bool { return strings.Contains(c.data, end.ID) }), seen)
+				return errors.New("missing: " + what)
+			}
+		}
+		return nil
+	})
+	for what, times := range seen {
+		if times != 1 {
+			t.Errorf("%s came %d times", what, times)
+		}
+	}
+	want(t, 400, "GET", first.URL()+"/posts", "", "Accept: text/event-stream", "Last-Event-ID: x")
+}

@@ -1,0 +1,198 @@
+package system
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Document is one YAML document.
+type Document = map[string]any
+
+// Derivation makes a run file and resources of their own from the committed ones.
+// What it does not name stays as it is.
+type Derivation struct {
+	// Into is the folder that gets them; logs go there too.
+	Into string
+	// Suffix is added to every app id, also where the resources name one.
+	Suffix string
+	// Shift is added to every port.
+	Shift int
+	// Redis replaces the address of Redis.
+	Redis string
+	// Binaries is a folder of built services to run instead of building them.
+	Binaries string
+	// Env is added to every service's environment.
+	Env map[string]string
+	// Edit, if set, may change each resource.
+	Edit func(resource Document)
+}
+
+// Derive writes the run file and the resources and returns the run file's path.
+func (c Checkout) Derive(d Derivation) (string, error) {
+	resources := filepath.Join(d.Into, "components")
+	if err := os.MkdirAll(resources, 0o750); err != nil {
+		return "", err
+	}
+	files, err := filepath.Glob(filepath.Join(c.Root, "components", "*.yaml"))
+	if err != nil {
+		return "", err
+	}
+	for _, file := range files {
+		docs, err := ReadYAML(file)
+		if err != nil {
+			return "", err
+		}
+		for _, doc := range docs {
+			d.resource(doc)
+			if d.Edit != nil {
+				d.Edit(doc)
+			}
+		}
+		if err := writeYAML(filepath.Join(resources, filepath.Base(file)), docs); err != nil {
+			return "", err
+		}
+	}
+	docs, err := ReadYAML(filepath.Join(c.Root, "dapr.yaml"))
+	if err != nil {
+		return "", err
+	}
+	if err := d.runFile(c.Root, docs[0]); err != nil {
+		return "", err
+	}
+	path := filepath.Join(d.Into, "dapr.yaml")
+	return path, writeYAML(path, docs)
+}
+
+func (d Derivation) resource(doc Document) {
+	if scopes, ok := doc["scopes"].([]any); ok {
+		for i, id := range scopes {
+			scopes[i] = fmt.Sprint(id) + d.Suffix
+		}
+	}
+	spec, ok := doc["spec"].(Document)
+	if !ok {
+		return
+	}
+	if targets, ok := spec["targets"].(Document); ok {
+		if apps, ok := targets["apps"].(Document); ok {
+			for _, name := range Services {
+				if policy, ok := apps[name]; ok {
+					delete(apps, name)
+					apps[name+d.Suffix] = policy
+				}
+			}
+		}
+	}
+	fields, ok := spec["metadata"].([]any)
+	if !ok {
+		return
+	}
+	for _, f := range fields {
+		field, ok := f.(Document)
+		if !ok {
+			continue
+		}
+		switch field["name"] {
+		case "redisHost":
+			if d.Redis != "" {
+				field["value"] = d.Redis
+			}
+		case "publishingScopes", "subscriptionScopes":
+			apps := strings.Split(fmt.Sprint(field["value"]), ";")
+			for i, app := range apps {
+				id, topics, _ := strings.Cut(app, "=")
+				apps[i] = id + d.Suffix + "=" + topics
+			}
+			field["value"] = strings.Join(apps, ";")
+		}
+	}
+}
+
+func (d Derivation) runFile(root string, doc Document) error {
+	common, ok1 := doc["common"].(Document)
+	apps, ok2 := doc["apps"].([]any)
+	if !ok1 || !ok2 {
+		return errors.New("dapr.yaml has no common or no apps")
+	}
+	common["resourcesPaths"] = []string{filepath.Join(d.Into, "components")}
+	common["configFilePath"] = filepath.Join(d.Into, "components", "configuration.yaml")
+	for _, a := range apps {
+		app, ok := a.(Document)
+		if !ok {
+			return errors.New("dapr.yaml: an app is no object")
+		}
+		name := fmt.Sprint(app["appID"])
+		app["appID"] = name + d.Suffix
+		for _, port := range []string{"appPort", "daprHTTPPort", "daprGRPCPort", "daprInternalGRPCPort", "metricsPort"} {
+			app[port] = app[port].(int) + d.Shift //nolint:forcetypeassert,errcheck // the committed file has them all
+		}
+		env, _ := app["env"].(Document)
+		if env["PORT"], _ = shifted(env["PORT"], d.Shift); env["PORT"] == "" {
+			return fmt.Errorf("dapr.yaml: %s has no PORT", name)
+		}
+		if name == "query" {
+			env["EVENTLOG_APP_ID"] = "eventlog" + d.Suffix
+		}
+		for key, value := range d.Env {
+			env[key] = value
+		}
+		if d.Binaries == "" {
+			app["appDirPath"] = filepath.Join(root, fmt.Sprint(app["appDirPath"]))
+			continue
+		}
+		app["command"] = []string{filepath.Join(d.Binaries, name)}
+		dir := filepath.Join(d.Into, name)
+		app["appDirPath"] = dir
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func shifted(port any, by int) (string, error) {
+	var n int
+	if _, err := fmt.Sscan(fmt.Sprint(port), &n); err != nil {
+		return "", err
+	}
+	return fmt.Sprint(n + by), nil
+}
+
+// ReadYAML returns the documents of a file.
+func ReadYAML(path string) ([]Document, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // the caller's file
+	if err != nil {
+		return nil, err
+	}
+	var docs []Document
+	for dec := yaml.NewDecoder(bytes.NewReader(raw)); ; {
+		var doc Document
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return slices.DeleteFunc(docs, func(d Document) bool { return d == nil }), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		docs = append(docs, doc)
+	}
+}
+
+func writeYAML(path string, docs []Document) error {
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	for _, doc := range docs {
+		if err := enc.Encode(doc); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(path, out.Bytes(), 0o600)
+}

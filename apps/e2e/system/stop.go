@@ -1,0 +1,55 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// StopHolders stops the processes that listen on the ports, if they are this
+// checkout's: run from its folder of built programs, or with a path in it among
+// their arguments. Others are left alone. It returns how many it stopped.
+func (c Checkout) StopHolders(ctx context.Context, ports []int) (int, error) {
+	stopped := map[int]bool{}
+	for _, port := range ports {
+		pid, ok := Holder(port)
+		if !ok || stopped[pid] || !c.owns(pid) {
+			continue
+		}
+		// The CLI that started it would stay behind, without children.
+		if group, err := syscall.Getpgid(pid); err == nil && group != pid && group != syscall.Getpgrp() && c.owns(group) {
+			say("stopping process group %d", group)
+			_ = syscall.Kill(-group, syscall.SIGINT)
+		} else {
+			say("stopping process %d", pid)
+			_ = syscall.Kill(pid, syscall.SIGTERM)
+		}
+		stopped[pid] = true
+	}
+	return len(stopped), Until(ctx, 30*time.Second, func() error {
+		var left []error
+		for pid := range stopped {
+			if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+				left = append(left, fmt.Errorf("process %d is still there", pid))
+			}
+		}
+		return errors.Join(left...)
+	})
+}
+
+func (c Checkout) owns(pid int) bool {
+	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && strings.HasPrefix(exe, c.Kept()+string(filepath.Separator)) {
+		return true
+	}
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err == nil && strings.Contains(string(cmdline), c.Root+string(filepath.Separator)) {
+		return true
+	}
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	return err == nil && (cwd == c.Root || strings.HasPrefix(cwd, c.Root+string(filepath.Separator)))
+}

@@ -1,0 +1,217 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// startTimeout bounds how long a system may take to be ready, the building of
+// the services included.
+const startTimeout = 5 * time.Minute
+
+// App is one service in a run file.
+type App struct {
+	// Name is the service's name, ID its app id.
+	Name, ID string
+	// Port is the public one, AppPort the app channel's; the others are the sidecar's.
+	Port, AppPort, HTTPPort, GRPCPort, InternalPort, MetricsPort int
+	// Logs is the folder of its logs and its sidecar's.
+	Logs string
+}
+
+// URL is the base of the service's public API.
+func (a App) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", a.Port) }
+
+// Sidecar is the base of its sidecar's HTTP API.
+func (a App) Sidecar() string { return fmt.Sprintf("http://127.0.0.1:%d", a.HTTPPort) }
+
+// System is what one run file runs.
+type System struct {
+	Dapr    Dapr
+	RunFile string
+	Apps    []App
+
+	cmd  *exec.Cmd
+	gone chan struct{}
+}
+
+// Load reads a run file.
+func Load(d Dapr, runFile string) (*System, error) {
+	docs, err := ReadYAML(runFile)
+	if err != nil {
+		return nil, err
+	}
+	s := &System{Dapr: d, RunFile: runFile}
+	apps, _ := docs[0]["apps"].([]any)
+	for _, a := range apps {
+		app, _ := a.(Document)
+		env, _ := app["env"].(Document)
+		public, err := strconv.Atoi(fmt.Sprint(env["PORT"]))
+		if err != nil {
+			return nil, fmt.Errorf("%s: PORT of %v: %w", runFile, app["appID"], err)
+		}
+		port := func(name string) int { n, _ := app[name].(int); return n }
+		dir := fmt.Sprint(app["appDirPath"])
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(filepath.Dir(runFile), dir)
+		}
+		s.Apps = append(s.Apps, App{
+			Name: filepath.Base(dir), ID: fmt.Sprint(app["appID"]), Port: public, AppPort: port("appPort"),
+			HTTPPort: port("daprHTTPPort"), GRPCPort: port("daprGRPCPort"), InternalPort: port("daprInternalGRPCPort"),
+			MetricsPort: port("metricsPort"), Logs: filepath.Join(dir, ".dapr", "logs"),
+		})
+	}
+	return s, nil
+}
+
+// App returns the service of that name.
+func (s *System) App(name string) App {
+	for _, a := range s.Apps {
+		if a.Name == name {
+			return a
+		}
+	}
+	panic("the run file has no app " + name)
+}
+
+// Ports are all that the system listens on.
+func (s *System) Ports() []int {
+	var ports []int
+	for _, a := range s.Apps {
+		ports = append(ports, a.Port, a.AppPort, a.HTTPPort, a.GRPCPort, a.InternalPort, a.MetricsPort)
+	}
+	return ports
+}
+
+// Start runs `dapr run -f` and returns when every service is ready. What the apps
+// log goes to log.
+func (s *System) Start(ctx context.Context, log io.Writer) error {
+	var taken []error
+	for _, port := range s.Ports() {
+		taken = append(taken, Free(port))
+	}
+	if err := errors.Join(taken...); err != nil {
+		return fmt.Errorf("%w\nstop what holds it (`make stop` stops a Postbus left behind) or change the port in dapr.yaml", err)
+	}
+	s.cmd = exec.Command(s.Dapr.CLI, "run", "-f", s.RunFile) //nolint:gosec // the CLI that we found
+	s.cmd.Env = os.Environ()
+	if s.Dapr.Runtime != "" {
+		s.cmd.Env = append(s.cmd.Env, "DAPR_RUNTIME_PATH="+s.Dapr.Runtime)
+	}
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	// The CLI makes a process group of its own, in which the sidecars and apps are;
+	// it shall have it from the start, so that it can be stopped as a whole.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	s.cmd.WaitDelay = time.Second
+	if err := s.cmd.Start(); err != nil {
+		return fmt.Errorf("dapr run: %w", err)
+	}
+	gone := make(chan struct{})
+	s.gone = gone
+	go func() { _ = s.cmd.Wait(); close(gone) }()
+	if err := s.AwaitReady(ctx, startTimeout); err != nil {
+		return errors.Join(err, s.Stop())
+	}
+	return nil
+}
+
+// AwaitReady waits until every service says that it is ready.
+func (s *System) AwaitReady(ctx context.Context, atMost time.Duration) error {
+	said := time.Now()
+	err := Until(ctx, atMost, func() error {
+		var waiting []error
+		for _, a := range s.Apps {
+			if err := a.Ready(); err != nil {
+				waiting = append(waiting, fmt.Errorf("%s is not ready: %w", a.Name, err))
+			}
+		}
+		if len(waiting) > 0 && time.Since(said) > sayEvery {
+			said = time.Now()
+			say("%s", strings.ReplaceAll(errors.Join(waiting...).Error(), "\n", "; "))
+		}
+		select {
+		case <-s.gone:
+			return errors.Join(errGone, errors.Join(waiting...))
+		default:
+			return errors.Join(waiting...)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, s.complaints())
+	}
+	return nil
+}
+
+var errGone = errors.New("dapr run has ended")
+
+// Ready returns why the service isn't ready, or nil.
+func (a App) Ready() error {
+	client := http.Client{Timeout: 2 * time.Second}
+	res, err := client.Get(a.URL() + "/readyz")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", res.Status, body)
+	}
+	return nil
+}
+
+// complaints are the errors in the sidecars' logs: `dapr run` shows none of them.
+func (s *System) complaints() string {
+	var out strings.Builder
+	for _, a := range s.Apps {
+		files, _ := filepath.Glob(filepath.Join(a.Logs, "*_daprd_*.log"))
+		if len(files) == 0 {
+			continue
+		}
+		raw, err := os.ReadFile(files[len(files)-1]) //nolint:gosec // our own log
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(raw)) {
+			if strings.Contains(line, "level=fatal") || strings.Contains(line, "level=error") {
+				fmt.Fprintf(&out, "%s's sidecar: %s", a.Name, line)
+			}
+		}
+	}
+	return out.String()
+}
+
+// Done is closed when `dapr run` has ended.
+func (s *System) Done() <-chan struct{} { return s.gone }
+
+// Stop stops the CLI, the sidecars and the apps, and waits for their end.
+func (s *System) Stop() error {
+	group := -s.cmd.Process.Pid
+	// As `dapr stop -f` does it.
+	if err := syscall.Kill(group, syscall.SIGINT); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	err := Until(context.Background(), 20*time.Second, func() error {
+		if err := syscall.Kill(group, 0); errors.Is(err, syscall.ESRCH) {
+			return nil
+		}
+		return errors.New("processes are left")
+	})
+	if err != nil {
+		_ = syscall.Kill(group, syscall.SIGKILL)
+		return fmt.Errorf("they did not stop, so they were killed: %w", err)
+	}
+	return nil
+}

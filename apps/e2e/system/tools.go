@@ -1,0 +1,163 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Checkout is the root of this checkout, and where its tools are kept.
+type Checkout struct {
+	// Root is the folder of go.work.
+	Root string
+}
+
+// FindCheckout looks for go.work, from the working directory upward.
+func FindCheckout() (Checkout, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return Checkout{}, err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
+			return Checkout{dir}, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return Checkout{}, errors.New("no go.work here or above: run this inside the checkout")
+		}
+	}
+}
+
+// Kept is the git-ignored folder of all that is built, downloaded or stored.
+func (c Checkout) Kept() string { return filepath.Join(c.Root, ".postbus") }
+
+func (c Checkout) bin(name string) string { return filepath.Join(c.Kept(), "bin", name) }
+
+// Dapr is a Dapr CLI with its runtime.
+type Dapr struct {
+	// CLI is the path of the dapr command.
+	CLI string
+	// Runtime is what DAPR_RUNTIME_PATH has to be, or empty for the user's own
+	// installation.
+	Runtime string
+	// Daprd is the path of the runtime.
+	Daprd string
+}
+
+// FindDapr returns the user's own Dapr, if it is installed and initialised.
+func FindDapr() (Dapr, bool) {
+	cli, err := exec.LookPath("dapr")
+	if err != nil {
+		return Dapr{}, false
+	}
+	base := os.Getenv("DAPR_RUNTIME_PATH")
+	if base == "" {
+		if base, err = os.UserHomeDir(); err != nil {
+			return Dapr{}, false
+		}
+	}
+	daprd := filepath.Join(base, ".dapr", "bin", "daprd")
+	if _, err := os.Stat(daprd); err != nil { //nolint:gosec // where the user says that it is
+		return Dapr{}, false
+	}
+	return Dapr{CLI: cli, Daprd: daprd}, true
+}
+
+// Versions of what is built: as in the go.mod files, which can't be asked here
+// without resolving thousands of modules.
+const (
+	runtimeVersion = "1.18.2"
+	cliVersion     = "1.16.5"
+)
+
+// BuildDapr returns the pinned Dapr, built from its Go modules if it isn't yet.
+func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
+	d := Dapr{CLI: c.bin("dapr"), Runtime: c.Kept(), Daprd: filepath.Join(c.Kept(), ".dapr", "bin", "daprd")}
+	err := c.build(ctx, "building the Dapr runtime "+runtimeVersion+" from its Go module (some minutes, once)", d.Daprd, "apps/sidecar",
+		"github.com/dapr/dapr/cmd/daprd", "-tags", "stablecomponents",
+		"-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version="+runtimeVersion)
+	if err != nil {
+		return d, err
+	}
+	return d, c.build(ctx, "building the Dapr CLI "+cliVersion+" from its Go module (some minutes, once)", d.CLI, "apps/sidecar/cli",
+		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+cliVersion)
+}
+
+// BuildLinter returns the path of the pinned golangci-lint, built if it isn't yet.
+func (c Checkout) BuildLinter(ctx context.Context) (string, error) {
+	out := c.bin("golangci-lint")
+	return out, c.build(ctx, "building golangci-lint from its Go module (some minutes, once)", out, ".ci/lint",
+		"github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "-ldflags", "-s -w")
+}
+
+// build builds a package of a module of its own, unless that is done and the
+// module has not changed since.
+func (c Checkout) build(ctx context.Context, what, out, module, pkg string, flags ...string) error {
+	gomod, err := os.Stat(filepath.Join(c.Root, module, "go.mod"))
+	if err != nil {
+		return err
+	}
+	if built, err := os.Stat(out); err == nil && built.ModTime().After(gomod.ModTime()) {
+		return nil
+	}
+	fresh := out + ".new" // so that an interrupted build leaves nothing that looks done
+	args := append(append([]string{"build", "-trimpath", "-o", fresh}, flags...), pkg)
+	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the arguments are ours
+	cmd.Dir = filepath.Join(c.Root, module)
+	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	if err := step(ctx, what, cmd); err != nil {
+		return err
+	}
+	return os.Rename(fresh, out)
+}
+
+// Services are the services' names, in the order of starting.
+var Services = []string{"posts", "comments", "query", "moderation", "eventlog"}
+
+// BuildServices builds the services into a folder, with flags.
+func (c Checkout) BuildServices(ctx context.Context, into string, flags ...string) error {
+	args := append([]string{"build"}, flags...)
+	args = append(args, "-o", into+string(filepath.Separator))
+	for _, name := range Services {
+		args = append(args, "./apps/"+name)
+	}
+	if err := os.MkdirAll(into, 0o750); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the arguments are ours
+	cmd.Dir = c.Root
+	return step(ctx, "building the services", cmd)
+}
+
+// Install returns the path of a command, whose packages it installs with apt if it
+// is missing.
+func Install(ctx context.Context, command string, packages ...string) (string, error) {
+	if path, err := exec.LookPath(command); err == nil {
+		return path, nil
+	}
+	apt, err := exec.LookPath("apt-get")
+	if err != nil {
+		return "", fmt.Errorf("%s is missing, and so is apt-get: install %s", command, strings.Join(packages, " "))
+	}
+	sudo := []string{}
+	if os.Geteuid() != 0 {
+		path, err := exec.LookPath("sudo")
+		if err != nil {
+			return "", fmt.Errorf("%s is missing: install it (as root: apt-get install %s)", command, strings.Join(packages, " "))
+		}
+		sudo = []string{path, "-n"}
+	}
+	// The package's own service is not started: Postbus runs its own.
+	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-qy", "--no-install-recommends"}, packages...)} {
+		argv := append(append(append([]string{}, sudo...), "env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", apt), args...)
+		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // the arguments are ours
+		if err := step(ctx, "apt-get "+strings.Join(args, " "), cmd); err != nil {
+			return "", err
+		}
+	}
+	return exec.LookPath(command)
+}

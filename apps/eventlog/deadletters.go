@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+// deadLetters keeps the dead letters as it keeps the events: in a log, numbered,
+// each once.
+type deadLetters struct{ log *eventLog }
+
+// A message of more than mostKept bytes is no event of any version; only its
+// first firstKept are kept. So a segment of them still fits into one write.
+const (
+	mostKept  = 64 << 10
+	firstKept = 1 << 10
+)
+
+func (d deadLetters) keep(ctx context.Context, letters []bus.DeadLetter) []error {
+	events := make([]event.Event, len(letters))
+	for i, letter := range letters {
+		if n := len(letter.Payload); n > mostKept {
+			letter.Reason += fmt.Sprintf(" (of its %d bytes the first %d are kept)", n, firstKept)
+			letter.Payload = letter.Payload[:firstKept]
+		}
+		data, err := event.Marshal(letter)
+		if err != nil {
+			return bus.All(len(letters), err)
+		}
+		events[i] = event.Event{
+			SpecVersion: "1.0", ID: letter.ID, Source: "/" + letter.Service, Type: "DeadLetter", Subject: letter.Topic,
+			Time: time.Now().UTC(), DataContentType: "application/json", Data: data,
+		}
+	}
+	return d.log.append(ctx, events)
+}
+
+// prefixed is a part of a store, whose keys have a prefix there.
+type prefixed struct {
+	state.Swapper
+	prefix string
+}
+
+func (p prefixed) Get(ctx context.Context, keys ...string) ([]state.Item, error) {
+	whole := make([]string, len(keys))
+	for i, key := range keys {
+		whole[i] = p.prefix + key
+	}
+	items, err := p.Swapper.Get(ctx, whole...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", strings.TrimSuffix(p.prefix, "-"), err)
+	}
+	for i := range items {
+		items[i].Key = keys[i]
+	}
+	return items, nil
+}
+
+func (p prefixed) Swap(ctx context.Context, items ...state.Item) error {
+	whole := make([]state.Item, len(items))
+	for i, item := range items {
+		item.Key = p.prefix + item.Key
+		whole[i] = item
+	}
+	return p.Swapper.Swap(ctx, whole...)
+}

@@ -1,0 +1,303 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// engine serves a replica's API.
+func engine(stopping context.Context, l *eventLog) http.Handler {
+	e := web.NewEngine()
+	e.GET("/events", (&api{log: l, stopping: stopping}).events)
+	return e
+}
+
+func get(t testing.TB, h http.Handler, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	return getWith(t.Context(), h, path)
+}
+
+func getWith(ctx context.Context, h http.Handler, path string) *httptest.ResponseRecorder {
+	res := httptest.NewRecorder()
+	h.ServeHTTP(res, httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil))
+	return res
+}
+
+// wantEvents checks that an answer has the events after first up to last, and
+// says that the log ends at end.
+func wantEvents(t testing.TB, res *httptest.ResponseRecorder, after, upTo, end int) {
+	t.Helper()
+	if res.Code != http.StatusOK {
+		t.Fatalf("%d: %s", res.Code, res.Body)
+	}
+	if got := res.Header().Get("Content-Type"); got != "application/cloudevents-batch+json" {
+		t.Errorf("Content-Type is %q", got)
+	}
+	if got := res.Header().Get("Postbus-Sequence"); got != strconv.Itoa(end) {
+		t.Errorf("Postbus-Sequence is %q, want %d", got, end)
+	}
+	events, err := event.ParseBatch(res.Body.Bytes())
+	if err != nil {
+		t.Fatalf("%v: %.200s", err, res.Body)
+	}
+	if len(events) != max(0, upTo-after) {
+		t.Fatalf("%d events, want those after %d up to %d", len(events), after, upTo)
+	}
+	for i, e := range events {
+		if e.Sequence != event.Sequence(after+i+1) || e.Post == nil || e.Post.Title != fmt.Sprintf("post %d", after+i) { //nolint:gosec // never negative
+			t.Fatalf("event %d has number %d and says %s", after+i+1, e.Sequence, e.Data)
+		}
+	}
+}
+
+func wantUnavailable(t testing.TB, what string, res *httptest.ResponseRecorder) {
+	t.Helper()
+	if h := res.Header(); res.Code != http.StatusServiceUnavailable || h.Get("Content-Type") != "application/problem+json" || h.Get("Retry-After") == "" {
+		t.Errorf("%s: %d %s, Retry-After %q: %.200s", what, res.Code, h.Get("Content-Type"), h.Get("Retry-After"), res.Body)
+	}
+}
+
+func TestEventsAreThoseAfterTheNumberUpToTheLimit(t *testing.T) {
+	const n = 2*segmentSize + 44
+	l := start(t, newFakeStore())
+	mustAppend(t, l, some(t, 0, n)...)
+	h := engine(context.Background(), l)
+	for _, after := range []int{0, 1, 126, 127, 128, 129, 200, 255, 256, 257, n - 1, n, n + 1, 10 * n} {
+		for _, limit := range []int{0, 1, 2, 127, 128, 129, n, 10_000} {
+			wantEvents(t, get(t, h, fmt.Sprintf("/events?after=%d&limit=%d", after, limit)), after, min(n, after+limit), n)
+		}
+	}
+}
+
+func TestEventsAreAThousandUnlessAskedForMore(t *testing.T) {
+	l := start(t, newFakeStore())
+	mustAppend(t, l, some(t, 0, 1100)...)
+	h := engine(context.Background(), l)
+	wantEvents(t, get(t, h, "/events"), 0, 1000, 1100)
+	wantEvents(t, get(t, h, "/events?after=1000"), 1000, 1100, 1100)
+}
+
+func TestEventsOfAnEmptyLogAreAnEmptyArray(t *testing.T) {
+	l := start(t, newFakeStore())
+	mustAppend(t, l)
+	res := get(t, engine(context.Background(), l), "/events")
+	wantEvents(t, res, 0, 0, 0)
+	if res.Body.String() != "[]\n" {
+		t.Errorf("the body is %q", res.Body)
+	}
+}
+
+func TestWhatIsNoNumberOrOutOfBoundsIs400(t *testing.T) {
+	l := start(t, newFakeStore())
+	mustAppend(t, l, some(t, 0, 3)...)
+	h := engine(context.Background(), l)
+	for _, query := range []string{
+		"after=", "after=-1", "after=x", "after=1.5", "after=4611686018427387905", "after=99999999999999999999", "after=%201",
+		"limit=", "limit=-1", "limit=10001", "limit=all", "wait=", "wait=-1", "wait=31", "wait=1s",
+	} {
+		res := get(t, h, "/events?"+query)
+		var p web.Problem
+		if err := json.Unmarshal(res.Body.Bytes(), &p); err != nil || res.Code != http.StatusBadRequest || p.Status != res.Code || p.Detail == "" ||
+			res.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s", query, res.Code, res.Body)
+		}
+	}
+	for _, query := range []string{"after=4611686018427387904", "limit=0", "limit=10000", "wait=0"} {
+		if res := get(t, h, "/events?"+query); res.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", query, res.Code, res.Body)
+		}
+	}
+}
+
+func TestALogThatIsStillBeingReadIs503(t *testing.T) {
+	l := newEventLog(newFakeStore())
+	wantUnavailable(t, "loading", get(t, engine(context.Background(), l), "/events?wait=10"))
+}
+
+func TestAReaderWhoIsBehindNeedsNoStore(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 300)...)
+	store.setDown(true)
+	h := engine(context.Background(), l)
+	wantEvents(t, get(t, h, "/events?after=10"), 10, 300, 300)
+	// At the end of what is known it is not known whether there is more.
+	wantUnavailable(t, "at the end", get(t, h, "/events?after=300"))
+}
+
+// asked is a request under way.
+type asked struct {
+	res  *httptest.ResponseRecorder
+	took time.Duration
+}
+
+func ask(ctx context.Context, h http.Handler, path string) <-chan asked {
+	answer := make(chan asked, 1)
+	began := time.Now()
+	go func() {
+		res := getWith(ctx, h, path)
+		answer <- asked{res, time.Since(began)}
+	}()
+	return answer
+}
+
+func TestAReaderWaitsAndIsAnsweredAsSoonAsSomethingIsAppended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, newFakeStore())
+		mustAppend(t, l, some(t, 0, 5)...)
+		answer := ask(t.Context(), engine(context.Background(), l), "/events?after=5&wait=30")
+		time.Sleep(1234 * time.Millisecond) // of the bubble's clock
+		select {
+		case a := <-answer:
+			t.Fatalf("answered with nothing to tell: %s", a.res.Body)
+		default:
+		}
+		mustAppend(t, l, some(t, 5, 7)...)
+		a := <-answer
+		if a.took != 1234*time.Millisecond {
+			t.Errorf("answered after %v, want at once after 1.234 s", a.took)
+		}
+		wantEvents(t, a.res, 5, 7, 7)
+	})
+}
+
+func TestAReaderWaitsNoLongerThanItAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, newFakeStore())
+		mustAppend(t, l, some(t, 0, 2)...)
+		for _, wait := range []int{0, 1, 30} {
+			a := <-ask(t.Context(), engine(context.Background(), l), fmt.Sprintf("/events?after=2&wait=%d", wait))
+			if a.took != time.Duration(wait)*time.Second {
+				t.Errorf("wait=%d took %v", wait, a.took)
+			}
+			wantEvents(t, a.res, 2, 2, 2)
+		}
+	})
+}
+
+func TestAReaderSeesAtOnceWhatAnotherReplicaHasAppended(t *testing.T) {
+	store := newFakeStore()
+	a, b := start(t, store), start(t, store)
+	mustAppend(t, a)
+	mustAppend(t, b, some(t, 0, 200)...)
+	wantEvents(t, get(t, engine(context.Background(), a), "/events"), 0, 200, 200)
+}
+
+func TestAReaderWhoWaitsSeesWhatAnotherReplicaAppends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		a, b := start(t, store), start(t, store)
+		mustAppend(t, a)
+		answer := ask(t.Context(), engine(context.Background(), a), "/events?wait=30")
+		time.Sleep(1100 * time.Millisecond) // of the bubble's clock
+		mustAppend(t, b, some(t, 0, 3)...)
+		got := <-answer
+		if late := got.took - 1100*time.Millisecond; late < 0 || late > refreshEvery {
+			t.Errorf("answered %v after it was appended", late)
+		}
+		wantEvents(t, got.res, 0, 3, 3)
+	})
+}
+
+func TestStoppingEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, newFakeStore())
+		mustAppend(t, l, some(t, 0, 1)...)
+		stopping, stop := context.WithCancel(context.Background())
+		answer := ask(t.Context(), engine(stopping, l), "/events?after=1&wait=30")
+		synctest.Wait()
+		stop()
+		a := <-answer
+		if a.took != 0 {
+			t.Errorf("went on for %v", a.took)
+		}
+		wantEvents(t, a.res, 1, 1, 1)
+	})
+}
+
+func TestAReaderWhoGoesAwayEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, newFakeStore())
+		mustAppend(t, l)
+		ctx, goAway := context.WithCancel(t.Context())
+		answer := ask(ctx, engine(context.Background(), l), "/events?wait=30")
+		synctest.Wait()
+		goAway()
+		if a := <-answer; a.took != 0 {
+			t.Errorf("went on for %v", a.took)
+		}
+	})
+}
+
+func TestAStoreThatGoesDownWhileAReaderWaitsIs503(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		l := start(t, store)
+		mustAppend(t, l, some(t, 0, 1)...)
+		answer := ask(t.Context(), engine(context.Background(), l), "/events?after=1&wait=30")
+		synctest.Wait()
+		store.setDown(true)
+		a := <-answer
+		wantUnavailable(t, "while it waits", a.res)
+		if a.took > refreshEvery {
+			t.Errorf("answered after %v", a.took)
+		}
+	})
+}
+
+// A part of the log must never be taken for the whole.
+func TestAnAnswerThatCantBeCompletedIsNoJSON(t *testing.T) {
+	for name, damage := range map[string]func(*fakeStore){
+		"a segment is gone":    func(f *fakeStore) { f.remove(segmentKey(3)) },
+		"a segment is damaged": func(f *fakeStore) { f.set(segmentKey(3), []byte("oops")) },
+	} {
+		store := newFakeStore()
+		store.most = 2 // so that the answer has begun when it comes to the damage
+		l := start(t, store)
+		mustAppend(t, l, some(t, 0, 6*segmentSize)...)
+		l.mu.Lock()
+		clear(l.recent)
+		l.mu.Unlock()
+		damage(store)
+		h := engine(context.Background(), l)
+		if res := get(t, h, "/events?limit=10000"); json.Valid(res.Body.Bytes()) {
+			t.Errorf("%s: %d with %d events, which is valid JSON", name, res.Code, lineCount(res.Body.String()))
+		}
+		wantEvents(t, get(t, h, fmt.Sprintf("/events?limit=%d", segmentSize)), 0, segmentSize, 6*segmentSize)
+		// Where nothing was sent yet there is still time to say so.
+		wantUnavailable(t, name, get(t, h, fmt.Sprintf("/events?after=%d", 3*segmentSize)))
+	}
+}
+
+func TestReadersOfEveryPageSizeGetTheWholeLog(t *testing.T) {
+	const n = 3*segmentSize + 17
+	l := start(t, newFakeStore())
+	mustAppend(t, l, some(t, 0, n)...)
+	h := engine(context.Background(), l)
+	for _, limit := range []int{1, 7, 128, 200} {
+		for after := 0; after < n; after += limit {
+			wantEvents(t, get(t, h, fmt.Sprintf("/events?after=%d&limit=%d", after, limit)), after, min(n, after+limit), n)
+		}
+	}
+}
+
+func TestOtherMethodsAndPathsAreProblems(t *testing.T) {
+	h := engine(context.Background(), newEventLog(newFakeStore()))
+	for path, want := range map[string]int{"/events": http.StatusMethodNotAllowed, "/": http.StatusNotFound} {
+		res := httptest.NewRecorder()
+		h.ServeHTTP(res, httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, nil))
+		if res.Code != want || res.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("POST %s: %d %s", path, res.Code, res.Header().Get("Content-Type"))
+		}
+	}
+}

@@ -1,0 +1,435 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+const (
+	// commitEvents bounds how many events one group commit takes on. Every commit
+	// goes on segment by segment; more would only delay the first to be answered.
+	commitEvents = 1024
+	// commitTries is how often a commit starts anew because another replica was first.
+	commitTries = 8
+	// commitTimeout bounds one commit's calls to the store.
+	commitTimeout = 10 * time.Second
+
+	// cachedSegments of the youngest are kept in memory for readers: 64 Ki events.
+	cachedSegments = 512
+	// readAtOnce bounds the segments of one read.
+	readAtOnce = 32
+)
+
+// errLoading is why the log can't take or give events yet.
+var errLoading = errors.New("the log is being read")
+
+// eventLog is the log: numbered events in segments in the state store, appended
+// by compare-and-swap of the tail. Replicas append to the same log; what one has
+// in memory is a prefix of it.
+type eventLog struct {
+	store   state.Swapper
+	commits chan commit
+
+	// writing has room for one: who moves the tail on, by a commit or a refresh.
+	writing chan struct{}
+	seen    *seen
+	etag    string // of the tail
+
+	mu     sync.RWMutex
+	loaded bool
+	tail   *segment
+	recent map[int]*segment // full ones, the youngest cachedSegments
+	grown  chan struct{}    // closed when the log has grown
+}
+
+// commit is a batch of events that waits to be appended.
+type commit struct {
+	events []event.Event
+	done   chan []error
+}
+
+func newEventLog(store state.Swapper) *eventLog {
+	return &eventLog{
+		store: store, commits: make(chan commit), writing: make(chan struct{}, 1), seen: newSeen(seenEvents),
+		tail: &segment{}, recent: map[int]*segment{}, grown: make(chan struct{}),
+	}
+}
+
+// lock waits for its turn to move the tail on; unlock ends it.
+func (l *eventLog) lock(ctx context.Context) error {
+	select {
+	case l.writing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *eventLog) unlock() { <-l.writing }
+
+func (l *eventLog) ready() error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if !l.loaded {
+		return errLoading
+	}
+	return nil
+}
+
+// append is the handler of every topic. It answers when the events are in the
+// log, each once: those that came before are acknowledged and not appended.
+func (l *eventLog) append(ctx context.Context, events []event.Event) []error {
+	c := commit{events: events, done: make(chan []error, 1)}
+	select {
+	case l.commits <- c:
+	case <-ctx.Done():
+		return bus.All(len(events), ctx.Err())
+	}
+	select {
+	case errs := <-c.done:
+		return errs
+	case <-ctx.Done():
+		return bus.All(len(events), ctx.Err())
+	}
+}
+
+// run loads the log and then appends, all that waits in one commit, until ctx is done.
+func (l *eventLog) run(ctx context.Context) {
+	for l.load(ctx) != nil {
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+	}
+	for {
+		var group []commit
+		select {
+		case c := <-l.commits:
+			group = append(group, c)
+		case <-ctx.Done():
+			return
+		}
+		for n := len(group[0].events); n < commitEvents; {
+			select {
+			case c := <-l.commits:
+				group = append(group, c)
+				n += len(c.events)
+				continue
+			default:
+			}
+			break
+		}
+		l.commitGroup(ctx, group)
+	}
+}
+
+func (l *eventLog) commitGroup(ctx context.Context, group []commit) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	var events []event.Event
+	for _, c := range group {
+		events = append(events, c.events...)
+	}
+	errs := l.commit(ctx, events)
+	for _, c := range group {
+		c.done <- errs[:len(c.events):len(c.events)]
+		errs = errs[len(c.events):]
+	}
+}
+
+// commit appends those of events that aren't in the log. The errors are by index.
+func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
+	errs := make([]error, len(events))
+	if err := l.lock(ctx); err != nil {
+		return bus.All(len(events), err)
+	}
+	defer l.unlock()
+	for tries := 0; ; {
+		todo, index := l.unseen(events, errs)
+		if len(todo) == 0 {
+			return errs
+		}
+		base := l.tail
+		if base.full() {
+			base = &segment{number: base.number + 1}
+			l.etag = ""
+		}
+		grown, n, err := base.with(todo)
+		if err == nil {
+			err = l.store.Swap(ctx, state.Item{Key: segmentKey(grown.number), Value: grown.encode(), ETag: l.etag})
+			if err == nil {
+				for _, e := range todo[:n] {
+					l.seen.add(identityOf(e))
+				}
+				l.etag = etagAfter(l.etag)
+				l.publish(grown)
+				continue
+			}
+		}
+		// Whether it was written, or another replica was first, the tail tells.
+		tries++
+		refreshErr := l.refreshLocked(ctx)
+		if tries < commitTries && refreshErr == nil {
+			continue
+		}
+		slog.WarnContext(ctx, "could not append", "events", len(todo), "error", errors.Join(err, refreshErr))
+		for _, i := range index {
+			errs[i] = err
+		}
+		return errs
+	}
+}
+
+// unseen returns the events that are not in the log, each once, and their indexes.
+func (l *eventLog) unseen(events []event.Event, errs []error) (todo []event.Event, index []int) {
+	batch := newSeen(len(events))
+	for i, e := range events {
+		if errs[i] != nil {
+			continue
+		}
+		id := identityOf(e)
+		known, same := l.seen.find(id)
+		if !known {
+			if known, same = batch.find(id); !known {
+				batch.add(id)
+				todo, index = append(todo, e), append(index, i)
+			}
+		}
+		if known && !same {
+			errs[i] = fmt.Errorf("%w: the log has another event with id %s", bus.ErrPoison, e.ID)
+		}
+	}
+	return todo, index
+}
+
+// etagAfter guesses the ETag that a key has after a successful swap, to save
+// reading it: Redis counts a key's writes. Where the guess is wrong the next
+// swap fails, and the tail is read again.
+func etagAfter(etag string) string {
+	n, err := strconv.ParseUint(etag, 10, 64)
+	if err != nil {
+		n = 0
+	}
+	return strconv.FormatUint(n+1, 10)
+}
+
+// publish makes s the tail that readers see, and wakes those who wait.
+func (l *eventLog) publish(s *segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.number != l.tail.number {
+		l.keep(l.tail)
+	}
+	l.tail = s
+	close(l.grown)
+	l.grown = make(chan struct{})
+}
+
+// keep caches a full segment; the caller holds mu.
+func (l *eventLog) keep(s *segment) {
+	l.recent[s.number] = s
+	delete(l.recent, s.number-cachedSegments)
+}
+
+// refresh reads on from the tail, to see what other replicas appended.
+func (l *eventLog) refresh(ctx context.Context) error {
+	if err := l.ready(); err != nil {
+		return err
+	}
+	before := l.last()
+	if err := l.lock(ctx); err != nil {
+		return err
+	}
+	defer l.unlock()
+	if l.last() > before {
+		return nil // somebody else just did
+	}
+	return l.refreshLocked(ctx)
+}
+
+func (l *eventLog) refreshLocked(ctx context.Context) error {
+	for number := l.tail.number; ; number++ {
+		items, err := l.store.Get(ctx, segmentKey(number))
+		if err != nil {
+			return err
+		}
+		s, err := decodeSegment(number, items[0].Value)
+		if err != nil {
+			return err
+		}
+		if s.last() < l.last() {
+			if number == l.tail.number {
+				return fmt.Errorf("%s lost events: it ends at %d, and ended at %d", segmentKey(number), s.last(), l.last())
+			}
+		}
+		if number > l.tail.number && s.count == 0 {
+			return nil // the tail is full, and nobody has begun the next one
+		}
+		added, err := s.identities(max(l.last(), s.base()))
+		if err != nil {
+			return err
+		}
+		for _, e := range added {
+			l.seen.add(e)
+		}
+		l.etag = items[0].ETag
+		if len(added) > 0 {
+			l.publish(s)
+		}
+		if !s.full() {
+			return nil
+		}
+	}
+}
+
+// load finds the tail, and reads the ids of the last seenEvents events.
+func (l *eventLog) load(ctx context.Context) error {
+	if err := l.lock(ctx); err != nil {
+		return err
+	}
+	defer l.unlock()
+	start := time.Now()
+	tail, err := l.findTail(ctx)
+	if err != nil {
+		slog.WarnContext(ctx, "can't read the log yet", "error", err)
+		return err
+	}
+	first := max(0, tail-(seenEvents+segmentSize-1)/segmentSize)
+	l.seen = newSeen(seenEvents)
+	last := &segment{number: first}
+	for number := first; number < tail; {
+		read, err := l.read(ctx, number, tail-number)
+		if err != nil {
+			slog.WarnContext(ctx, "can't read the log yet", "error", err)
+			return err
+		}
+		for _, s := range read {
+			ids, err := s.identities(s.base())
+			if err == nil && !s.full() {
+				err = fmt.Errorf("%s has %d events, but is not the last", segmentKey(s.number), s.count)
+			}
+			if err != nil {
+				slog.ErrorContext(ctx, "the log is damaged", "error", err)
+				return err
+			}
+			for _, e := range ids {
+				l.seen.add(e)
+			}
+			l.mu.Lock()
+			l.keep(s)
+			l.mu.Unlock()
+			last = s
+		}
+		number += len(read)
+	}
+	l.mu.Lock()
+	l.tail = last
+	l.mu.Unlock()
+	if err := l.refreshLocked(ctx); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.loaded = true
+	l.mu.Unlock()
+	slog.InfoContext(ctx, "log read", "last", l.last(), "took", time.Since(start).Round(time.Millisecond))
+	return nil
+}
+
+// findTail returns the number of the first segment that isn't full: by strides
+// that double, then by halves.
+func (l *eventLog) findTail(ctx context.Context) (int, error) {
+	full, open := -1, -1
+	for stride := 1; open < 0 || open-full > 1; {
+		probe := full + stride
+		if open >= 0 {
+			probe = full + (open-full)/2
+		}
+		items, err := l.store.Get(ctx, segmentKey(probe))
+		if err != nil {
+			return 0, err
+		}
+		s, err := decodeSegment(probe, items[0].Value)
+		if err != nil {
+			return 0, err
+		}
+		if s.full() {
+			full, stride = probe, stride*2
+		} else {
+			open = probe
+		}
+	}
+	return open, nil
+}
+
+// last is the number of the last event that this replica knows of.
+func (l *eventLog) last() uint64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.tail.last()
+}
+
+// wait returns when the log has grown beyond after, or ctx is done.
+func (l *eventLog) wait(ctx context.Context, after uint64) {
+	for {
+		l.mu.RLock()
+		last, grown := l.tail.last(), l.grown
+		l.mu.RUnlock()
+		if last > after {
+			return
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// read returns segments from number on: at least one, at most count.
+func (l *eventLog) read(ctx context.Context, number, count int) ([]*segment, error) {
+	if s := l.inMemory(number); s != nil {
+		return []*segment{s}, nil
+	}
+	// Only segments before those in memory are read here: all of them are full.
+	count = min(count, readAtOnce)
+	keys := make([]string, count)
+	for i := range keys {
+		keys[i] = segmentKey(number + i)
+	}
+	for {
+		items, err := l.store.Get(ctx, keys...)
+		if err != nil && len(keys) > 1 && ctx.Err() == nil {
+			keys = keys[:len(keys)/2] // perhaps the answer would have been too large
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		segments := make([]*segment, len(items))
+		for i, item := range items {
+			if segments[i], err = decodeSegment(number+i, item.Value); err != nil {
+				return nil, err
+			}
+		}
+		return segments, nil
+	}
+}
+
+func (l *eventLog) inMemory(number int) *segment {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.loaded && number == l.tail.number {
+		return l.tail
+	}
+	return l.recent[number]
+}

@@ -1,0 +1,753 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+func TestAppendNumbersFrom1WithoutGap(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	events := some(t, 0, 300)
+	for from, size := 0, 1; from < len(events); size++ {
+		upTo := min(from+size, len(events))
+		mustAppend(t, l, events[from:upTo]...)
+		if l.last() != uint64(upTo) { //nolint:gosec // never negative
+			t.Fatalf("after %d events the log ends at %d", upTo, l.last())
+		}
+		from = upTo
+	}
+	wantLog(t, store, events, true)
+}
+
+func TestAppendOfNothingWritesNothing(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	mustAppend(t, l)
+	if swaps, _ := store.count(); swaps != 0 {
+		t.Errorf("%d writes", swaps)
+	}
+}
+
+func TestARepeatIsAcknowledgedAndNotAppended(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	events := some(t, 0, 200)
+	mustAppend(t, l, events...)
+	swaps, _ := store.count()
+	mustAppend(t, l, events[50:60]...)
+	mustAppend(t, l, events[0])
+	if again, _ := store.count(); again != swaps {
+		t.Errorf("repeats made %d writes", again-swaps)
+	}
+	mustAppend(t, l, append(events[190:200:200], some(t, 200, 203)...)...)
+	wantLog(t, store, some(t, 0, 203), true)
+}
+
+func TestARepeatWithinABatchIsAppendedOnce(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	e := some(t, 0, 2)
+	mustAppend(t, l, e[0], e[1], e[0], e[0], e[1])
+	wantLog(t, store, e, true)
+}
+
+func TestTheSameIDWithOtherContentIsPoisonAndItsNeighboursAreNot(t *testing.T) {
+	for name, reload := range map[string]bool{"as it was appended": false, "as it was read from the log": true} {
+		store := newFakeStore()
+		l := start(t, store)
+		mustAppend(t, l, titled(t, 0, "first"))
+		if reload {
+			l = start(t, store)
+		}
+		errs := l.append(t.Context(), []event.Event{titled(t, 1, "x"), titled(t, 0, "another"), titled(t, 2, "y")})
+		if errs[0] != nil || !errors.Is(errs[1], bus.ErrPoison) || errs[2] != nil {
+			t.Errorf("%s: got %v, want the second alone to be poison", name, errs)
+		}
+		wantLog(t, store, []event.Event{titled(t, 0, ""), titled(t, 1, ""), titled(t, 2, "")}, true)
+	}
+}
+
+func TestTheSameIDWithOtherContentWithinABatchIsPoison(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	errs := l.append(t.Context(), []event.Event{titled(t, 0, "first"), titled(t, 0, "another")})
+	if errs[0] != nil || !errors.Is(errs[1], bus.ErrPoison) {
+		t.Errorf("got %v, want the second to be poison", errs)
+	}
+	if got := stored(t, store); len(got) != 1 || got[0].Post.Title != "first" {
+		t.Errorf("the log is %v", got)
+	}
+}
+
+// The number on an event that comes off the bus is not to be believed.
+func TestAppendOverwritesASequenceThatCameAlong(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	e := titled(t, 0, "x")
+	e.Sequence = 77
+	mustAppend(t, l, e)
+	wantLog(t, store, []event.Event{e}, true)
+}
+
+// While one write is under way all others wait, and then share the next.
+func TestAppendsThatWaitShareOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		gate := make(chan struct{})
+		store.next = func(n int) outcome {
+			if n == 1 {
+				<-gate
+			}
+			return asUsual
+		}
+		l := start(t, store)
+		events := some(t, 0, 100)
+		var all sync.WaitGroup
+		all.Go(func() { mustAppend(t, l, events[0]) })
+		synctest.Wait() // the first is being written
+		for _, e := range events[1:] {
+			all.Go(func() { mustAppend(t, l, e) })
+		}
+		synctest.Wait() // all others wait
+		close(gate)
+		all.Wait()
+		if swaps, _ := store.count(); swaps != 2 {
+			t.Errorf("100 appends made %d writes, want 2", swaps)
+		}
+		wantLog(t, store, events, false)
+	})
+}
+
+// A group must not grow without end, or its first append would never be answered.
+func TestAGroupCommitIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const batch = commitEvents / 4
+		// The first commit is one event's, in one write. The second is of four
+		// batches: they fill 8 segments and begin one more. So the third begins with:
+		const third = 1 + (commitEvents/segmentSize + 1) + 1
+		store := newFakeStore()
+		gates := map[int]chan struct{}{1: make(chan struct{}), third: make(chan struct{})}
+		store.next = func(n int) outcome {
+			if gate, ok := gates[n]; ok {
+				<-gate
+			}
+			return asUsual
+		}
+		l := start(t, store)
+		answers := make(chan []error, 8)
+		offer := func(events []event.Event) { answers <- l.append(t.Context(), events) }
+		go offer(some(t, 0, 1))
+		synctest.Wait()
+		for i := range 7 {
+			go offer(some(t, 1+i*batch, 1+(i+1)*batch))
+		}
+		synctest.Wait() // one is being written, seven wait
+		close(gates[1])
+		synctest.Wait()
+		if n := len(answers); n != 1+4 {
+			t.Errorf("%d appends are answered when the third commit begins, want 5", n)
+		}
+		close(gates[third])
+		for range 8 {
+			if err := errors.Join(<-answers...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantLog(t, store, some(t, 0, 1+7*batch), false)
+	})
+}
+
+func TestOneErrorInAGroupIsItsOwnAppendsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		gate := make(chan struct{})
+		store.next = func(n int) outcome {
+			if n == 1 {
+				<-gate
+			}
+			return asUsual
+		}
+		l := start(t, store)
+		first := make(chan []error, 1)
+		go func() { first <- l.append(t.Context(), []event.Event{titled(t, 0, "first")}) }()
+		synctest.Wait()
+		bad, good := make(chan []error, 1), make(chan []error, 1)
+		go func() { bad <- l.append(t.Context(), []event.Event{titled(t, 1, "x"), titled(t, 0, "another")}) }()
+		go func() { good <- l.append(t.Context(), some(t, 2, 5)) }()
+		synctest.Wait()
+		close(gate)
+		if errs := <-first; errs[0] != nil {
+			t.Error(errs)
+		}
+		if errs := <-bad; len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], bus.ErrPoison) {
+			t.Errorf("the append with a poison event got %v", errs)
+		}
+		if errs := <-good; len(errs) != 3 || errors.Join(errs...) != nil {
+			t.Errorf("its neighbour got %v", errs)
+		}
+	})
+}
+
+func TestALogRollsOverToTheNextSegmentWhenOneIsFull(t *testing.T) {
+	for _, step := range []int{1, 127, 128, 129, 500} {
+		store := newFakeStore()
+		l := start(t, store)
+		events := some(t, 0, 500)
+		for batch := range slices.Chunk(events, step) {
+			mustAppend(t, l, batch...)
+		}
+		wantLog(t, store, events, true)
+		for number, want := range []int{128, 128, 128, 116} {
+			if s, err := decodeSegment(number, store.values[segmentKey(number)].value); err != nil || s.count != want {
+				t.Errorf("by %d: segment %d has %d events, %v; want %d", step, number, s.count, err, want)
+			}
+		}
+	}
+}
+
+func TestAFullSegmentIsNeverWrittenAgain(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 128)...)
+	full := store.values[segmentKey(0)].version
+	mustAppend(t, l, some(t, 0, 300)...)
+	if now := store.values[segmentKey(0)].version; now != full {
+		t.Errorf("segment 0 was written %d times after it was full", now-full)
+	}
+}
+
+// In the usual case the ETag is guessed, and nothing has to be read.
+func TestAppendReadsNothingWhenNobodyElseWrites(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 1)...)
+	_, before := store.count()
+	for i := 1; i < 300; i++ {
+		mustAppend(t, l, some(t, i, i+1)...)
+	}
+	if _, after := store.count(); after != before {
+		t.Errorf("299 appends read %d keys", after-before)
+	}
+}
+
+// Where ETags are no counters the guess is wrong every time.
+func TestAWrongGuessOfTheETagCostsOnlyTime(t *testing.T) {
+	for name, etag := range map[string]func(int) string{
+		"text":      func(version int) string { return fmt.Sprintf("v%d-x", version) },
+		"backwards": func(version int) string { return fmt.Sprint(1_000_000 - version) },
+		"by twos":   func(version int) string { return fmt.Sprint(2 * version) },
+	} {
+		store := newFakeStore()
+		store.etag = etag
+		l := start(t, store)
+		events := some(t, 0, 300)
+		for batch := range slices.Chunk(events, 7) {
+			mustAppend(t, l, batch...)
+		}
+		t.Log(name)
+		wantLog(t, store, events, true)
+	}
+}
+
+func TestAFailedWriteIsTriedAgainAndHappensOnce(t *testing.T) {
+	for name, what := range map[string]outcome{"did not happen": lost, "happened": silent, "happens later": late} {
+		for _, before := range []int{0, 1, 127, 128} { // inserts and updates
+			store := filled(t, some(t, 0, before))
+			store.next = func(n int) outcome {
+				if n <= 2 {
+					return what
+				}
+				store.land() // after the second failure, before the third try
+				return asUsual
+			}
+			l := start(t, store)
+			mustAppend(t, l, some(t, before, before+200)...)
+			store.land()
+			t.Logf("a write that %s, after %d events", name, before)
+			wantLog(t, store, some(t, 0, before+200), true)
+		}
+	}
+}
+
+// A write that was given up may arrive when its events are long in the log, or
+// others stand in their place.
+func TestALateWriteChangesNothingThatWasAcknowledged(t *testing.T) {
+	store := newFakeStore()
+	store.next = func(n int) outcome {
+		if n == 1 {
+			return late
+		}
+		return asUsual
+	}
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 3)...)
+	mustAppend(t, l, some(t, 3, 5)...)
+	store.land()
+	mustAppend(t, l, some(t, 5, 6)...)
+	wantLog(t, store, some(t, 0, 6), true)
+}
+
+// Each of a commit's tries can be beaten by another replica; at last the events
+// are asked for again, and no event is taken for appended that isn't.
+func TestAStoreThatRefusesEveryWriteIsReportedForEachEvent(t *testing.T) {
+	store := newFakeStore()
+	store.next = func(int) outcome { return lost }
+	l := start(t, store)
+	errs := l.append(t.Context(), some(t, 0, 3))
+	for i, err := range errs {
+		if !errors.Is(err, state.ErrUnknown) || errors.Is(err, bus.ErrPoison) {
+			t.Errorf("event %d: %v", i, err)
+		}
+	}
+	if swaps, _ := store.count(); swaps != commitTries {
+		t.Errorf("%d tries, want %d", swaps, commitTries)
+	}
+	if l.last() != 0 {
+		t.Errorf("the log ends at %d", l.last())
+	}
+}
+
+func TestWhatFailedWhileTheStoreWasDownIsAppendedOnceItIsBack(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 2)...)
+	store.setDown(true)
+	for i, err := range l.append(t.Context(), some(t, 1, 4)) {
+		// The first of them is in the log: that needs no store.
+		if (err == nil) != (i == 0) {
+			t.Errorf("event %d: %v", i, err)
+		}
+	}
+	store.setDown(false)
+	mustAppend(t, l, some(t, 1, 4)...)
+	wantLog(t, store, some(t, 0, 4), true)
+}
+
+func TestTwoReplicasAppendInTurn(t *testing.T) {
+	store := newFakeStore()
+	a, b := start(t, store), start(t, store)
+	events := some(t, 0, 400)
+	for i, batch := range slices.Collect(slices.Chunk(events, 9)) {
+		mustAppend(t, []*eventLog{a, b}[i%2], batch...)
+	}
+	wantLog(t, store, events, true)
+}
+
+func TestAReplicaKnowsWhatTheOtherAppended(t *testing.T) {
+	store := newFakeStore()
+	a, b := start(t, store), start(t, store)
+	mustAppend(t, b) // it has loaded an empty log
+	mustAppend(t, a, some(t, 0, 200)...)
+	// The repeat is found out by the write that fails.
+	mustAppend(t, b, some(t, 100, 210)...)
+	if errs := b.append(t.Context(), []event.Event{titled(t, 5, "another")}); !errors.Is(errs[0], bus.ErrPoison) {
+		t.Errorf("another content for what the other replica appended: %v", errs)
+	}
+	wantLog(t, store, some(t, 0, 210), true)
+}
+
+// served is what a replica answers to a reader of everything.
+func served(t testing.TB, l *eventLog) string {
+	t.Helper()
+	if err := l.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	res := get(t, engine(context.Background(), l), "/events?limit=10000")
+	if res.Code != http.StatusOK {
+		t.Fatalf("%d: %s", res.Code, res.Body)
+	}
+	return res.Body.String()
+}
+
+// The heart of it: whatever the store does to the writes of two replicas that
+// append overlapping batches at the same time, the log has every event exactly
+// once, and everybody sees the same log.
+func TestTwoReplicasUnderFaultsKeepEveryEventOnce(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			random := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) } //nolint:gosec // to be repeatable
+			store := newFakeStore()
+			var mu sync.Mutex
+			faults := random(0)
+			store.next = func(int) outcome {
+				mu.Lock()
+				dice := faults.IntN(20)
+				mu.Unlock()
+				if dice < 4 { // those under way may land at any time
+					store.land()
+				}
+				switch {
+				case dice%5 == 0:
+					return lost
+				case dice%5 == 1:
+					return silent
+				case dice%5 == 2 && seed%2 == 0:
+					return late
+				}
+				return asUsual
+			}
+			events := some(t, 0, 600)
+			replicas := []*eventLog{start(t, store), start(t, store)}
+			var writers sync.WaitGroup
+			for w := range 6 {
+				writers.Go(func() {
+					order := random(uint64(w) + 1) //nolint:gosec // never negative
+					// Each writer delivers two thirds of the events, so that each event
+					// comes four times, to either replica.
+					var mine []event.Event
+					for i, e := range events {
+						if i%3 != w%3 {
+							mine = append(mine, e)
+						}
+					}
+					order.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
+					for len(mine) > 0 {
+						batch := mine[:min(len(mine), 1+order.IntN(60))]
+						mine = mine[len(batch):]
+						for len(batch) > 0 { // as the bus does: until it is acknowledged
+							var again []event.Event
+							for i, err := range replicas[w%2].append(t.Context(), batch) {
+								if errors.Is(err, bus.ErrPoison) {
+									t.Errorf("event %s: %v", batch[i].ID, err)
+								} else if err != nil {
+									again = append(again, batch[i])
+								}
+							}
+							batch = again
+						}
+					}
+				})
+			}
+			writers.Wait()
+			store.land()
+			wantLog(t, store, events, false)
+			first, second, third := served(t, replicas[0]), served(t, replicas[1]), start(t, store)
+			mustAppend(t, third)
+			if first != second || first != served(t, third) || lineCount(first) != len(events) {
+				t.Errorf("the replicas and one that starts now serve %d, %d and %d bytes", len(first), len(second), len(served(t, third)))
+			}
+		})
+	}
+}
+
+func TestLoadFindsTheEndOfALogOfAnySize(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 127, 128, 129, 255, 256, 257, 383, 384, 1000, 1024, 1025, 2500} {
+		events := some(t, 0, n)
+		store := filled(t, events)
+		l := start(t, store)
+		mustAppend(t, l, titled(t, n, "next"))
+		if l.last() != uint64(n)+1 { //nolint:gosec // never negative
+			t.Fatalf("%d events: after one more the log ends at %d", n, l.last())
+		}
+		// All of them are remembered.
+		mustAppend(t, l, events...)
+		wantLog(t, store, append(events, titled(t, n, "next")), true)
+	}
+}
+
+func TestTheTailIsFoundInALogOfAnyLength(t *testing.T) {
+	whole := ofSize(t, 0, segmentSize).encode()
+	store := newFakeStore()
+	l := newEventLog(store)
+	for full := range 80 {
+		for _, tail := range []int{0, 1, 127} {
+			store.remove(segmentKey(full))
+			if tail > 0 {
+				store.set(segmentKey(full), ofSize(t, full, tail).encode())
+			}
+			_, before := store.count()
+			got, err := l.findTail(t.Context())
+			if err != nil || got != full {
+				t.Fatalf("%d full segments and %d events: the tail is %d, %v", full, tail, got, err)
+			}
+			if _, after := store.count(); after-before > 16 {
+				t.Errorf("%d full segments: %d reads to find the tail", full, after-before)
+			}
+		}
+		store.set(segmentKey(full), whole)
+	}
+}
+
+func TestALogIsReadyOnceItIsRead(t *testing.T) {
+	l := newEventLog(filled(t, some(t, 0, 200)))
+	if err := l.ready(); !errors.Is(err, errLoading) {
+		t.Errorf("before: %v", err)
+	}
+	if err := l.refresh(t.Context()); !errors.Is(err, errLoading) {
+		t.Errorf("refresh before: %v", err)
+	}
+	if err := l.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.ready(); err != nil {
+		t.Errorf("after: %v", err)
+	}
+}
+
+// Nothing is acknowledged before the log is known.
+func TestAppendWhileTheStoreIsDownAtStartWaitsAndLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := filled(t, some(t, 0, 130))
+		store.setDown(true)
+		l := start(t, store)
+
+		impatient, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		for i, err := range l.append(impatient, some(t, 130, 132)) {
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("event %d: %v, want that it was given up", i, err)
+			}
+		}
+		answered := make(chan []error, 1)
+		go func() { answered <- l.append(t.Context(), some(t, 128, 135)) }()
+		synctest.Wait()
+		select {
+		case errs := <-answered:
+			t.Fatalf("answered while the store is down: %v", errs)
+		default:
+		}
+		store.setDown(false)
+		for i, err := range <-answered {
+			if err != nil {
+				t.Errorf("event %d: %v", i, err)
+			}
+		}
+		wantLog(t, store, some(t, 0, 135), true)
+	})
+}
+
+// A reader that gave up waiting for its answer learns nothing, but the events
+// are appended all the same, once.
+func TestAnAppendThatWasGivenUpIsNoDoubleWhenItComesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		gate := make(chan struct{})
+		store.next = func(n int) outcome {
+			if n == 1 {
+				<-gate
+			}
+			return asUsual
+		}
+		l := start(t, store)
+		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if errs := l.append(impatient, some(t, 0, 2)); !errors.Is(errs[0], context.DeadlineExceeded) || !errors.Is(errs[1], context.DeadlineExceeded) {
+			t.Errorf("got %v", errs)
+		}
+		close(gate)
+		mustAppend(t, l, some(t, 0, 2)...)
+		wantLog(t, store, some(t, 0, 2), true)
+	})
+}
+
+func TestADamagedLogIsNotLoaded(t *testing.T) {
+	for name, damage := range map[string]func(*fakeStore){
+		"a segment in the middle is no array": func(f *fakeStore) { f.set(segmentKey(1), []byte("oops")) },
+		"a segment in the middle is short":    func(f *fakeStore) { f.set(segmentKey(2), ofSize(t, 2, 100).encode()) },
+		"the tail is no array":                func(f *fakeStore) { f.set(segmentKey(4), []byte("[1]")) },
+		"a line of the tail is no JSON":       func(f *fakeStore) { f.set(segmentKey(4), []byte("[\n{\"id\":\n]")) },
+	} {
+		store := filled(t, some(t, 0, 4*segmentSize+3))
+		damage(store)
+		l := newEventLog(store)
+		if err := l.load(t.Context()); err == nil && name != "a segment in the middle is short" {
+			t.Errorf("%s: loaded up to %d", name, l.last())
+		} else if err == nil && l.last() > 2*segmentSize+100 {
+			// The search may take the short one for the tail; never may it go beyond.
+			t.Errorf("%s: loaded up to %d, over the gap", name, l.last())
+		}
+	}
+}
+
+func TestALogThatLostEventsIsReported(t *testing.T) {
+	for name, lose := range map[string]func(*fakeStore){
+		"the tail is gone":     func(f *fakeStore) { f.remove(segmentKey(1)) },
+		"the tail is an older": func(f *fakeStore) { f.set(segmentKey(1), ofSize(t, 1, 3).encode()) },
+	} {
+		store := newFakeStore()
+		l := start(t, store)
+		mustAppend(t, l, some(t, 0, 140)...)
+		lose(store)
+		if err := l.refresh(t.Context()); err == nil {
+			t.Errorf("%s: refresh says nothing", name)
+		}
+		if l.last() != 140 {
+			t.Errorf("%s: the log now ends at %d", name, l.last())
+		}
+	}
+}
+
+// An older tail has another ETag: what is appended then must not be acknowledged
+// on top of events that are gone.
+func TestNothingIsAppendedToATailThatLostEvents(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 10)...)
+	store.set(segmentKey(0), ofSize(t, 0, 3).encode())
+	if errs := l.append(t.Context(), some(t, 10, 11)); errs[0] == nil {
+		t.Error("acknowledged")
+	}
+}
+
+func TestRefreshSeesWhatAnotherReplicaAppended(t *testing.T) {
+	store := newFakeStore()
+	a, b := start(t, store), start(t, store)
+	mustAppend(t, a)
+	for n := 1; n < 700; n += 99 { // from within a segment and over the end of more than one
+		mustAppend(t, b, some(t, 0, n)...)
+		if err := a.refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if a.last() != uint64(n) { //nolint:gosec // never negative
+			t.Fatalf("sees %d of %d events", a.last(), n)
+		}
+	}
+	if served(t, a) != served(t, b) {
+		t.Error("the two serve other bytes")
+	}
+}
+
+func TestWaitReturnsWhenTheLogHasGrownBeyondTheNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, newFakeStore())
+		mustAppend(t, l, some(t, 0, 3)...)
+		l.wait(t.Context(), 2) // at once
+		grown := make(chan struct{})
+		go func() {
+			l.wait(t.Context(), 4)
+			close(grown)
+		}()
+		mustAppend(t, l, some(t, 3, 4)...)
+		synctest.Wait()
+		select {
+		case <-grown:
+			t.Error("returned at 4, not beyond")
+		default:
+		}
+		mustAppend(t, l, some(t, 4, 5)...)
+		<-grown
+	})
+}
+
+func TestOnlyTheYoungestSegmentsStayInMemory(t *testing.T) {
+	l := newEventLog(newFakeStore())
+	for number := range cachedSegments + 100 {
+		l.keep(&segment{number: number})
+	}
+	if len(l.recent) != cachedSegments || l.inMemory(100) == nil || l.inMemory(99) != nil {
+		t.Errorf("%d segments are kept", len(l.recent))
+	}
+}
+
+func TestSegmentsThatAreNotInMemoryAreReadFromTheStore(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 10*segmentSize+5)...)
+	want := served(t, l)
+	for name, most := range map[string]int{"all at once": 0, "one by one": 1, "some at once": 3} {
+		l.mu.Lock()
+		clear(l.recent)
+		l.mu.Unlock()
+		store.mu.Lock()
+		store.most = most // what an answer too large for the sidecar looks like
+		store.mu.Unlock()
+		if got := served(t, l); got != want {
+			t.Errorf("%s: %d bytes, %d from memory", name, len(got), len(want))
+		}
+	}
+}
+
+// A delivery carries the data as its publisher wrote it, the log keeps it without
+// white space: both are the same event.
+func TestARepeatIsARepeatHoweverItsDataIsSpaced(t *testing.T) {
+	raw, err := json.MarshalIndent(titled(t, 0, "x"), "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := event.Parse(event.PostCreated, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := newFakeStore()
+	mustAppend(t, start(t, store), e)
+	mustAppend(t, start(t, store), e)
+	wantLog(t, store, []event.Event{e}, true)
+}
+
+// What the log takes, every reader of it has to be able to take.
+func TestAnEventOfTheLargestSizeCanBeReadBack(t *testing.T) {
+	raw, err := event.Marshal(titled(t, 0, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	padding := make([]byte, event.MaxBytes-len(raw)-len(`,"pad":""`))
+	for i := range padding {
+		padding[i] = 'x'
+	}
+	raw = append(raw[:len(raw)-2], `,"pad":"`+string(padding)+`"}}`...)
+	e, err := event.Parse(event.PostCreated, raw)
+	if err != nil || len(raw) != event.MaxBytes {
+		t.Fatalf("%d bytes: %v", len(raw), err)
+	}
+	store := newFakeStore()
+	mustAppend(t, start(t, store), e)
+	wantLog(t, store, []event.Event{e}, true)
+}
+
+// Readers come while the log is still being read, again and again while the store
+// is unsteady.
+func TestReadersMayComeWhileTheLogIsLoading(t *testing.T) {
+	store := filled(t, some(t, 0, 3*segmentSize))
+	flaky := &flakyStore{fakeStore: store, failing: segmentKey(2)}
+	l := newEventLog(flaky)
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	e := engine(context.Background(), l)
+	readers.Go(func() {
+		for ctx.Err() == nil {
+			get(t, e, "/events")
+		}
+	})
+	for range 20 {
+		if l.load(t.Context()) == nil {
+			t.Error("the test is of no use: the log was loaded")
+		}
+	}
+	cancel()
+	readers.Wait()
+}
+
+// flakyStore can't read a key on its own; as one of many it can.
+type flakyStore struct {
+	*fakeStore
+
+	mu      sync.Mutex
+	failing string
+	nth     int
+}
+
+func (f *flakyStore) Get(ctx context.Context, keys ...string) ([]state.Item, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(keys) == 1 && keys[0] == f.failing {
+		// The search for the tail may read it, the look after it may not.
+		if f.nth++; f.nth%2 == 0 {
+			return nil, errors.New("unsteady")
+		}
+	}
+	return f.fakeStore.Get(ctx, keys...)
+}

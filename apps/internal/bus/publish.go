@@ -1,0 +1,114 @@
+// Package bus publishes events to, and receives them from, the Dapr pub/sub
+// component that is the event bus.
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	pb "github.com/dapr/dapr/pkg/proto/runtime/v1"
+	dapr "github.com/dapr/go-sdk/client"
+	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// Component is the name of the pub/sub component.
+const Component = "bus"
+
+const cloudEvents = "application/cloudevents+json"
+
+// Bus publishes events. It is safe for concurrent use.
+type Bus struct {
+	client dapr.Client
+}
+
+// New returns the bus behind the sidecar that client talks to.
+func New(client dapr.Client) *Bus { return &Bus{client} }
+
+// Publish puts e on its topic. A nil error says that the broker has it; any
+// other says that nobody knows whether it has.
+func (b *Bus) Publish(ctx context.Context, e event.Event) error {
+	raw, err := event.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encoding event %s: %w", e.ID, err)
+	}
+	return b.client.PublishEvent(ctx, Component, string(e.Type), raw, dapr.PublishEventWithContentType(cloudEvents))
+}
+
+// PublishAll puts events, all of type t, on their topic in one call. The errors
+// are by index; nil says that all of them were published.
+//
+// The SDK's PublishEvents can't be used: it decodes an event of this content
+// type to find its id and names the failed ones by the decoded value.
+func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event) []error {
+	if len(events) == 0 {
+		return nil
+	}
+	req := &pb.BulkPublishRequest{PubsubName: Component, Topic: string(t)}
+	for i, e := range events {
+		raw, err := event.Marshal(e)
+		if err != nil {
+			return All(len(events), fmt.Errorf("encoding event %s: %w", e.ID, err))
+		}
+		req.Entries = append(req.Entries, &pb.BulkPublishRequestEntry{
+			EntryId: strconv.Itoa(i), Event: raw, ContentType: cloudEvents,
+		})
+	}
+	res, err := b.client.GrpcClient().BulkPublishEvent(ctx, req)
+	if err != nil {
+		return All(len(events), fmt.Errorf("publishing %d events to %s: %w", len(events), t, err))
+	}
+	if len(res.GetFailedEntries()) == 0 {
+		return nil
+	}
+	errs := make([]error, len(events))
+	for _, failed := range res.GetFailedEntries() {
+		i, err := strconv.Atoi(failed.GetEntryId())
+		if err != nil || i < 0 || i >= len(events) {
+			return All(len(events), fmt.Errorf("publishing to %s: unknown entry %q failed: %s", t, failed.GetEntryId(), failed.GetError()))
+		}
+		errs[i] = fmt.Errorf("publishing event %s: %s", events[i].ID, failed.GetError())
+	}
+	return errs
+}
+
+// All is the result of a batch of n events of which every one failed with err.
+func All(n int, err error) []error {
+	errs := make([]error, n)
+	for i := range errs {
+		errs[i] = err
+	}
+	return errs
+}
+
+// DeadLetterTopic is where a message goes that can never succeed.
+const DeadLetterTopic = "dead-letters"
+
+// DeadLetter is a message that can never succeed, as it is kept for people.
+type DeadLetter struct {
+	// ID is the same for the same bytes on the same topic refused by the same service.
+	ID string `json:"id"`
+	// Service is the app id of who heard and refused it.
+	Service string `json:"service"`
+	Topic   string `json:"topic"`
+	Reason  string `json:"reason"`
+	// Payload is the message exactly as it came.
+	Payload []byte `json:"payload"`
+}
+
+func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
+	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte(service+"\x00"+topic+"\x00"+string(raw)))
+	return DeadLetter{ID: id.String(), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
+}
+
+func (b *Bus) publishDeadLetter(ctx context.Context, d DeadLetter) error {
+	raw, err := json.Marshal(d)
+	if err != nil {
+		return fmt.Errorf("encoding dead letter: %w", err)
+	}
+	return b.client.PublishEvent(ctx, Component, DeadLetterTopic, raw,
+		dapr.PublishEventWithContentType("application/json"), dapr.PublishEventWithRawPayload())
+}

@@ -1,0 +1,189 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	pb "github.com/dapr/dapr/pkg/proto/runtime/v1"
+	dapr "github.com/dapr/go-sdk/client"
+	"google.golang.org/grpc"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// sidecar is as much of the sidecar as a publisher needs.
+type sidecar struct {
+	dapr.Client
+
+	published []*pb.PublishEventRequest
+	bulk      []*pb.BulkPublishRequest
+	failed    []*pb.BulkPublishResponseFailedEntry
+	err       error
+}
+
+func (s *sidecar) GrpcClient() pb.DaprClient { return protocol{s: s} }
+
+func (s *sidecar) PublishEvent(_ context.Context, component, topic string, data any, opts ...dapr.PublishEventOption) error {
+	req := &pb.PublishEventRequest{PubsubName: component, Topic: topic, Data: data.([]byte)}
+	for _, opt := range opts {
+		opt(req)
+	}
+	s.published = append(s.published, req)
+	return s.err
+}
+
+// protocol is what the SDK has no method of its own for.
+type protocol struct {
+	pb.DaprClient
+	s *sidecar
+}
+
+func (p protocol) BulkPublishEvent(_ context.Context, in *pb.BulkPublishRequest, _ ...grpc.CallOption) (*pb.BulkPublishResponse, error) {
+	p.s.bulk = append(p.s.bulk, in)
+	if p.s.err != nil {
+		return nil, p.s.err
+	}
+	return &pb.BulkPublishResponse{FailedEntries: p.s.failed}, nil
+}
+
+func events(t *testing.T, titles ...string) []event.Event {
+	t.Helper()
+	all := make([]event.Event, len(titles))
+	for i, title := range titles {
+		e, err := event.Parse(event.PostCreated, post(t, title))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[i] = e
+	}
+	return all
+}
+
+// unencodable is an event that JSON has no form for.
+func unencodable() event.Event {
+	return event.Event{Type: event.PostCreated, Time: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}
+}
+
+func TestPublishPutsTheEventOnItsTopicAsACloudEvent(t *testing.T) {
+	s := &sidecar{}
+	e := events(t, "a")[0]
+	if err := New(s).Publish(context.Background(), e); err != nil {
+		t.Fatal(err)
+	}
+	check(t, "publishes", len(s.published), 1)
+	got := s.published[0]
+	check(t, "component", got.GetPubsubName(), "bus")
+	check(t, "topic", got.GetTopic(), "PostCreated")
+	check(t, "content type", got.GetDataContentType(), "application/cloudevents+json")
+	if back, err := event.Parse(event.PostCreated, got.GetData()); err != nil || back.ID != e.ID {
+		t.Errorf("published %s (error %v), want event %s", got.GetData(), err, e.ID)
+	}
+}
+
+func TestPublishSaysWhatFailed(t *testing.T) {
+	down := errors.New("bus is down")
+	if err := New(&sidecar{err: down}).Publish(context.Background(), events(t, "a")[0]); !errors.Is(err, down) {
+		t.Errorf("error %v, want %v", err, down)
+	}
+	s := &sidecar{}
+	if err := New(s).Publish(context.Background(), unencodable()); err == nil || len(s.published) > 0 {
+		t.Errorf("error %v and %d publishes, want an error and none", err, len(s.published))
+	}
+}
+
+func TestPublishAllPublishesInOneCallInOrder(t *testing.T) {
+	s := &sidecar{}
+	in := events(t, "a", "b", "c")
+	if errs := New(s).PublishAll(context.Background(), event.PostCreated, in); errs != nil {
+		t.Fatal(errs)
+	}
+	check(t, "calls", len(s.bulk), 1)
+	check(t, "component", s.bulk[0].GetPubsubName(), "bus")
+	check(t, "topic", s.bulk[0].GetTopic(), "PostCreated")
+	check(t, "entries", len(s.bulk[0].GetEntries()), len(in))
+	seen := map[string]bool{}
+	for i, entry := range s.bulk[0].GetEntries() {
+		seen[entry.GetEntryId()] = true
+		check(t, "content type", entry.GetContentType(), "application/cloudevents+json")
+		if back, err := event.Parse(event.PostCreated, entry.GetEvent()); err != nil || back.ID != in[i].ID {
+			t.Errorf("entry %d is %s (error %v)", i, entry.GetEvent(), err)
+		}
+	}
+	check(t, "different entry ids", len(seen), len(in))
+}
+
+func TestPublishAllOfNothingAsksNobody(t *testing.T) {
+	s := &sidecar{err: errors.New("bus is down")}
+	if errs := New(s).PublishAll(context.Background(), event.PostCreated, nil); errs != nil || len(s.bulk) > 0 {
+		t.Errorf("errors %v and %d calls, want none", errs, len(s.bulk))
+	}
+}
+
+func TestPublishAllNamesTheEventsThatFailed(t *testing.T) {
+	s := &sidecar{failed: []*pb.BulkPublishResponseFailedEntry{{EntryId: "2", Error: "full"}, {EntryId: "0", Error: "busy"}}}
+	errs := New(s).PublishAll(context.Background(), event.PostCreated, events(t, "a", "b", "c"))
+	check(t, "errors", len(errs), 3)
+	if errs[0] == nil || !strings.HasSuffix(errs[0].Error(), "busy") || errs[1] != nil || errs[2] == nil || !strings.HasSuffix(errs[2].Error(), "full") {
+		t.Errorf("errors %v", errs)
+	}
+}
+
+// An event that isn't known to be published has to be asked for again, so when
+// nobody knows which failed, all of them did.
+func TestPublishAllFailsAllWhenItCannotTellWhichFailed(t *testing.T) {
+	down := errors.New("bus is down")
+	in := events(t, "a", "b")
+	for name, test := range map[string]struct {
+		s  *sidecar
+		in []event.Event
+	}{
+		"the call fails":       {&sidecar{err: down}, in},
+		"an entry without id":  {&sidecar{failed: []*pb.BulkPublishResponseFailedEntry{{}}}, in},
+		"an entry past them":   {&sidecar{failed: []*pb.BulkPublishResponseFailedEntry{{EntryId: "2"}}}, in},
+		"an entry before them": {&sidecar{failed: []*pb.BulkPublishResponseFailedEntry{{EntryId: "-1"}}}, in},
+		"one can't be encoded": {&sidecar{}, []event.Event{in[0], unencodable()}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			errs := New(test.s).PublishAll(context.Background(), event.PostCreated, test.in)
+			check(t, "errors", len(errs), 2)
+			for i, err := range errs {
+				if err == nil {
+					t.Errorf("event %d passes for published", i)
+				}
+			}
+		})
+	}
+	if errs := New(&sidecar{err: down}).PublishAll(context.Background(), event.PostCreated, in); !errors.Is(errs[1], down) {
+		t.Errorf("errors %v do not say %v", errs, down)
+	}
+}
+
+// A dead letter is no CloudEvent, and the sidecar shall not make one of it.
+func TestADeadLetterIsPublishedRawWithItsBytes(t *testing.T) {
+	s := &sidecar{}
+	d := DeadLetter{ID: "1", Service: "posts", Topic: "PostCreated", Reason: "so", Payload: []byte("\xff\x00")}
+	if err := New(s).publishDeadLetter(context.Background(), d); err != nil {
+		t.Fatal(err)
+	}
+	check(t, "topic", s.published[0].GetTopic(), "dead-letters")
+	check(t, "content type", s.published[0].GetDataContentType(), "application/json")
+	check(t, "raw", s.published[0].GetMetadata(), map[string]string{"rawPayload": "true"})
+	var back DeadLetter
+	if err := json.Unmarshal(s.published[0].GetData(), &back); err != nil {
+		t.Fatal(err)
+	}
+	check(t, "dead letter", back, d)
+}
+
+func TestTheReceiverOfABusBuriesOnThatBus(t *testing.T) {
+	s := &sidecar{}
+	r := NewReceiver("posts", New(s))
+	check(t, "answer", r.bury(context.Background(), event.PostCreated, []byte("x"), errors.New("so")), success)
+	s.err = errors.New("bus is down")
+	check(t, "answer while down", r.bury(context.Background(), event.PostCreated, []byte("x"), errors.New("so")), retry)
+	check(t, "publishes", len(s.published), 2)
+}

@@ -1,0 +1,112 @@
+// Package command turns a request into its one event: the publish is the commit.
+package command
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// Deadline covers all the sidecar calls of one request.
+const Deadline = 2 * time.Second
+
+// claimTTL is how long an Idempotency-Key is remembered.
+const claimTTL = 24 * time.Hour
+
+// maxKeyLength bounds an Idempotency-Key, in bytes.
+const maxKeyLength = 255
+
+type publisher interface {
+	Publish(ctx context.Context, e event.Event) error
+}
+
+type store interface {
+	Get(ctx context.Context, keys ...string) ([]state.Item, error)
+	Swap(ctx context.Context, items ...state.Item) error
+}
+
+// Commands publishes the events of a service's commands, each once for each
+// Idempotency-Key.
+type Commands struct {
+	bus   publisher
+	store store
+}
+
+// New returns the commands of a service; its store keeps the claims.
+func New(bus publisher, store store) *Commands { return &Commands{bus, store} }
+
+// claim is what is kept for a key: the event that the command publishes,
+// whichever replica does it and however often, and what was asked for.
+type claim struct {
+	Request string          `json:"request"`
+	Event   json.RawMessage `json:"event"`
+}
+
+// Publish publishes e and returns it; or, if key is not empty and was used
+// before, publishes again the event of that time and returns that one. Request
+// tells requests apart: the path and the body. The error is a *web.Problem: 400
+// for a key out of bounds, 422 for a key used for another request, and 503 when
+// it isn't known whether the event was published.
+func (c *Commands) Publish(ctx context.Context, key string, request []byte, e event.Event) (event.Event, error) {
+	if len(key) > maxKeyLength {
+		return e, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("The Idempotency-Key is longer than %d bytes.", maxKeyLength))
+	}
+	if key != "" {
+		claimed, err := c.claim(ctx, key, request, e)
+		if err != nil {
+			return e, err
+		}
+		e = claimed
+	}
+	if err := c.bus.Publish(ctx, e); err != nil {
+		slog.WarnContext(ctx, "publish failed", "type", e.Type, "id", e.Subject, "error", err)
+		return e, web.Unavailable("The event bus did not answer in time, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
+	}
+	return e, nil
+}
+
+func (c *Commands) claim(ctx context.Context, key string, request []byte, e event.Event) (event.Event, error) {
+	raw, err := event.Marshal(e)
+	if err != nil {
+		return e, fmt.Errorf("encoding event: %w", err)
+	}
+	mine := claim{Request: digest(request), Event: raw}
+	value, err := event.Marshal(mine)
+	if err != nil {
+		return e, fmt.Errorf("encoding claim: %w", err)
+	}
+	item := state.Item{Key: "claim-" + digest([]byte(key)), Value: value, TTL: claimTTL}
+	swapErr := c.store.Swap(ctx, item)
+	if swapErr == nil {
+		return e, nil
+	}
+	// Somebody has the key: an earlier try of this request, another request, or
+	// this very write, whose answer was lost.
+	items, err := c.store.Get(ctx, item.Key)
+	if err != nil || !items[0].Exists() {
+		slog.WarnContext(ctx, "claim failed", "id", e.Subject, "error", swapErr)
+		return e, web.Unavailable("The service's store did not answer in time. Nothing happened; repeat the request with the same Idempotency-Key.")
+	}
+	var theirs claim
+	if err := json.Unmarshal(items[0].Value, &theirs); err != nil {
+		return e, fmt.Errorf("decoding claim: %w", err)
+	}
+	if theirs.Request != mine.Request {
+		return e, web.NewProblem(http.StatusUnprocessableEntity, "This Idempotency-Key was used for another request.")
+	}
+	return event.Parse(e.Type, theirs.Event)
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,352 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// memory is a store with the semantics of Dapr's Redis component, shared by the
+// replicas of a service.
+type memory struct {
+	mu       sync.Mutex
+	versions map[string]int
+	items    map[string]state.Item
+	// getErr and swapErr are the answers while they are set; with lands, a Swap
+	// that answers with swapErr has happened.
+	getErr, swapErr error
+	lands           bool
+	calls           int
+}
+
+func newMemory() *memory {
+	return &memory{versions: map[string]int{}, items: map[string]state.Item{}}
+}
+
+func (m *memory) Get(_ context.Context, keys ...string) ([]state.Item, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls++
+	if m.getErr != nil {
+		return nil, m.getErr
+	}
+	items := make([]state.Item, len(keys))
+	for i, key := range keys {
+		items[i] = state.Item{Key: key}
+		if v := m.versions[key]; v > 0 {
+			items[i].Value, items[i].ETag = m.items[key].Value, strconv.Itoa(v)
+		}
+	}
+	return items, nil
+}
+
+func (m *memory) Swap(_ context.Context, items ...state.Item) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls++
+	if m.swapErr != nil && !m.lands {
+		return m.swapErr
+	}
+	err := m.swapErr
+	for _, item := range items {
+		if v := m.versions[item.Key]; item.ETag == "" && v > 0 || item.ETag != "" && item.ETag != strconv.Itoa(v) {
+			err = fmt.Errorf("%w: conflict", state.ErrUnknown)
+			continue
+		}
+		m.versions[item.Key]++
+		m.items[item.Key] = item
+	}
+	return err
+}
+
+// topic is a bus that keeps what was published.
+type topic struct {
+	mu     sync.Mutex
+	events []event.Event
+	err    error
+}
+
+func (p *topic) Publish(_ context.Context, e event.Event) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return p.err
+	}
+	p.events = append(p.events, e)
+	return nil
+}
+
+func created(t *testing.T, title string) event.Event {
+	t.Helper()
+	at := time.Now().UTC()
+	e, err := event.OfPost(event.PostCreated, "posts", event.Post{ID: event.NewID(), Title: title, CreatedAt: at, Revision: 1}, at, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// publish publishes e and fails the test unless it succeeds.
+func publish(t *testing.T, c *Commands, key, request string, e event.Event) event.Event {
+	t.Helper()
+	got, err := c.Publish(context.Background(), key, []byte(request), e)
+	if err != nil {
+		t.Fatalf("key %.40q, request %q: %v", key, request, err)
+	}
+	return got
+}
+
+// wantProblem checks that err is a problem of that status, and returns its detail.
+func wantProblem(t *testing.T, err error, status int) (detail string) {
+	t.Helper()
+	var p *web.Problem
+	if !errors.As(err, &p) || p.Status != status {
+		t.Fatalf("error %v, want a problem of status %d", err, status)
+	}
+	if (p.RetryAfter > 0) != (status == http.StatusServiceUnavailable) {
+		t.Errorf("a %d asks to retry after %v", status, p.RetryAfter)
+	}
+	return p.Detail
+}
+
+func wantPublished(t *testing.T, bus *topic, want ...event.Event) {
+	t.Helper()
+	if len(bus.events) != len(want) {
+		t.Fatalf("%d events were published, want %d", len(bus.events), len(want))
+	}
+	for i := range want {
+		wantSame(t, bus.events[i], want[i])
+	}
+}
+
+// wantSame checks that two events are the same to the byte.
+func wantSame(t *testing.T, got, want event.Event) {
+	t.Helper()
+	a, err := event.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := event.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(a) != string(b) {
+		t.Errorf("got event\n%s, want\n%s", a, b)
+	}
+}
+
+func TestWithoutKeyEveryRequestIsItsOwnAndNothingIsClaimed(t *testing.T) {
+	bus, store := &topic{}, newMemory()
+	c := New(bus, store)
+	first, second := created(t, "a"), created(t, "a")
+	wantSame(t, publish(t, c, "", "a", first), first)
+	wantSame(t, publish(t, c, "", "a", second), second)
+	wantPublished(t, bus, first, second)
+	if store.calls > 0 {
+		t.Errorf("the store was asked %d times", store.calls)
+	}
+}
+
+func TestARepeatPublishesTheFirstEventAgain(t *testing.T) {
+	bus, store := &topic{}, newMemory()
+	first := created(t, "a <b> & \u2028")
+	wantSame(t, publish(t, New(bus, store), "key", "a", first), first)
+	// On another replica, and with the time and id of the repeat.
+	again := publish(t, New(bus, store), "key", "a", created(t, "a"))
+	wantSame(t, again, first)
+	if again.Post == nil || again.Post.ID != first.Post.ID || !again.Post.CreatedAt.Equal(first.Post.CreatedAt) {
+		t.Errorf("the answer would be %+v, not %+v", again.Post, first.Post)
+	}
+	wantPublished(t, bus, first, first)
+}
+
+func TestAKeyOfAnotherRequestIsRefused(t *testing.T) {
+	bus, store := &topic{}, newMemory()
+	c := New(bus, store)
+	first := created(t, "a")
+	publish(t, c, "key", "a", first)
+	_, err := c.Publish(context.Background(), "key", []byte("b"), created(t, "b"))
+	wantProblem(t, err, http.StatusUnprocessableEntity)
+	wantPublished(t, bus, first)
+}
+
+func TestKeysAreApart(t *testing.T) {
+	bus, store := &topic{}, newMemory()
+	c := New(bus, store)
+	a, b := created(t, "a"), created(t, "a")
+	publish(t, c, "key", "a", a)
+	wantSame(t, publish(t, c, "Key", "a", b), b)
+	wantPublished(t, bus, a, b)
+}
+
+func TestAClaimLivesForADay(t *testing.T) {
+	store := newMemory()
+	publish(t, New(&topic{}, store), "key", "a", created(t, "a"))
+	if len(store.items) != 1 {
+		t.Fatalf("%d claims, want 1", len(store.items))
+	}
+	for key, item := range store.items {
+		if item.TTL != 24*time.Hour {
+			t.Errorf("%s lives for %v", key, item.TTL)
+		}
+	}
+}
+
+func TestOfConcurrentRequestsWithOneKeyOneWins(t *testing.T) {
+	const replicas = 8
+	bus, store := &topic{}, newMemory()
+	results := make([]event.Event, replicas)
+	errs := make([]error, replicas)
+	var all sync.WaitGroup
+	for i := range replicas {
+		e := created(t, fmt.Sprint(i))
+		all.Go(func() {
+			results[i], errs[i] = New(bus, store).Publish(context.Background(), "key", fmt.Append(nil, i), e)
+		})
+	}
+	all.Wait()
+	won := -1
+	for i, err := range errs {
+		if err != nil {
+			wantProblem(t, err, http.StatusUnprocessableEntity)
+		} else if won >= 0 {
+			t.Fatalf("requests %d and %d both won", won, i)
+		} else {
+			won = i
+		}
+	}
+	if won < 0 {
+		t.Fatal("nobody won")
+	}
+	wantPublished(t, bus, results[won])
+}
+
+func TestConcurrentRepeatsPublishOneEventOnly(t *testing.T) {
+	const replicas = 8
+	bus, store := &topic{}, newMemory()
+	var all sync.WaitGroup
+	for range replicas {
+		e := created(t, "a")
+		all.Go(func() {
+			if _, err := New(bus, store).Publish(context.Background(), "key", []byte("a"), e); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if len(bus.events) != replicas {
+		t.Fatalf("%d publishes, want %d", len(bus.events), replicas)
+	}
+	for _, e := range bus.events {
+		wantSame(t, e, bus.events[0])
+	}
+}
+
+// The failed write did happen: what holds the key is this request's own claim.
+func TestAClaimWhoseAnswerWasLostIsStillTheClaim(t *testing.T) {
+	bus, store := &topic{}, newMemory()
+	store.swapErr, store.lands = state.ErrUnknown, true
+	e := created(t, "a")
+	wantSame(t, publish(t, New(bus, store), "key", "a", e), e)
+	wantPublished(t, bus, e)
+	store.swapErr = nil
+	wantSame(t, publish(t, New(bus, store), "key", "a", created(t, "a")), e)
+}
+
+func TestWhileTheStoreIsDownNothingIsPublished(t *testing.T) {
+	down := errors.New("store is down")
+	for name, store := range map[string]*memory{
+		"no call succeeds":         {getErr: down, swapErr: down},
+		"only writes fail":         {versions: map[string]int{}, swapErr: state.ErrUnknown},
+		"the claim can't be read ": {versions: map[string]int{}, items: map[string]state.Item{}, getErr: down, swapErr: state.ErrUnknown, lands: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bus := &topic{}
+			_, err := New(bus, store).Publish(context.Background(), "key", []byte("a"), created(t, "a"))
+			wantProblem(t, err, http.StatusServiceUnavailable)
+			wantPublished(t, bus)
+		})
+	}
+}
+
+func TestWhenPublishFailsARepeatPublishesTheSameEvent(t *testing.T) {
+	bus, store := &topic{err: errors.New("bus is down")}, newMemory()
+	c := New(bus, store)
+	first := created(t, "a")
+	_, err := c.Publish(context.Background(), "key", []byte("a"), first)
+	if detail := wantProblem(t, err, http.StatusServiceUnavailable); !strings.Contains(detail, "not known") {
+		t.Errorf("the problem says %q, not that it isn't known", detail)
+	}
+	bus.err = nil
+	wantSame(t, publish(t, c, "key", "a", created(t, "a")), first)
+	wantPublished(t, bus, first)
+}
+
+func TestWhenPublishFailsWithoutKeyItIsUnavailable(t *testing.T) {
+	store := newMemory()
+	_, err := New(&topic{err: errors.New("bus is down")}, store).Publish(context.Background(), "", nil, created(t, "a"))
+	wantProblem(t, err, http.StatusServiceUnavailable)
+}
+
+func TestAKeyHasAtMost255Bytes(t *testing.T) {
+	bus, store := &topic{}, newMemory()
+	c := New(bus, store)
+	e := created(t, "a")
+	publish(t, c, strings.Repeat("k", 255), "a", e)
+	wantSame(t, publish(t, c, strings.Repeat("k", 255), "a", created(t, "a")), e)
+	for _, key := range []string{strings.Repeat("k", 256), strings.Repeat("é", 128)} {
+		_, err := c.Publish(context.Background(), key, []byte("a"), created(t, "a"))
+		wantProblem(t, err, http.StatusBadRequest)
+	}
+	wantPublished(t, bus, e, e)
+	if len(store.items) != 1 {
+		t.Errorf("%d claims, want 1", len(store.items))
+	}
+}
+
+// A key may hold what is no good as a part of a store's key.
+func TestAKeyIsAnyBytes(t *testing.T) {
+	bus, store := &topic{}, newMemory()
+	c := New(bus, store)
+	var want []event.Event
+	for _, key := range []string{" ", "a||b", "\x00", "\xff", "posts||claim", "é"} {
+		e := created(t, "a")
+		publish(t, c, key, "a", e)
+		want = append(want, e)
+	}
+	wantPublished(t, bus, want...)
+	for key := range store.items {
+		if digits, ok := strings.CutPrefix(key, "claim-"); !ok || strings.Trim(digits, "0123456789abcdef") != "" {
+			t.Errorf("the store's key is %q", key)
+		}
+	}
+}
+
+// What is no claim was written by no replica; the request fails, and is not made
+// to look like a success.
+func TestADamagedClaimFailsTheRequest(t *testing.T) {
+	for name, value := range map[string]string{
+		"no JSON":  "x",
+		"no event": `{"request":"` + digest([]byte("a")) + `","event":{}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			bus, store := &topic{}, newMemory()
+			key := "claim-" + digest([]byte("key"))
+			store.versions[key], store.items[key] = 1, state.Item{Key: key, Value: []byte(value)}
+			if _, err := New(bus, store).Publish(context.Background(), "key", []byte("a"), created(t, "a")); err == nil {
+				t.Error("it succeeded")
+			}
+			wantPublished(t, bus)
+		})
+	}
+}

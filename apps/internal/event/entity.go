@@ -1,0 +1,164 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// Bounds of the fields, in characters (Unicode code points).
+const (
+	MaxTitle   = 200
+	MaxBody    = 10_000
+	MaxContent = 10_000
+	MaxAuthor  = 100
+)
+
+// Status is where a comment stands with moderation.
+type Status string
+
+// The three statuses.
+const (
+	Pending  Status = "pending"
+	Approved Status = "approved"
+	Rejected Status = "rejected"
+)
+
+// Post is a post. Its id is a UUIDv7, so ids sort by the time of their making.
+type Post struct {
+	ID        string    `json:"id"`
+	Title     string    `json:"title"`
+	Body      string    `json:"body"`
+	CreatedAt time.Time `json:"createdAt"`
+	// Revision counts the entity's versions from 1; the highest wins.
+	Revision int `json:"revision"`
+}
+
+// Comment is a comment on a post. Its id is a UUIDv7.
+type Comment struct {
+	ID        string    `json:"id"`
+	PostID    string    `json:"postId"`
+	Author    string    `json:"author,omitempty"`
+	Content   string    `json:"content"`
+	Status    Status    `json:"status"`
+	Reason    string    `json:"reason,omitempty"`
+	CreatedAt time.Time `json:"createdAt"`
+	// Revision is 1 while the comment is pending and 2 once it is moderated.
+	Revision int `json:"revision"`
+}
+
+// FieldError says which field is out of bounds, and how.
+type FieldError struct {
+	Field, Detail string
+}
+
+// Error names the field.
+func (e *FieldError) Error() string { return e.Field + " " + e.Detail }
+
+// Validate returns a *FieldError for the first field that is out of bounds.
+func (p *Post) Validate() error {
+	if err := validID("id", p.ID); err != nil {
+		return err
+	}
+	if err := p.ValidateText(); err != nil {
+		return err
+	}
+	return validVersion(p.CreatedAt, p.Revision)
+}
+
+// ValidateText checks what the writer of the post chose.
+func (p *Post) ValidateText() error {
+	if err := validText("title", p.Title, 1, MaxTitle); err != nil {
+		return err
+	}
+	return validText("body", p.Body, 0, MaxBody)
+}
+
+// Validate returns a *FieldError for the first field that is out of bounds.
+func (c *Comment) Validate() error {
+	if err := validID("id", c.ID); err != nil {
+		return err
+	}
+	if err := validID("postId", c.PostID); err != nil {
+		return err
+	}
+	if err := c.ValidateText(); err != nil {
+		return err
+	}
+	if c.Status != Pending && c.Status != Approved && c.Status != Rejected {
+		return &FieldError{"status", fmt.Sprintf("%q is not pending, approved or rejected", c.Status)}
+	}
+	return validVersion(c.CreatedAt, c.Revision)
+}
+
+// ValidateText checks what the writer of the comment chose.
+func (c *Comment) ValidateText() error {
+	if err := validText("content", c.Content, 1, MaxContent); err != nil {
+		return err
+	}
+	return validText("author", c.Author, 0, MaxAuthor)
+}
+
+func validText(field, text string, least, most int) error {
+	n := utf8.RuneCountInString(text)
+	switch {
+	case !utf8.ValidString(text):
+		return &FieldError{field, "is not valid UTF-8"}
+	case n > most:
+		return &FieldError{field, fmt.Sprintf("has %d characters; at most %d are allowed", n, most)}
+	case n < least || least > 0 && strings.TrimSpace(text) == "":
+		return &FieldError{field, "must not be empty"}
+	}
+	return nil
+}
+
+func validVersion(createdAt time.Time, revision int) error {
+	switch {
+	case createdAt.IsZero():
+		return &FieldError{"createdAt", "is missing"}
+	case revision < 1:
+		return &FieldError{"revision", fmt.Sprintf("is %d; it starts at 1", revision)}
+	}
+	return nil
+}
+
+func validID(field, id string) error {
+	if _, ok := IDTime(id); !ok {
+		return &FieldError{field, fmt.Sprintf("%.40q is not a UUIDv7", id)}
+	}
+	return nil
+}
+
+// NewID makes an entity's id: a UUIDv7 (RFC 9562), larger than all that this
+// process made before.
+func NewID() string {
+	return uuid.Must(uuid.NewV7()).String()
+}
+
+// IDTime is the time in a UUIDv7, to the millisecond; ok is false when id is
+// not one in its canonical lower-case form.
+func IDTime(id string) (at time.Time, ok bool) {
+	u, err := uuid.Parse(id)
+	if err != nil || u.Version() != 7 || u.Variant() != uuid.RFC4122 || u.String() != id {
+		return time.Time{}, false
+	}
+	ms := int64(u[0])<<40 | int64(u[1])<<32 | int64(u[2])<<24 | int64(u[3])<<16 | int64(u[4])<<8 | int64(u[5])
+	return time.UnixMilli(ms).UTC(), true
+}
+
+// Marshal is json.Marshal without the escapes for HTML, which would make six
+// bytes of one and mean nothing here.
+func Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

@@ -1,0 +1,222 @@
+// Package event is the contract between the services: which events there are,
+// what each carries, and how one looks on the wire (CloudEvents 1.0, JSON).
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// Type names an event; the bus has one topic a type, of the same name.
+type Type string
+
+// The four events.
+const (
+	PostCreated      Type = "PostCreated"
+	CommentCreated   Type = "CommentCreated"
+	CommentModerated Type = "CommentModerated"
+	CommentUpdated   Type = "CommentUpdated"
+)
+
+// Types lists every event type, in the order in which they happen.
+var Types = []Type{PostCreated, CommentCreated, CommentModerated, CommentUpdated}
+
+// MaxBytes bounds an encoded event. A command's body is at most 64 KiB and JSON
+// escaping can't double it, so only what no service published is larger.
+const MaxBytes = 128 << 10
+
+// maxIDLength bounds an event's id, in bytes.
+const maxIDLength = 255
+
+// ErrMalformed is what Parse returns for bytes that can never become a valid
+// event, however often they are delivered.
+var ErrMalformed = errors.New("malformed event")
+
+// Event is a CloudEvent (https://github.com/cloudevents/spec, version 1.0) in
+// the JSON format. It carries the whole entity, not a difference.
+type Event struct {
+	SpecVersion     string    `json:"specversion"`
+	ID              string    `json:"id"`
+	Source          string    `json:"source"`
+	Type            Type      `json:"type"`
+	Subject         string    `json:"subject"`
+	Time            time.Time `json:"time"`
+	DataContentType string    `json:"datacontenttype"`
+	Sequence        Sequence  `json:"sequence,omitzero"`
+	TraceParent     string    `json:"traceparent,omitempty"`
+	// TraceID is Dapr's attribute and says the same: the sidecar replaces the
+	// traceparent of an event that comes without it.
+	TraceID string          `json:"traceid,omitempty"`
+	Data    json.RawMessage `json:"data"`
+
+	// Post is the decoded data of PostCreated, otherwise nil.
+	Post *Post `json:"-"`
+	// Comment is the decoded data of the three comment events, otherwise nil.
+	Comment *Comment `json:"-"`
+}
+
+// Sequence is an event's number in the log, from 1; 0 is none. On the wire it is
+// the `sequence` extension of CloudEvents, which has to be a string that sorts
+// like the numbers do: 20 digits.
+type Sequence uint64
+
+// MarshalJSON encodes the number as its 20 digits in quotes.
+func (s Sequence) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, `"%020d"`, uint64(s)), nil
+}
+
+// UnmarshalJSON takes a quoted decimal number.
+func (s *Sequence) UnmarshalJSON(data []byte) error {
+	if len(data) < 2 || data[0] != '"' || data[len(data)-1] != '"' {
+		return fmt.Errorf("sequence %.40s is not a string", data)
+	}
+	n, err := strconv.ParseUint(string(data[1:len(data)-1]), 10, 64)
+	if err != nil {
+		return fmt.Errorf("sequence: %w", err)
+	}
+	*s = Sequence(n)
+	return nil
+}
+
+// ids is the namespace (RFC 9562, version 5) of derived event ids.
+var ids = uuid.MustParse("6f1cbf0c-52a1-4f6e-9d0e-1f2f5d0a7c11")
+
+// IDOf derives an event's id from what it tells: one entity at one revision has
+// one event of a type, whoever publishes it and however often.
+func IDOf(t Type, entityID string, revision int) string {
+	return uuid.NewSHA1(ids, fmt.Appendf(nil, "%s/%s/%d", t, entityID, revision)).String()
+}
+
+// OfPost makes the event that tells of post p. Source is the publishing
+// service's app id; at is when it happened.
+func OfPost(t Type, source string, p Post, at time.Time, traceParent string) (Event, error) {
+	e := envelope(t, source, p.ID, p.Revision, at, traceParent)
+	e.Post = &p
+	return e.encode(p)
+}
+
+// OfComment makes the event of type t that tells of comment c.
+func OfComment(t Type, source string, c Comment, at time.Time, traceParent string) (Event, error) {
+	e := envelope(t, source, c.ID, c.Revision, at, traceParent)
+	e.Comment = &c
+	return e.encode(c)
+}
+
+func envelope(t Type, source, entityID string, revision int, at time.Time, traceParent string) Event {
+	return Event{
+		SpecVersion: "1.0", ID: IDOf(t, entityID, revision), Source: "/" + source, Type: t, Subject: entityID,
+		Time: at, DataContentType: "application/json", TraceParent: traceParent, TraceID: traceParent,
+	}
+}
+
+func (e Event) encode(data any) (Event, error) {
+	raw, err := Marshal(data)
+	if err != nil {
+		return Event{}, fmt.Errorf("encoding %s %s: %w", e.Type, e.Subject, err)
+	}
+	e.Data = raw
+	return e, nil
+}
+
+// Parse decodes and checks one event as it came off topic. What it refuses is
+// an ErrMalformed that says what is wrong.
+func Parse(topic Type, raw []byte) (Event, error) {
+	e, err := parse(raw, MaxBytes)
+	if err == nil && e.Type != topic {
+		err = fmt.Errorf("type %q on topic %s", e.Type, topic)
+	}
+	var data bytes.Buffer // spaced as the log will have it, so that the two compare
+	if err == nil {
+		err = json.Compact(&data, e.Data)
+	}
+	if err != nil {
+		return Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	e.Data = data.Bytes()
+	return e, nil
+}
+
+// ParseBatch decodes a JSON array of events, as the event log serves it.
+func ParseBatch(raw []byte) ([]Event, error) {
+	var lines []json.RawMessage
+	if err := json.Unmarshal(raw, &lines); err != nil {
+		return nil, fmt.Errorf("%w: not a batch: %w", ErrMalformed, err)
+	}
+	events := make([]Event, len(lines))
+	for i, line := range lines {
+		var err error
+		// In the log an event may be larger than it was: it has a number, and
+		// characters that need not be escaped may be.
+		if events[i], err = parse(line, 2*MaxBytes); err != nil {
+			return nil, fmt.Errorf("%w: event %d of the batch: %w", ErrMalformed, i, err)
+		}
+	}
+	return events, nil
+}
+
+func parse(raw []byte, limit int) (Event, error) {
+	switch {
+	case len(raw) > limit:
+		return Event{}, fmt.Errorf("%d bytes, more than %d", len(raw), limit)
+	case !utf8.Valid(raw):
+		return Event{}, errors.New("not valid UTF-8")
+	}
+	var e Event
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return Event{}, fmt.Errorf("not a CloudEvent: %w", err)
+	}
+	switch {
+	case e.SpecVersion != "1.0":
+		return Event{}, fmt.Errorf("specversion %q, not 1.0", e.SpecVersion)
+	case !slices.Contains(Types, e.Type):
+		return Event{}, fmt.Errorf("unknown type %.40q", e.Type)
+	case e.ID == "" || len(e.ID) > maxIDLength:
+		return Event{}, fmt.Errorf("an id of %d bytes", len(e.ID))
+	case e.Source == "":
+		return Event{}, errors.New("no source")
+	case e.Time.IsZero():
+		return Event{}, errors.New("no time")
+	}
+	if err := e.decodeData(); err != nil {
+		return Event{}, fmt.Errorf("data: %w", err)
+	}
+	return e, nil
+}
+
+func (e *Event) decodeData() error {
+	entityID := ""
+	if e.Type == PostCreated {
+		e.Post = new(Post)
+		if err := json.Unmarshal(e.Data, e.Post); err != nil {
+			return err
+		}
+		if err := e.Post.Validate(); err != nil {
+			return err
+		}
+		entityID = e.Post.ID
+	} else {
+		e.Comment = new(Comment)
+		if err := json.Unmarshal(e.Data, e.Comment); err != nil {
+			return err
+		}
+		if err := e.Comment.Validate(); err != nil {
+			return err
+		}
+		if (e.Type == CommentCreated) != (e.Comment.Status == Pending) {
+			return fmt.Errorf("status %q in a %s", e.Comment.Status, e.Type)
+		}
+		entityID = e.Comment.ID
+	}
+	if e.Subject != entityID {
+		return fmt.Errorf("subject %q, but entity %q", e.Subject, entityID)
+	}
+	return nil
+}

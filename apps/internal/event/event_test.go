@@ -1,0 +1,567 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Two ids as services make them, the post's a millisecond older.
+const (
+	postID    = "01936f5e-7a00-7abc-8def-0123456789ab"
+	commentID = "01936f5e-7a01-7abc-8def-0123456789ab"
+)
+
+var noon = time.Date(2024, 11, 27, 12, 0, 0, 123456789, time.UTC)
+
+func aPost() Post {
+	return Post{ID: postID, Title: "A title", Body: "A body", CreatedAt: noon, Revision: 1}
+}
+
+func aComment() Comment {
+	return Comment{ID: commentID, PostID: postID, Author: "Ann", Content: "Hello", Status: Pending, CreatedAt: noon, Revision: 1}
+}
+
+func moderated() Comment {
+	c := aComment()
+	c.Status, c.Revision = Approved, 2
+	return c
+}
+
+// wire is the event on the wire, with members set (or, if nil, removed); those
+// that start with "data." are members of the data.
+func wire(t testing.TB, typ Type, members map[string]any) []byte {
+	t.Helper()
+	var e Event
+	var err error
+	switch typ {
+	case PostCreated:
+		e, err = OfPost(typ, "posts", aPost(), noon, "")
+	case CommentCreated:
+		e, err = OfComment(typ, "comments", aComment(), noon, "")
+	default:
+		e, err = OfComment(typ, "moderation", moderated(), noon, "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole map[string]any
+	if err := json.Unmarshal(raw, &whole); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range members {
+		of := whole
+		if inner, ok := strings.CutPrefix(name, "data."); ok {
+			of, name = whole["data"].(map[string]any), inner
+		}
+		if value == nil {
+			delete(of, name)
+		} else {
+			of[name] = value
+		}
+	}
+	raw, err = json.Marshal(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func TestParseTakesWhatServicesPublish(t *testing.T) {
+	post, err := OfPost(PostCreated, "posts", aPost(), noon, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := []Event{post}
+	for typ, c := range map[Type]Comment{CommentCreated: aComment(), CommentModerated: moderated(), CommentUpdated: moderated()} {
+		e, err := OfComment(typ, "comments", c, noon, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	for _, want := range events {
+		raw, err := Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Parse(want.Type, raw)
+		if err != nil {
+			t.Errorf("%s: %v", want.Type, err)
+			continue
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s came back as\n%+v, not\n%+v", want.Type, got, want)
+		}
+		if (got.Post != nil) == (got.Comment != nil) {
+			t.Errorf("%s: post %v and comment %v; exactly one is expected", want.Type, got.Post, got.Comment)
+		}
+	}
+}
+
+// The names on the wire are the contract: other readers of the bus rely on them.
+func TestTheWireFormatIsCloudEventsJSON(t *testing.T) {
+	e, err := OfComment(CommentModerated, "moderation", moderated(), noon, "00-a-b-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Sequence = 7
+	raw, err := Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"specversion":"1.0","id":"` + IDOf(CommentModerated, commentID, 2) + `","source":"/moderation","type":"CommentModerated",` +
+		`"subject":"` + commentID + `","time":"2024-11-27T12:00:00.123456789Z","datacontenttype":"application/json",` +
+		`"sequence":"00000000000000000007","traceparent":"00-a-b-01","traceid":"00-a-b-01","data":{"id":"` + commentID + `",` +
+		`"postId":"` + postID + `","author":"Ann","content":"Hello","status":"approved","createdAt":"2024-11-27T12:00:00.123456789Z","revision":2}}`
+	if string(raw) != want {
+		t.Errorf("got\n%s, want\n%s", raw, want)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	type members = map[string]any
+	for name, test := range map[string]struct {
+		typ     Type
+		members members
+		says    string
+	}{
+		"a specversion that is missing":         {PostCreated, members{"specversion": nil}, "specversion"},
+		"another specversion":                   {PostCreated, members{"specversion": "0.3"}, "specversion"},
+		"a type that is missing":                {PostCreated, members{"type": nil}, "unknown type"},
+		"an unknown type":                       {PostCreated, members{"type": "PostDeleted"}, "unknown type"},
+		"a type in another case":                {PostCreated, members{"type": "postcreated"}, "unknown type"},
+		"another topic's type":                  {CommentModerated, members{"type": "CommentUpdated"}, "on topic"},
+		"an id that is missing":                 {PostCreated, members{"id": nil}, "id of 0 bytes"},
+		"an empty id":                           {PostCreated, members{"id": ""}, "id of 0 bytes"},
+		"an id of 256 bytes":                    {PostCreated, members{"id": strings.Repeat("x", 256)}, "id of 256 bytes"},
+		"an id of 128 characters in 256 bytes":  {PostCreated, members{"id": strings.Repeat("é", 128)}, "id of 256 bytes"},
+		"an id that is a number":                {PostCreated, members{"id": 7}, "not a CloudEvent"},
+		"a source that is missing":              {PostCreated, members{"source": nil}, "no source"},
+		"a time that is missing":                {PostCreated, members{"time": nil}, "no time"},
+		"a time that is none":                   {PostCreated, members{"time": "yesterday"}, "not a CloudEvent"},
+		"the zero time":                         {PostCreated, members{"time": "0001-01-01T00:00:00Z"}, "no time"},
+		"a sequence that is a number":           {PostCreated, members{"sequence": 7}, "sequence"},
+		"a subject that is missing":             {PostCreated, members{"subject": nil}, "subject"},
+		"another post as subject":               {PostCreated, members{"subject": commentID}, "subject"},
+		"a comment's post as its subject":       {CommentCreated, members{"subject": postID}, "subject"},
+		"data that is missing":                  {PostCreated, members{"data": nil}, "data"},
+		"data that is a string":                 {PostCreated, members{"data": "{}"}, "data"},
+		"data that is an array":                 {PostCreated, members{"data": []int{}}, "data"},
+		"data that is empty":                    {PostCreated, members{"data": members{}}, "data: id"},
+		"a post's id that is a UUIDv4":          {PostCreated, members{"data.id": "8c5f0f1e-58a5-4a0a-9a55-3d8c8b1f6b11"}, "UUIDv7"},
+		"a post without title":                  {PostCreated, members{"data.title": nil}, "title"},
+		"a blank title":                         {PostCreated, members{"data.title": " \t"}, "title"},
+		"a title of 201 characters":             {PostCreated, members{"data.title": strings.Repeat("x", 201)}, "201 characters"},
+		"a post without createdAt":              {PostCreated, members{"data.createdAt": nil}, "createdAt"},
+		"a post without revision":               {PostCreated, members{"data.revision": nil}, "revision"},
+		"a revision below 1":                    {PostCreated, members{"data.revision": -1}, "revision"},
+		"a revision that is no whole number":    {PostCreated, members{"data.revision": 1.5}, "data"},
+		"a comment's id in upper case":          {CommentCreated, members{"data.id": strings.ToUpper(commentID), "subject": strings.ToUpper(commentID)}, "UUIDv7"},
+		"a comment without postId":              {CommentCreated, members{"data.postId": nil}, "postId"},
+		"a postId that is no UUID":              {CommentCreated, members{"data.postId": "1"}, "postId"},
+		"content of 10,001 characters":          {CommentCreated, members{"data.content": strings.Repeat("x", 10_001)}, "10001 characters"},
+		"a status that is missing":              {CommentCreated, members{"data.status": nil}, "status"},
+		"an unknown status":                     {CommentModerated, members{"data.status": "maybe"}, "status"},
+		"a CommentCreated that is approved":     {CommentCreated, members{"data.status": "approved"}, "status"},
+		"a CommentCreated that is rejected":     {CommentCreated, members{"data.status": "rejected"}, "status"},
+		"a CommentModerated that is pending":    {CommentModerated, members{"data.status": "pending"}, "status"},
+		"a CommentUpdated that is pending":      {CommentUpdated, members{"data.status": "pending"}, "status"},
+		"a post's event with a comment as data": {PostCreated, members{"data": members{"id": commentID, "content": "Hello"}, "subject": commentID}, "title"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := Parse(test.typ, wire(t, test.typ, test.members))
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("took %+v with error %v, want ErrMalformed", e, err)
+			}
+			if !strings.Contains(err.Error(), test.says) {
+				t.Errorf("says %q, which does not name %q", err, test.says)
+			}
+			if !reflect.ValueOf(e).IsZero() {
+				t.Errorf("returns %+v beside its error", e)
+			}
+		})
+	}
+}
+
+func TestParseRefusesWhatIsNoJSONObject(t *testing.T) {
+	for _, raw := range []string{"", "null", "true", "7", `"x"`, "[]", "{", "{}", "{} {}", "\xff", "\x00"} {
+		if e, err := Parse(PostCreated, []byte(raw)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%q: got %+v and error %v, want ErrMalformed", raw, e, err)
+		}
+	}
+}
+
+func TestParseTakesEdges(t *testing.T) {
+	type members = map[string]any
+	for name, test := range map[string]struct {
+		typ     Type
+		members members
+	}{
+		"an id of 255 bytes":              {PostCreated, members{"id": strings.Repeat("x", 255)}},
+		"an id that is not derived":       {PostCreated, members{"id": "anything"}},
+		"attributes that it doesn't know": {PostCreated, members{"dataschema": "x", "pubsubname": "bus", "number": 7}},
+		"members that it doesn't know":    {CommentCreated, members{"data.likes": 7}},
+		"no datacontenttype":              {PostCreated, members{"datacontenttype": nil}},
+		"a post without body":             {PostCreated, members{"data.body": nil}},
+		"a rejection":                     {CommentModerated, members{"data.status": "rejected", "data.reason": "so"}},
+		"a late revision":                 {CommentUpdated, members{"data.revision": 9}},
+		"a time with an offset":           {PostCreated, members{"time": "2024-11-27T13:00:00+01:00"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := Parse(test.typ, wire(t, test.typ, test.members)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// padded returns raw, grown by white space to n bytes.
+func padded(raw []byte, n int) []byte {
+	return append(raw, bytes.Repeat([]byte(" "), n-len(raw))...)
+}
+
+func TestParseTakesMaxBytesAndNotOneMore(t *testing.T) {
+	raw := wire(t, PostCreated, nil)
+	if _, err := Parse(PostCreated, padded(raw, MaxBytes)); err != nil {
+		t.Errorf("%d bytes: %v", MaxBytes, err)
+	}
+	if _, err := Parse(PostCreated, padded(raw, MaxBytes+1)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("%d bytes: error %v, want ErrMalformed", MaxBytes+1, err)
+	}
+}
+
+// The largest that a command's 64 KiB can ask for has to fit in an event, however
+// JSON writes its characters, and with its number in the log.
+func TestTheLargestEntityFitsInAnEvent(t *testing.T) {
+	for name, char := range map[string]string{
+		"plain": "x", "an emoji": "😀", "what JSON escapes": "\x01", "what only Go escapes": "\u2028", "quotes": `"`, "HTML": "<",
+	} {
+		p := aPost()
+		p.Title, p.Body = strings.Repeat(char, MaxTitle), strings.Repeat(char, MaxBody)
+		if strings.TrimSpace(char) == "" {
+			p.Title = "x" + strings.Repeat(char, MaxTitle-1)
+		}
+		e, err := OfPost(PostCreated, "posts", p, noon, strings.Repeat("0", 55))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Sequence = 1
+		raw, err := Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Parse(PostCreated, raw); err != nil {
+			t.Errorf("%s: %d bytes: %v", name, len(raw), err)
+		} else if *got.Post != p {
+			t.Errorf("%s: the post came back as another one", name)
+		}
+	}
+}
+
+// Query would stand still for ever before an event that the log took and it does
+// not. Numbered and encoded anew, an event is larger: most of all when it is full
+// of what Go escapes.
+func TestTheLargestEventThatParseTakesComesOutOfTheLog(t *testing.T) {
+	for _, char := range []string{"x", "<", "\u2028", "\"", "\x01", "😀"} {
+		room := MaxBytes - len(wire(t, PostCreated, map[string]any{"source": "", "datacontenttype": nil}))
+		encoded, err := json.Marshal(char) // at most as long on the wire as any client writes it
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := wire(t, PostCreated, map[string]any{"source": "SOURCE", "datacontenttype": nil})
+		if char == "\u2028" || char == "<" {
+			encoded = []byte(`"` + char + `"`)
+		}
+		source := bytes.Repeat(encoded[1:len(encoded)-1], room/(len(encoded)-2))
+		raw = padded(bytes.Replace(raw, []byte("SOURCE"), source, 1), MaxBytes)
+		e, err := Parse(PostCreated, raw)
+		if err != nil {
+			t.Fatalf("%q: %v", char, err)
+		}
+		e.Sequence = 1<<64 - 1
+		line, err := Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseBatch(fmt.Appendf(nil, "[%s]", line)); err != nil {
+			t.Errorf("%q, %d bytes and then %d: %v", char, len(raw), len(line), err)
+		}
+	}
+}
+
+// An event that comes again is compared with what the log has of it.
+func TestParseSpacesDataAsTheLogDoes(t *testing.T) {
+	raw := wire(t, PostCreated, nil)
+	spaced := new(bytes.Buffer)
+	if err := json.Indent(spaced, raw, "", "\t"); err != nil {
+		t.Fatal(err)
+	}
+	plain, err := Parse(PostCreated, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse(PostCreated, spaced.Bytes())
+	if err != nil || !bytes.Equal(got.Data, plain.Data) {
+		t.Errorf("the data is %s (error %v), not %s", got.Data, err, plain.Data)
+	}
+}
+
+// encoding/json would mend it silently, and an event would be stored that says
+// something else than its bytes.
+func TestParseRefusesInvalidUTF8Anywhere(t *testing.T) {
+	raw := wire(t, CommentCreated, map[string]any{"extra": "!!"})
+	for _, at := range []string{"Hello", "/comments", "!!"} {
+		broken := bytes.Replace(raw, []byte(at), []byte(at[:1]+"\xff"), 1)
+		if bytes.Equal(broken, raw) {
+			t.Fatalf("%q is not in the event", at)
+		}
+		if _, err := Parse(CommentCreated, broken); !errors.Is(err, ErrMalformed) {
+			t.Errorf("in %q: error %v, want ErrMalformed", at, err)
+		}
+	}
+}
+
+func TestParseBatch(t *testing.T) {
+	post := wire(t, PostCreated, map[string]any{"sequence": "00000000000000000001"})
+	comment := wire(t, CommentCreated, map[string]any{"sequence": "00000000000000000002"})
+	join := func(lines ...[]byte) []byte {
+		return append(append([]byte("["), bytes.Join(lines, []byte(",\n"))...), ']')
+	}
+
+	t.Run("takes all types, in order", func(t *testing.T) {
+		events, err := ParseBatch(join(post, comment))
+		if err != nil || len(events) != 2 {
+			t.Fatalf("got %d events and error %v", len(events), err)
+		}
+		if events[0].Type != PostCreated || events[0].Sequence != 1 || events[0].Post == nil {
+			t.Errorf("the first is %+v", events[0])
+		}
+		if events[1].Type != CommentCreated || events[1].Sequence != 2 || events[1].Comment == nil {
+			t.Errorf("the second is %+v", events[1])
+		}
+	})
+	t.Run("takes an empty batch", func(t *testing.T) {
+		if events, err := ParseBatch([]byte("[]")); err != nil || len(events) != 0 {
+			t.Errorf("got %v and error %v", events, err)
+		}
+	})
+	t.Run("bounds an event and not the batch", func(t *testing.T) {
+		lines := make([][]byte, 0, 400)
+		for range cap(lines) {
+			lines = append(lines, post)
+		}
+		raw := join(lines...)
+		if len(raw) <= MaxBytes {
+			t.Fatalf("a batch of %d bytes shows nothing", len(raw))
+		}
+		if events, err := ParseBatch(raw); err != nil || len(events) != len(lines) {
+			t.Errorf("got %d events and error %v", len(events), err)
+		}
+	})
+	for name, raw := range map[string][]byte{
+		"refuses one bad event among good ones": join(post, []byte(`{"specversion":"1.0"}`), comment),
+		"refuses null as an event":              join(post, []byte("null")),
+		"refuses one event outside an array":    post,
+		"refuses what is cut off":               join(post, comment)[:len(post)+10],
+		"refuses nothing at all":                nil,
+		"refuses an event over 2 MaxBytes":      join(wire(t, PostCreated, map[string]any{"extra": strings.Repeat("x", 2*MaxBytes)})),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if events, err := ParseBatch(raw); !errors.Is(err, ErrMalformed) || events != nil {
+				t.Errorf("got %d events and error %v, want none and ErrMalformed", len(events), err)
+			}
+		})
+	}
+}
+
+func TestSequenceIsTwentyDigitsThatSortLikeNumbers(t *testing.T) {
+	last := ""
+	for _, test := range []struct {
+		n    Sequence
+		wire string
+	}{
+		{0, `"00000000000000000000"`},
+		{1, `"00000000000000000001"`},
+		{99, `"00000000000000000099"`},
+		{100, `"00000000000000000100"`},
+		{1<<64 - 1, `"18446744073709551615"`},
+	} {
+		got, err := json.Marshal(test.n)
+		if err != nil || string(got) != test.wire {
+			t.Errorf("%d is %s with error %v, want %s", test.n, got, err, test.wire)
+		}
+		if string(got) <= last {
+			t.Errorf("%s does not sort after %s", got, last)
+		}
+		last = string(got)
+		var back Sequence
+		if err := json.Unmarshal(got, &back); err != nil || back != test.n {
+			t.Errorf("%s comes back as %d with error %v", got, back, err)
+		}
+	}
+}
+
+func TestSequenceRefusesWhatIsNoQuotedNumber(t *testing.T) {
+	for _, raw := range []string{`7`, `null`, `""`, `"-1"`, `"+1"`, `"1.0"`, `"1e3"`, `"0x10"`, `" 1"`, `"18446744073709551616"`, `true`, `[]`, `{}`} {
+		s := Sequence(42)
+		if err := json.Unmarshal([]byte(raw), &s); err == nil {
+			t.Errorf("%s is taken as %d", raw, s)
+		} else if s != 42 {
+			t.Errorf("%s is refused, and yet made it %d", raw, s)
+		}
+	}
+	// Not by way of encoding/json, which never passes such bytes.
+	for _, raw := range []string{"", `"`, "1"} {
+		if err := new(Sequence).UnmarshalJSON([]byte(raw)); err == nil {
+			t.Errorf("%q is taken", raw)
+		}
+	}
+}
+
+func TestAnEventOutsideTheLogHasNoSequence(t *testing.T) {
+	e, err := OfPost(PostCreated, "posts", aPost(), noon, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, absent := range []string{"sequence", "traceparent", "traceid"} {
+		if bytes.Contains(raw, []byte(absent)) {
+			t.Errorf("%s is on the wire: %s", absent, raw)
+		}
+	}
+}
+
+// Replicas of different versions, and the log, have to agree on these ids for ever.
+func TestIDOfNeverChanges(t *testing.T) {
+	if got, want := IDOf(CommentModerated, commentID, 2), "832570cd-bf67-51af-889c-243cfa78bba5"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestIDOfDiffersByTypeEntityAndRevision(t *testing.T) {
+	of := map[string]string{}
+	for _, typ := range Types {
+		for _, entity := range []string{postID, commentID} {
+			for _, revision := range []int{1, 2, 12} {
+				id := IDOf(typ, entity, revision)
+				what := string(typ) + " " + entity
+				if other, taken := of[id]; taken {
+					t.Errorf("%s revision %d has the id of %s", what, revision, other)
+				}
+				of[id] = what
+				if again := IDOf(typ, entity, revision); again != id {
+					t.Errorf("%s revision %d has id %s and then %s", what, revision, id, again)
+				}
+			}
+		}
+	}
+}
+
+// The id says what an event tells, and not who publishes it or when: that is what
+// makes a repeated reaction the same event.
+func TestTheIDDependsOnTheEntityAlone(t *testing.T) {
+	a, err := OfComment(CommentUpdated, "comments", moderated(), noon, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := OfComment(CommentUpdated, "others", moderated(), noon.Add(time.Hour), "00-x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.ID != b.ID || a.ID != IDOf(CommentUpdated, commentID, 2) {
+		t.Errorf("ids %s and %s, want %s", a.ID, b.ID, IDOf(CommentUpdated, commentID, 2))
+	}
+}
+
+func TestAnEventThatCannotBeEncodedIsAnError(t *testing.T) {
+	c := aComment()
+	c.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC) // RFC 3339 has four digits for the year
+	if e, err := OfComment(CommentCreated, "comments", c, noon, ""); err == nil {
+		t.Errorf("got %+v", e)
+	}
+	p := aPost()
+	p.CreatedAt = c.CreatedAt
+	if e, err := OfPost(PostCreated, "posts", p, noon, ""); err == nil {
+		t.Errorf("got %+v", e)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, typ := range Types {
+		f.Add(wire(f, typ, nil))
+	}
+	f.Add(wire(f, PostCreated, map[string]any{"id": "\u2028<&>\ufffd", "time": "0000-01-01T00:00:00+23:59", "sequence": "7"}))
+	f.Add([]byte(`{"specversion":"1.0","id":"\ud800"}`))
+	f.Add([]byte("null"))
+	f.Add([]byte("[]"))
+	f.Add([]byte("\xff"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		// As the one topic that takes it, and otherwise as any.
+		var named struct{ Type Type }
+		_ = json.Unmarshal(raw, &named)
+		e, err := Parse(named.Type, raw)
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("the error is no ErrMalformed: %v", err)
+			}
+			return
+		}
+		for _, other := range Types {
+			if _, err := Parse(other, raw); (err == nil) != (other == e.Type) {
+				t.Fatalf("a %s on topic %s: error %v", e.Type, other, err)
+			}
+		}
+		again, err := Marshal(e)
+		if err != nil {
+			t.Fatalf("took an event that can't be encoded: %v", err)
+		}
+		e.Sequence = 1<<64 - 1
+		line, err := Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseBatch(fmt.Appendf(nil, "[%s]", line)); err != nil {
+			t.Fatalf("the log took what nobody can read from it: %v\n%s", err, line)
+		}
+		if len(again) > MaxBytes {
+			return // Go's escapes and absent members that are written can make it longer
+		}
+		back, err := Parse(e.Type, again)
+		if err != nil {
+			t.Fatalf("refuses what it took, encoded again: %v\n%s", err, again)
+		}
+		third, err := Marshal(back)
+		if err != nil || !bytes.Equal(again, third) {
+			t.Fatalf("came back as\n%s, not\n%s (error %v)", third, again, err)
+		}
+		if e.Post != nil && !same(t, e.Post, back.Post) || e.Comment != nil && !same(t, e.Comment, back.Comment) {
+			t.Fatalf("the entity came back as another one:\n%s", again)
+		}
+	})
+}
+
+func same(t *testing.T, a, b any) bool {
+	t.Helper()
+	x, err := Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Equal(x, y)
+}

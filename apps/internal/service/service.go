@@ -1,0 +1,218 @@
+// Package service runs a service: its two listeners, its connection to the
+// sidecar, its log and its traces, from start to graceful stop.
+package service
+
+import (
+	"cmp"
+	"context"
+	"crypto/subtle"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	dapr "github.com/dapr/go-sdk/client"
+	"github.com/gin-gonic/gin"
+
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// stopWithin bounds how long a stop waits for requests under way.
+const stopWithin = 10 * time.Second
+
+// Service is a running service. Routes are added before Run.
+type Service struct {
+	// Name is the Dapr app id.
+	Name string
+	// Dapr talks to the sidecar. It connects when it is first used and again
+	// whenever the connection breaks; a call fails at once while there is none.
+	Dapr dapr.Client
+	// Sidecar is the base URL of the sidecar's HTTP API.
+	Sidecar string
+	// Public serves the API and the probes, to everybody.
+	Public *gin.Engine
+	// Channel is the Dapr app channel, on loopback: the sidecar delivers events
+	// here, and calls the API for others (service invocation).
+	Channel *gin.Engine
+	// Stopping is done when the service shall stop: streams and long polls end
+	// then, and every other request is still answered.
+	Stopping context.Context
+	// Ready, if set, returns why the service can't serve yet, or nil.
+	Ready func() error
+
+	log           *slog.Logger
+	port, appPort int
+	closeTraces   func(context.Context) error
+}
+
+// New reads the command line and the environment that `dapr run` and the Dapr
+// injector set, and exits where they are of no use. Port is the public port
+// unless the user says otherwise.
+func New(name, purpose string, port int) *Service {
+	s := &Service{Name: Env("APP_ID", name), closeTraces: startTraces(name)}
+	s.Stopping, _ = signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	s.log = newLog(name)
+	slog.SetDefault(s.log)
+
+	flags := flag.NewFlagSet(name, flag.ExitOnError)
+	flags.Usage = func() {
+		_, _ = fmt.Fprintf(flags.Output(), "%s: %s\n\nUsage: %s [flags]\n", name, purpose, name)
+		flags.PrintDefaults()
+		_, _ = fmt.Fprint(flags.Output(), "\nAlso read: DAPR_GRPC_PORT, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, LOG_LEVEL, OTEL_EXPORTER_OTLP_ENDPOINT.\n")
+	}
+	flags.IntVar(&s.port, "port", intEnv("PORT", port), "public `port`: API and probes (env PORT)")
+	flags.IntVar(&s.appPort, "app-port", intEnv("APP_PORT", port+100), "Dapr app channel `port`, on loopback (env APP_PORT)")
+	_ = flags.Parse(os.Args[1:]) // exits on an error
+
+	s.Sidecar = fmt.Sprintf("http://127.0.0.1:%d", intEnv("DAPR_HTTP_PORT", 3500))
+	client, err := connect(intEnv("DAPR_GRPC_PORT", 50001))
+	if err != nil {
+		s.exit(err)
+	}
+	s.Dapr = client
+
+	s.Public, s.Channel = web.NewEngine(), web.NewEngine()
+	if token := os.Getenv("APP_API_TOKEN"); token != "" {
+		s.Channel.Use(requireToken(token))
+	}
+	s.Public.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	s.Public.GET("/readyz", s.readyz)
+	return s
+}
+
+// API adds routes to both listeners.
+func (s *Service) API(routes func(gin.IRoutes)) {
+	routes(s.Public)
+	routes(s.Channel)
+}
+
+// Run serves until SIGTERM or SIGINT, and returns when all requests under way
+// are answered. The background tasks run beside and are cancelled after that. It
+// exits the process with 1 when it can't serve.
+func (s *Service) Run(background ...func(context.Context)) {
+	public, err := net.Listen("tcp", fmt.Sprintf(":%d", s.port))
+	if err != nil {
+		s.exit(fmt.Errorf("public listener: %w (does another process hold the port? -port chooses one)", err))
+	}
+	channel, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", s.appPort))
+	if err != nil {
+		s.exit(fmt.Errorf("app channel: %w (does another process hold the port? -app-port chooses one)", err))
+	}
+
+	tasks, cancelTasks := context.WithCancel(context.Background())
+	defer cancelTasks()
+	var running sync.WaitGroup
+	for _, task := range background {
+		running.Go(func() { task(tasks) })
+	}
+	// The public server stops first: until its requests are answered they may
+	// need events that come over the channel.
+	servers := []*http.Server{newServer(s.Public), newServer(s.Channel)}
+	failed := make(chan error, len(servers))
+	for i, l := range []net.Listener{public, channel} {
+		go func() { failed <- servers[i].Serve(l) }()
+	}
+	s.log.Info("serving", "port", s.port, "appPort", s.appPort)
+
+	select {
+	case err := <-failed:
+		s.exit(err)
+	case <-s.Stopping.Done():
+	}
+	s.log.Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	for _, server := range servers {
+		if err := server.Shutdown(ctx); err != nil {
+			s.log.Warn("requests were cut off", "error", err)
+		}
+	}
+	cancelTasks()
+	running.Wait()
+	if err := s.closeTraces(ctx); err != nil {
+		s.log.Warn("traces were lost", "error", err)
+	}
+	s.Dapr.Close()
+	s.log.Info("stopped")
+}
+
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+}
+
+func (s *Service) exit(err error) {
+	s.log.Error("can't serve", "error", err)
+	os.Exit(1)
+}
+
+// readyz answers 200 if the service can do its work, otherwise 503 with the reason.
+func (s *Service) readyz(c *gin.Context) {
+	if err := s.sidecarReady(c.Request.Context()); err != nil {
+		web.Fail(c, web.Unavailable("The sidecar is not ready: "+err.Error()))
+		return
+	}
+	if s.Ready != nil {
+		if err := s.Ready(); err != nil {
+			web.Fail(c, web.Unavailable(err.Error()))
+			return
+		}
+	}
+	c.String(http.StatusOK, "ready\n")
+}
+
+// sidecarReady asks for the outbound health: the other one waits for this app,
+// which may wait for its readiness.
+func (s *Service) sidecarReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Sidecar+"/v1.0/healthz/outbound", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode >= 300 {
+		return errors.New(res.Status)
+	}
+	return nil
+}
+
+// requireToken lets only the sidecar in
+// (https://docs.dapr.io/operations/security/app-api-token/).
+func requireToken(token string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if subtle.ConstantTimeCompare([]byte(c.GetHeader("dapr-api-token")), []byte(token)) != 1 {
+			web.Fail(c, web.NewProblem(http.StatusUnauthorized, "The app channel is for the sidecar alone."))
+		}
+	}
+}
+
+func newLog(name string) *slog.Logger {
+	level := slog.LevelInfo
+	if err := level.UnmarshalText([]byte(os.Getenv("LOG_LEVEL"))); err != nil {
+		level = slog.LevelInfo
+	}
+	h := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	return slog.New(web.TraceLog(h)).With("service", name)
+}
+
+func intEnv(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// Env is the environment variable of that name, or otherwise where it is empty.
+func Env(name, otherwise string) string { return cmp.Or(os.Getenv(name), otherwise) }

@@ -1,0 +1,73 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	dapr "github.com/dapr/go-sdk/client"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// maxMessage bounds an answer of the sidecar, in bytes; state.Get's callers keep
+// well below it.
+const maxMessage = 64 << 20
+
+// connect returns a client of the sidecar. The SDK's own constructors wait 5 s
+// for the sidecar, fail for good if it is late, and leave gRPC's reconnect delay
+// at its default, which grows to two minutes.
+func connect(port int) (dapr.Client, error) {
+	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", port),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithUnaryInterceptor(outgoing(os.Getenv("DAPR_API_TOKEN"))),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.5, MaxDelay: 500 * time.Millisecond},
+			MinConnectTimeout: time.Second,
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("sidecar: %w", err)
+	}
+	return dapr.NewClientWithConnection(conn), nil
+}
+
+// outgoing adds the API token, and the trace that a call belongs to.
+func outgoing(token string) grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if token != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "dapr-api-token", token)
+		}
+		if parent := web.TraceParent(ctx); parent != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", parent)
+		}
+		return call(ctx, method, req, reply, cc, opts...)
+	}
+}
+
+// startTraces makes trace ids for the log, and sends spans to an OpenTelemetry
+// collector if OTEL_EXPORTER_OTLP_ENDPOINT names one (the standard variables
+// steer the exporter and the sampler). It returns what flushes them.
+func startTraces(name string) func(context.Context) error {
+	opts := []sdktrace.TracerProviderOption{
+		sdktrace.WithResource(resource.NewSchemaless(semconv.ServiceName(name))),
+	}
+	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" {
+		opts = append(opts, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
+	} else if exporter, err := otlptracegrpc.New(context.Background()); err == nil {
+		opts = append(opts, sdktrace.WithBatcher(exporter))
+	}
+	provider := sdktrace.NewTracerProvider(opts...)
+	otel.SetTracerProvider(provider)
+	return provider.Shutdown
+}

@@ -1,0 +1,112 @@
+// Package state keeps a service's documents in its Dapr state store. Every
+// write is a compare-and-swap of one key, because a write that was given up may
+// still arrive later; nothing here relies on more than one key at a time.
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	dapr "github.com/dapr/go-sdk/client"
+)
+
+// ErrUnknown is returned by Swap when it isn't known which of the writes
+// happened: another writer was first, or the store could not be reached. (Dapr's
+// Redis component reports both alike.) Read again before the next try.
+var ErrUnknown = errors.New("it is not known whether the write happened")
+
+// Item is a document in the store.
+type Item struct {
+	Key   string
+	Value []byte
+	// ETag is the version that was read; empty for a key that does not exist.
+	ETag string
+	// TTL is how long a written item lives, in whole seconds; 0 is for ever.
+	TTL time.Duration
+}
+
+// Exists says whether the store had the key when the item was read.
+func (i Item) Exists() bool { return i.ETag != "" }
+
+// Store is one service's state store. It is safe for concurrent use.
+type Store struct {
+	client    dapr.Client
+	component string
+}
+
+// New returns the state store component behind the sidecar that client talks to.
+func New(client dapr.Client, component string) *Store { return &Store{client, component} }
+
+// readParallelism is how many keys the sidecar reads at once for one call.
+const readParallelism = 32
+
+// Get reads keys, in their order. A key that does not exist comes without ETag.
+func (s *Store) Get(ctx context.Context, keys ...string) ([]Item, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	if len(keys) == 1 {
+		got, err := s.client.GetState(ctx, s.component, keys[0], nil)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", keys[0], err)
+		}
+		return []Item{{Key: keys[0], Value: got.Value, ETag: got.Etag}}, nil
+	}
+	got, err := s.client.GetBulkState(ctx, s.component, keys, nil, readParallelism)
+	if err != nil {
+		return nil, fmt.Errorf("reading %d keys from %s on: %w", len(keys), keys[0], err)
+	}
+	byKey := make(map[string]*dapr.BulkStateItem, len(got))
+	for _, g := range got {
+		byKey[g.Key] = g
+	}
+	items := make([]Item, len(keys))
+	for i, key := range keys {
+		g, ok := byKey[key]
+		if !ok {
+			return nil, fmt.Errorf("reading %s: the store did not answer for it", key)
+		}
+		if g.Error != "" {
+			return nil, fmt.Errorf("reading %s: %s", key, g.Error)
+		}
+		items[i] = Item{Key: key, Value: g.Value, ETag: g.Etag}
+	}
+	return items, nil
+}
+
+// Swap writes each item if its key still is at the item's ETag (and does not
+// exist if that is empty). A nil error says that all were written; otherwise the
+// error is an ErrUnknown.
+func (s *Store) Swap(ctx context.Context, items ...Item) error {
+	set := make([]*dapr.SetStateItem, len(items))
+	for i, item := range items {
+		etag := item.ETag
+		if etag == "" {
+			etag = "0" // with first-write: only if the key does not exist
+		}
+		set[i] = &dapr.SetStateItem{
+			Key: item.Key, Value: item.Value, Etag: &dapr.ETag{Value: etag},
+			Options: &dapr.StateOptions{Concurrency: dapr.StateConcurrencyFirstWrite, Consistency: dapr.StateConsistencyStrong},
+		}
+		if item.TTL > 0 {
+			set[i].Metadata = map[string]string{"ttlInSeconds": strconv.Itoa(int(item.TTL.Seconds()))}
+		}
+	}
+	if err := s.client.SaveBulkState(ctx, s.component, set...); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return nil
+}
+
+// Delete removes item if its key is still at the item's ETag.
+func (s *Store) Delete(ctx context.Context, item Item) error {
+	err := s.client.DeleteStateWithETag(ctx, s.component, item.Key, &dapr.ETag{Value: item.ETag}, nil,
+		&dapr.StateOptions{Concurrency: dapr.StateConcurrencyFirstWrite, Consistency: dapr.StateConsistencyStrong})
+	if err != nil {
+		return fmt.Errorf("deleting %s: %w", item.Key, err)
+	}
+	return nil
+}

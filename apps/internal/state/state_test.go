@@ -1,0 +1,144 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	dapr "github.com/dapr/go-sdk/client"
+)
+
+// sidecar is as much of the sidecar as a store needs.
+type sidecar struct {
+	dapr.Client
+
+	single    *dapr.StateItem
+	bulk      []*dapr.BulkStateItem
+	err       error
+	component string
+	asked     []string
+	saved     []*dapr.SetStateItem
+	deleted   string
+	etag      *dapr.ETag
+	options   *dapr.StateOptions
+}
+
+func (s *sidecar) GetState(_ context.Context, component, key string, _ map[string]string) (*dapr.StateItem, error) {
+	s.component, s.asked = component, []string{key}
+	return s.single, s.err
+}
+
+func (s *sidecar) GetBulkState(_ context.Context, component string, keys []string, _ map[string]string, _ int32) ([]*dapr.BulkStateItem, error) {
+	s.component, s.asked = component, keys
+	return s.bulk, s.err
+}
+
+func (s *sidecar) SaveBulkState(_ context.Context, component string, items ...*dapr.SetStateItem) error {
+	s.component, s.saved = component, items
+	return s.err
+}
+
+func (s *sidecar) DeleteStateWithETag(_ context.Context, component, key string, etag *dapr.ETag, _ map[string]string, opts *dapr.StateOptions) error {
+	s.component, s.deleted, s.etag, s.options = component, key, etag, opts
+	return s.err
+}
+
+func TestGetReadsOneKey(t *testing.T) {
+	s := &sidecar{single: &dapr.StateItem{Key: "a", Value: []byte("1"), Etag: "7"}}
+	got, err := New(s, "store").Get(context.Background(), "a")
+	if want := []Item{{Key: "a", Value: []byte("1"), ETag: "7"}}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v and error %v, want %v", got, err, want)
+	}
+	if !got[0].Exists() || s.component != "store" || s.asked[0] != "a" {
+		t.Errorf("exists %v, asked %s for %v", got[0].Exists(), s.component, s.asked)
+	}
+}
+
+func TestAKeyThatIsNotThereDoesNotExist(t *testing.T) {
+	got, err := New(&sidecar{single: &dapr.StateItem{Key: "a"}}, "store").Get(context.Background(), "a")
+	if err != nil || len(got) != 1 || got[0].Key != "a" || got[0].Exists() {
+		t.Errorf("got %v and error %v", got, err)
+	}
+}
+
+// The sidecar answers in the order in which its reads end.
+func TestGetAnswersInTheOrderOfTheKeys(t *testing.T) {
+	s := &sidecar{bulk: []*dapr.BulkStateItem{{Key: "c", Value: []byte("3"), Etag: "9"}, {Key: "b"}, {Key: "a", Value: []byte("1"), Etag: "7"}}}
+	got, err := New(s, "store").Get(context.Background(), "a", "b", "c")
+	want := []Item{{Key: "a", Value: []byte("1"), ETag: "7"}, {Key: "b"}, {Key: "c", Value: []byte("3"), ETag: "9"}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v and error %v, want %v", got, err, want)
+	}
+}
+
+// A key that could not be read must not pass for one that does not exist: what
+// depends on it would be written again.
+func TestGetFailsIfOneKeyCannotBeRead(t *testing.T) {
+	down := errors.New("sidecar is down")
+	for name, s := range map[string]*sidecar{
+		"the call fails":        {err: down},
+		"one key has an error":  {bulk: []*dapr.BulkStateItem{{Key: "a", Etag: "1"}, {Key: "b", Error: "timeout"}}},
+		"one key has no answer": {bulk: []*dapr.BulkStateItem{{Key: "a", Etag: "1"}}},
+		"another key is there":  {bulk: []*dapr.BulkStateItem{{Key: "a", Etag: "1"}, {Key: "x", Etag: "1"}}},
+	} {
+		if got, err := New(s, "store").Get(context.Background(), "a", "b"); err == nil || got != nil {
+			t.Errorf("%s: got %v and error %v, want an error", name, got, err)
+		}
+	}
+	if got, err := New(&sidecar{err: down}, "store").Get(context.Background(), "a"); !errors.Is(err, down) || got != nil {
+		t.Errorf("got %v and error %v, want %v", got, err, down)
+	}
+}
+
+func TestGetOfNothingAsksNobody(t *testing.T) {
+	if got, err := New(&sidecar{err: errors.New("sidecar is down")}, "store").Get(context.Background()); err != nil || len(got) > 0 {
+		t.Errorf("got %v and error %v", got, err)
+	}
+}
+
+// Without first-write an ETag of 0 overwrites, and without an ETag at all a
+// conflict is no conflict.
+func TestEveryWriteIsACompareAndSwap(t *testing.T) {
+	s := &sidecar{}
+	if err := New(s, "store").Swap(context.Background(), doc("new", "1"), Item{Key: "old", Value: []byte("2"), ETag: "7", TTL: 90 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	if s.component != "store" || len(s.saved) != 2 {
+		t.Fatalf("wrote %d items to %s", len(s.saved), s.component)
+	}
+	for i, want := range []struct{ key, value, etag, ttl string }{{"new", "1", "0", ""}, {"old", "2", "7", "90"}} {
+		got := s.saved[i]
+		if got.Key != want.key || string(got.Value) != want.value || got.Etag == nil || got.Etag.Value != want.etag {
+			t.Errorf("item %d is %+v with ETag %+v, want %+v", i, got, got.Etag, want)
+		}
+		if got.Options == nil || got.Options.Concurrency != dapr.StateConcurrencyFirstWrite {
+			t.Errorf("item %d has options %+v, want first-write", i, got.Options)
+		}
+		if got.Metadata["ttlInSeconds"] != want.ttl {
+			t.Errorf("item %d lives %q seconds, want %q", i, got.Metadata["ttlInSeconds"], want.ttl)
+		}
+	}
+}
+
+func TestAFailedWriteIsUnknown(t *testing.T) {
+	down := errors.New("sidecar is down")
+	if err := New(&sidecar{err: down}, "store").Swap(context.Background(), doc("a", "1")); !errors.Is(err, ErrUnknown) || !errors.Is(err, down) {
+		t.Errorf("error %v, want ErrUnknown that says %v", err, down)
+	}
+}
+
+func TestDeleteIsACompareAndSwapToo(t *testing.T) {
+	s := &sidecar{}
+	if err := New(s, "store").Delete(context.Background(), Item{Key: "a", ETag: "7"}); err != nil {
+		t.Fatal(err)
+	}
+	if s.component != "store" || s.deleted != "a" || s.etag == nil || s.etag.Value != "7" || s.options.Concurrency != dapr.StateConcurrencyFirstWrite {
+		t.Errorf("deleted %s of %s at %+v with %+v", s.deleted, s.component, s.etag, s.options)
+	}
+	s.err = errors.New("sidecar is down")
+	if err := New(s, "store").Delete(context.Background(), Item{Key: "a"}); !errors.Is(err, s.err) {
+		t.Errorf("error %v, want %v", err, s.err)
+	}
+}

@@ -1,0 +1,41 @@
+package web
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/gin-gonic/gin"
+)
+
+// NewEngine returns a gin engine whose own errors (no such path, wrong method, a
+// panic) are problem documents as well.
+func NewEngine() *gin.Engine {
+	gin.SetMode(gin.ReleaseMode)
+	e := gin.New()
+	e.HandleMethodNotAllowed = true
+	e.RedirectTrailingSlash = false
+	e.Use(traced, recovered)
+	e.NoRoute(func(c *gin.Context) {
+		Fail(c, NewProblem(http.StatusNotFound, "There is nothing at "+c.Request.URL.Path+"."))
+	})
+	e.NoMethod(func(c *gin.Context) {
+		Fail(c, NewProblem(http.StatusMethodNotAllowed, fmt.Sprintf("%s does not take %s; it takes %s.",
+			c.Request.URL.Path, c.Request.Method, c.Writer.Header().Get("Allow"))))
+	})
+	return e
+}
+
+func recovered(c *gin.Context) {
+	defer func() {
+		if p := recover(); p != nil {
+			slog.ErrorContext(c.Request.Context(), "handler panicked", "panic", p, "stack", string(debug.Stack()))
+			if c.Writer.Written() {
+				panic(http.ErrAbortHandler) // so that the client sees that the answer is cut off
+			}
+			Fail(c, fmt.Errorf("panic: %v", p))
+		}
+	}()
+	c.Next()
+}

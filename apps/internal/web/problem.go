@@ -1,0 +1,68 @@
+// Package web is what every HTTP API of Postbus has alike: errors as problem
+// documents (RFC 9457), bodies decoded within their limits, requests logged.
+package web
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// Problem is an error as a client sees it.
+type Problem struct {
+	Status int    `json:"status"`
+	Title  string `json:"title"`
+	Detail string `json:"detail,omitempty"`
+	// Field names the member of the body that the problem is about, if it is about one.
+	Field string `json:"field,omitempty"`
+	// RetryAfter is sent as the header of that name, in whole seconds; 0 is not sent.
+	RetryAfter time.Duration `json:"-"`
+}
+
+// Error is the detail.
+func (p *Problem) Error() string { return p.Title + ": " + p.Detail }
+
+// NewProblem returns a problem of the given HTTP status.
+func NewProblem(status int, detail string) *Problem {
+	return &Problem{Status: status, Title: http.StatusText(status), Detail: detail}
+}
+
+// Unavailable is a 503 that asks the client to come back after a second.
+func Unavailable(detail string) *Problem {
+	p := NewProblem(http.StatusServiceUnavailable, detail)
+	p.RetryAfter = time.Second
+	return p
+}
+
+// Fail answers with err and ends the request. It is the one place that writes
+// errors: a *Problem as it is, an *event.FieldError as 422, and any other, which
+// the client can do nothing about and is told nothing of, as 500.
+func Fail(c *gin.Context, err error) {
+	var p *Problem
+	var field *event.FieldError
+	switch {
+	case errors.As(err, &p):
+	case errors.As(err, &field):
+		p = NewProblem(http.StatusUnprocessableEntity, field.Error())
+		p.Field = field.Field
+	default:
+		slog.ErrorContext(c.Request.Context(), "request failed", "path", c.FullPath(), "error", err)
+		p = NewProblem(http.StatusInternalServerError, "Something went wrong; the service's log says what.")
+	}
+	if p.RetryAfter > 0 {
+		c.Header("Retry-After", strconv.Itoa(int(p.RetryAfter.Seconds())))
+	}
+	body, err := event.Marshal(p)
+	if err != nil {
+		body = []byte("{}")
+	}
+	c.Abort()
+	c.Header("Content-Type", "application/problem+json") // c.Data would leave one that is set
+	c.Data(p.Status, "application/problem+json", body)
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// topic is a bus that keeps what was published and answers with errs.
+type topic struct {
+	types  []event.Type
+	events []event.Event
+	errs   []error
+}
+
+func (p *topic) PublishAll(_ context.Context, t event.Type, events []event.Event) []error {
+	p.types = append(p.types, t)
+	p.events = append(p.events, events...)
+	return p.errs
+}
+
+var noon = time.Date(2024, 11, 27, 12, 0, 0, 123456789, time.UTC)
+
+// created is a CommentCreated as it comes off the bus.
+func created(t *testing.T, content string) event.Event {
+	t.Helper()
+	c := event.Comment{
+		ID: event.NewID(), PostID: event.NewID(), Author: "Ann", Content: content,
+		Status: event.Pending, CreatedAt: noon, Revision: 1,
+	}
+	e, err := event.OfComment(event.CommentCreated, "comments", c, noon, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := event.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err = event.Parse(event.CommentCreated, raw); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestEachCommentIsAnsweredByItsDecision(t *testing.T) {
+	bus := &topic{}
+	in := []event.Event{created(t, "Hello"), created(t, "An orange"), created(t, "Bye")}
+	if errs := (&moderator{source: "moderation", bus: bus}).created(context.Background(), in); errs != nil {
+		t.Fatal(errs)
+	}
+	if !reflect.DeepEqual(bus.types, []event.Type{event.CommentModerated}) || len(bus.events) != len(in) {
+		t.Fatalf("published %d events in calls of %v", len(bus.events), bus.types)
+	}
+	for i, want := range []event.Status{event.Approved, event.Rejected, event.Approved} {
+		e := bus.events[i]
+		raw, err := event.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := event.Parse(event.CommentModerated, raw); err != nil {
+			t.Errorf("the answer to %q is no event: %v", in[i].Comment.Content, err)
+		}
+		if e.Comment.Status != want || (e.Comment.Reason != "") != (want == event.Rejected) {
+			t.Errorf("%q is %s because it %q, want %s", in[i].Comment.Content, e.Comment.Status, e.Comment.Reason, want)
+		}
+		// All but the decision is the comment's own.
+		rest := *e.Comment
+		rest.Status, rest.Reason, rest.Revision = event.Pending, "", 1
+		if rest != *in[i].Comment || e.Comment.Revision != 2 {
+			t.Errorf("the comment is %+v, and was %+v", e.Comment, in[i].Comment)
+		}
+		if e.Source != "/moderation" || !e.Time.Equal(noon) || e.TraceParent != in[i].TraceParent {
+			t.Errorf("the event is %+v", e)
+		}
+	}
+}
+
+func TestWhatIsHeardIsNotChanged(t *testing.T) {
+	in := created(t, "orange")
+	before := *in.Comment
+	(&moderator{source: "moderation", bus: &topic{}}).created(context.Background(), []event.Event{in})
+	if *in.Comment != before {
+		t.Errorf("the comment that came is now %+v", in.Comment)
+	}
+}
+
+// By whichever replica and in whichever batch, an event that is delivered again
+// is answered to the byte as it was before.
+func TestARedeliveryIsAnsweredByTheSameBytes(t *testing.T) {
+	a, b := created(t, "Hello"), created(t, "orange")
+	first, second := &topic{}, &topic{}
+	(&moderator{source: "moderation", bus: first}).created(context.Background(), []event.Event{a, b})
+	other := &moderator{source: "moderation", bus: second}
+	other.created(context.Background(), []event.Event{b})
+	other.created(context.Background(), []event.Event{a})
+	for i, j := range []int{1, 0} {
+		x, err := event.Marshal(first.events[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := event.Marshal(second.events[j])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(x) != string(y) {
+			t.Errorf("first\n%s, then\n%s", x, y)
+		}
+	}
+}
+
+func TestTheAnswersIDIsDerivedFromTheComment(t *testing.T) {
+	bus := &topic{}
+	in := created(t, "Hello")
+	(&moderator{source: "moderation", bus: bus}).created(context.Background(), []event.Event{in})
+	if got, want := bus.events[0].ID, event.IDOf(event.CommentModerated, in.Comment.ID, 2); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if bus.events[0].ID == in.ID {
+		t.Error("the answer has the id of what it answers")
+	}
+}
+
+// The event is acknowledged only if its answer was published.
+func TestWhatIsNotPublishedIsNotAcknowledged(t *testing.T) {
+	down := errors.New("bus is down")
+	bus := &topic{errs: []error{nil, down, nil}}
+	errs := (&moderator{source: "moderation", bus: bus}).created(context.Background(), []event.Event{created(t, "a"), created(t, "b"), created(t, "c")})
+	if !reflect.DeepEqual(errs, bus.errs) {
+		t.Errorf("errors %v, want %v", errs, bus.errs)
+	}
+}
+
+func TestAnAnswerThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
+	bad := created(t, "b")
+	bad.Comment.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+	bus := &topic{}
+	errs := (&moderator{source: "moderation", bus: bus}).created(context.Background(), []event.Event{created(t, "a"), bad})
+	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || len(bus.events) > 0 {
+		t.Errorf("errors %v and %d events published", errs, len(bus.events))
+	}
+}

@@ -1,0 +1,18 @@
+// Moderation decides which comments readers get to see.
+package main
+
+import (
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/service"
+)
+
+func main() {
+	s := service.New("moderation", "decides which comments readers get to see", 4003)
+	events := bus.New(s.Dapr)
+
+	moderator := &moderator{source: s.Name, bus: events}
+	bus.NewReceiver(s.Name, events).Handle(s.Channel, event.CommentCreated, moderator.created)
+
+	s.Run()
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// created is a PostCreated as it comes off the bus.
+func created(t *testing.T, id, title string) event.Event {
+	t.Helper()
+	at := time.Date(2024, 11, 27, 12, 0, 0, 123456789, time.UTC)
+	e, err := event.OfPost(event.PostCreated, "posts", event.Post{ID: id, Title: title, Body: "<b>", CreatedAt: at, Revision: 1}, at, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := event.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err = event.Parse(event.PostCreated, raw); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// wantErrors checks errs against want, nil for none.
+func wantErrors(t *testing.T, errs []error, want ...error) {
+	t.Helper()
+	if len(errs) != len(want) {
+		t.Fatalf("%d errors, want %d: %v", len(errs), len(want), errs)
+	}
+	for i := range want {
+		if !errors.Is(errs[i], want[i]) {
+			t.Errorf("event %d: error %v, want %v", i, errs[i], want[i])
+		}
+		if want[i] != nil && !errors.Is(want[i], bus.ErrPoison) && errors.Is(errs[i], bus.ErrPoison) {
+			t.Errorf("event %d would be a dead letter, and could yet succeed: %v", i, errs[i])
+		}
+	}
+}
+
+func TestAPostIsStoredOnce(t *testing.T) {
+	store := newMemory()
+	p := &posts{store: store}
+	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
+	wantErrors(t, p.created(context.Background(), []event.Event{a, b}), nil, nil)
+	for _, e := range []event.Event{a, b} {
+		var got event.Post
+		if err := json.Unmarshal([]byte(store.values["post-"+e.Post.ID]), &got); err != nil || got != *e.Post {
+			t.Errorf("stored %+v (error %v), want %+v", got, err, e.Post)
+		}
+	}
+	// Again, in another order, and twice in a batch.
+	wantErrors(t, p.created(context.Background(), []event.Event{b, a, b}), nil, nil, nil)
+	if store.writes != 2 || len(store.values) != 2 {
+		t.Errorf("%d writes of %d keys, want 2 of 2", store.writes, len(store.values))
+	}
+}
+
+func TestAPostTwiceInItsFirstBatchIsStoredOnce(t *testing.T) {
+	store := newMemory()
+	a := created(t, event.NewID(), "a")
+	wantErrors(t, (&posts{store: store}).created(context.Background(), []event.Event{a, a}), nil, nil)
+	if store.writes != 1 {
+		t.Errorf("%d writes, want 1", store.writes)
+	}
+}
+
+func TestAnotherPostOfTheSameIDIsPoison(t *testing.T) {
+	store := newMemory()
+	p := &posts{store: store}
+	first := created(t, event.NewID(), "first")
+	forged := created(t, first.Post.ID, "forged")
+	wantErrors(t, p.created(context.Background(), []event.Event{first, forged}), nil, bus.ErrPoison)
+	wantErrors(t, p.created(context.Background(), []event.Event{forged, created(t, event.NewID(), "b"), first}), bus.ErrPoison, nil, nil)
+	var got event.Post
+	if err := json.Unmarshal([]byte(store.values["post-"+first.Post.ID]), &got); err != nil || got.Title != "first" {
+		t.Errorf("stored %+v (error %v)", got, err)
+	}
+}
+
+func TestWhileTheStoreIsDownEventsAreAskedForAgain(t *testing.T) {
+	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
+	for name, store := range map[string]*memory{
+		"reads fail":           {getErr: errDown},
+		"writes fail":          {swapErr: errDown},
+		"a write's answer too": {versions: map[string]int{}, values: map[string]string{}, swapErr: errDown, lands: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &posts{store: store}
+			wantErrors(t, p.created(context.Background(), []event.Event{a, b}), errDown, errDown)
+			if store.versions == nil {
+				store.versions, store.values = map[string]int{}, map[string]string{}
+			}
+			store.getErr, store.swapErr = nil, nil
+			wantErrors(t, p.created(context.Background(), []event.Event{a, b}), nil, nil)
+			if store.writes != 2 {
+				t.Errorf("%d writes, want 2", store.writes)
+			}
+		})
+	}
+}
+
+func TestAPostThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
+	bad := created(t, event.NewID(), "b")
+	bad.Post.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+	store := newMemory()
+	errs := (&posts{store: store}).created(context.Background(), []event.Event{created(t, event.NewID(), "a"), bad})
+	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || store.writes > 0 {
+		t.Errorf("errors %v and %d writes", errs, store.writes)
+	}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"sort"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// changesKept is how many changes are kept in memory for streams; a reader that
+// is further behind gets them from the log.
+const changesKept = 16_384
+
+// changes are the last changes, each as the event that streams send.
+type changes struct {
+	// from is the number after which every change is here.
+	from uint64
+	last []change
+}
+
+type change struct {
+	sequence uint64
+	frame    []byte
+}
+
+func (c *changes) add(sequence uint64, frame []byte) {
+	if frame == nil {
+		return
+	}
+	if len(c.last) >= 2*changesKept { // forget the older half
+		c.from = c.last[changesKept-1].sequence
+		c.last = append(make([]change, 0, 2*changesKept), c.last[changesKept:]...)
+	}
+	c.last = append(c.last, change{sequence, frame})
+}
+
+// after returns the changes after the number, or ok false when they are no longer here.
+func (c *changes) after(sequence uint64) (frames []change, ok bool) {
+	if sequence < c.from {
+		return nil, false
+	}
+	at := sort.Search(len(c.last), func(i int) bool { return c.last[i].sequence > sequence })
+	return c.last[at:], true
+}
+
+// frame is a change as a server-sent event: what e is about as it now stands, or
+// nil if readers see nothing of it. The caller holds the model's lock.
+func (m *model) frame(e event.Event) []byte {
+	var data []byte
+	switch e.Type {
+	case event.PostCreated:
+		p := m.lookUp(e.Post.ID)
+		if p == nil {
+			return nil
+		}
+		data = p.newest().json
+	case event.CommentCreated, event.CommentUpdated:
+		p := m.lookUp(e.Comment.PostID)
+		if p == nil {
+			return nil
+		}
+		id, err := uuid.Parse(e.Comment.ID)
+		if err != nil {
+			return nil
+		}
+		at, found := p.find(id)
+		if !found {
+			return nil
+		}
+		// The comment's JSON, with its post in front.
+		data = append([]byte(`{"postId":"`+e.Comment.PostID+`",`), p.comments[at].json[1:]...)
+	default:
+		return nil
+	}
+	frame := make([]byte, 0, len(data)+64)
+	frame = append(frame, "id: "...)
+	frame = strconv.AppendUint(frame, uint64(e.Sequence), 10)
+	frame = append(frame, "\nevent: "...)
+	frame = append(frame, e.Type...)
+	frame = append(frame, "\ndata: "...)
+	frame = append(frame, data...)
+	return append(frame, "\n\n"...)
+}
+
+// lookUp returns the visible post with the id, or nil.
+func (m *model) lookUp(id string) *post {
+	key, err := uuid.Parse(id)
+	if err != nil {
+		return nil
+	}
+	if p, ok := m.posts[key]; ok && p.head != nil {
+		return p
+	}
+	return nil
+}
+
+// frames makes the changes of events that the model has, as they now stand.
+func (m *model) frames(events []event.Event) []change {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var made []change
+	for _, e := range events {
+		if frame := m.frame(e); frame != nil {
+			made = append(made, change{uint64(e.Sequence), frame})
+		}
+	}
+	return made
+}
+
+// changesAfter returns the changes after the number, up to the model's own
+// number; ok is false when they have to be read from the log.
+func (m *model) changesAfter(sequence uint64) (frames []change, at uint64, grown <-chan struct{}, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	frames, ok = m.changes.after(sequence)
+	return frames, m.sequence, m.grown, ok
+}

@@ -1,0 +1,405 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// engine serves a model's API.
+func engine(stopping context.Context, m *model, log *logClient) http.Handler {
+	e := web.NewEngine()
+	(&api{model: m, log: log, stopping: stopping}).routes(e)
+	return e
+}
+
+func serve(m *model) http.Handler { return engine(context.Background(), m, nil) }
+
+func get(t testing.TB, h http.Handler, path string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Add(headers[i], headers[i+1])
+	}
+	res := httptest.NewRecorder()
+	h.ServeHTTP(res, req)
+	return res
+}
+
+func wantProblem(t testing.TB, what string, res *httptest.ResponseRecorder, status int) {
+	t.Helper()
+	var p web.Problem
+	if err := json.Unmarshal(res.Body.Bytes(), &p); err != nil || res.Code != status || p.Status != status || p.Detail == "" ||
+		res.Header().Get("Content-Type") != "application/problem+json" {
+		t.Errorf("%s: %d %s %s", what, res.Code, res.Header().Get("Content-Type"), res.Body)
+	}
+	if retry := res.Header().Get("Retry-After"); (retry != "") != (status == http.StatusServiceUnavailable) {
+		t.Errorf("%s: %d with Retry-After %q", what, status, retry)
+	}
+}
+
+var linkNext = regexp.MustCompile(`^<(/posts[^>]*)>; rel="next"$`)
+
+// nextOf is the path in an answer's Link header, or empty.
+func nextOf(t testing.TB, res *httptest.ResponseRecorder) string {
+	t.Helper()
+	link := res.Header().Get("Link")
+	if link == "" {
+		return ""
+	}
+	found := linkNext.FindStringSubmatch(link)
+	if found == nil {
+		t.Fatalf("Link is %q", link)
+	}
+	return found[1]
+}
+
+// downFrom are the ids from one down to another, as on pages.
+func downFrom(from, to int) []string {
+	all := []string{}
+	for i := from; i >= to; i-- {
+		all = append(all, uuid7(i))
+	}
+	return all
+}
+
+func TestPostsHaveTheShapeOfTheNodeJSExample(t *testing.T) {
+	m := modelOf(t, numbered(0, postOf(1, 1, "a \"<title>\" & \u2028 😀"), commentOf(event.CommentCreated, 101, 1, 1, "x,\n{}"), approved(102, 1), posted(2)))
+	res := get(t, serve(m), "/posts")
+	if res.Code != http.StatusOK || res.Header().Get("Content-Type") != "application/json; charset=utf-8" {
+		t.Fatalf("%d %s", res.Code, res.Header().Get("Content-Type"))
+	}
+	if got := res.Header().Get("Postbus-Sequence"); got != "4" {
+		t.Errorf("Postbus-Sequence is %q", got)
+	}
+	var got map[string]shown
+	if err := json.Unmarshal(res.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	first := got[uuid7(1)]
+	if len(got) != 2 || first.ID != uuid7(1) || first.Title != "a \"<title>\" & \u2028 😀" || len(first.Comments) != 2 || first.CommentCount != 2 {
+		t.Errorf("got %+v", got)
+	}
+	if c := first.Comments[1]; c.ID != uuid7(101) || c.Content != "x,\n{}" || c.Status != "pending" {
+		t.Errorf("the older comment is %+v", c)
+	}
+	if c := first.Comments[0]; c.ID != uuid7(102) || c.Status != "approved" {
+		t.Errorf("the newer comment is %+v", c)
+	}
+	// A client of the example loops over the comments without asking whether there are any.
+	if second := got[uuid7(2)]; second.Comments == nil {
+		t.Error("a post without comments has no empty array of them")
+	}
+}
+
+func TestPostsOfAnEmptyModelAreAnEmptyObject(t *testing.T) {
+	if res := get(t, serve(modelOf(t, nil)), "/posts"); res.Code != http.StatusOK || res.Body.String() != "{}" || res.Header().Get("Link") != "" {
+		t.Errorf("%d %s", res.Code, res.Body)
+	}
+}
+
+func TestPostsAreTheNewestFirstAndTwentyUnlessAskedForOthers(t *testing.T) {
+	h := serve(modelOf(t, numbered(0, posts(1, 131)...)))
+	for query, want := range map[string][]string{
+		"":                              downFrom(130, 111),
+		"?limit=1":                      downFrom(130, 130),
+		"?limit=7":                      downFrom(130, 124),
+		"?limit=20":                     downFrom(130, 111),
+		"?limit=100":                    downFrom(130, 31),
+		"?cursor=" + uuid7(100):         downFrom(99, 80),
+		"?limit=3&cursor=" + uuid7(3):   downFrom(2, 1),
+		"?limit=3&cursor=" + uuid7(4):   downFrom(3, 1),
+		"?cursor=" + uuid7(1):           {},
+		"?limit=2&cursor=" + uuid7(999): downFrom(130, 129), // of a post that isn't there
+	} {
+		res := get(t, h, "/posts"+query)
+		if got := keysOf(t, res.Body.Bytes()); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", query, got, want)
+		}
+		hasMore := len(want) > 0 && want[len(want)-1] != uuid7(1)
+		if next := nextOf(t, res); (next != "") != hasMore {
+			t.Errorf("%s: the next page is %q", query, next)
+		}
+	}
+}
+
+func TestOrderIsThatOfTheIDsWhateverTheOrderOfTheEvents(t *testing.T) {
+	m := modelOf(t, numbered(0, posted(5), posted(1), posted(9), posted(3), commented(205, 3), commented(201, 3), commented(203, 3)))
+	if got := keysOf(t, get(t, serve(m), "/posts").Body.Bytes()); !slices.Equal(got, ids(9, 5, 3, 1)) {
+		t.Errorf("posts: %v", got)
+	}
+	var p shown
+	if err := json.Unmarshal(get(t, serve(m), "/posts/"+uuid7(3)).Body.Bytes(), &p); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Comments) != 3 || p.Comments[0].ID != uuid7(205) || p.Comments[1].ID != uuid7(203) || p.Comments[2].ID != uuid7(201) {
+		t.Errorf("comments: %+v", p.Comments)
+	}
+}
+
+func TestAWalkByCursorShowsEachPostOnceAlsoWhileNewerOnesCome(t *testing.T) {
+	for _, limit := range []int{1, 3, 10, 50, 100} {
+		m := modelOf(t, numbered(0, posts(1, 51)...))
+		h := serve(m)
+		var seen []string
+		newer := 51
+		for path := fmt.Sprintf("/posts?limit=%d", limit); path != ""; {
+			res := get(t, h, path)
+			seen = append(seen, keysOf(t, res.Body.Bytes())...)
+			path = nextOf(t, res)
+			if err := m.apply(numbered(newer-1, posted(newer), posted(newer+1))); err != nil {
+				t.Fatal(err)
+			}
+			newer += 2
+		}
+		if !slices.Equal(seen, downFrom(50, 1)) {
+			t.Errorf("by %d: saw %d posts: %v", limit, len(seen), seen)
+		}
+	}
+}
+
+func TestAWalkThroughTheCommentsOfAPostShowsEachOnce(t *testing.T) {
+	const n = 120
+	log := []event.Event{posted(1), posted(2), commented(900, 2)}
+	for i := range n {
+		log = append(log, commented(100+i, 1))
+	}
+	m := modelOf(t, numbered(0, log...))
+	h := serve(m)
+	for _, c := range []struct {
+		query string
+		pages int
+	}{{"", 3}, {"?limit=50", 3}, {"?limit=1", 120}, {"?limit=7", 18}, {"?limit=60", 2}, {"?limit=100", 2}} {
+		var seen []string
+		pages := 0
+		for path := "/posts/" + uuid7(1) + c.query; path != ""; pages++ {
+			res := get(t, h, path)
+			var p shown
+			if err := json.Unmarshal(res.Body.Bytes(), &p); err != nil || res.Code != http.StatusOK {
+				t.Fatalf("%s: %d %v", path, res.Code, err)
+			}
+			if p.ID != uuid7(1) || p.CommentCount != n {
+				t.Fatalf("%s: post %s, which counts %d comments", path, p.ID, p.CommentCount)
+			}
+			for _, comment := range p.Comments {
+				seen = append(seen, comment.ID)
+			}
+			path = nextOf(t, res)
+		}
+		if pages != c.pages || !slices.Equal(seen, downFrom(100+n-1, 100)) {
+			t.Errorf("%q: %d pages, %d comments; want %d pages", c.query, pages, len(seen), c.pages)
+		}
+	}
+}
+
+func TestAPageOfPostsHasTheNewestFiftyComments(t *testing.T) {
+	log := []event.Event{posted(1)}
+	for i := range 60 {
+		log = append(log, commented(100+i, 1))
+	}
+	var got map[string]shown
+	if err := json.Unmarshal(get(t, serve(modelOf(t, numbered(0, log...))), "/posts").Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	p := got[uuid7(1)]
+	if len(p.Comments) != 50 || p.Comments[0].ID != uuid7(159) || p.Comments[49].ID != uuid7(110) || p.CommentCount != 60 {
+		t.Errorf("%d comments, counts %d", len(p.Comments), p.CommentCount)
+	}
+}
+
+func TestAPostThatIsNotThereIs404(t *testing.T) {
+	h := serve(modelOf(t, numbered(0, posted(1), commented(201, 2))))
+	for name, id := range map[string]string{
+		"unknown": uuid7(3), "parked": uuid7(2), "a comment": uuid7(201), "no UUID": "x",
+		"no UUIDv7": "6f1cbf0c-52a1-4f6e-9d0e-1f2f5d0a7c11", "upper case": "0190ABCD-0000-7000-8000-000000000001",
+		"without dashes": strings.ReplaceAll(uuid7(1), "-", ""),
+	} {
+		res := get(t, h, "/posts/"+id)
+		wantProblem(t, name, res, http.StatusNotFound)
+		if got := res.Header().Get("Postbus-Sequence"); got != "2" {
+			t.Errorf("%s: Postbus-Sequence is %q", name, got)
+		}
+	}
+}
+
+func TestABadLimitOrCursorIs400(t *testing.T) {
+	h := serve(modelOf(t, numbered(0, posted(1))))
+	for _, path := range []string{"/posts", "/posts/" + uuid7(1)} {
+		for _, query := range []string{
+			"limit=", "limit=0", "limit=-1", "limit=101", "limit=x", "limit=1.5", "limit=99999999999999999999",
+			"cursor=", "cursor=x", "cursor=6f1cbf0c-52a1-4f6e-9d0e-1f2f5d0a7c11", "cursor=" + strings.ToUpper("0190abcd-0000-7000-8000-000000000001"),
+			"cursor=%7B" + uuid7(1) + "%7D", "min_sequence=", "min_sequence=-1", "min_sequence=x", "min_sequence=1.5",
+		} {
+			wantProblem(t, path+"?"+query, get(t, h, path+"?"+query), http.StatusBadRequest)
+		}
+	}
+}
+
+func TestAReaderWhoHasThePageIsTold304(t *testing.T) {
+	m := modelOf(t, numbered(0, posts(1, 31)...))
+	h := serve(m)
+	for _, path := range []string{"/posts", "/posts?limit=3", "/posts/" + uuid7(1), "/posts/" + uuid7(1) + "?limit=1"} {
+		full := get(t, h, path)
+		tag := full.Header().Get("ETag")
+		if !regexp.MustCompile(`^"[0-9a-f]{32}"$`).MatchString(tag) {
+			t.Fatalf("%s: the tag is %s", path, tag)
+		}
+		for header, want := range map[string]int{
+			"":                           http.StatusOK,
+			`"other"`:                    http.StatusOK,
+			`W/"other"`:                  http.StatusOK,
+			strings.Trim(tag, `"`):       http.StatusOK, // not quoted
+			tag:                          http.StatusNotModified,
+			"W/" + tag:                   http.StatusNotModified,
+			"*":                          http.StatusNotModified,
+			`"a", ` + tag:                http.StatusNotModified,
+			`"a",W/` + tag + `,"b"`:      http.StatusNotModified,
+			`"a" , "b", "` + tag[1:9]:    http.StatusOK,
+			`  ` + tag + `  `:            http.StatusNotModified,
+			`"` + strings.Repeat("0", 9): http.StatusOK,
+		} {
+			res := get(t, h, path, "If-None-Match", header)
+			if res.Code != want {
+				t.Errorf("%s with If-None-Match %s: %d, want %d", path, header, res.Code, want)
+			}
+			if res.Code == http.StatusNotModified && res.Body.Len() > 0 {
+				t.Errorf("%s: 304 with a body: %s", path, res.Body)
+			}
+			// A 304 has to carry what the 200 would (RFC 9110, section 15.4.5).
+			for _, name := range []string{"ETag", "Cache-Control", "Vary", "Link", "Postbus-Sequence"} {
+				if got := res.Header().Get(name); got != full.Header().Get(name) {
+					t.Errorf("%s: %d with %s %q, want %q", path, res.Code, name, got, full.Header().Get(name))
+				}
+			}
+		}
+		if err := m.apply(numbered(int(m.at()), commented(500+int(m.at()), 1), commented(600+int(m.at()), 30))); err != nil { //nolint:gosec // small
+			t.Fatal(err)
+		}
+		if res := get(t, h, path, "If-None-Match", tag); res.Code != http.StatusOK || res.Header().Get("ETag") == tag {
+			t.Errorf("%s: %d with the tag %s after a change", path, res.Code, res.Header().Get("ETag"))
+		}
+	}
+}
+
+func TestReadsBeforeTheModelIsReadyAre503(t *testing.T) {
+	m := newModel()
+	if err := m.apply(someLog()); err != nil {
+		t.Fatal(err)
+	}
+	h := serve(m)
+	for _, path := range []string{"/posts", "/posts?limit=x", "/posts?min_sequence=1", "/posts/" + uuid7(1)} {
+		wantProblem(t, path, get(t, h, path), http.StatusServiceUnavailable)
+	}
+	wantProblem(t, "a stream", get(t, h, "/posts", "Accept", "text/event-stream"), http.StatusServiceUnavailable)
+	m.setReady()
+	if res := get(t, h, "/posts"); res.Code != http.StatusOK {
+		t.Errorf("when it is ready: %d", res.Code)
+	}
+}
+
+func TestMinSequenceThatIsReachedIsAnsweredAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := serve(modelOf(t, someLog()))
+		began := time.Now()
+		for n := range len(someLog()) + 1 {
+			if res := get(t, h, "/posts?min_sequence="+strconv.Itoa(n)); res.Code != http.StatusOK {
+				t.Errorf("%d: %d", n, res.Code)
+			}
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestMinSequenceWaitsUntilTheModelStandsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := modelOf(t, numbered(0, posted(1)))
+		answer := make(chan *httptest.ResponseRecorder, 1)
+		go func() { answer <- get(t, serve(m), "/posts?min_sequence=3") }()
+		time.Sleep(time.Second) // of the bubble's clock
+		if err := m.apply(numbered(1, posted(2))); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		select {
+		case res := <-answer:
+			t.Fatalf("answered at 2: %d", res.Code)
+		default:
+		}
+		began := time.Now()
+		if err := m.apply(numbered(2, posted(3))); err != nil {
+			t.Fatal(err)
+		}
+		res := <-answer
+		if res.Code != http.StatusOK || time.Since(began) != 0 || res.Header().Get("Postbus-Sequence") != "3" {
+			t.Errorf("%d after %v more", res.Code, time.Since(began))
+		}
+		if got := keysOf(t, res.Body.Bytes()); !slices.Equal(got, ids(3, 2, 1)) {
+			t.Errorf("got %v", got)
+		}
+	})
+}
+
+func TestMinSequenceThatDoesNotComeIs503AfterItsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := serve(modelOf(t, numbered(0, posted(1))))
+		for _, path := range []string{"/posts?min_sequence=2", "/posts/" + uuid7(1) + "?min_sequence=18446744073709551615"} {
+			began := time.Now()
+			wantProblem(t, path, get(t, h, path), http.StatusServiceUnavailable)
+			if took := time.Since(began); took != minSequenceWait {
+				t.Errorf("%s took %v", path, took)
+			}
+		}
+	})
+}
+
+func TestStoppingEndsTheWaitForANumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stopping, stop := context.WithCancel(context.Background())
+		h := engine(stopping, modelOf(t, nil), nil)
+		answer := make(chan *httptest.ResponseRecorder, 1)
+		began := time.Now()
+		go func() { answer <- get(t, h, "/posts?min_sequence=2") }()
+		synctest.Wait()
+		stop()
+		wantProblem(t, "stopping", <-answer, http.StatusServiceUnavailable)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestTwoReplicasAtTheSameNumberAnswerTheSame(t *testing.T) {
+	log := someLog()
+	restarted := newModel()
+	newSnapshots(saved(t, log[:7])).load(t.Context(), restarted)
+	if err := restarted.apply(log[7:]); err != nil {
+		t.Fatal(err)
+	}
+	restarted.setReady()
+	one, other := serve(modelOf(t, log)), serve(restarted)
+	for _, path := range []string{"/posts", "/posts?limit=2", "/posts/" + uuid7(1), "/posts/" + uuid7(1) + "?limit=1"} {
+		a, b := get(t, one, path), get(t, other, path)
+		if a.Body.String() != b.Body.String() {
+			t.Errorf("%s:\n%s\n%s", path, a.Body, b.Body)
+		}
+		for _, name := range []string{"ETag", "Link", "Postbus-Sequence"} {
+			if a.Header().Get(name) != b.Header().Get(name) {
+				t.Errorf("%s: %s is %q and %q", path, name, a.Header().Get(name), b.Header().Get(name))
+			}
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+const (
+	// readLimit is how many events one read of the log asks for.
+	readLimit = 10_000
+	// readWait is how long a read waits at the event log for something new. It is
+	// short because a call that went to a dead replica is noticed only after it.
+	readWait = time.Second
+	// headerTimeout bounds a read until its answer begins.
+	headerTimeout = readWait + time.Second
+	// bodyTimeout bounds a read as a whole.
+	bodyTimeout = 30 * time.Second
+	// retryDelay is between reads that fail.
+	retryDelay = 100 * time.Millisecond
+	// bellGrace is how long the waiting read gets to bring the event that the bus
+	// announced, before the log is asked anew.
+	bellGrace = 10 * time.Millisecond
+)
+
+// logClient reads the event log by Dapr service invocation.
+type logClient struct {
+	url   string
+	token string
+	http  *http.Client
+}
+
+func newLogClient(sidecar, appID string) *logClient {
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
+	transport.ResponseHeaderTimeout = headerTimeout
+	transport.Proxy = nil
+	return &logClient{
+		url: sidecar + "/v1.0/invoke/" + appID + "/method/events", token: os.Getenv("DAPR_API_TOKEN"),
+		http: &http.Client{Transport: transport},
+	}
+}
+
+// read returns the events after a number, in order, and the number of the log's
+// last event. If there are none yet it waits for them for at most wait; answered,
+// if not nil, is called when the wait is over.
+func (l *logClient) read(ctx context.Context, after uint64, wait time.Duration, answered func()) ([]event.Event, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, bodyTimeout)
+	defer cancel()
+	url := fmt.Sprintf("%s?after=%d&limit=%d&wait=%d", l.url, after, readLimit, int(wait.Seconds()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	if l.token != "" {
+		req.Header.Set("dapr-api-token", l.token)
+	}
+	res, err := l.http.Do(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if answered != nil {
+		answered()
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, 0, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, 0, fmt.Errorf("%s: %.200s", res.Status, body)
+	}
+	last, err := strconv.ParseUint(res.Header.Get(sequenceHeader), 10, 64)
+	if err != nil {
+		return nil, 0, errors.New("the answer does not say where the log stands")
+	}
+	events, err := event.ParseBatch(body)
+	return events, last, err
+}
+
+// follower keeps the model up with the log.
+type follower struct {
+	model     *model
+	log       *logClient
+	snapshots *snapshots
+
+	bell chan event.Event
+
+	mu      sync.Mutex
+	waiting context.CancelFunc // ends the read that waits, or nil
+}
+
+func newFollower(m *model, l *logClient, s *snapshots) *follower {
+	return &follower{model: m, log: l, snapshots: s, bell: make(chan event.Event, 1)}
+}
+
+// hear takes events off the bus, as a doorbell alone: what they say is read from
+// the log, so that every replica shows a prefix of it.
+func (f *follower) hear(_ context.Context, events []event.Event) []error {
+	for {
+		select {
+		case f.bell <- events[len(events)-1]:
+			return nil
+		default:
+		}
+		select {
+		case <-f.bell: // the younger event stands for the older, too
+		default:
+		}
+	}
+}
+
+// answerBell has the log read at once when the bus knows more than the model.
+func (f *follower) answerBell(ctx context.Context) {
+	for {
+		var e event.Event
+		select {
+		case e = <-f.bell:
+		case <-ctx.Done():
+			return
+		}
+		if f.model.has(e) {
+			continue
+		}
+		select {
+		case <-time.After(bellGrace):
+		case <-ctx.Done():
+			return
+		}
+		if !f.model.has(e) {
+			f.mu.Lock()
+			if f.waiting != nil {
+				f.waiting()
+			}
+			f.mu.Unlock()
+		}
+	}
+}
+
+// run starts from the snapshot and reads the log on from there, for as long as
+// ctx lives. The model is ready once it stands where the log stood at first.
+func (f *follower) run(ctx context.Context) {
+	start := time.Now()
+	from := f.snapshots.load(ctx, f.model)
+	go f.answerBell(ctx)
+
+	goal, known := uint64(0), false
+	for failing := false; ctx.Err() == nil; {
+		last, err := f.readOn(ctx)
+		switch {
+		case errors.Is(err, context.Canceled):
+			continue // the bell rang
+		case err != nil:
+			if !failing {
+				slog.WarnContext(ctx, "can't read the event log, trying on", "at", f.model.at(), "error", err)
+			}
+			failing = true
+			select {
+			case <-time.After(retryDelay):
+			case <-ctx.Done():
+			}
+			continue
+		case failing:
+			slog.InfoContext(ctx, "reading the event log again", "at", f.model.at())
+			failing = false
+		}
+		if !known {
+			goal, known = last, true
+			if last < from {
+				slog.WarnContext(ctx, "the snapshot is of another log, reading this one from its start", "snapshot", from, "last", last)
+				f.model.reset()
+				from = 0
+				continue
+			}
+		}
+		if at := f.model.at(); at >= goal && !f.model.isReady() {
+			f.model.setReady()
+			slog.InfoContext(ctx, "caught up", "at", at, "snapshot", from, "replayed", at-from, "took", time.Since(start).Round(time.Millisecond))
+		}
+	}
+}
+
+// readOn reads and applies what comes after the model's number.
+func (f *follower) readOn(ctx context.Context) (last uint64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wait := time.Duration(0)
+	if f.model.isReady() {
+		wait = readWait
+		f.setWaiting(cancel)
+		defer f.setWaiting(nil)
+	}
+	events, last, err := f.log.read(ctx, f.model.at(), wait, func() { f.setWaiting(nil) })
+	if err != nil {
+		return 0, err
+	}
+	return last, f.model.apply(events)
+}
+
+func (f *follower) setWaiting(cancel context.CancelFunc) {
+	f.mu.Lock()
+	f.waiting = cancel
+	f.mu.Unlock()
+}

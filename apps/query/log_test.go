@@ -1,0 +1,553 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// logServer plays the sidecar and the event log behind it.
+type logServer struct {
+	mu     sync.Mutex
+	events []event.Event
+	grown  chan struct{}
+	asked  []question
+
+	// most is how many events an answer has at most, if not 0.
+	most int
+	// deaf is a replica that does not notice, while it waits, what others append.
+	deaf bool
+	// instead, if set, may answer the nth request (from 1) otherwise, and says whether it did.
+	instead func(n int, w http.ResponseWriter) bool
+}
+
+type question struct{ after, limit, wait int }
+
+func newLogServer(events []event.Event) *logServer {
+	return &logServer{events: events, grown: make(chan struct{})}
+}
+
+func (l *logServer) append(events ...event.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, numbered(len(l.events), events...)...)
+	close(l.grown)
+	l.grown = make(chan struct{})
+}
+
+func (l *logServer) questions() []question {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.asked)
+}
+
+func (l *logServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	number := func(name string) int {
+		n, err := strconv.Atoi(r.URL.Query().Get(name))
+		if err != nil {
+			return -1
+		}
+		return n
+	}
+	q := question{number("after"), number("limit"), number("wait")}
+	if r.URL.Path != "/v1.0/invoke/eventlog/method/events" || q.after < 0 || q.limit < 1 || q.wait < 0 {
+		http.NotFound(w, r)
+		return
+	}
+	l.mu.Lock()
+	l.asked = append(l.asked, q)
+	n, instead, events, grown := len(l.asked), l.instead, l.events, l.grown
+	l.mu.Unlock()
+	if instead != nil && instead(n, w) {
+		return
+	}
+	if len(events) <= q.after {
+		if l.deaf {
+			grown = nil
+		}
+		select {
+		case <-grown:
+		case <-time.After(time.Duration(q.wait) * time.Second):
+		case <-r.Context().Done():
+			return
+		}
+		l.mu.Lock()
+		events = l.events
+		l.mu.Unlock()
+	}
+	w.Header().Set("Postbus-Sequence", strconv.Itoa(len(events)))
+	part := events[min(q.after, len(events)):]
+	part = part[:min(len(part), q.limit)]
+	if l.most > 0 {
+		part = part[:min(len(part), l.most)]
+	}
+	_, _ = w.Write(batch(part))
+}
+
+// batch is what the event log answers.
+func batch(events []event.Event) []byte {
+	if events == nil {
+		events = []event.Event{}
+	}
+	body, err := event.Marshal(events)
+	if err != nil {
+		panic(err)
+	}
+	return body
+}
+
+// direct is an http.Client's way to a handler without a network, so that a
+// synctest bubble's clock goes on while it waits.
+type direct struct{ handler http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer := make(chan *http.Response, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		d.handler.ServeHTTP(w, r)
+		answer <- w.Result()
+	}()
+	select {
+	case res := <-answer:
+		return res, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}
+
+// clientOf reads the log of a server, without a network.
+func clientOf(l http.Handler) *logClient {
+	c := newLogClient("http://sidecar", "eventlog")
+	c.http = &http.Client{Transport: direct{l}}
+	return c
+}
+
+// follow runs a follower of the server until the test ends.
+func follow(t testing.TB, l *logServer, store store) *follower {
+	t.Helper()
+	f := newFollower(newModel(), clientOf(l), newSnapshots(store))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f.run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	return f
+}
+
+// wantAt checks that a model has folded a log, all of it and nothing else.
+func wantAt(t testing.TB, m *model, log []event.Event, ready bool) {
+	t.Helper()
+	if m.at() != uint64(len(log)) || m.isReady() != ready {
+		t.Errorf("the model stands at %d, ready %v; want %d, %v", m.at(), m.isReady(), len(log), ready)
+		return
+	}
+	if got, want := everything(m), everything(modelOf(t, log)); got != want {
+		t.Errorf("the model is\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestAFollowerCatchesUpAndGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogServer(someLog())
+		f := follow(t, l, newFakeStore())
+		synctest.Wait()
+		wantAt(t, f.model, someLog(), true)
+		for i := range 5 {
+			time.Sleep(1300 * time.Millisecond) // of the bubble's clock
+			l.append(posted(50 + i))
+			synctest.Wait() // no time goes by: the read that waits brings it
+			wantAt(t, f.model, numbered(0, append(someLog(), posts(50, 51+i)...)...), true)
+		}
+	})
+}
+
+func TestAnEmptyLogIsReadyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follow(t, newLogServer(nil), newFakeStore())
+		synctest.Wait()
+		wantAt(t, f.model, nil, true)
+	})
+}
+
+func TestAFollowerIsReadyWhenItStandsWhereTheLogStoodAtFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := numbered(0, posts(1, 26)...)
+		gates := map[int]chan struct{}{2: make(chan struct{}), 3: make(chan struct{}), 4: make(chan struct{})}
+		l := newLogServer(log)
+		l.most = 10
+		l.instead = func(n int, _ http.ResponseWriter) bool {
+			if gate, ok := gates[n]; ok {
+				<-gate
+			}
+			return false
+		}
+		f := follow(t, l, newFakeStore())
+		synctest.Wait()
+		wantAt(t, f.model, log[:10], false)
+		// What comes now is not waited for: otherwise a busy log would never be caught up with.
+		l.append(posts(100, 110)...)
+		close(gates[2])
+		synctest.Wait()
+		wantAt(t, f.model, log[:20], false)
+		close(gates[3])
+		synctest.Wait()
+		wantAt(t, f.model, numbered(0, append(log, posts(100, 105)...)...), true)
+		close(gates[4])
+	})
+}
+
+// As long as it isn't ready it asks for what is there, and then it waits.
+func TestAFollowerWaitsAtTheLogOnlyOnceItIsReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogServer(numbered(0, posts(1, 26)...))
+		l.most = 10
+		follow(t, l, newFakeStore())
+		synctest.Wait()
+		want := []question{{0, readLimit, 0}, {10, readLimit, 0}, {20, readLimit, 0}, {25, readLimit, 1}}
+		if got := l.questions(); !slices.Equal(got, want) {
+			t.Errorf("asked %v, want %v", got, want)
+		}
+		time.Sleep(10 * time.Second) // of the bubble's clock
+		if n := len(l.questions()); n > len(want)+10 {
+			t.Errorf("%d reads in 10 quiet seconds", n-len(want))
+		}
+	})
+}
+
+func TestAFollowerKeepsOnAfterErrors(t *testing.T) {
+	log := someLog()
+	answer := func(status int, sequence string, body string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) {
+			if sequence != "" {
+				w.Header().Set("Postbus-Sequence", sequence)
+			}
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+		}
+	}
+	for name, bad := range map[string]func(http.ResponseWriter){
+		"no event log":          answer(http.StatusInternalServerError, "", `{"errorCode":"ERR_DIRECT_INVOKE"}`),
+		"it is loading":         answer(http.StatusServiceUnavailable, "15", `{}`),
+		"an empty answer":       answer(http.StatusOK, "15", ""),
+		"no number":             answer(http.StatusOK, "", string(batch(log))),
+		"another number":        answer(http.StatusOK, "many", string(batch(log))),
+		"cut off":               answer(http.StatusOK, "15", string(batch(log[:9])[:900])),
+		"no events":             answer(http.StatusOK, "15", `[{"specversion":"1.0"}]`),
+		"something else":        answer(http.StatusOK, "15", "<html>"),
+		"a gap at once":         answer(http.StatusOK, "15", string(batch(log[1:]))),
+		"a gap after something": answer(http.StatusOK, "15", string(batch(append(log[:4:4], log[5:]...)))),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			const failures = 20
+			l := newLogServer(log)
+			l.instead = func(n int, w http.ResponseWriter) bool {
+				if n <= failures {
+					bad(w)
+				}
+				return n <= failures
+			}
+			f := follow(t, l, newFakeStore())
+			synctest.Wait()
+			if f.model.isReady() {
+				t.Errorf("%s: ready", name)
+			}
+			if at := f.model.at(); at != 0 && (at != 4 || name != "a gap after something") {
+				t.Errorf("%s: stands at %d", name, at)
+			}
+			time.Sleep(failures * retryDelay) // of the bubble's clock
+			synctest.Wait()
+			t.Log(name)
+			wantAt(t, f.model, log, true)
+			if n := len(l.questions()); n < failures || n > failures+2 {
+				t.Errorf("%s: %d reads", name, n)
+			}
+		})
+	}
+}
+
+func TestAFollowerServesOnWhileTheLogIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var away sync.Mutex
+		gone := false
+		l := newLogServer(someLog())
+		l.instead = func(_ int, w http.ResponseWriter) bool {
+			away.Lock()
+			defer away.Unlock()
+			if gone {
+				w.WriteHeader(http.StatusBadGateway)
+			}
+			return gone
+		}
+		set := func(is bool) {
+			away.Lock()
+			defer away.Unlock()
+			gone = is
+		}
+		f := follow(t, l, newFakeStore())
+		synctest.Wait()
+		set(true)
+		time.Sleep(time.Minute) // of the bubble's clock
+		wantAt(t, f.model, someLog(), true)
+		set(false)
+		l.append(posted(77))
+		time.Sleep(retryDelay)
+		synctest.Wait()
+		wantAt(t, f.model, numbered(0, append(someLog(), posted(77))...), true)
+	})
+}
+
+func TestAFollowerReadsOnFromItsSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := someLog()
+		l := newLogServer(log)
+		f := follow(t, l, saved(t, log[:9]))
+		synctest.Wait()
+		wantAt(t, f.model, log, true)
+		if got := l.questions(); got[0].after != 9 {
+			t.Errorf("asked %v", got)
+		}
+	})
+}
+
+func TestAFollowerWhoseSnapshotIsTheWholeLogIsReadyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follow(t, newLogServer(someLog()), saved(t, someLog()))
+		synctest.Wait()
+		wantAt(t, f.model, someLog(), true)
+	})
+}
+
+func TestASnapshotOfAnotherLogIsDiscarded(t *testing.T) {
+	for name, log := range map[string][]event.Event{"a shorter one": numbered(0, posted(50), posted(51), commented(500, 51)), "an empty one": nil} {
+		synctest.Test(t, func(t *testing.T) {
+			f := follow(t, newLogServer(log), saved(t, someLog()))
+			synctest.Wait()
+			t.Log(name)
+			wantAt(t, f.model, log, true)
+		})
+	}
+}
+
+func TestADamagedSnapshotIsRebuiltFromTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := saved(t, someLog())
+		store.set(store.chunks()[0], []byte("oops"))
+		f := follow(t, newLogServer(someLog()), store)
+		time.Sleep(time.Second) // of the bubble's clock: the snapshot is tried more than once
+		wantAt(t, f.model, someLog(), true)
+	})
+}
+
+// The replica of the event log that the waiting read is at may be the one that
+// does not know of the event yet.
+func TestTheBellMakesItReadAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogServer(someLog())
+		l.deaf = true
+		f := follow(t, l, newFakeStore())
+		synctest.Wait()
+		log := someLog()
+		for i, e := range []event.Event{posted(50), commented(501, 50), approved(501, 50)} {
+			synctest.Wait() // the read that waits has begun
+			began := time.Now()
+			l.append(e)
+			log = numbered(0, append(log, e)...)
+			synctest.Wait()
+			if at := f.model.at(); at != uint64(len(log))-1 {
+				t.Fatalf("the test is of no use: it stands at %d before the bell", at)
+			}
+			if errs := f.hear(t.Context(), []event.Event{e}); errs != nil {
+				t.Fatal(errs)
+			}
+			_, grown := f.model.growth()
+			<-grown
+			if took := time.Since(began); took > bellGrace {
+				t.Errorf("event %d took %v", i, took)
+			}
+			wantAt(t, f.model, log, true)
+		}
+	})
+}
+
+func TestABellForWhatIsKnownDisturbsNoRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogServer(someLog())
+		f := follow(t, l, newFakeStore())
+		synctest.Wait()
+		before := len(l.questions())
+		for _, e := range []event.Event{posted(1), commented(101, 1), approved(101, 1)} {
+			f.hear(t.Context(), []event.Event{e})
+			synctest.Wait()
+		}
+		time.Sleep(readWait / 2) // of the bubble's clock
+		if n := len(l.questions()); n != before {
+			t.Errorf("%d more reads", n-before)
+		}
+	})
+}
+
+// The usual case: the read that waits brings the event within the grace.
+func TestABellForWhatIsOnItsWayDisturbsNoRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogServer(nil)
+		f := follow(t, l, newFakeStore())
+		synctest.Wait()
+		f.hear(t.Context(), posts(1, 2))
+		synctest.Wait()
+		time.Sleep(bellGrace / 2) // of the bubble's clock
+		l.append(posted(1))
+		time.Sleep(bellGrace)
+		if got, want := l.questions(), []question{{0, readLimit, 0}, {0, readLimit, 1}, {1, readLimit, 1}}; !slices.Equal(got, want) {
+			t.Errorf("asked %v, want %v", got, want)
+		}
+	})
+}
+
+// Events are acknowledged whatever becomes of them: the log has them.
+func TestHearNeverRefusesNorBlocks(t *testing.T) {
+	f := newFollower(newModel(), nil, nil)
+	for i := range 100 {
+		if errs := f.hear(t.Context(), posts(i, i+3)); errs != nil {
+			t.Fatal(errs)
+		}
+	}
+}
+
+func TestTheBellForTheLastEventIsNotLostBehindAnOlderOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogServer(nil)
+		l.deaf = true
+		f := follow(t, l, newFakeStore())
+		synctest.Wait()
+		l.append(posts(1, 3)...)
+		f.hear(t.Context(), posts(1, 2)) // in its grace, after which 1 and 2 are read
+		synctest.Wait()
+		f.hear(t.Context(), posts(2, 3)) // waits
+		f.hear(t.Context(), posts(3, 4)) // is dropped
+		time.Sleep(bellGrace)            // of the bubble's clock
+		synctest.Wait()
+		l.append(posted(3))
+		time.Sleep(2 * bellGrace)
+		synctest.Wait()
+		if at := f.model.at(); at != 3 {
+			t.Errorf("%v after the bell for event 3 the model stands at %d", 2*bellGrace, at)
+		}
+	})
+}
+
+func TestAFollowerEndsWithItsContext(t *testing.T) {
+	for name, bad := range map[string]bool{"while it waits": false, "between errors": true} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLogServer(someLog())
+			l.instead = func(_ int, w http.ResponseWriter) bool {
+				if bad {
+					w.WriteHeader(http.StatusBadGateway)
+				}
+				return bad
+			}
+			f := newFollower(newModel(), clientOf(l), newSnapshots(newFakeStore()))
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				f.run(ctx)
+			}()
+			synctest.Wait()
+			began := time.Now()
+			cancel()
+			<-ended
+			if took := time.Since(began); took != 0 {
+				t.Errorf("%s: took %v", name, took)
+			}
+		})
+	}
+}
+
+// Everything once over a real network.
+func TestAFollowerOverHTTP(t *testing.T) {
+	t.Setenv("DAPR_API_TOKEN", "secret")
+	l := newLogServer(someLog())
+	waits := make(chan struct{}, 1)
+	tokens := make(chan string, 1)
+	sidecar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case tokens <- r.Header.Get("dapr-api-token"):
+		default:
+		}
+		if r.URL.Query().Get("wait") == "1" {
+			select {
+			case waits <- struct{}{}:
+			default:
+			}
+		}
+		l.ServeHTTP(w, r)
+	}))
+	client := newLogClient(sidecar.URL, "eventlog")
+	f := newFollower(newModel(), client, newSnapshots(newFakeStore()))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f.run(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-ended
+		client.http.CloseIdleConnections()
+		sidecar.Close()
+	}()
+	<-waits // it does so once it is ready
+	wantAt(t, f.model, someLog(), true)
+	if token := <-tokens; token != "secret" {
+		t.Errorf("the sidecar's token is %q", token)
+	}
+	_, grown := f.model.growth()
+	l.append(posted(70))
+	<-grown
+	wantAt(t, f.model, numbered(0, append(someLog(), posted(70))...), true)
+}
+
+func TestAReadOfTheLogIsGivenUpWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error, 1)
+		go func() {
+			_, _, err := clientOf(newLogServer(nil)).read(ctx, 0, readWait, nil)
+			failed <- err
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestAReadOfTheLogSaysWhatWasAnswered(t *testing.T) {
+	l := newLogServer(nil)
+	l.instead = func(_ int, w http.ResponseWriter) bool {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = fmt.Fprint(w, "access control")
+		return true
+	}
+	_, _, err := clientOf(l).read(t.Context(), 0, 0, nil)
+	if err == nil || !strings.Contains(err.Error(), "403") || !strings.Contains(err.Error(), "access control") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,34 @@
+// Query answers readers: posts with their comments, from a read model in memory
+// that is folded from the event log.
+package main
+
+import (
+	"errors"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/service"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+func main() {
+	s := service.New("query", "serves GET /posts from a read model of the event log", 4002)
+	model := newModel()
+	log := newLogClient(s.Sidecar, service.Env("EVENTLOG_APP_ID", "eventlog"))
+	follower := newFollower(model, log, newSnapshots(state.New(s.Dapr, "query-store")))
+
+	api := &api{model: model, log: log, stopping: s.Stopping}
+	s.API(api.routes)
+	s.Ready = func() error {
+		if !model.isReady() {
+			return errors.New("query has not caught up with the event log yet")
+		}
+		return nil
+	}
+
+	receiver := bus.NewReceiver(s.Name, bus.New(s.Dapr))
+	for _, t := range []event.Type{event.PostCreated, event.CommentCreated, event.CommentUpdated} {
+		receiver.Handle(s.Channel, t, follower.hear)
+	}
+	s.Run(follower.run, follower.saveSnapshots)
+}

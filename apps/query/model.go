@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// errGap is returned for an event that isn't the next one of the log.
+var errGap = errors.New("not the next event")
+
+// version is which event an entity stands at: the highest revision wins, and of
+// equal ones the first in the log.
+type version struct {
+	sequence uint64
+	revision int
+}
+
+func (v version) loses(to version) bool {
+	return to.revision > v.revision || to.revision == v.revision && to.sequence < v.sequence
+}
+
+// post is a post with its comments. One without a head is not there yet: its
+// comments came first and are parked, invisible.
+type post struct {
+	id uuid.UUID
+	version
+	// head is the post's JSON without its closing brace.
+	head     []byte
+	comments []comment // by id, so by age
+	// rendered is the post as pages show it, or nil after a change.
+	rendered atomic.Pointer[rendered]
+}
+
+type comment struct {
+	id uuid.UUID
+	version
+	json []byte
+}
+
+// model is the read model: what the events up to a number fold to. Its order is
+// that of the ids, which is that of the making, and depends on no order of events.
+type model struct {
+	mu       sync.RWMutex
+	sequence uint64
+	posts    map[uuid.UUID]*post
+	visible  []*post // by id, so by age
+	changes  changes
+	grown    chan struct{} // closed when sequence has grown
+	ready    bool
+
+	// front is the first page as it was last rendered.
+	front atomic.Pointer[page]
+}
+
+func newModel() *model {
+	return &model{posts: map[uuid.UUID]*post{}, grown: make(chan struct{})}
+}
+
+// apply folds the next events of the log. Those that it has are skipped; one that
+// leaves a gap, and all after it, are refused with errGap.
+func (m *model) apply(events []event.Event) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer func(before uint64) {
+		if m.sequence > before {
+			close(m.grown)
+			m.grown = make(chan struct{})
+		}
+	}(m.sequence)
+	for _, e := range events {
+		sequence := uint64(e.Sequence)
+		if sequence <= m.sequence {
+			continue
+		}
+		if sequence != m.sequence+1 {
+			return fmt.Errorf("%w: event %d after %d", errGap, sequence, m.sequence)
+		}
+		if err := m.fold(e); err != nil {
+			return fmt.Errorf("event %d: %w", sequence, err)
+		}
+		m.sequence = sequence
+		if m.ready {
+			m.changes.add(sequence, m.frame(e))
+		} else {
+			m.changes.from = sequence
+		}
+	}
+	return nil
+}
+
+// fold applies one event. Any permutation of events, with any repeated, folds to
+// the same model.
+func (m *model) fold(e event.Event) error {
+	v := version{sequence: uint64(e.Sequence)}
+	switch e.Type {
+	case event.PostCreated:
+		v.revision = e.Post.Revision
+		p, err := m.post(e.Post.ID)
+		if err != nil {
+			return err
+		}
+		if p.head != nil && !p.loses(v) {
+			return nil
+		}
+		head, err := renderHead(e.Post)
+		if err != nil {
+			return err
+		}
+		m.show(p, v, head)
+	case event.CommentCreated, event.CommentUpdated:
+		v.revision = e.Comment.Revision
+		p, err := m.post(e.Comment.PostID)
+		if err != nil {
+			return err
+		}
+		id, err := uuid.Parse(e.Comment.ID)
+		if err != nil {
+			return err
+		}
+		at, found := p.find(id)
+		if found && !p.comments[at].loses(v) {
+			return nil
+		}
+		json, err := renderComment(e.Comment)
+		if err != nil {
+			return err
+		}
+		p.set(at, found, comment{id, v, json})
+	case event.CommentModerated:
+		// What readers see of it is the CommentUpdated that it leads to.
+	}
+	return nil
+}
+
+// post returns the post with the id, which may be a new one without head.
+func (m *model) post(id string) (*post, error) {
+	key, err := uuid.Parse(id)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := m.posts[key]
+	if !ok {
+		p = &post{id: key}
+		m.posts[key] = p
+	}
+	return p, nil
+}
+
+// show gives a post its head and, if it had none, its place among the visible.
+func (m *model) show(p *post, v version, head []byte) {
+	if p.head == nil {
+		at, _ := m.find(p.id)
+		m.visible = slices.Insert(m.visible, at, p)
+	}
+	p.version, p.head = v, head
+	p.rendered.Store(nil)
+}
+
+// find returns where among the visible posts the id is, or would be.
+func (m *model) find(id uuid.UUID) (int, bool) {
+	if n := len(m.visible); n == 0 || bytes.Compare(m.visible[n-1].id[:], id[:]) < 0 {
+		return n, false // the usual case: younger than all
+	}
+	return slices.BinarySearchFunc(m.visible, id, func(p *post, id uuid.UUID) int { return bytes.Compare(p.id[:], id[:]) })
+}
+
+// find returns where among the comments the id is, or would be.
+func (p *post) find(id uuid.UUID) (int, bool) {
+	if n := len(p.comments); n == 0 || bytes.Compare(p.comments[n-1].id[:], id[:]) < 0 {
+		return n, false
+	}
+	return slices.BinarySearchFunc(p.comments, id, func(c comment, id uuid.UUID) int { return bytes.Compare(c.id[:], id[:]) })
+}
+
+func (p *post) set(at int, found bool, c comment) {
+	if found {
+		p.comments[at] = c
+	} else {
+		p.comments = slices.Insert(p.comments, at, c)
+	}
+	p.rendered.Store(nil)
+}
+
+// has says whether what e tells is in the model.
+func (m *model) has(e event.Event) bool {
+	entity, commentID := e.Subject, ""
+	if e.Comment != nil {
+		entity, commentID = e.Comment.PostID, e.Comment.ID
+	}
+	id, err := uuid.Parse(entity)
+	if err != nil {
+		return false
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	p, ok := m.posts[id]
+	if !ok || commentID == "" {
+		return ok && p.head != nil
+	}
+	if id, err = uuid.Parse(commentID); err != nil {
+		return false
+	}
+	at, found := p.find(id)
+	return found && p.comments[at].revision >= e.Comment.Revision
+}
+
+func (m *model) at() uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.sequence
+}
+
+func (m *model) isReady() bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.ready
+}
+
+// reset empties a model that is not ready yet.
+func (m *model) reset() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sequence, m.posts, m.visible, m.changes = 0, map[uuid.UUID]*post{}, nil, changes{}
+}
+
+func (m *model) setReady() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ready = true
+}
+
+// growth returns the number that the model stands at, and what is closed when it
+// has grown.
+func (m *model) growth() (uint64, <-chan struct{}) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.sequence, m.grown
+}

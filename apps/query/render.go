@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// Bounds of pages.
+const (
+	defaultPosts    = 20
+	defaultComments = 50
+	maxLimit        = 100
+)
+
+// rendered is a post with its newest comments, as JSON.
+type rendered struct {
+	json   []byte
+	digest [sha256.Size]byte
+}
+
+// page is a part of an answer's JSON and what its headers say.
+type page struct {
+	sequence uint64
+	json     []byte
+	etag     string
+	next     string // cursor of the next page, or empty
+}
+
+func renderHead(p *event.Post) ([]byte, error) {
+	head, err := event.Marshal(struct {
+		ID        string    `json:"id"`
+		Title     string    `json:"title"`
+		Body      string    `json:"body"`
+		CreatedAt time.Time `json:"createdAt"`
+	}{p.ID, p.Title, p.Body, p.CreatedAt})
+	return bytes.TrimSuffix(head, []byte("}")), err
+}
+
+func renderComment(c *event.Comment) ([]byte, error) {
+	return event.Marshal(struct {
+		ID        string       `json:"id"`
+		Content   string       `json:"content"`
+		Status    event.Status `json:"status"`
+		Reason    string       `json:"reason,omitempty"`
+		Author    string       `json:"author,omitempty"`
+		CreatedAt time.Time    `json:"createdAt"`
+	}{c.ID, c.Content, c.Status, c.Reason, c.Author, c.CreatedAt})
+}
+
+// render is the post with the comments, at most limit of them, that are older
+// than before (nil: than none), newest first.
+func (p *post) render(before *uuid.UUID, limit int) (json []byte, next string) {
+	end := len(p.comments)
+	if before != nil {
+		end, _ = p.find(*before)
+	}
+	begin := max(0, end-limit)
+	json = make([]byte, 0, len(p.head)+64+256*(end-begin))
+	json = append(json, p.head...)
+	json = append(json, `,"comments":[`...)
+	for i, c := range slices.Backward(p.comments[begin:end]) {
+		json = append(json, c.json...)
+		if i > 0 {
+			json = append(json, ',')
+		}
+	}
+	json = append(json, `],"commentCount":`...)
+	json = strconv.AppendInt(json, int64(len(p.comments)), 10)
+	json = append(json, '}')
+	if begin > 0 {
+		next = p.comments[begin].id.String()
+	}
+	return json, next
+}
+
+// newest is the post with its newest comments. It is rendered once for each
+// change, by whoever reads it first; the caller holds the model's read lock.
+func (p *post) newest() *rendered {
+	if r := p.rendered.Load(); r != nil {
+		return r
+	}
+	json, _ := p.render(nil, defaultComments)
+	r := &rendered{json, sha256.Sum256(json)}
+	p.rendered.Store(r)
+	return r
+}
+
+// postsPage returns at most limit posts that are older than before (nil: than
+// none), newest first, as a JSON object keyed by their ids.
+func (m *model) postsPage(before *uuid.UUID, limit int) *page {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	front := before == nil && limit == defaultPosts
+	if front {
+		if p := m.front.Load(); p != nil && p.sequence == m.sequence {
+			return p
+		}
+	}
+	end := len(m.visible)
+	if before != nil {
+		end, _ = m.find(*before)
+	}
+	begin := max(0, end-limit)
+	posts := m.visible[begin:end]
+	size, digest := 2, sha256.New()
+	for _, p := range posts {
+		r := p.newest()
+		size += len(r.json) + 40
+		_, _ = digest.Write(r.digest[:])
+	}
+	result := &page{sequence: m.sequence, json: make([]byte, 0, size)}
+	result.json = append(result.json, '{')
+	for i, p := range slices.Backward(posts) {
+		result.json = append(result.json, '"')
+		result.json = append(result.json, p.id.String()...)
+		result.json = append(result.json, `":`...)
+		result.json = append(result.json, p.newest().json...)
+		if i > 0 {
+			result.json = append(result.json, ',')
+		}
+	}
+	result.json = append(result.json, '}')
+	if begin > 0 {
+		result.next = posts[0].id.String()
+	}
+	result.etag = etag(digest.Sum([]byte(nil)))
+	if front {
+		m.front.Store(result)
+	}
+	return result
+}
+
+// postPage returns one post with at most limit of its comments that are older
+// than before, or nil when there is no such post.
+func (m *model) postPage(id uuid.UUID, before *uuid.UUID, limit int) *page {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	p, ok := m.posts[id]
+	if !ok || p.head == nil {
+		return nil
+	}
+	result := &page{sequence: m.sequence}
+	if before == nil && limit == defaultComments {
+		r := p.newest()
+		result.json, result.etag = r.json, etag(r.digest[:])
+		if n := len(p.comments); n > limit {
+			result.next = p.comments[n-limit].id.String()
+		}
+		return result
+	}
+	result.json, result.next = p.render(before, limit)
+	sum := sha256.Sum256(result.json)
+	result.etag = etag(sum[:])
+	return result
+}
+
+// etag is a strong entity tag (RFC 9110, section 8.8.3): the same bytes have the
+// same one on every replica.
+func etag(digest []byte) string { return `"` + hex.EncodeToString(digest[:16]) + `"` }

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+const (
+	// snapshotFormat changes whenever the records or the rendered JSON in them do;
+	// a snapshot of another format is ignored.
+	snapshotFormat = 1
+	manifestKey    = "snapshot-manifest"
+	chunkBytes     = 1 << 20
+	// snapshotParallel is how many chunks are read or written at once.
+	snapshotParallel = 4
+	// chunkTTL lets the chunks go that a kill left behind without a manifest. A
+	// snapshot in use is renewed long before.
+	chunkTTL   = 7 * 24 * time.Hour
+	renewAfter = 24 * time.Hour
+	// snapshotShare bounds the time spent on saving: one part in this many.
+	snapshotShare = 50
+	// saveTimeout bounds one save.
+	saveTimeout = 2 * time.Minute
+)
+
+var errDamaged = errors.New("the snapshot is damaged")
+
+// manifest says what a snapshot consists of. It is written last, so that what it
+// names is complete.
+type manifest struct {
+	Format     int             `json:"format"`
+	Sequence   uint64          `json:"sequence"`
+	Generation string          `json:"generation"`
+	Saved      time.Time       `json:"saved"`
+	Chunks     []chunkManifest `json:"chunks"`
+	// Checksum is that of the manifest without it.
+	Checksum string `json:"checksum"`
+}
+
+type chunkManifest struct {
+	Bytes  int    `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// sum is the checksum that the manifest has to have.
+func (m manifest) sum() (string, error) {
+	m.Checksum = ""
+	raw, err := event.Marshal(m)
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:]), err
+}
+
+func (m manifest) key(i int) string { return fmt.Sprintf("snapshot-%s-%06d", m.Generation, i) }
+
+// store is what snapshots need of the state store.
+type store interface {
+	state.Swapper
+	Delete(ctx context.Context, item state.Item) error
+}
+
+// snapshots keeps the model in the state store. Replicas share the keys; the
+// manifest with the highest number stays.
+type snapshots struct {
+	store store
+	// every is the least time between two saves.
+	every time.Duration
+}
+
+func newSnapshots(s store) *snapshots {
+	every, err := time.ParseDuration(os.Getenv("SNAPSHOT_EVERY"))
+	if err != nil {
+		every = 10 * time.Second
+	}
+	return &snapshots{store: s, every: every}
+}
+
+// load fills an empty model from the snapshot and returns its number, or 0 when
+// there is none of use. It tries until the store answers.
+func (s *snapshots) load(ctx context.Context, m *model) uint64 {
+	damaged := 0
+	for ctx.Err() == nil {
+		man, _, err := s.readManifest(ctx)
+		if err == nil && man == nil {
+			return 0
+		}
+		if err == nil {
+			err = s.loadChunks(ctx, *man, m)
+		}
+		if err == nil {
+			return man.Sequence
+		}
+		m.reset()
+		if errors.Is(err, errDamaged) {
+			// Perhaps another replica has just replaced it.
+			if damaged++; damaged == 3 {
+				slog.WarnContext(ctx, "ignoring the snapshot", "error", err)
+				return 0
+			}
+		}
+		select {
+		case <-time.After(retryDelay):
+		case <-ctx.Done():
+		}
+	}
+	return 0
+}
+
+func (s *snapshots) readManifest(ctx context.Context) (*manifest, state.Item, error) {
+	items, err := s.store.Get(ctx, manifestKey)
+	if err != nil || !items[0].Exists() {
+		return nil, state.Item{Key: manifestKey}, err
+	}
+	man := new(manifest)
+	if err := json.Unmarshal(items[0].Value, man); err != nil {
+		return nil, items[0], fmt.Errorf("%w: manifest: %w", errDamaged, err)
+	}
+	if man.Format != snapshotFormat {
+		return nil, items[0], fmt.Errorf("%w: its format is %d, not %d", errDamaged, man.Format, snapshotFormat)
+	}
+	if sum, err := man.sum(); err != nil || sum != man.Checksum {
+		return nil, items[0], fmt.Errorf("%w: manifest", errDamaged)
+	}
+	return man, items[0], nil
+}
+
+func (s *snapshots) loadChunks(ctx context.Context, man manifest, m *model) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for group := range slices.Chunk(man.numbers(), snapshotParallel) {
+		values := make([][]byte, len(group))
+		g, gctx := errgroup.WithContext(ctx)
+		for i, n := range group {
+			g.Go(func() error {
+				items, err := s.store.Get(gctx, man.key(n))
+				if err != nil {
+					return err
+				}
+				values[i] = items[0].Value
+				sum := sha256.Sum256(values[i])
+				if hex.EncodeToString(sum[:]) != man.Chunks[n].SHA256 {
+					return fmt.Errorf("%w: chunk %d", errDamaged, n)
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		for i, value := range values {
+			if err := decodeRecords(value, m); err != nil {
+				return fmt.Errorf("%w: chunk %d: %w", errDamaged, group[i], err)
+			}
+		}
+	}
+	m.sequence, m.changes.from = man.Sequence, man.Sequence
+	return nil
+}
+
+func (m manifest) numbers() []int {
+	numbers := make([]int, len(m.Chunks))
+	for i := range numbers {
+		numbers[i] = i
+	}
+	return numbers
+}
+
+// saveSnapshots saves the model from time to time, for as long as ctx lives.
+func (f *follower) saveSnapshots(ctx context.Context) {
+	wait, saved, savedAt := f.snapshots.every, uint64(0), time.Now()
+	for {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+		at := f.model.at()
+		if !f.model.isReady() || at == saved && time.Since(savedAt) < renewAfter {
+			continue
+		}
+		start := time.Now()
+		man, err := f.snapshots.save(ctx, f.model)
+		took := time.Since(start)
+		wait = max(f.snapshots.every, snapshotShare*took)
+		if err != nil {
+			slog.WarnContext(ctx, "could not save a snapshot", "error", err)
+			continue
+		}
+		saved, savedAt = man.Sequence, time.Now()
+		slog.DebugContext(ctx, "snapshot saved", "at", man.Sequence, "chunks", len(man.Chunks), "took", took.Round(time.Millisecond))
+	}
+}
+
+// save writes the model's snapshot, unless there is a younger one, and removes
+// the one that it replaces.
+func (s *snapshots) save(ctx context.Context, m *model) (manifest, error) {
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	defer cancel()
+	sequence, posts := m.copyAll()
+	man := manifest{Format: snapshotFormat, Sequence: sequence, Generation: event.NewID(), Saved: time.Now().UTC()}
+
+	old, item, err := s.readManifest(ctx)
+	if err != nil && !errors.Is(err, errDamaged) {
+		return man, err
+	}
+	if old != nil && (old.Sequence > sequence || old.Sequence == sequence && time.Since(old.Saved) < renewAfter) {
+		return *old, nil
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(snapshotParallel)
+	encodeRecords(posts, func(chunk []byte) {
+		sum := sha256.Sum256(chunk)
+		key := man.key(len(man.Chunks))
+		man.Chunks = append(man.Chunks, chunkManifest{len(chunk), hex.EncodeToString(sum[:])})
+		g.Go(func() error { return s.store.Swap(gctx, state.Item{Key: key, Value: chunk, TTL: chunkTTL}) })
+	})
+	if err = g.Wait(); err == nil {
+		man.Checksum, err = man.sum()
+	}
+	if err == nil {
+		item.Value, err = event.Marshal(man)
+	}
+	if err == nil {
+		err = s.store.Swap(ctx, item)
+	}
+	if err != nil {
+		// The chunks stay: the manifest may yet arrive. If it doesn't, their time runs out.
+		return man, err
+	}
+	if old != nil {
+		s.remove(ctx, *old)
+	}
+	return man, nil
+}
+
+func (s *snapshots) remove(ctx context.Context, man manifest) {
+	for i := range man.Chunks {
+		items, err := s.store.Get(ctx, man.key(i))
+		if err == nil && items[0].Exists() {
+			err = s.store.Delete(ctx, items[0])
+		}
+		if err != nil {
+			slog.DebugContext(ctx, "a chunk of an old snapshot stays until its time runs out", "key", man.key(i), "error", err)
+		}
+	}
+}
+
+// postCopy is a post as it stood when a snapshot began.
+type postCopy struct {
+	id uuid.UUID
+	version
+	head     []byte
+	comments []comment
+}
+
+// copyAll returns all posts as they stand, in the order of their ids, and the
+// number. The bytes are shared: nothing ever changes them.
+func (m *model) copyAll() (uint64, []postCopy) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	posts := make([]postCopy, 0, len(m.posts))
+	for id, p := range m.posts {
+		posts = append(posts, postCopy{id, p.version, p.head, slices.Clone(p.comments)})
+	}
+	return m.sequence, posts
+}
+
+// The records of a snapshot: a post, and after it its comments. Each is its kind,
+// its id, then as varints its event's number, its revision and the length of its
+// JSON, and the JSON. A post whose comments go on in another chunk is there again.
+const (
+	postRecord    = 'P'
+	commentRecord = 'C'
+)
+
+func appendRecord(b []byte, kind byte, id uuid.UUID, v version, json []byte) []byte {
+	b = append(b, kind)
+	b = append(b, id[:]...)
+	b = binary.AppendUvarint(b, v.sequence)
+	b = binary.AppendUvarint(b, uint64(v.revision)) //nolint:gosec // never negative
+	b = binary.AppendUvarint(b, uint64(len(json)))
+	return append(b, json...)
+}
+
+// encodeRecords gives the posts' records to emit, a chunk at a time.
+func encodeRecords(posts []postCopy, emit func(chunk []byte)) {
+	slices.SortFunc(posts, func(a, b postCopy) int { return slices.Compare(a.id[:], b.id[:]) })
+	var chunk []byte
+	for _, p := range posts {
+		chunk = appendRecord(chunk, postRecord, p.id, p.version, p.head)
+		for _, c := range p.comments {
+			if len(chunk) >= chunkBytes {
+				emit(chunk)
+				chunk = appendRecord(nil, postRecord, p.id, p.version, p.head)
+			}
+			chunk = appendRecord(chunk, commentRecord, c.id, c.version, c.json)
+		}
+		if len(chunk) >= chunkBytes {
+			emit(chunk)
+			chunk = nil
+		}
+	}
+	if len(chunk) > 0 {
+		emit(chunk)
+	}
+}
+
+// decodeRecords adds a chunk's records to m; the caller holds its lock. The JSON
+// in the model shares the chunk's bytes.
+func decodeRecords(chunk []byte, m *model) error {
+	var p *post
+	for len(chunk) > 0 {
+		kind := chunk[0]
+		if len(chunk) < 1+len(uuid.UUID{}) {
+			return errors.New("a record is cut off")
+		}
+		id := uuid.UUID(chunk[1:17])
+		chunk = chunk[17:]
+		var numbers [3]uint64
+		for i := range numbers {
+			n, used := binary.Uvarint(chunk)
+			if used <= 0 {
+				return errors.New("a record is cut off")
+			}
+			numbers[i], chunk = n, chunk[used:]
+		}
+		if numbers[2] > uint64(len(chunk)) {
+			return errors.New("a record is cut off")
+		}
+		v := version{sequence: numbers[0], revision: int(numbers[1])} //nolint:gosec // as it was written
+		json := chunk[:numbers[2]:numbers[2]]
+		chunk = chunk[numbers[2]:]
+		switch {
+		case kind == postRecord:
+			p = m.posts[id]
+			if p == nil {
+				p = &post{id: id}
+				m.posts[id] = p
+			}
+			if len(json) > 0 {
+				m.show(p, v, json)
+			}
+		case kind == commentRecord && p != nil:
+			at, found := p.find(id)
+			p.set(at, found, comment{id, v, json})
+		default:
+			return fmt.Errorf("a record of kind %q", kind)
+		}
+	}
+	return nil
+}
