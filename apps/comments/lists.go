@@ -132,63 +132,114 @@ func (l *lists) tailAfter(ctx context.Context, c *chunk) (*chunk, error) {
 	return tail, nil
 }
 
-// add lists ids once each. Tail is the post's tail, read before the documents of
-// the ids were written; with search, ids that are listed already are looked for
-// in the whole list, otherwise only in what was added since.
-func (l *lists) add(ctx context.Context, tail *chunk, ids []string, search bool) error {
+// addition is what a batch adds to the list of one post.
+type addition struct {
+	// tail is the post's tail, read before the documents of the ids were written.
+	tail *chunk
+	ids  []string
+	// search says that some ids may be listed already: they are looked for in the
+	// whole list, otherwise only in what was added since tail was read.
+	search bool
+	// err is why the ids, or some of them, are not known to be listed.
+	err error
+}
+
+// add lists the ids of each addition once, all posts in one write.
+func (l *lists) add(ctx context.Context, additions ...*addition) {
 	l.adding.Lock()
 	defer l.adding.Unlock()
-	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	if search && tail.number > 0 {
-		numbers := make([]int, tail.number)
-		for i := range numbers {
-			numbers[i] = i
-		}
-		before, err := l.read(ctx, tail.post, numbers...)
-		if err != nil {
-			return err
-		}
-		for _, c := range before {
-			ids = without(ids, c.ids)
+	for _, a := range additions {
+		a.ids = slices.Compact(slices.Sorted(slices.Values(a.ids)))
+		if a.search {
+			a.ids, a.err = l.unlisted(ctx, a.tail, a.ids)
 		}
 	}
 	var swapErr error
-	for tries := 0; tries < swapTries; {
-		ids = without(ids, tail.ids)
-		if len(ids) == 0 {
-			return nil
-		}
-		if tail.full() {
-			next, err := l.read(ctx, tail.post, tail.number+1)
-			if err != nil {
-				return err
+	for tries := 0; ; {
+		var full, growing []*addition
+		for _, a := range additions {
+			switch a.ids = without(a.ids, a.tail.ids); {
+			case a.err != nil || len(a.ids) == 0:
+			case a.tail.full():
+				full = append(full, a)
+			default:
+				growing = append(growing, a)
 			}
-			tail = next[0]
-			l.hints.Add(tail.post, tail.number)
+		}
+		switch {
+		case len(full) > 0:
+			l.readTails(ctx, full, 1)
+		case len(growing) == 0:
+			return
+		case tries == swapTries:
+			for _, a := range growing {
+				a.err = swapErr
+			}
+			return
+		default:
+			if swapErr = l.grow(ctx, growing); swapErr != nil {
+				tries++
+				l.readTails(ctx, growing, 0)
+			}
+		}
+	}
+}
+
+// unlisted returns the ids that are in no chunk before tail.
+func (l *lists) unlisted(ctx context.Context, tail *chunk, ids []string) ([]string, error) {
+	numbers := make([]int, tail.number)
+	for i := range numbers {
+		numbers[i] = i
+	}
+	before, err := l.read(ctx, tail.post, numbers...)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range before {
+		ids = without(ids, c.ids)
+	}
+	return ids, nil
+}
+
+// grow writes as many ids into the tails as fit.
+func (l *lists) grow(ctx context.Context, additions []*addition) error {
+	grown, writes := make([][]string, len(additions)), make([]state.Item, len(additions))
+	for i, a := range additions {
+		take := min(len(a.ids), chunkSize-len(a.tail.ids))
+		grown[i] = append(slices.Clone(a.tail.ids), a.ids[:take]...)
+		value, err := event.Marshal(grown[i])
+		if err != nil {
+			return err
+		}
+		writes[i] = state.Item{Key: chunkKey(a.tail.post, a.tail.number), Value: value, ETag: a.tail.item.ETag}
+	}
+	if err := l.store.Swap(ctx, writes...); err != nil {
+		return err
+	}
+	for i, a := range additions {
+		// Without its ETag: if ids are left it is full, and never written again.
+		a.tail = &chunk{post: a.tail.post, number: a.tail.number, ids: grown[i]}
+	}
+	return nil
+}
+
+// readTails reads the additions' tails again, or the chunks that come step later.
+func (l *lists) readTails(ctx context.Context, additions []*addition, step int) {
+	keys := make([]string, len(additions))
+	for i, a := range additions {
+		keys[i] = chunkKey(a.tail.post, a.tail.number+step)
+	}
+	items, err := l.store.Get(ctx, keys...)
+	for i, a := range additions {
+		if a.err = err; err != nil {
 			continue
 		}
-		take := min(len(ids), chunkSize-len(tail.ids))
-		grown := append(slices.Clone(tail.ids), ids[:take]...)
-		value, err := event.Marshal(grown)
-		if err != nil {
-			return err
+		var c *chunk
+		if c, a.err = decodeChunk(a.tail.post, a.tail.number+step, items[i]); a.err == nil {
+			a.tail = c
+			l.hints.Add(c.post, c.number)
 		}
-		swapErr = l.store.Swap(ctx, state.Item{Key: chunkKey(tail.post, tail.number), Value: value, ETag: tail.item.ETag})
-		if swapErr == nil {
-			tail = &chunk{post: tail.post, number: tail.number, ids: grown}
-			if ids = ids[take:]; len(ids) == 0 {
-				return nil
-			}
-			continue // the chunk is full now
-		}
-		tries++
-		again, err := l.read(ctx, tail.post, tail.number)
-		if err != nil {
-			return err
-		}
-		tail = again[0]
 	}
-	return swapErr
 }
 
 // without returns the ids that aren't in others.

@@ -46,6 +46,13 @@ func tailOf(t testing.TB, l *lists) *chunk {
 	return tails[aPost]
 }
 
+// addOne adds ids to the list of one post.
+func addOne(l *lists, tail *chunk, ids []string, search bool) error {
+	a := &addition{tail: tail, ids: ids, search: search}
+	l.add(context.Background(), a)
+	return a.err
+}
+
 // stored is the list of aPost as it stands in the store.
 func stored(t testing.TB, m *memory) (ids []string, sizes []int) {
 	t.Helper()
@@ -88,7 +95,7 @@ func TestChunksRollOverAt256(t *testing.T) {
 		t.Run(fmt.Sprintf("%d and then %d", test.before, test.added), func(t *testing.T) {
 			m, l := listOf(t, test.before)
 			all := numbered(0, test.before+test.added)
-			if err := l.add(context.Background(), tailOf(t, l), all[test.before:], false); err != nil {
+			if err := addOne(l, tailOf(t, l), all[test.before:], false); err != nil {
 				t.Fatal(err)
 			}
 			wantList(t, m, all)
@@ -99,9 +106,53 @@ func TestChunksRollOverAt256(t *testing.T) {
 	}
 }
 
+// A batch over many posts costs two calls: the tails are read, and written.
+func TestTheListsOfABatchAreWrittenAtOnce(t *testing.T) {
+	m := newMemory()
+	l := newLists(m)
+	var additions []*addition
+	for p := range 100 {
+		post := idAt(noon, p)
+		additions = append(additions, &addition{tail: &chunk{post: post, item: state.Item{Key: chunkKey(post, 0)}}, ids: numbered(p, p+1)})
+	}
+	l.add(context.Background(), additions...)
+	for p, a := range additions {
+		if want := fmt.Sprintf(`["id-%06d"]`, p); a.err != nil || m.values[chunkKey(idAt(noon, p), 0)] != want {
+			t.Errorf("post %d: %s, error %v", p, m.values[chunkKey(idAt(noon, p), 0)], a.err)
+		}
+	}
+	if len(m.gets) > 0 || len(m.swaps) != 1 {
+		t.Errorf("%d reads and %d writes", len(m.gets), len(m.swaps))
+	}
+}
+
+// Another writer at one post costs another try of that post alone, and a damaged
+// list nobody else's.
+func TestOnePostsTroubleIsNotAnothers(t *testing.T) {
+	m := newMemory()
+	l := newLists(m)
+	raced, damaged, other := idAt(noon, 1), idAt(noon, 2), idAt(noon, 3)
+	additions := make([]*addition, 3)
+	for i, post := range []string{raced, damaged, other} {
+		additions[i] = &addition{tail: &chunk{post: post, item: state.Item{Key: chunkKey(post, 0)}}, ids: []string{"new"}}
+	}
+	m.put(chunkKey(raced, 0), `["first"]`)
+	m.put(chunkKey(damaged, 0), `{`)
+	l.add(context.Background(), additions...)
+	if a := additions[0]; a.err != nil || m.values[chunkKey(raced, 0)] != `["first","new"]` {
+		t.Errorf("raced: %s, error %v", m.values[chunkKey(raced, 0)], a.err)
+	}
+	if a := additions[1]; a.err == nil || m.values[chunkKey(damaged, 0)] != `{` {
+		t.Errorf("damaged: %s, error %v", m.values[chunkKey(damaged, 0)], a.err)
+	}
+	if a := additions[2]; a.err != nil || m.values[chunkKey(other, 0)] != `["new"]` {
+		t.Errorf("other: %s, error %v", m.values[chunkKey(other, 0)], a.err)
+	}
+}
+
 func TestABatchIsListedOldestFirstAndEachIDOnce(t *testing.T) {
 	m, l := listOf(t, 0)
-	if err := l.add(context.Background(), tailOf(t, l), []string{"c", "a", "b", "a", "c"}, false); err != nil {
+	if err := addOne(l, tailOf(t, l), []string{"c", "a", "b", "a", "c"}, false); err != nil {
 		t.Fatal(err)
 	}
 	wantList(t, m, []string{"a", "b", "c"})
@@ -117,7 +168,7 @@ func TestWhatIsListedIsNotListedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, l := listOf(t, total)
-			if err := l.add(context.Background(), tailOf(t, l), ids, true); err != nil {
+			if err := addOne(l, tailOf(t, l), ids, true); err != nil {
 				t.Fatal(err)
 			}
 			wantList(t, m, numbered(0, total))
@@ -125,7 +176,7 @@ func TestWhatIsListedIsNotListedAgain(t *testing.T) {
 				t.Errorf("%d writes", len(m.swaps))
 			}
 			// With one that isn't among them, that one is.
-			if err := l.add(context.Background(), tailOf(t, l), append(slices.Clone(ids), "new"), true); err != nil {
+			if err := addOne(l, tailOf(t, l), append(slices.Clone(ids), "new"), true); err != nil {
 				t.Fatal(err)
 			}
 			wantList(t, m, append(numbered(0, total), "new"))
@@ -141,11 +192,11 @@ func TestWhatIsListedSinceTheTailWasReadIsNotListedAgain(t *testing.T) {
 			m, l := listOf(t, 10)
 			tail := tailOf(t, l)
 			other := newLists(m)
-			if err := other.add(context.Background(), tailOf(t, other), numbered(10, 10+between), false); err != nil {
+			if err := addOne(other, tailOf(t, other), numbered(10, 10+between), false); err != nil {
 				t.Fatal(err)
 			}
 			mine := []string{fmt.Sprintf("id-%06d", 10), fmt.Sprintf("id-%06d", 10+between-1), "new"}
-			if err := l.add(context.Background(), tail, mine, false); err != nil {
+			if err := addOne(l, tail, mine, false); err != nil {
 				t.Fatal(err)
 			}
 			wantList(t, m, append(numbered(0, 10+between), "new"))
@@ -193,7 +244,7 @@ func TestTheTailsOfManyPostsAreRead(t *testing.T) {
 	for p, total := range []int{0, 3, chunkSize, 2*chunkSize + 1} {
 		post := idAt(noon, p)
 		posts = append(posts, post)
-		if err := l.add(context.Background(), &chunk{post: post, item: state.Item{Key: chunkKey(post, 0)}}, numbered(0, total), false); err != nil {
+		if err := addOne(l, &chunk{post: post, item: state.Item{Key: chunkKey(post, 0)}}, numbered(0, total), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -268,7 +319,7 @@ func TestNewCommentsDoNotShiftAWalk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.add(context.Background(), tailOf(t, l), numbered(300, 600), false); err != nil {
+	if err := addOne(l, tailOf(t, l), numbered(300, 600), false); err != nil {
 		t.Fatal(err)
 	}
 	second, _, err := l.page(context.Background(), aPost, next, 50)
@@ -296,7 +347,7 @@ func TestAddGivesUpAfterSomeTries(t *testing.T) {
 	m, l := listOf(t, 3)
 	tail := tailOf(t, l)
 	m.fate = always(refused)
-	if err := l.add(context.Background(), tail, []string{"new"}, false); !errors.Is(err, state.ErrUnknown) {
+	if err := addOne(l, tail, []string{"new"}, false); !errors.Is(err, state.ErrUnknown) {
 		t.Errorf("error %v, want ErrUnknown", err)
 	}
 	if len(m.swaps) != swapTries {
@@ -311,7 +362,7 @@ func TestAnAddWhoseAnswerWasLostListsNothingTwice(t *testing.T) {
 		m, l := listOf(t, before)
 		tail := tailOf(t, l)
 		m.fate = always(lost)
-		if err := l.add(context.Background(), tail, []string{"x", "y"}, false); err != nil {
+		if err := addOne(l, tail, []string{"x", "y"}, false); err != nil {
 			t.Errorf("after %d: %v", before, err)
 		}
 		wantList(t, m, append(numbered(0, before), "x", "y"))
@@ -328,7 +379,7 @@ func TestListsSayWhenTheStoreIsDown(t *testing.T) {
 	if _, _, err := l.page(context.Background(), aPost, fromNewest, 50); !errors.Is(err, errDown) {
 		t.Errorf("page: %v", err)
 	}
-	if err := l.add(context.Background(), tail, []string{"new"}, true); !errors.Is(err, errDown) {
+	if err := addOne(l, tail, []string{"new"}, true); !errors.Is(err, errDown) {
 		t.Errorf("add: %v", err)
 	}
 }

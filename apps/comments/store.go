@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/bus"
@@ -51,23 +53,23 @@ func (s *comments) merge(ctx context.Context, events []event.Event, list bool) [
 	if !list {
 		return errs
 	}
-	byPost := map[string][]int{}
+	byPost := map[string]*addition{}
+	for i, e := range events {
+		if errs[i] != nil {
+			continue
+		}
+		a := byPost[e.Comment.PostID]
+		if a == nil {
+			a = &addition{tail: tails[e.Comment.PostID]}
+			byPost[e.Comment.PostID] = a
+		}
+		a.ids = append(a.ids, e.Comment.ID)
+		a.search = a.search || !created[e.Comment.ID]
+	}
+	s.lists.add(ctx, slices.Collect(maps.Values(byPost))...)
 	for i, e := range events {
 		if errs[i] == nil {
-			byPost[e.Comment.PostID] = append(byPost[e.Comment.PostID], i)
-		}
-	}
-	for post, indexes := range byPost {
-		ids := make([]string, 0, len(indexes))
-		search := false
-		for _, i := range indexes {
-			ids = append(ids, events[i].Comment.ID)
-			search = search || !created[events[i].Comment.ID]
-		}
-		if err := s.lists.add(ctx, tails[post], ids, search); err != nil {
-			for _, i := range indexes {
-				errs[i] = err
-			}
+			errs[i] = byPost[e.Comment.PostID].err
 		}
 	}
 	return errs
