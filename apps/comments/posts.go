@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -125,17 +126,18 @@ func (k *knownPosts) hear(ctx context.Context, events []event.Event) []error {
 		sum := sha256.Sum256(value)
 		items[i] = state.Item{Key: "post-" + e.Post.ID, Value: []byte(hex.EncodeToString(sum[:]))}
 	}
-	errs := state.Keep(ctx, k.store, items)
+	kept, errs := state.Keep(ctx, k.store, items)
 	youngest := time.Time{}
 	for i, e := range events {
 		switch {
-		case errs[i] == nil:
+		case errs[i] != nil:
+		case !bytes.Equal(kept[i], items[i].Value):
+			errs[i] = fmt.Errorf("%w: post %s exists with other content", bus.ErrPoison, e.Post.ID)
+		default:
 			k.known.Add(e.Post.ID, struct{}{})
 			if made, _ := event.IDTime(e.Post.ID); made.After(youngest) {
 				youngest = made
 			}
-		case errors.Is(errs[i], state.ErrOther):
-			errs[i] = fmt.Errorf("%w: post %s exists with other content", bus.ErrPoison, e.Post.ID)
 		}
 	}
 	k.advance(ctx, youngest)

@@ -143,7 +143,7 @@ func TestOnlyItsPublisherCanPublishAnEvent(t *testing.T) {
 }
 
 func TestAnAppCanNotReadAnothersStore(t *testing.T) {
-	for _, owner := range []string{"posts", "comments", "query", "eventlog"} {
+	for _, owner := range system.Services {
 		for _, app := range system.Services {
 			r, err := do("GET", shared.App(app).Sidecar()+"/v1.0/state/"+owner+"-store/x", "")
 			if err != nil {

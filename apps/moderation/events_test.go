@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
+	internalbus "github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
 // topic is a bus that keeps what was published and answers with errs.
@@ -21,6 +25,10 @@ func (p *topic) PublishAll(_ context.Context, t event.Type, events []event.Event
 	p.types = append(p.types, t)
 	p.events = append(p.events, events...)
 	return p.errs
+}
+
+func newModerator(bus publisher, store state.Swapper) *moderator {
+	return &moderator{source: "moderation", bus: bus, decisions: &decisions{store}}
 }
 
 var noon = time.Date(2024, 11, 27, 12, 0, 0, 123456789, time.UTC)
@@ -49,8 +57,8 @@ func created(t *testing.T, content string) event.Event {
 func TestEachCommentIsAnsweredByItsDecision(t *testing.T) {
 	bus := &topic{}
 	in := []event.Event{created(t, "Hello"), created(t, "An orange"), created(t, "Bye")}
-	if errs := (&moderator{source: "moderation", bus: bus}).created(context.Background(), in); errs != nil {
-		t.Fatal(errs)
+	if err := errors.Join(newModerator(bus, statetest.New()).created(context.Background(), in)...); err != nil {
+		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(bus.types, []event.Type{event.CommentModerated}) || len(bus.events) != len(in) {
 		t.Fatalf("published %d events in calls of %v", len(bus.events), bus.types)
@@ -82,7 +90,7 @@ func TestEachCommentIsAnsweredByItsDecision(t *testing.T) {
 func TestWhatIsHeardIsNotChanged(t *testing.T) {
 	in := created(t, "orange")
 	before := *in.Comment
-	(&moderator{source: "moderation", bus: &topic{}}).created(context.Background(), []event.Event{in})
+	newModerator(&topic{}, statetest.New()).created(context.Background(), []event.Event{in})
 	if *in.Comment != before {
 		t.Errorf("the comment that came is now %+v", in.Comment)
 	}
@@ -92,9 +100,9 @@ func TestWhatIsHeardIsNotChanged(t *testing.T) {
 // is answered to the byte as it was before.
 func TestARedeliveryIsAnsweredByTheSameBytes(t *testing.T) {
 	a, b := created(t, "Hello"), created(t, "orange")
-	first, second := &topic{}, &topic{}
-	(&moderator{source: "moderation", bus: first}).created(context.Background(), []event.Event{a, b})
-	other := &moderator{source: "moderation", bus: second}
+	first, second, store := &topic{}, &topic{}, statetest.New()
+	newModerator(first, store).created(context.Background(), []event.Event{a, b})
+	other := newModerator(second, store)
 	other.created(context.Background(), []event.Event{b})
 	other.created(context.Background(), []event.Event{a})
 	for i, j := range []int{1, 0} {
@@ -115,7 +123,7 @@ func TestARedeliveryIsAnsweredByTheSameBytes(t *testing.T) {
 func TestTheAnswersIDIsDerivedFromTheComment(t *testing.T) {
 	bus := &topic{}
 	in := created(t, "Hello")
-	(&moderator{source: "moderation", bus: bus}).created(context.Background(), []event.Event{in})
+	newModerator(bus, statetest.New()).created(context.Background(), []event.Event{in})
 	if got, want := bus.events[0].ID, event.IDOf(event.CommentModerated, in.Comment.ID, 2); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -128,7 +136,7 @@ func TestTheAnswersIDIsDerivedFromTheComment(t *testing.T) {
 func TestWhatIsNotPublishedIsNotAcknowledged(t *testing.T) {
 	down := errors.New("bus is down")
 	bus := &topic{errs: []error{nil, down, nil}}
-	errs := (&moderator{source: "moderation", bus: bus}).created(context.Background(), []event.Event{created(t, "a"), created(t, "b"), created(t, "c")})
+	errs := newModerator(bus, statetest.New()).created(context.Background(), []event.Event{created(t, "a"), created(t, "b"), created(t, "c")})
 	if !reflect.DeepEqual(errs, bus.errs) {
 		t.Errorf("errors %v, want %v", errs, bus.errs)
 	}
@@ -138,8 +146,70 @@ func TestAnAnswerThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
 	bad := created(t, "b")
 	bad.Comment.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 	bus := &topic{}
-	errs := (&moderator{source: "moderation", bus: bus}).created(context.Background(), []event.Event{created(t, "a"), bad})
+	errs := newModerator(bus, statetest.New()).created(context.Background(), []event.Event{created(t, "a"), bad})
 	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || len(bus.events) > 0 {
 		t.Errorf("errors %v and %d events published", errs, len(bus.events))
+	}
+}
+
+// What the policy says by now does not matter to a comment that was decided on.
+func TestTheFirstDecisionStands(t *testing.T) {
+	store, in := statetest.New(), created(t, "Hello")
+	newModerator(&topic{}, store).created(context.Background(), []event.Event{in})
+	key := "decision-" + in.Comment.ID
+	store.Values[key] = strings.Replace(store.Values[key], `"approved"`, `"rejected","reason":"an older policy"`, 1)
+	bus := &topic{}
+	if err := errors.Join(newModerator(bus, store).created(context.Background(), []event.Event{in})...); err != nil {
+		t.Fatal(err)
+	}
+	if c := bus.events[0].Comment; c.Status != event.Rejected || c.Reason != "an older policy" {
+		t.Errorf("decided anew: %s because it %q", c.Status, c.Reason)
+	}
+}
+
+func TestAnotherCommentOfTheSameIDIsPoison(t *testing.T) {
+	first := created(t, "Hello")
+	forged := first
+	other := *first.Comment
+	other.Content = "Bye"
+	forged.Comment = &other
+	for name, batches := range map[string][][]event.Event{
+		"later":             {{first}, {forged, created(t, "a")}},
+		"in the same batch": {{first, forged, created(t, "a")}},
+	} {
+		bus, store := &topic{}, statetest.New()
+		var errs []error
+		for _, batch := range batches {
+			errs = append(errs, newModerator(bus, store).created(context.Background(), batch)...)
+		}
+		if len(errs) != 3 || errs[0] != nil || !errors.Is(errs[1], internalbus.ErrPoison) || errs[2] != nil {
+			t.Errorf("%s: errors %v", name, errs)
+		}
+		if len(bus.events) != 2 || bus.events[0].Comment.Content != "Hello" || bus.events[1].Comment.Content != "a" {
+			t.Errorf("%s: published %+v", name, bus.events)
+		}
+	}
+}
+
+// A decision that isn't known to be kept is not published: it might be another.
+func TestWithoutItsStoreModerationAsksForTheEventsAgain(t *testing.T) {
+	in, store, bus := created(t, "Hello"), statetest.New(), &topic{}
+	store.SwapErr, store.GetErr, store.Lands = statetest.ErrDown, statetest.ErrDown, true
+	errs := newModerator(bus, store).created(context.Background(), []event.Event{in})
+	if len(errs) != 1 || !errors.Is(errs[0], statetest.ErrDown) || len(bus.events) > 0 {
+		t.Errorf("errors %v and %d events", errs, len(bus.events))
+	}
+	store.SwapErr, store.GetErr = nil, nil
+	if errs := newModerator(bus, store).created(context.Background(), []event.Event{in}); errs[0] != nil || len(bus.events) != 1 || store.Writes != 1 {
+		t.Errorf("errors %v, %d events, %d writes", errs, len(bus.events), store.Writes)
+	}
+}
+
+func TestADamagedDecisionIsAnError(t *testing.T) {
+	in, store, bus := created(t, "Hello"), statetest.New(), &topic{}
+	store.Values["decision-"+in.Comment.ID], store.Versions["decision-"+in.Comment.ID] = "{", 1
+	errs := newModerator(bus, store).created(context.Background(), []event.Event{in})
+	if errs[0] == nil || errors.Is(errs[0], internalbus.ErrPoison) || len(bus.events) > 0 {
+		t.Errorf("errors %v and %d events", errs, len(bus.events))
 	}
 }

@@ -5,13 +5,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/service"
+	"github.com/postbus/postbus/apps/internal/state"
 )
 
 func main() {
 	s := service.New("moderation", "decides which comments readers get to see", 4003)
 	events := bus.New(s.Dapr)
 
-	moderator := &moderator{source: s.Name, bus: events}
+	moderator := &moderator{source: s.Name, bus: events, decisions: &decisions{state.New(s.Dapr, "moderation-store")}}
 	bus.NewReceiver(s.Name, events).Handle(s.Channel, event.CommentCreated, moderator.created)
 
 	s.Run()

@@ -9,10 +9,11 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-func create(bus *topic, store *memory, key, body string) *httptest.ResponseRecorder {
+func create(bus *topic, store *statetest.Memory, key, body string) *httptest.ResponseRecorder {
 	engine := web.NewEngine()
 	(&api{source: "posts", commands: command.New(bus, store)}).routes(engine)
 	req := httptest.NewRequest(http.MethodPost, "/posts/create", strings.NewReader(body))
@@ -27,10 +28,10 @@ func create(bus *topic, store *memory, key, body string) *httptest.ResponseRecor
 
 // The publish is the commit: the store is written when the event comes back.
 func TestCreatePublishesThePostAndStoresNothing(t *testing.T) {
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	res := create(bus, store, "", `{"title":"A <title>","body":"A body"}`)
-	if res.Code != http.StatusCreated || len(bus.events) != 1 || store.writes > 0 {
-		t.Fatalf("answered %d with %d events and %d writes: %s", res.Code, len(bus.events), store.writes, res.Body)
+	if res.Code != http.StatusCreated || len(bus.events) != 1 || store.Writes > 0 {
+		t.Fatalf("answered %d with %d events and %d writes: %s", res.Code, len(bus.events), store.Writes, res.Body)
 	}
 	var got event.Post
 	if err := json.Unmarshal(res.Body.Bytes(), &got); err != nil {
@@ -56,7 +57,7 @@ func TestCreatePublishesThePostAndStoresNothing(t *testing.T) {
 }
 
 func TestARepeatWithTheSameKeyAnswersTheSameBody(t *testing.T) {
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	first := create(bus, store, "key", `{"title":"a <b> \u2028"}`)
 	again := create(bus, store, "key", `{"title":"a <b> \u2028"}`)
 	if first.Code != http.StatusCreated || again.Code != first.Code || again.Body.String() != first.Body.String() {
@@ -83,16 +84,16 @@ func TestWhatIsRefusedIsNotPublished(t *testing.T) {
 		`[]`:                                           400,
 		strings.Repeat(" ", 65_537):                    413,
 	} {
-		bus, store := &topic{}, newMemory()
+		bus, store := &topic{}, statetest.New()
 		res := create(bus, store, "key", body)
-		if res.Code != status || len(bus.events) > 0 || store.writes > 0 {
-			t.Errorf("%.40q is answered %d with %d events and %d writes, want %d", body, res.Code, len(bus.events), store.writes, status)
+		if res.Code != status || len(bus.events) > 0 || store.Writes > 0 {
+			t.Errorf("%.40q is answered %d with %d events and %d writes, want %d", body, res.Code, len(bus.events), store.Writes, status)
 		}
 	}
 }
 
 func TestWhileTheBusIsDownCreateIsUnavailable(t *testing.T) {
-	res := create(&topic{err: errDown}, newMemory(), "", `{"title":"a"}`)
+	res := create(&topic{err: statetest.ErrDown}, statetest.New(), "", `{"title":"a"}`)
 	if res.Code != http.StatusServiceUnavailable || res.Header().Get("Retry-After") == "" {
 		t.Errorf("answered %d %s", res.Code, res.Body)
 	}

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/postbus/postbus/apps/internal/bus"
@@ -24,9 +24,9 @@ func (p *posts) created(ctx context.Context, events []event.Event) []error {
 		}
 		items[i] = state.Item{Key: "post-" + e.Post.ID, Value: value}
 	}
-	errs := state.Keep(ctx, p.store, items)
+	kept, errs := state.Keep(ctx, p.store, items)
 	for i, err := range errs {
-		if errors.Is(err, state.ErrOther) {
+		if err == nil && !bytes.Equal(kept[i], items[i].Value) {
 			errs[i] = fmt.Errorf("%w: post %s exists with other content", bus.ErrPoison, events[i].Post.ID)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
 // created is a PostCreated as it comes off the bus.
@@ -46,62 +47,60 @@ func wantErrors(t *testing.T, errs []error, want ...error) {
 }
 
 func TestAPostIsStoredOnce(t *testing.T) {
-	store := newMemory()
+	store := statetest.New()
 	p := &posts{store: store}
 	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
 	wantErrors(t, p.created(context.Background(), []event.Event{a, b}), nil, nil)
 	for _, e := range []event.Event{a, b} {
 		var got event.Post
-		if err := json.Unmarshal([]byte(store.values["post-"+e.Post.ID]), &got); err != nil || got != *e.Post {
+		if err := json.Unmarshal([]byte(store.Values["post-"+e.Post.ID]), &got); err != nil || got != *e.Post {
 			t.Errorf("stored %+v (error %v), want %+v", got, err, e.Post)
 		}
 	}
 	// Again, in another order, and twice in a batch.
 	wantErrors(t, p.created(context.Background(), []event.Event{b, a, b}), nil, nil, nil)
-	if store.writes != 2 || len(store.values) != 2 {
-		t.Errorf("%d writes of %d keys, want 2 of 2", store.writes, len(store.values))
+	if store.Writes != 2 || len(store.Values) != 2 {
+		t.Errorf("%d writes of %d keys, want 2 of 2", store.Writes, len(store.Values))
 	}
 }
 
 func TestAPostTwiceInItsFirstBatchIsStoredOnce(t *testing.T) {
-	store := newMemory()
+	store := statetest.New()
 	a := created(t, event.NewID(), "a")
 	wantErrors(t, (&posts{store: store}).created(context.Background(), []event.Event{a, a}), nil, nil)
-	if store.writes != 1 {
-		t.Errorf("%d writes, want 1", store.writes)
+	if store.Writes != 1 {
+		t.Errorf("%d writes, want 1", store.Writes)
 	}
 }
 
 func TestAnotherPostOfTheSameIDIsPoison(t *testing.T) {
-	store := newMemory()
+	store := statetest.New()
 	p := &posts{store: store}
 	first := created(t, event.NewID(), "first")
 	forged := created(t, first.Post.ID, "forged")
 	wantErrors(t, p.created(context.Background(), []event.Event{first, forged}), nil, bus.ErrPoison)
 	wantErrors(t, p.created(context.Background(), []event.Event{forged, created(t, event.NewID(), "b"), first}), bus.ErrPoison, nil, nil)
 	var got event.Post
-	if err := json.Unmarshal([]byte(store.values["post-"+first.Post.ID]), &got); err != nil || got.Title != "first" {
+	if err := json.Unmarshal([]byte(store.Values["post-"+first.Post.ID]), &got); err != nil || got.Title != "first" {
 		t.Errorf("stored %+v (error %v)", got, err)
 	}
 }
 
 func TestWhileTheStoreIsDownEventsAreAskedForAgain(t *testing.T) {
 	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
-	for name, store := range map[string]*memory{
-		"reads fail":           {getErr: errDown},
-		"writes fail":          {swapErr: errDown},
-		"a write's answer too": {versions: map[string]int{}, values: map[string]string{}, swapErr: errDown, lands: true},
+	for name, store := range map[string]*statetest.Memory{
+		"all fails":                {SwapErr: statetest.ErrDown, GetErr: statetest.ErrDown},
+		"writes fail":              {SwapErr: statetest.ErrDown},
+		"writes' answers are lost": {SwapErr: statetest.ErrDown, Lands: true, GetErr: statetest.ErrDown},
 	} {
 		t.Run(name, func(t *testing.T) {
+			store.Versions, store.Values = map[string]int{}, map[string]string{}
 			p := &posts{store: store}
-			wantErrors(t, p.created(context.Background(), []event.Event{a, b}), errDown, errDown)
-			if store.versions == nil {
-				store.versions, store.values = map[string]int{}, map[string]string{}
-			}
-			store.getErr, store.swapErr = nil, nil
+			wantErrors(t, p.created(context.Background(), []event.Event{a, b}), statetest.ErrDown, statetest.ErrDown)
+			store.GetErr, store.SwapErr = nil, nil
 			wantErrors(t, p.created(context.Background(), []event.Event{a, b}), nil, nil)
-			if store.writes != 2 {
-				t.Errorf("%d writes, want 2", store.writes)
+			if store.Writes != 2 {
+				t.Errorf("%d writes, want 2", store.Writes)
 			}
 		})
 	}
@@ -110,9 +109,9 @@ func TestWhileTheStoreIsDownEventsAreAskedForAgain(t *testing.T) {
 func TestAPostThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
 	bad := created(t, event.NewID(), "b")
 	bad.Post.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
-	store := newMemory()
+	store := statetest.New()
 	errs := (&posts{store: store}).created(context.Background(), []event.Event{created(t, event.NewID(), "a"), bad})
-	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || store.writes > 0 {
-		t.Errorf("errors %v and %d writes", errs, store.writes)
+	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || store.Writes > 0 {
+		t.Errorf("errors %v and %d writes", errs, store.Writes)
 	}
 }

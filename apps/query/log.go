@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
@@ -103,12 +104,24 @@ func newFollower(m *model, l *logClient, s *snapshots) *follower {
 }
 
 // hear takes events off the bus, as a doorbell alone: what they say is read from
-// the log, so that every replica shows a prefix of it.
+// the log, so that every replica shows a prefix of it. One that contradicts the
+// log is an ErrPoison.
 func (f *follower) hear(_ context.Context, events []event.Event) []error {
+	f.ring(events[len(events)-1])
+	errs := make([]error, len(events))
+	for i, e := range events {
+		if f.model.contradicts(e) {
+			errs[i] = fmt.Errorf("%w: %s is in the log with other content", bus.ErrPoison, e.Subject)
+		}
+	}
+	return errs
+}
+
+func (f *follower) ring(e event.Event) {
 	for {
 		select {
-		case f.bell <- events[len(events)-1]:
-			return nil
+		case f.bell <- e:
+			return
 		default:
 		}
 		select {

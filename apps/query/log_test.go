@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
@@ -372,8 +373,8 @@ func TestTheBellMakesItReadAtOnce(t *testing.T) {
 			if at := f.model.at(); at != uint64(len(log))-1 {
 				t.Fatalf("the test is of no use: it stands at %d before the bell", at)
 			}
-			if errs := f.hear(t.Context(), []event.Event{e}); errs != nil {
-				t.Fatal(errs)
+			if err := errors.Join(f.hear(t.Context(), []event.Event{e})...); err != nil {
+				t.Fatal(err)
 			}
 			_, grown := f.model.growth()
 			<-grown
@@ -419,12 +420,58 @@ func TestABellForWhatIsOnItsWayDisturbsNoRead(t *testing.T) {
 	})
 }
 
-// Events are acknowledged whatever becomes of them: the log has them.
+// Events are acknowledged whatever becomes of them, the log being down included.
 func TestHearNeverRefusesNorBlocks(t *testing.T) {
 	f := newFollower(newModel(), nil, nil)
 	for i := range 100 {
-		if errs := f.hear(t.Context(), posts(i, i+3)); errs != nil {
-			t.Fatal(errs)
+		if err := errors.Join(f.hear(t.Context(), posts(i, i+3))...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWhatContradictsTheLogIsPoison(t *testing.T) {
+	f := newFollower(newModel(), nil, nil)
+	if err := f.model.apply(someLog()); err != nil {
+		t.Fatal(err)
+	}
+	with := func(e event.Event, edit func(p *event.Post, c *event.Comment)) event.Event {
+		var p event.Post
+		var c event.Comment
+		if e.Post != nil {
+			p = *e.Post
+			e.Post = &p
+		}
+		if e.Comment != nil {
+			c = *e.Comment
+			e.Comment = &c
+		}
+		edit(&p, &c)
+		return e
+	}
+	nothing := func(*event.Post, *event.Comment) {}
+	for name, c := range map[string]struct {
+		event  event.Event
+		edit   func(p *event.Post, c *event.Comment)
+		poison bool
+	}{
+		"a post again":                     {posted(1), nothing, false},
+		"a post of another title":          {posted(1), func(p *event.Post, _ *event.Comment) { p.Title = "forged" }, true},
+		"a post that is not known":         {posted(77), nothing, false},
+		"a comment before its moderation":  {commented(101, 1), nothing, false},
+		"the same with other content":      {commented(101, 1), func(_ *event.Post, c *event.Comment) { c.Content = "forged" }, true},
+		"the same by another author":       {commented(101, 1), func(_ *event.Post, c *event.Comment) { c.Author = "forged" }, true},
+		"a moderated comment again":        {approved(101, 1), nothing, false},
+		"its other content":                {approved(101, 1), func(_ *event.Post, c *event.Comment) { c.Content = "forged" }, true},
+		"its other decision":               {approved(101, 1), func(_ *event.Post, c *event.Comment) { c.Status = event.Rejected }, true},
+		"a later decision":                 {approved(101, 1), func(_ *event.Post, c *event.Comment) { c.Status, c.Revision = event.Rejected, 3 }, false},
+		"a comment that is not known":      {commented(177, 1), nothing, false},
+		"a comment on an unknown post":     {commented(101, 77), nothing, false},
+		"an approval of what is not known": {approved(177, 1), nothing, false},
+	} {
+		errs := f.hear(t.Context(), []event.Event{posted(1), with(c.event, c.edit)})
+		if len(errs) != 2 || errs[0] != nil || (errs[1] != nil) != c.poison || c.poison && !errors.Is(errs[1], bus.ErrPoison) {
+			t.Errorf("%s: %v", name, errs)
 		}
 	}
 }

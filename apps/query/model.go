@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -129,11 +130,11 @@ func (m *model) fold(e event.Event) error {
 		if found && !p.comments[at].loses(v) {
 			return nil
 		}
-		json, err := renderComment(e.Comment)
+		rendered, err := renderComment(e.Comment)
 		if err != nil {
 			return err
 		}
-		p.set(at, found, comment{id, v, json})
+		p.set(at, found, comment{id, v, rendered})
 	case event.CommentModerated:
 		// What readers see of it is the CommentUpdated that it leads to.
 	}
@@ -189,27 +190,65 @@ func (p *post) set(at int, found bool, c comment) {
 	p.rendered.Store(nil)
 }
 
-// has says whether what e tells is in the model.
-func (m *model) has(e event.Event) bool {
-	entity, commentID := e.Subject, ""
+// lookup returns the post that e is about and, for a comment's event, the comment;
+// nil for what is not in the model. The caller holds the lock.
+func (m *model) lookup(e event.Event) (*post, *comment) {
+	entity := e.Subject
 	if e.Comment != nil {
-		entity, commentID = e.Comment.PostID, e.Comment.ID
+		entity = e.Comment.PostID
 	}
 	id, err := uuid.Parse(entity)
 	if err != nil {
-		return false
+		return nil, nil
 	}
+	p := m.posts[id]
+	if p == nil || e.Comment == nil {
+		return p, nil
+	}
+	if id, err = uuid.Parse(e.Comment.ID); err != nil {
+		return p, nil
+	}
+	if at, found := p.find(id); found {
+		return p, &p.comments[at]
+	}
+	return p, nil
+}
+
+// has says whether what e tells is in the model.
+func (m *model) has(e event.Event) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	p, ok := m.posts[id]
-	if !ok || commentID == "" {
-		return ok && p.head != nil
+	p, c := m.lookup(e)
+	if e.Comment == nil {
+		return p != nil && p.head != nil
 	}
-	if id, err = uuid.Parse(commentID); err != nil {
-		return false
+	return c != nil && c.revision >= e.Comment.Revision
+}
+
+// contradicts says whether e and what is in the model can't both be versions of
+// one post or comment: the id was used again for something else.
+func (m *model) contradicts(e event.Event) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	p, c := m.lookup(e)
+	switch {
+	case e.Post != nil && p != nil && p.head != nil:
+		head, err := renderHead(e.Post)
+		return err == nil && e.Post.Revision == p.revision && !bytes.Equal(head, p.head)
+	case e.Comment != nil && c != nil:
+		claimed := *e.Comment
+		if claimed.Revision != c.revision {
+			// Moderation changes these two, and nothing else.
+			var moderated event.Comment
+			if json.Unmarshal(c.json, &moderated) != nil {
+				return false
+			}
+			claimed.Status, claimed.Reason = moderated.Status, moderated.Reason
+		}
+		rendered, err := renderComment(&claimed)
+		return err == nil && !bytes.Equal(rendered, c.json)
 	}
-	at, found := p.find(id)
-	return found && p.comments[at].revision >= e.Comment.Revision
+	return false
 }
 
 func (m *model) at() uint64 {
