@@ -122,8 +122,10 @@ func get(url string, into any) (response, error) {
 	return r, err
 }
 
-// inTheLog is what the log has after a number; a gap or a repeated id is an error.
-func inTheLog(a system.App, after int) (*found, error) {
+// inTheLog is what the log has after a number; a gap, a repeated id or a planted
+// comment that isn't there is an error.
+func inTheLog(a system.App, after int, b books) (*found, error) {
+	planted := map[string]bool{}
 	f, ids, updates := newFound("log"), map[string]bool{}, map[string]int{}
 	for {
 		var page []logEvent
@@ -145,6 +147,10 @@ func inTheLog(a system.App, after int) (*found, error) {
 			if err := json.Unmarshal(e.Data, &c); err != nil {
 				return nil, err
 			}
+			if b.planted[e.Subject] {
+				planted[e.Subject] = true
+				continue
+			}
 			switch e.Type {
 			case "PostCreated":
 				f.posts[e.Subject]++
@@ -155,6 +161,9 @@ func inTheLog(a system.App, after int) (*found, error) {
 			}
 		}
 	}
+	if len(planted) < len(b.planted) {
+		return nil, fmt.Errorf("the log has %d of %d planted comments", len(planted), len(b.planted))
+	}
 	for what, n := range updates {
 		id := what[strings.Index(what, " ")+1:]
 		if n != 1 || updates["CommentCreated "+id] != 1 || updates["CommentModerated "+id] != 1 {
@@ -164,8 +173,8 @@ func inTheLog(a system.App, after int) (*found, error) {
 	return f, nil
 }
 
-// inQuery is what a replica shows of the posts that b knows.
-func inQuery(a system.App, b books) (*found, error) {
+// inQuery is what a replica shows, but for the posts of earlier loads.
+func inQuery(a system.App, b books, earlier map[string]bool) (*found, error) {
 	f := newFound("query at " + a.URL())
 	for path := "/posts?limit=100"; path != ""; {
 		var page map[string]post
@@ -174,8 +183,8 @@ func inQuery(a system.App, b books) (*found, error) {
 			return nil, err
 		}
 		for id := range page {
-			if !b.posts[id] {
-				continue // of an earlier case
+			if earlier[id] {
+				continue
 			}
 			f.posts[id]++
 			for path := "/posts/" + id + "?limit=100"; path != ""; {

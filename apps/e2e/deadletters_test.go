@@ -11,64 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/redis/go-redis/v9"
 )
-
-// hearers are the services that hear a topic.
-func hearers(topic string) (services []string) {
-	for service, topics := range routes {
-		for _, t := range topics {
-			if t == topic {
-				services = append(services, service)
-			}
-		}
-	}
-	return services
-}
-
-// poison is a message of each kind that can never become an event of the topic.
-func poison(t *testing.T, topic string) map[string]string {
-	t.Helper()
-	mark := uuid.NewString()
-	valid := func(edit func(event, data map[string]any)) string {
-		event := map[string]any{}
-		if err := json.Unmarshal([]byte(rawEvent(t, topic)), &event); err != nil {
-			t.Fatal(err)
-		}
-		data, _ := event["data"].(map[string]any)
-		edit(event, data)
-		return jsonOf(t, event)
-	}
-	return map[string]string{
-		"not JSON":        "this is no JSON " + mark,
-		"no CloudEvent":   `{"hello":"` + mark + `"}`,
-		"an unknown type": valid(func(e, _ map[string]any) { e["type"] = "PostDeleted" }),
-		"missing fields":  valid(func(_, d map[string]any) { delete(d, "createdAt") }),
-		"wrong types":     valid(func(_, d map[string]any) { d["revision"] = "one" }),
-		"1 MiB of data":   valid(func(_, d map[string]any) { d["padding"] = strings.Repeat("x", 1<<20) }),
-		"invalid UTF-8":   strings.Replace(valid(func(_, d map[string]any) { d["note"] = "NOTE" }), "NOTE", "\xff\xfe", 1),
-		"a future status": valid(func(_, d map[string]any) { d["status"] = "shadowed"; d["title"] = "" }),
-	}
-}
-
-// rawEvent is a valid event of the topic, of something new.
-func rawEvent(t *testing.T, topic string) string {
-	t.Helper()
-	envelope, _ := forged(t, topic)
-	var in struct{ Entries []struct{ Event []byte } }
-	if err := json.Unmarshal([]byte(envelope), &in); err != nil {
-		t.Fatal(err)
-	}
-	return string(in.Entries[0].Event)
-}
-
-// putOnTopic writes a message straight to a topic's stream.
-func putOnTopic(t *testing.T, store *redis.Client, topic, message string) {
-	t.Helper()
-	if err := store.XAdd(t.Context(), &redis.XAddArgs{Stream: topic, Values: map[string]any{"data": message}}).Err(); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // deadLetter is one as GET /dead-letters shows it.
 type deadLetter struct {
@@ -88,57 +31,6 @@ func readDeadLetters(t *testing.T, s *stack) []deadLetter {
 			return all
 		}
 	}
-}
-
-func TestPoisonIsBuriedOnceByEachThatHearsIt(t *testing.T) {
-	s, store := shared, shared.store(t)
-	sidecars := map[string]int{}
-	for _, a := range s.Apps {
-		sidecars[a.Name] = s.process(t, a.HTTPPort).PID
-	}
-	before := len(readDeadLetters(t, s))
-	expected, valid := map[string]int{}, s.write(t, 1, 2)
-	for topic := range map[string]bool{"PostCreated": true, "CommentCreated": true, "CommentModerated": true, "CommentUpdated": true} {
-		for kind, message := range poison(t, topic) {
-			putOnTopic(t, store, topic, message)
-			putOnTopic(t, store, topic, rawEvent(t, topic)) // in the same batch; a comment of a post that never comes is none
-			for _, service := range hearers(topic) {
-				start := message
-				if len(start) > 1024 && kind == "1 MiB of data" {
-					start = start[:1024]
-				}
-				expected[service+" "+topic+" "+start]++
-			}
-		}
-	}
-	eventually(t, func() error {
-		found := map[string]int{}
-		for _, d := range readDeadLetters(t, s)[before:] {
-			if d.Data.Reason == "" {
-				t.Fatalf("no reason: %+v", d)
-			}
-			found[strings.TrimSuffix(d.Data.Service, strings.TrimPrefix(s.App("posts").ID, "posts"))+" "+d.Data.Topic+" "+string(d.Data.Payload)]++
-		}
-		for key, n := range found {
-			if n != expected[key] {
-				t.Fatalf("%d times: %.300q, expected %d", n, key, expected[key])
-			}
-		}
-		if len(found) < len(expected) {
-			return fmt.Errorf("%d of %d dead letters are there", len(found), len(expected))
-		}
-		return nil
-	})
-	after := s.write(t, 1, 2)
-	for _, c := range []content{valid, after} {
-		eventually(t, func() error { return c.shownAt(t, s, s.App("query").Port) })
-	}
-	for _, a := range s.Apps {
-		if pid := s.process(t, a.HTTPPort).PID; pid != sidecars[a.Name] {
-			t.Errorf("the sidecar of %s was %d and is %d", a.Name, sidecars[a.Name], pid)
-		}
-	}
-	eventually(t, func() error { return nothingPending(t, store) })
 }
 
 func TestDeadLettersAreListedAndGivenBack(t *testing.T) {

@@ -2,11 +2,16 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"text/tabwriter"
@@ -25,8 +30,10 @@ type fault struct {
 	name string
 	// short says that it is one of the representative ones.
 	short bool
-	// run returns when all is mended.
-	run func(t *testing.T, s *stack)
+	// own says that it needs a system of its own: it leaves something behind.
+	own bool
+	// run returns when all is mended. It may end the load before that.
+	run func(t *testing.T, s *stack, l *load)
 }
 
 // hang is how long a process is stopped for.
@@ -34,45 +41,39 @@ const hang = 20 * time.Second
 
 func faults() []fault {
 	var all []fault
-	add := func(name string, short bool, run func(t *testing.T, s *stack)) {
-		all = append(all, fault{name, short, run})
+	add := func(name string, short bool, run func(t *testing.T, s *stack, l *load)) {
+		all = append(all, fault{name: name, short: short, run: run})
 	}
 	for _, name := range system.Services {
 		app := func(s *stack) int { return s.App(name).Port }
 		sidecar := func(s *stack) int { return s.App(name).HTTPPort }
-		add("kill -9 "+name+", 3 times", name == "comments" || name == "eventlog", func(t *testing.T, s *stack) {
+		add("kill -9 "+name+", 3 times", name == "comments" || name == "eventlog", func(t *testing.T, s *stack, _ *load) {
 			for range 3 {
 				s.killAndRestart(t, app(s))
 				awaitReady(t, s.App(name))
 			}
 		})
-		add("kill -9 "+name+"'s sidecar", name == "comments", func(t *testing.T, s *stack) {
+		add("kill -9 "+name+"'s sidecar", name == "comments", func(t *testing.T, s *stack, _ *load) {
 			s.killAndRestart(t, sidecar(s))
 		})
-		add("kill -9 "+name+" and its sidecar", false, func(t *testing.T, s *stack) {
+		add("kill -9 "+name+" and its sidecar", false, func(t *testing.T, s *stack, _ *load) {
 			s.killAndRestart(t, app(s), sidecar(s))
 		})
-		add("SIGTERM "+name, false, func(t *testing.T, s *stack) {
-			p := s.process(t, app(s))
-			if err := errors.Join(p.Signal(syscall.SIGTERM), p.AwaitEnd(t.Context())); err != nil {
-				t.Fatal(err)
-			}
-			s.launch(t, p)
-		})
-		add(fmt.Sprintf("SIGSTOP %s for %s", name, hang), false, func(t *testing.T, s *stack) {
+		add("SIGTERM "+name, name == "posts" || name == "comments", func(t *testing.T, s *stack, l *load) { s.terminate(t, name, l) })
+		add(fmt.Sprintf("SIGSTOP %s for %s", name, hang), false, func(t *testing.T, s *stack, _ *load) {
 			p := s.process(t, app(s))
 			s.stopFor(t, hang, p.Signal)
 		})
 	}
-	add("kill -9 Redis", true, func(t *testing.T, s *stack) {
+	add("kill -9 Redis", true, func(t *testing.T, s *stack, _ *load) {
 		if err := errors.Join(s.redis.Signal(syscall.SIGKILL), s.redis.AwaitEnd(), s.redis.Start(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 	})
-	add(fmt.Sprintf("SIGSTOP Redis for %s", hang), false, func(t *testing.T, s *stack) {
+	add(fmt.Sprintf("SIGSTOP Redis for %s", hang), false, func(t *testing.T, s *stack, _ *load) {
 		s.stopFor(t, hang, s.redis.Signal)
 	})
-	add("Redis's connections cut every second for 20 s", false, func(t *testing.T, s *stack) {
+	add("Redis's connections cut every second for 20 s", false, func(t *testing.T, s *stack, _ *load) {
 		store := s.store(t)
 		for range 20 {
 			if err := store.ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
@@ -82,34 +83,144 @@ func faults() []fault {
 		}
 	})
 	for _, name := range []string{"eventlog", "query"} {
-		add(name+" down for the whole load", name == "eventlog", func(t *testing.T, s *stack) {
+		add(name+" down for the whole load", name == "eventlog", func(t *testing.T, s *stack, l *load) {
 			p := s.process(t, s.App(name).Port)
 			kill(t, p)
 			pause(t, 10*time.Second)
+			l.end()
 			s.launch(t, p)
 		})
 	}
-	add("two replicas of every service, one of each killed", false, func(t *testing.T, s *stack) {
-		var doomed []*system.Process
-		for _, name := range system.Services {
-			b := s.replica(t, name)
-			doomed = append(doomed, s.process(t, b.Port), s.process(t, b.HTTPPort))
-		}
-		pause(t, 3*time.Second) // both work
-		for _, p := range doomed {
-			if err := p.Signal(syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
-	add("everything killed and started again", false, func(t *testing.T, s *stack) {
+	add("everything killed and started again", false, func(t *testing.T, s *stack, _ *load) {
 		var ports []int
 		for _, a := range s.Apps {
 			ports = append(ports, a.Port, a.HTTPPort)
 		}
 		s.killAndRestart(t, ports...)
 	})
-	return all
+	return append(all,
+		fault{name: "two replicas of every service, one of each killed", own: true, run: killReplicas},
+		fault{name: "1,000 poison messages on each topic", own: true, run: poisonAll},
+	)
+}
+
+// killReplicas starts a second replica of every service, kills all of those with
+// their sidecars at once, and starts them again.
+func killReplicas(t *testing.T, s *stack, _ *load) {
+	for _, name := range system.Services {
+		s.replica(t, name)
+	}
+	pause(t, 3*time.Second) // both work
+	var ports []int
+	for _, b := range s.replicas {
+		ports = append(ports, b.HTTPPort, b.Port)
+	}
+	s.killAndRestart(t, ports...)
+}
+
+// surely is how long before a signal a request must have gone out, to count as
+// one that the service had accepted.
+const surely = 100 * time.Millisecond
+
+// terminate ends a service with SIGTERM and starts it again. What it had accepted
+// before the signal it must answer as it should.
+func (s *stack) terminate(t *testing.T, name string, l *load) {
+	t.Helper()
+	p := s.process(t, s.App(name).Port)
+	release := s.holdWrites(t, name, l)
+	signalled := time.Now()
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := p.AwaitEnd(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if failed := l.failedBefore(name, signalled.Add(-surely)); len(failed) > 0 {
+		t.Errorf("%d requests that were accepted before the signal failed, among them %+v", len(failed), failed[0])
+	}
+	s.launch(t, p)
+}
+
+// held is how many requests are under way at a SIGTERM.
+const held = 20
+
+// holdWrites has requests under way at a service that takes writes: it has read
+// each, and can't publish because Redis hangs. Release lets Redis go on and fails
+// the test unless each is answered 201.
+func (s *stack) holdWrites(t *testing.T, name string, l *load) (release func()) {
+	t.Helper()
+	url, body, book := "", "", func(string) {}
+	switch name {
+	case "posts":
+		url, body, book = s.url("posts", "/posts/create"), `{"title":"held"}`, l.bookPost
+	case "comments":
+		post := s.createPost(t, "with held comments").ID
+		l.bookPost(post)
+		l.bookComment(s.createComment(t, post, "the post is known").ID, post, "")
+		url, body = s.url("comments", "/posts/"+post+"/comments"), `{"content":"held"}`
+		book = func(id string) { l.bookComment(id, post, "") }
+	default:
+		return func() {}
+	}
+	if err := s.redis.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	accepted, answers := make(chan struct{}, held), make(chan error, held)
+	for range held {
+		go func() {
+			id, err := sendHeld(url, body, func() { accepted <- struct{}{} })
+			if err == nil {
+				book(id)
+			}
+			answers <- err
+		}()
+	}
+	for range held {
+		select {
+		case <-accepted:
+		case err := <-answers:
+			t.Fatalf("answered while Redis hangs: %v", err)
+		}
+	}
+	return func() {
+		t.Helper()
+		if err := s.redis.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		for range held {
+			if err := <-answers; err != nil {
+				t.Errorf("accepted before the signal, and then: %v", err)
+			}
+		}
+	}
+}
+
+// sendHeld posts a command that expects a 100, which a service sends when it reads
+// the body, and calls accepted then. It returns the id of what was made.
+func sendHeld(url, body string, accepted func()) (string, error) {
+	trace := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{Got100Continue: accepted})
+	req, err := http.NewRequestWithContext(trace, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Expect", "100-continue")
+	transport := &http.Transport{ExpectContinueTimeout: 10 * time.Second}
+	defer transport.CloseIdleConnections()
+	res, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = res.Body.Close() }()
+	var made struct{ ID, Detail string }
+	if err := json.NewDecoder(res.Body).Decode(&made); err != nil {
+		return "", err
+	}
+	if res.StatusCode != http.StatusCreated {
+		return "", fmt.Errorf("%s: %s", res.Status, made.Detail)
+	}
+	return made.ID, nil
 }
 
 // killAndRestart kills what listens on the ports, all at once, and starts it again.
@@ -178,7 +289,13 @@ func TestFaults(t *testing.T) {
 		if !f.short && !*allFaults {
 			continue
 		}
-		t.Run(f.name, func(t *testing.T) { rows = append(rows, underLoad(t, s, f)) })
+		t.Run(f.name, func(t *testing.T) {
+			s := s
+			if f.own {
+				s = another(t, nil, plain)
+			}
+			rows = append(rows, underLoad(t, s, f))
+		})
 	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "case\twrites\t201s\tretries\tlost\trepeated\twhole again after")
@@ -191,11 +308,11 @@ func TestFaults(t *testing.T) {
 func underLoad(t *testing.T, s *stack, f fault) (r row) {
 	store := s.store(t)
 	start := len(events(t, s.App("eventlog")))
-	deadBefore := store.XLen(t.Context(), "dead-letters").Val()
+	dead := lastOf(t, store, "dead-letters")
 	l := begin(t, s, *seed)
 	defer l.cancel()
 	pause(t, 2*time.Second) // the load before the fault
-	f.run(t, s)
+	f.run(t, s, l)
 	mended := time.Now()
 	before := l.books() // everything that had its 201 by then
 
@@ -218,9 +335,13 @@ func underLoad(t *testing.T, s *stack, f fault) (r row) {
 		if len(missing) > 0 {
 			return fmt.Errorf("%d are not settled, among them %s", len(missing), missing[0])
 		}
-		// And query shows it.
-		_, err = get(s.url("query", fmt.Sprintf("/posts?limit=1&min_sequence=%d", start+inLog["events"])), &map[string]post{})
-		return err
+		// And every query shows it.
+		for _, a := range s.all("query") {
+			if _, err = get(a.URL()+fmt.Sprintf("/posts?limit=1&min_sequence=%d", start+inLog["events"]), &map[string]post{}); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	r.whole = time.Since(mended)
 	pause(t, time.Second) // and the load after it
@@ -233,16 +354,41 @@ func underLoad(t *testing.T, s *stack, f fault) (r row) {
 		t.Errorf("%d writes went wrong; the first: %v", len(l.wrong), l.wrong[0])
 	}
 	within(t, time.Minute, func() error { return nothingPending(t, store) })
-	var v verdict
+	v := s.settle(t, start, b)
+	r.lost, r.repeated = v.lost, v.repeated
+	maps.Copy(s.posts, b.posts)
+	within(t, time.Minute, func() error { return sameDeadLetters(t, store, dead, l.poison) })
+	if r.whole > wholeWithin {
+		t.Errorf("whole again only after %s", r.whole)
+	}
+	return r
+}
+
+// settle does the accounts everywhere, until they are right.
+func (s *stack) settle(t *testing.T, start int, b books) (v verdict) {
+	t.Helper()
 	within(t, time.Minute, func() error {
-		inLog, err1 := inTheLog(s.App("eventlog"), start)
-		inQuery, err2 := inQuery(s.App("query"), b)
-		inComments, err3 := inComments(s.App("comments"), b)
-		if err := errors.Join(err1, err2, err3); err != nil {
+		inLog, err := inTheLog(s.App("eventlog"), start, b)
+		if err != nil {
 			return err
 		}
+		places := []*found{inLog}
+		for _, a := range s.all("query") {
+			inQuery, err := inQuery(a, b, s.posts)
+			if err != nil {
+				return err
+			}
+			places = append(places, inQuery)
+		}
+		for _, a := range s.all("comments") {
+			inComments, err := inComments(a, b)
+			if err != nil {
+				return err
+			}
+			places = append(places, inComments)
+		}
 		v = verdict{}
-		for _, f := range []*found{inLog, inQuery, inComments} {
+		for _, f := range places {
 			one := b.compare(f)
 			v.lost, v.repeated, v.errs = v.lost+one.lost, v.repeated+one.repeated, append(v.errs, one.errs...)
 		}
@@ -251,14 +397,7 @@ func underLoad(t *testing.T, s *stack, f fault) (r row) {
 		}
 		return nil
 	})
-	r.lost, r.repeated = v.lost, v.repeated
-	if dead := store.XLen(t.Context(), "dead-letters").Val() - deadBefore; dead != 0 {
-		t.Errorf("%d dead letters", dead)
-	}
-	if r.whole > wholeWithin {
-		t.Errorf("whole again only after %s", r.whole)
-	}
-	return r
+	return v
 }
 
 // inTheLogSoFar counts events by type and subject, and all of them as "events".

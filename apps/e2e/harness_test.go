@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +38,10 @@ type stack struct {
 	log     *os.File
 	mu      sync.Mutex
 	started []*system.Process // by tests, beside what `dapr run` started
+	// replicas are the second instances of services, while there are any.
+	replicas []system.App
+	// posts are the ids of those that earlier faults' loads wrote.
+	posts map[string]bool
 }
 
 // shared is the system that most tests use, one after the other.
@@ -96,7 +102,7 @@ var stacks int
 // isn't nil.
 func start(ctx context.Context, dir, binaries string, edit func(system.Document)) (*stack, error) {
 	stacks++
-	s := &stack{dir: dir}
+	s := &stack{dir: dir, posts: map[string]bool{}}
 	redisPort, err := freePort()
 	if err != nil {
 		return nil, err
@@ -160,11 +166,14 @@ func (s *stack) noRaces() error {
 	return nil
 }
 
+var notInPaths = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
 // another starts a system of its own for a test.
 func another(t *testing.T, edit func(system.Document), binaries string) *stack {
 	t.Helper()
-	// Beside the shared one, so that its logs are kept if a test fails.
-	dir := filepath.Join(filepath.Dir(shared.dir), strings.ReplaceAll(t.Name(), "/", "-"))
+	// Beside the shared one, so that its logs are kept if a test fails. A comma in
+	// the path would make two configurations of one.
+	dir := filepath.Join(filepath.Dir(shared.dir), notInPaths.ReplaceAllString(t.Name(), "-"))
 	s, err := start(t.Context(), dir, binaries, edit)
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +260,22 @@ func (s *stack) replica(t *testing.T, name string, env ...string) system.App {
 		t.Cleanup(func() { _ = p.Kill(context.Background()) })
 	}
 	awaitReady(t, b)
+	s.replicas = append(s.replicas, b)
+	t.Cleanup(func() {
+		s.replicas = slices.DeleteFunc(s.replicas, func(a system.App) bool { return a.Port == b.Port })
+	})
 	return b
+}
+
+// all are the replicas of a service.
+func (s *stack) all(name string) []system.App {
+	apps := []system.App{s.App(name)}
+	for _, b := range s.replicas {
+		if b.Name == name {
+			apps = append(apps, b)
+		}
+	}
+	return apps
 }
 
 // store is a client of the system's Redis, for a test to look and to damage.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,7 +30,17 @@ type load struct {
 	posts    []string          // ids
 	comments map[string]string // post, by id
 	expected map[string]string // final status, by comment id
+	planted  map[string]bool   // comments that no writer wrote, on posts that never come
+	poison   map[deadKey]int   // the dead letters that there will be
+	failed   []failure
 	wrong    []error
+}
+
+// failure is a try of a request that the service took and did not answer as asked.
+type failure struct {
+	url  string
+	sent time.Time // when it had gone out as a whole
+	why  string
 }
 
 const (
@@ -43,7 +55,7 @@ const (
 func begin(t *testing.T, s *stack, seed uint64) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{s: s, cancel: cancel, comments: map[string]string{}, expected: map[string]string{}}
+	l := &load{s: s, cancel: cancel, comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}, poison: map[deadKey]int{}}
 	for i := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // to be repeatable
 		l.all.Go(func() {
@@ -70,7 +82,8 @@ func begin(t *testing.T, s *stack, seed uint64) *load {
 	return l
 }
 
-// end stops the load, once every write that was begun has its 201.
+// end stops the load, once every write that was begun has its 201. It may be
+// called again.
 func (l *load) end() {
 	l.cancel()
 	l.all.Wait()
@@ -87,19 +100,48 @@ func (l *load) somePost(random *rand.Rand) string {
 
 func (l *load) writePost(title string) {
 	if id := l.write(l.s.url("posts", "/posts/create"), `{"title":"`+title+`"}`); id != "" {
-		l.mu.Lock()
-		l.posts = append(l.posts, id)
-		l.mu.Unlock()
+		l.bookPost(id)
 	}
 }
 
 func (l *load) writeComment(post, text string) {
 	if id := l.write(l.s.url("comments", "/posts/"+post+"/comments"), `{"content":"`+text+`"}`); id != "" {
-		l.mu.Lock()
-		l.comments[id] = post
-		l.expected[id] = map[bool]string{true: "rejected", false: "approved"}[strings.Contains(text, "orange")]
-		l.mu.Unlock()
+		l.bookComment(id, post, text)
 	}
+}
+
+func (l *load) bookPost(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.posts = append(l.posts, id)
+}
+
+func (l *load) bookComment(id, post, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.comments[id] = post
+	l.expected[id] = map[bool]string{true: "rejected", false: "approved"}[strings.Contains(text, "orange")]
+}
+
+// plant notes a comment that stays invisible.
+func (l *load) plant(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.planted[id] = true
+}
+
+// failedBefore returns the tries at a service that had gone out before a time and
+// failed all the same.
+func (l *load) failedBefore(service string, sent time.Time) []failure {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []failure
+	for _, f := range l.failed {
+		if strings.HasPrefix(f.url, l.s.url(service, "/")) && !f.sent.IsZero() && f.sent.Before(sent) {
+			found = append(found, f)
+		}
+	}
+	return found
 }
 
 // giveUp bounds how long a write is repeated; what takes that long is lost.
@@ -113,7 +155,7 @@ func (l *load) write(url, body string) string {
 	key, id := uuid.NewString(), ""
 	repeat := l.attempts.Add(1)%32 == 0
 	for begun := time.Now(); time.Since(begun) < giveUp; {
-		status, got, err := send(url, body, key)
+		status, got, sent, err := send(url, body, key)
 		switch {
 		case err == nil && status == http.StatusCreated:
 			if id != "" && id != got {
@@ -129,6 +171,9 @@ func (l *load) write(url, body string) string {
 			return ""
 		}
 		l.retries.Add(1)
+		l.mu.Lock()
+		l.failed = append(l.failed, failure{url, sent, fmt.Sprint(status, " ", got, " ", err)})
+		l.mu.Unlock()
 		time.Sleep(50 * time.Millisecond) // a client's pause between two tries
 	}
 	l.fail(fmt.Errorf("POST %s: no 201 within %s", url, giveUp))
@@ -141,26 +186,39 @@ func (l *load) fail(err error) {
 	l.wrong = append(l.wrong, err)
 }
 
-func send(url, body, key string) (status int, idOrBody string, err error) {
-	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+// send posts a command once and returns the id of what it made or, if it made
+// nothing, why. Sent is when the request had gone out, if it had.
+func send(url, body, key string) (status int, idOrWhy string, sent time.Time, err error) {
+	var wrote atomic.Pointer[time.Time]
+	defer func() {
+		if at := wrote.Load(); at != nil {
+			sent = *at
+		}
+	}()
+	trace := &httptrace.ClientTrace{WroteRequest: func(w httptrace.WroteRequestInfo) {
+		if now := time.Now(); w.Err == nil {
+			wrote.Store(&now)
+		}
+	}}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
-		return 0, "", err
+		return 0, "", time.Time{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Idempotency-Key", key)
 	res, err := loadClient.Do(req)
 	if err != nil {
-		return 0, "", err
+		return 0, "", time.Time{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	var answer struct{ ID, Detail string }
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return 0, "", err
+		return 0, "", time.Time{}, err
 	}
 	if res.StatusCode == http.StatusCreated {
-		return res.StatusCode, answer.ID, nil
+		return res.StatusCode, answer.ID, time.Time{}, nil
 	}
-	return res.StatusCode, answer.Detail, nil
+	return res.StatusCode, answer.Detail, time.Time{}, nil
 }
 
 // books are what the writers know: what must be there, and nothing else.
@@ -168,12 +226,13 @@ type books struct {
 	posts    map[string]bool
 	comments map[string]string // post, by id
 	expected map[string]string // final status, by id
+	planted  map[string]bool   // comments that must stay invisible
 }
 
 func (l *load) books() books {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := books{posts: map[string]bool{}, comments: map[string]string{}, expected: map[string]string{}}
+	b := books{posts: map[string]bool{}, comments: map[string]string{}, expected: map[string]string{}, planted: maps.Clone(l.planted)}
 	for _, id := range l.posts {
 		b.posts[id] = true
 	}
