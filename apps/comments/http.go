@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -82,12 +81,12 @@ func (a *api) create(c *gin.Context) {
 
 // list answers with a page of the post's comments, newest first.
 func (a *api) list(c *gin.Context) {
-	limit, err := intQuery(c, "limit", defaultLimit, 1, maxLimit)
+	limit, err := web.Number(c, "limit", defaultLimit, 1, maxLimit)
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
-	before, err := intQuery(c, "cursor", fromNewest, 1, fromNewest)
+	before, err := web.Number(c, "cursor", fromNewest, 1, fromNewest)
 	if err != nil {
 		web.Fail(c, err)
 		return
@@ -138,17 +137,4 @@ func postProblem(err error) error {
 func storeProblem(err error) error {
 	slog.Warn("store failed", "error", err)
 	return web.Unavailable("The service's store did not answer in time. Try again.")
-}
-
-// intQuery is the query parameter name as a number from least to most.
-func intQuery(c *gin.Context, name string, otherwise, least, most int) (int, error) {
-	text, given := c.GetQuery(name)
-	if !given {
-		return otherwise, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < least || n > most {
-		return 0, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("%s is %q; a number from %d to %d is expected.", name, text, least, most))
-	}
-	return n, nil
 }

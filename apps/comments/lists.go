@@ -109,27 +109,18 @@ func (l *lists) tails(ctx context.Context, posts []string) (map[string]*chunk, e
 	return tails, nil
 }
 
-// tailAfter finds the tail of the post of c, a full chunk: by strides that
-// double, then by halves.
-func (l *lists) tailAfter(ctx context.Context, c *chunk) (*chunk, error) {
-	full, open := c.number, -1 // numbers of a full chunk and, once found, of one that isn't
-	var tail *chunk
-	for stride := 1; open < 0 || open-full > 1; {
-		probe := full + stride
-		if open >= 0 {
-			probe = full + (open-full)/2
-		}
-		read, err := l.read(ctx, c.post, probe)
+// tailAfter finds the tail of the post of c, a full chunk.
+func (l *lists) tailAfter(ctx context.Context, c *chunk) (tail *chunk, err error) {
+	probed := map[int]*chunk{}
+	number, err := state.Tail(c.number, func(n int) (bool, error) {
+		read, err := l.read(ctx, c.post, n)
 		if err != nil {
-			return nil, err
+			return false, err
 		}
-		if read[0].full() {
-			full, stride = probe, stride*2
-		} else {
-			open, tail = probe, read[0]
-		}
-	}
-	return tail, nil
+		probed[n] = read[0]
+		return read[0].full(), nil
+	})
+	return probed[number], err
 }
 
 // addition is what a batch adds to the list of one post.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -48,7 +47,7 @@ func (a *api) events(c *gin.Context) {
 		otherwise, most uint64
 	}{{"after", &after, 0, 1 << 62}, {"limit", &limit, defaultLimit, maxLimit}, {"wait", &wait, 0, maxWait}} {
 		var err error
-		if *p.into, err = uintQuery(c, p.name, p.otherwise, p.most); err != nil {
+		if *p.into, err = web.Number(c, p.name, p.otherwise, 0, p.most); err != nil {
 			web.Fail(c, err)
 			return
 		}
@@ -135,16 +134,4 @@ func (a *api) broken(c *gin.Context, err error) {
 	if !c.Writer.Written() {
 		web.Fail(c, web.Unavailable("The event log can't be read: "+err.Error()+"."))
 	}
-}
-
-func uintQuery(c *gin.Context, name string, otherwise, most uint64) (uint64, error) {
-	text, given := c.GetQuery(name)
-	if !given {
-		return otherwise, nil
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || n > most {
-		return 0, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("%s is %q; a number from 0 to %d is expected.", name, text, most))
-	}
-	return n, nil
 }

@@ -345,30 +345,19 @@ func (l *eventLog) load(ctx context.Context) error {
 	return nil
 }
 
-// findTail returns the number of the first segment that isn't full: by strides
-// that double, then by halves.
+// findTail returns the number of the first segment that isn't full.
 func (l *eventLog) findTail(ctx context.Context) (int, error) {
-	full, open := -1, -1
-	for stride := 1; open < 0 || open-full > 1; {
-		probe := full + stride
-		if open >= 0 {
-			probe = full + (open-full)/2
-		}
-		items, err := l.store.Get(ctx, segmentKey(probe))
+	return state.Tail(-1, func(number int) (bool, error) {
+		items, err := l.store.Get(ctx, segmentKey(number))
 		if err != nil {
-			return 0, err
+			return false, err
 		}
-		s, err := decodeSegment(probe, items[0].Value)
+		s, err := decodeSegment(number, items[0].Value)
 		if err != nil {
-			return 0, err
+			return false, err
 		}
-		if s.full() {
-			full, stride = probe, stride*2
-		} else {
-			open = probe
-		}
-	}
-	return open, nil
+		return s.full(), nil
+	})
 }
 
 // last is the number of the last event that this replica knows of.

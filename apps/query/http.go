@@ -132,11 +132,8 @@ func matches(header, etag string) bool {
 // paging reads ?limit= and ?cursor=. A cursor is the id of the last thing on the
 // page before.
 func paging(c *gin.Context, otherwise int) (before *uuid.UUID, limit int, err error) {
-	limit = otherwise
-	if text, given := c.GetQuery("limit"); given {
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxLimit {
-			return nil, 0, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("limit is %q; a number from 1 to %d is expected.", text, maxLimit))
-		}
+	if limit, err = web.Number(c, "limit", otherwise, 1, maxLimit); err != nil {
+		return nil, 0, err
 	}
 	if text, given := c.GetQuery("cursor"); given {
 		if _, ok := event.IDTime(text); !ok {
