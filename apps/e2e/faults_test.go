@@ -358,6 +358,9 @@ func underLoad(t *testing.T, s *stack, f fault) (r row) {
 	r.lost, r.repeated = v.lost, v.repeated
 	maps.Copy(s.posts, b.posts)
 	within(t, time.Minute, func() error { return sameDeadLetters(t, store, dead, l.poison) })
+	if l.afterwards != nil {
+		l.afterwards()
+	}
 	if r.whole > wholeWithin {
 		t.Errorf("whole again only after %s", r.whole)
 	}

@@ -23,6 +23,8 @@ type load struct {
 	s      *stack
 	cancel context.CancelFunc
 	all    sync.WaitGroup
+	// afterwards, if set, is what a fault has to check when all is settled.
+	afterwards func()
 
 	attempts, retries atomic.Int64
 
