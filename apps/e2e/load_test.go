@@ -26,7 +26,8 @@ type load struct {
 	// afterwards, if set, is what a fault has to check when all is settled.
 	afterwards func()
 
-	attempts, retries atomic.Int64
+	// attempts are the writes that were begun, created those that got their 201.
+	attempts, created, retries atomic.Int64
 
 	mu       sync.Mutex
 	posts    []string          // ids
@@ -102,12 +103,14 @@ func (l *load) somePost(random *rand.Rand) string {
 
 func (l *load) writePost(title string) {
 	if id := l.write(l.s.url("posts", "/posts/create"), `{"title":"`+title+`"}`); id != "" {
+		l.created.Add(1)
 		l.bookPost(id)
 	}
 }
 
 func (l *load) writeComment(post, text string) {
 	if id := l.write(l.s.url("comments", "/posts/"+post+"/comments"), `{"content":"`+text+`"}`); id != "" {
+		l.created.Add(1)
 		l.bookComment(id, post, text)
 	}
 }
