@@ -174,7 +174,7 @@ func inTheLog(a system.App, after int, b books) (*found, error) {
 }
 
 // inQuery is what a replica shows, but for the posts of earlier loads.
-func inQuery(a system.App, b books, earlier map[string]bool) (*found, error) {
+func inQuery(a system.App, earlier map[string]bool) (*found, error) {
 	f := newFound("query at " + a.URL())
 	for path := "/posts?limit=100"; path != ""; {
 		var page map[string]post

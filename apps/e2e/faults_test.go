@@ -377,7 +377,7 @@ func (s *stack) settle(t *testing.T, start int, b books) (v verdict) {
 		}
 		places := []*found{inLog}
 		for _, a := range s.all("query") {
-			inQuery, err := inQuery(a, b, s.posts)
+			inQuery, err := inQuery(a, s.posts)
 			if err != nil {
 				return err
 			}

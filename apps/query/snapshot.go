@@ -33,7 +33,7 @@ const (
 	chunkTTL   = 7 * 24 * time.Hour
 	renewAfter = 24 * time.Hour
 	// snapshotShare bounds the time spent on saving: one part in this many.
-	snapshotShare = 50
+	snapshotShare = 10
 	// saveTimeout bounds one save.
 	saveTimeout = 2 * time.Minute
 )
@@ -195,11 +195,13 @@ func (f *follower) saveSnapshots(ctx context.Context) {
 		start := time.Now()
 		man, err := f.snapshots.save(ctx, f.model)
 		took := time.Since(start)
-		wait = max(f.snapshots.every, snapshotShare*took)
 		if err != nil {
+			// Not by its time, which says how long the store was away.
+			wait = f.snapshots.every
 			slog.WarnContext(ctx, "could not save a snapshot", "error", err)
 			continue
 		}
+		wait = max(f.snapshots.every, snapshotShare*took)
 		saved, savedAt = man.Sequence, time.Now()
 		slog.DebugContext(ctx, "snapshot saved", "at", man.Sequence, "chunks", len(man.Chunks), "took", took.Round(time.Millisecond))
 	}
