@@ -44,7 +44,7 @@ func faults() []fault {
 	add := func(name string, short bool, run func(t *testing.T, s *stack, l *load)) {
 		all = append(all, fault{name: name, short: short, run: run})
 	}
-	for _, name := range system.Services {
+	for _, name := range onTheBus {
 		app := func(s *stack) int { return s.App(name).Port }
 		sidecar := func(s *stack) int { return s.App(name).HTTPPort }
 		add("kill -9 "+name+", 3 times", name == "comments" || name == "eventlog", func(t *testing.T, s *stack, _ *load) {
@@ -107,7 +107,7 @@ func faults() []fault {
 // killReplicas starts a second replica of every service, kills all of those with
 // their sidecars at once, and starts them again.
 func killReplicas(t *testing.T, s *stack, _ *load) {
-	for _, name := range system.Services {
+	for _, name := range onTheBus {
 		s.replica(t, name)
 	}
 	pause(t, 3*time.Second) // both work

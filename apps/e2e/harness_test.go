@@ -44,6 +44,11 @@ type stack struct {
 	posts map[string]bool
 }
 
+// onTheBus are the services that hold the blog: each hears events and has a store.
+// The client has neither, so that there is nothing to lose in it; what it promises
+// is tested in client_test.go.
+var onTheBus = slices.DeleteFunc(slices.Clone(system.Services), func(name string) bool { return name == "client" })
+
 // shared is the system that most tests use, one after the other.
 var shared *stack
 
