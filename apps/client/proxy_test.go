@@ -263,11 +263,11 @@ func TestWhenTheSidecarRefusesTheServiceIsUnavailable(t *testing.T) {
 		calls               int
 		detail              string
 	}{
-		{"GET", "/posts", "", 2, "The query service does not answer. Try again."},
-		{"HEAD", "/posts", "", 2, ""},
-		{"GET", "/posts/x/comments", "", 2, "The comments service does not answer. Try again."},
+		{"GET", "/posts", "", 5, "The query service does not answer. Try again."},
+		{"HEAD", "/posts", "", 5, ""},
+		{"GET", "/posts/x/comments", "", 5, "The comments service does not answer. Try again."},
 		{"POST", "/posts/create", "", 1, "The posts service does not answer, so it is not known whether this happened."},
-		{"POST", "/posts/create", "k", 2, "Repeat the request with the same Idempotency-Key."},
+		{"POST", "/posts/create", "k", 5, "Repeat the request with the same Idempotency-Key."},
 	} {
 		calls = 0
 		got := h.send(t, test.method, test.target, "{}", "Idempotency-Key: "+test.key)

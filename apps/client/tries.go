@@ -16,25 +16,28 @@ const (
 	// firstTry is how long it may take when the request can be repeated: the call may
 	// have gone to a replica that is no more.
 	firstTry = time.Second
+	// maxTries bounds the tries that fail at once. The sidecar chooses among the
+	// replicas by chance, and without Kubernetes it knows of a dead one for a minute.
+	maxTries = 5
 )
 
 var errNoAnswer = errors.New("it did not answer in time")
 
-// tries sends requests to the sidecar, and those that are safe to repeat twice if
-// need be. An error means that the service has not answered.
+// tries sends requests to the sidecar, and those that are safe to repeat again when
+// they fail. An error means that the service has not answered.
 type tries struct{ next http.RoundTripper }
 
 // RoundTrip sends one request (http.RoundTripper).
 func (t tries) RoundTrip(req *http.Request) (*http.Response, error) {
-	deadline := time.Now().Add(answerWithin)
 	if !repeatable(req) {
 		return t.once(req, answerWithin)
 	}
+	deadline := time.Now().Add(answerWithin)
 	res, err := t.once(req, firstTry)
-	if err == nil || req.Context().Err() != nil {
-		return res, err
+	for n := 1; err != nil && n < maxTries && req.Context().Err() == nil && time.Until(deadline) > 0; n++ {
+		res, err = t.once(req, time.Until(deadline))
 	}
-	return t.once(req, time.Until(deadline))
+	return res, err
 }
 
 // repeatable says whether sending it twice does the same as sending it once.

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -280,11 +279,7 @@ const wholeWithin = 15 * time.Second
 func TestFaults(t *testing.T) {
 	t.Logf("seed %d; -seed repeats it", *seed)
 	fmt.Printf("TestFaults: seed %d\n", *seed)
-	plain := filepath.Join(t.TempDir(), "bin") // without the race detector, for the load's sake
-	if err := built.checkout.BuildServices(t.Context(), plain); err != nil {
-		t.Fatal(err)
-	}
-	s := another(t, nil, plain)
+	s := another(t, nil, plain(t))
 	var rows []row
 	for _, f := range faults() {
 		if !f.short && !*allFaults {
@@ -293,7 +288,7 @@ func TestFaults(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			s := s
 			if f.own {
-				s = another(t, nil, plain)
+				s = another(t, nil, plain(t))
 			}
 			rows = append(rows, underLoad(t, s, f))
 		})

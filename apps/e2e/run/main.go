@@ -136,8 +136,9 @@ func hello(s *system.System) {
 Try:
   curl -i %s/posts/create -H 'Content-Type: application/json' -d '{"title":"Hello"}'
   curl -i %s/posts
-Ctrl-C stops it. Open
-  http://localhost:%d
+Ctrl-C stops it.
+
+Open http://localhost:%d
 `, s.App("client").URL(), s.App("client").URL(), s.App("client").Port)
 }
 

@@ -134,7 +134,7 @@ func digest(dir string, skip func(name string) bool) (string, error) {
 			if err != nil || e.IsDir() {
 				return err
 			}
-			content, err := os.ReadFile(path) //nolint:gosec // within the checkout
+			content, err := os.ReadFile(path)   //nolint:gosec // within the checkout
 			if errors.Is(err, fs.ErrNotExist) { // an editor's, gone meanwhile
 				return nil
 			}
