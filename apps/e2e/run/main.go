@@ -34,6 +34,9 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// In `make run | tee log` Ctrl-C ends tee, too: what we say then must not end us
+	// before all that we started is stopped.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	checkout, err := system.FindCheckout()
 	if err == nil {
 		switch flag.Arg(0) {
