@@ -151,7 +151,7 @@ func (f file) serve(w http.ResponseWriter, r *http.Request) {
 // accepts says whether an Accept-Encoding header takes a coding (RFC 9110, section
 // 12.5.3).
 func accepts(header, coding string) bool {
-	any := false
+	others := false
 	for item := range strings.SplitSeq(header, ",") {
 		name, params, _ := strings.Cut(item, ";")
 		weight := 1.0
@@ -162,8 +162,8 @@ func accepts(header, coding string) bool {
 		case strings.EqualFold(name, coding):
 			return weight > 0
 		case name == "*":
-			any = weight > 0
+			others = weight > 0
 		}
 	}
-	return any
+	return others
 }
