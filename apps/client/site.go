@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"mime"
 	"net/http"
 	"path"
@@ -73,9 +74,13 @@ func newSite(build fs.FS, dir string) (*site, error) {
 		return nil, err
 	}
 	for address, f := range s.files {
-		if _, ok := f.forms[""]; !ok {
+		plain, ok := f.forms[""]
+		if !ok {
 			return nil, fmt.Errorf("%s is there only compressed", address)
 		}
+		maps.DeleteFunc(f.forms, func(encoding string, f form) bool { // as happens to small files
+			return encoding != "" && len(f.content) >= len(plain.content)
+		})
 	}
 	s.index = s.files["/index.html"]
 	delete(s.files, "/index.html")
