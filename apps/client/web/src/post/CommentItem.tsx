@@ -1,0 +1,28 @@
+import { memo } from 'react'
+import type { Comment } from '../api/types'
+import { Ago } from '../ui/Ago'
+import { isOwn } from '../write/own'
+import styles from './CommentItem.module.css'
+
+/** A comment, or what has become of it. */
+export const CommentItem = memo(function CommentItem({ comment }: { comment: Comment }) {
+  const own = isOwn(comment.id)
+  return (
+    <li className={styles.item}>
+      <article className={styles.comment} data-status={comment.status}>
+        <p className={styles.meta}>
+          <strong className={styles.author}>{comment.author ?? 'Anonymous'}</strong>
+          {own && <span className={styles.own}>you</span>}
+          <Ago time={comment.createdAt} />
+        </p>
+        {comment.status !== 'approved' && (
+          <p className={styles.status} role={own ? 'status' : undefined}>
+            {comment.status === 'pending' ? 'This comment is awaiting moderation' : 'This comment has been rejected'}
+            {comment.status === 'rejected' && comment.reason && <span className={styles.reason}>: {comment.reason}</span>}
+          </p>
+        )}
+        {(comment.status === 'approved' || (own && comment.status === 'pending')) && <p className={styles.content}>{comment.content}</p>}
+      </article>
+    </li>
+  )
+})
