@@ -1,5 +1,5 @@
 import { Button } from '@base-ui/react/button'
-import { useEffect, useRef, useState } from 'react'
+import { useEffect, useRef } from 'react'
 import { useLive } from '../live/useLive'
 import { announce } from '../ui/announce'
 import { count } from '../ui/count'
@@ -14,14 +14,19 @@ import { useFeed } from './useFeed'
 export function FeedPage() {
   const live = useLive()
   const feed = useFeed()
-  const [focused, setFocused] = useState<string>()
+  /** The post whose link gets the focus once it is shown. */
+  const focusOn = useRef<string>(undefined)
   const list = useRef<HTMLOListElement>(null)
   useEffect(() => {
-    if (focused !== undefined) list.current?.querySelector<HTMLElement>(`[data-post="${focused}"] a`)?.focus()
-  }, [focused])
+    if (focusOn.current === undefined) return
+    const link = list.current?.querySelector<HTMLElement>(`[data-post="${focusOn.current}"] a`)
+    if (!link) return
+    focusOn.current = undefined
+    link.focus()
+  }, [feed.posts])
 
   const showHeld = () => {
-    setFocused(feed.held[0]?.id)
+    focusOn.current = feed.held[0]?.id
     live.showArrived()
     window.scrollTo({ top: 0 })
   }
@@ -31,8 +36,8 @@ export function FeedPage() {
       <h1>Posts</h1>
       <NewPost
         onSent={(post) => {
+          focusOn.current = post.id
           live.add({ ...post, sequence: 0, shown: true })
-          setFocused(post.id)
           announce('Your post is published.')
         }}
       />

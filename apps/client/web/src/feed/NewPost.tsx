@@ -22,6 +22,7 @@ export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
   const asked = toggled !== undefined
   const section = useRef<HTMLElement>(null)
   useEffect(() => {
+    // When the post was sent, the focus goes on to it in the list.
     if (asked) section.current?.querySelector<HTMLElement>(open ? 'input' : 'button')?.focus()
   }, [asked, open])
 

@@ -17,8 +17,10 @@ export function NewComment({ postId, onSent }: { postId: string; onSent: (commen
     <section aria-label="Write a comment" className={styles.section}>
       <form className={styles.form} onSubmit={form.submit} noValidate>
         <TextField name="content" label="Comment" rows={3} value={form.draft.content} onChange={form.set('content')} mistake={form.mistake('content')} />
-        <TextField name="author" label="Name (optional)" value={form.draft.author} onChange={form.set('author')} mistake={form.mistake('author')} autoComplete="nickname" />
-        <SendButton label="Send" {...form} />
+        <div className={styles.last}>
+          <TextField name="author" label="Name (optional)" value={form.draft.author} onChange={form.set('author')} mistake={form.mistake('author')} autoComplete="nickname" />
+          <SendButton label="Send" {...form} />
+        </div>
       </form>
     </section>
   )
