@@ -73,6 +73,7 @@ test.describe('reading', () => {
     await expectPost()
     await page.goBack()
     await expect(card(page, post.title)).toBeInViewport()
+    await expect(page.getByRole('link', { name: post.title })).toBeFocused()
     await page.goForward()
     await expectPost()
     await page.reload()

@@ -24,6 +24,8 @@ describe('problemOf', () => {
     ['Ends here.', 'Ends here.'],
     ['does it end?', 'Does it end?'],
     ['it ends!', 'It ends!'],
+    ['It is not known whether this happened. Repeat the request with the same Idempotency-Key.', 'It is not known whether this happened.'],
+    ['Nothing happened; repeat the request with the same Idempotency-Key.', 'Nothing happened.'],
   ])('makes %j a sentence', (detail, sentence) => {
     expect(problemOf(400, JSON.stringify({ detail }), null).detail).toBe(sentence)
   })

@@ -43,10 +43,13 @@ export function problemOf(status: number, body: string, retryAfter: string | nul
   return new Problem(status, sentence(detail) || `The server answered ${status}.`, field, milliseconds(retryAfter))
 }
 
-/** Makes "title must not be empty" a sentence. */
+/** What the API advises programs to do; the page does it by itself. */
+const advice = /[.;] repeat the request with the same Idempotency-Key\.$/i
+
+/** Makes "title must not be empty" a sentence, and leaves out what is not for people. */
 function sentence(detail: string): string {
   if (detail === '') return ''
-  const capital = detail.charAt(0).toUpperCase() + detail.slice(1)
+  const capital = detail.charAt(0).toUpperCase() + detail.slice(1).replace(advice, '.')
   return /[.!?]$/.test(capital) ? capital : `${capital}.`
 }
 

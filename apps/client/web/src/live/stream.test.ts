@@ -3,12 +3,12 @@ import type { Change } from '../api/types'
 import { changeOf, follow } from './stream'
 
 const fetched = vi.fn<typeof fetch>()
-let online: EventTarget
+let machine: EventTarget
 
 beforeEach(() => {
   vi.useFakeTimers()
-  online = new EventTarget()
-  vi.stubGlobal('window', online)
+  machine = new EventTarget()
+  vi.stubGlobal('window', machine)
   vi.stubGlobal('fetch', fetched)
 })
 afterEach(() => {
@@ -140,7 +140,7 @@ describe('follow', () => {
     const { heard, leave } = listen(5)
     await settle()
     expect(heard).toEqual(['lost'])
-    online.dispatchEvent(new Event('online'))
+    machine.dispatchEvent(new Event('online'))
     await settle()
     expect(heard).toEqual(['lost', 'connected'])
     expect(server.asked).toEqual(['5'])
@@ -157,6 +157,21 @@ describe('follow', () => {
     expect(heard).toEqual(['connected'])
     await vi.advanceTimersByTimeAsync(1)
     expect(heard).toEqual(['connected', 'lost'])
+    leave.abort()
+  })
+
+  test('takes a connection for lost when the machine goes offline', async () => {
+    const server = new Server()
+    const { heard, leave } = listen(0)
+    await settle()
+    await server.send(post(1))
+    machine.dispatchEvent(new Event('offline'))
+    await settle()
+    expect(heard).toEqual(['connected', 1, 'lost'])
+    machine.dispatchEvent(new Event('online'))
+    await settle()
+    expect(heard).toEqual(['connected', 1, 'lost', 'connected'])
+    expect(server.asked).toEqual(['0', '1'])
     leave.abort()
   })
 

@@ -57,7 +57,10 @@ function isAborted(signal: AbortSignal): boolean {
 /** Reads one connection to its end; receive gets undefined first, then the text as it comes. */
 async function readOnce(after: number, signal: AbortSignal, receive: (text?: string) => void): Promise<void> {
   const quiet = new AbortController()
-  let watchdog = setTimeout(() => quiet.abort(), silence)
+  const hangUp = () => quiet.abort()
+  let watchdog = setTimeout(hangUp, silence)
+  // Of a network that is gone, an open connection hears nothing.
+  window.addEventListener('offline', hangUp)
   try {
     const response = await fetch('/posts', {
       headers: { Accept: 'text/event-stream', 'Last-Event-ID': String(after) },
@@ -72,11 +75,12 @@ async function readOnce(after: number, signal: AbortSignal, receive: (text?: str
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
       clearTimeout(watchdog)
-      watchdog = setTimeout(() => quiet.abort(), silence)
+      watchdog = setTimeout(hangUp, silence)
       receive(part.value)
     }
   } finally {
     clearTimeout(watchdog)
+    window.removeEventListener('offline', hangUp)
   }
 }
 

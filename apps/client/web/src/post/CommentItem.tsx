@@ -1,12 +1,16 @@
 import { memo } from 'react'
 import type { Comment } from '../api/types'
 import { Ago } from '../ui/Ago'
-import { isOwn } from '../write/own'
 import styles from './CommentItem.module.css'
 
+interface Props {
+  comment: Comment
+  /** Whether the visitor wrote it, which may be known only after it came live. */
+  own: boolean
+}
+
 /** A comment, or what has become of it. */
-export const CommentItem = memo(function CommentItem({ comment }: { comment: Comment }) {
-  const own = isOwn(comment.id)
+export const CommentItem = memo(function CommentItem({ comment, own }: Props) {
   return (
     <li className={styles.item}>
       <article className={styles.comment} data-status={comment.status}>

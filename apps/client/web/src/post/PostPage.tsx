@@ -5,6 +5,7 @@ import { count } from '../ui/count'
 import { More } from '../ui/More'
 import { Trouble } from '../ui/Trouble'
 import { Waiting } from '../ui/Waiting'
+import { isOwn } from '../write/own'
 import { CommentItem } from './CommentItem'
 import { NewComment } from './NewComment'
 import styles from './PostPage.module.css'
@@ -33,6 +34,7 @@ export function PostPage({ id }: { id: string }) {
           <span aria-hidden="true">← </span>All posts
         </Link>
       </p>
+      {!post && <h1 className="unseen">A post</h1>}
       {!post && (read.failureCount > 0 ? (
         <Trouble onRetry={() => void read.refetch()}>This post can’t be read right now.</Trouble>
       ) : (
@@ -59,7 +61,7 @@ export function PostPage({ id }: { id: string }) {
         {comments.length > 0 && (
           <ol className={styles.list} aria-label="Comments">
             {comments.map((comment) => (
-              <CommentItem key={comment.id} comment={comment} />
+              <CommentItem key={comment.id} comment={comment} own={isOwn(comment.id)} />
             ))}
           </ol>
         )}
