@@ -33,6 +33,10 @@ redrive: ## publish those of them again that are valid
 test-faults: ## break everything under load, one thing at a time (20 minutes; SEED= repeats a run)
 	@cd apps/e2e && go test -count=1 -v -timeout 60m -run 'TestFaults|TestTheAccounts' . -args -all-faults $(if $(SEED),-seed $(SEED))
 
+.PHONY: bench
+bench: ## measure everything and print the table (15 minutes; ARGS='-only accepted' runs a part)
+	@go run ./apps/bench $(ARGS)
+
 .PHONY: clean
 clean: ## remove all that was built or kept, Redis's data too
 	rm -rf .postbus apps/*/.dapr
