@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -46,11 +48,26 @@ func (b *bench) printCosts(out io.Writer) {
 	cells = append(cells, []string{"all", total.format(""), ""})
 	_, _ = fmt.Fprintf(out, "\nCPU of one comment, from its request until readers see it moderated:\n\n")
 	printCells(out, cells)
+
+	byCommand := map[string]figures{}
+	for _, w := range b.costs {
+		for name, n := range w.calls {
+			byCommand[name] = append(byCommand[name], n)
+		}
+	}
+	cells = [][]string{{"Redis command", "calls a comment"}}
+	for _, name := range slices.Sorted(maps.Keys(byCommand)) {
+		if f := byCommand[name]; f.median() >= 0.01 {
+			cells = append(cells, []string{"`" + strings.ReplaceAll(name, "|", " ") + "`", f.format("")})
+		}
+	}
+	_, _ = fmt.Fprintf(out, "\nWhat Redis was asked for it:\n\n")
+	printCells(out, cells)
 }
 
 // profile takes CPU profiles of all apps and sidecars if they are wanted, in the
 // first round; the returned function waits for them.
-func (b *bench) profile(s *stack, round int) (wait func()) {
+func (b *bench) profile(s *stack, what string, round int) (wait func()) {
 	if b.profiles == "" || round > 0 {
 		return func() {}
 	}
@@ -62,7 +79,7 @@ func (b *bench) profile(s *stack, round int) (wait func()) {
 				continue
 			}
 			all.Go(func() {
-				if err := fetchProfile(port, max(1, int(b.each/time.Second)), filepath.Join(b.profiles, name+".pprof")); err != nil {
+				if err := fetchProfile(port, max(1, int(b.each/time.Second)), filepath.Join(b.profiles, what+"-"+name+".pprof")); err != nil {
 					say("  no profile of %s: %v", name, err)
 				}
 			})

@@ -9,6 +9,7 @@ require (
 	github.com/google/uuid v1.6.0
 	github.com/postbus/postbus/apps/e2e v0.0.0
 	github.com/postbus/postbus/apps/internal v0.0.0
+	github.com/redis/go-redis/v9 v9.17.2
 	github.com/valyala/fasthttp v1.69.0
 	golang.org/x/sync v0.20.0
 	gonum.org/v1/plot v0.16.0
@@ -31,9 +32,11 @@ require (
 	github.com/dapr/dapr v1.18.0 // indirect
 	github.com/dapr/durabletask-go v0.12.1 // indirect
 	github.com/dapr/kit v0.18.1 // indirect
+	github.com/dgryski/go-rendezvous v0.0.0-20200823014737-9f7001d12a5f // indirect
 	github.com/gabriel-vasile/mimetype v1.4.8 // indirect
 	github.com/gin-contrib/sse v1.1.0 // indirect
 	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
+	github.com/go-json-experiment/json v1.27.2 // indirect
 	github.com/go-logr/logr v1.4.3 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/go-playground/locales v0.14.1 // indirect

@@ -50,7 +50,16 @@ func (b *bench) replay(ctx context.Context, s *stack) error {
 		}
 		raw = append(raw, float64(f.events())/took.Seconds())
 
-		if took, err = s.restart(ctx, "query", func() error { return forget(ctx, queryStore) }); err != nil {
+		profiled := make(chan struct{})
+		took, err = s.restart(ctx, "query", func() error {
+			time.AfterFunc(500*time.Millisecond, func() { // when its listener is up
+				b.profile(s, "replay", i)()
+				close(profiled)
+			})
+			return forget(ctx, queryStore)
+		})
+		<-profiled
+		if err != nil {
 			return err
 		}
 		if err := s.awaitSequence(ctx, f.events(), time.Second); err != nil {

@@ -44,6 +44,8 @@ type written struct {
 	// from the first request until the last of them was.
 	visible float64
 	cpu     usage
+	// calls are Redis's, a comment.
+	calls calls
 }
 
 // write loads comments onto posts and waits until all of them are visible.
@@ -54,6 +56,10 @@ func (b *bench) write(ctx context.Context, s *stack, ids []string, load traffic.
 		return w, err
 	}
 	used, err := s.usage()
+	if err != nil {
+		return w, err
+	}
+	called, err := s.calls(ctx)
 	if err != nil {
 		return w, err
 	}
@@ -72,7 +78,12 @@ func (b *bench) write(ctx context.Context, s *stack, ids []string, load traffic.
 	}
 	w.visible = float64(w.OK) / time.Since(start).Seconds()
 	after, err := s.usage()
+	if err != nil {
+		return w, err
+	}
 	w.cpu = after.since(used)
+	calledAfter, err := s.calls(ctx)
+	w.calls = calledAfter.since(called, w.OK)
 	return w, err
 }
 
@@ -98,7 +109,7 @@ func (b *bench) accepted(ctx context.Context, s *stack) error {
 		if ref.FirstFailure != nil {
 			return fmt.Errorf("the reference: %w", ref.FirstFailure)
 		}
-		stopProfiles := b.profile(s, i)
+		stopProfiles := b.profile(s, "accepted", i)
 		w, err := b.write(ctx, s, ids, load)
 		stopProfiles()
 		if err != nil {
