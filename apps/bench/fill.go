@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	dapr "github.com/dapr/go-sdk/client"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/internal/event"
@@ -37,12 +36,9 @@ type filler struct {
 	random   uint64
 }
 
-func newFiller(s *stack) (*filler, error) {
-	client, err := dapr.NewClientWithAddress(fmt.Sprintf("127.0.0.1:%d", s.App("eventlog").GRPCPort))
-	if err != nil {
-		return nil, err
-	}
-	return &filler{store: state.New(client, "eventlog-store"), random: 1}, nil
+func newFiller(ctx context.Context, s *stack) (*filler, error) {
+	store, err := storeOf(ctx, s, "eventlog")
+	return &filler{store: store, random: 1}, err
 }
 
 // events is how many events were written.

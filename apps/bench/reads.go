@@ -22,7 +22,7 @@ const fewComments, manyComments = 1000, 1_000_000
 // readsOverSize measures the first page and one in the middle while the log grows
 // to a million comments, beside a query that stays at a thousand.
 func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
-	f, err := newFiller(s)
+	f, err := newFiller(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -19,13 +19,15 @@ const (
 	// rawAtOnce segments are read by one call, rawParallel calls at a time.
 	rawAtOnce, rawParallel = 20, 4
 	manifestKey            = "snapshot-manifest"
+	// settle is how long query's memory is let be before it is read.
+	settle = 3 * time.Second
 )
 
 // replay measures query's start at a million comments: empty, beside the same
 // segments read from the store and decoded, and with a snapshot.
 func (b *bench) replay(ctx context.Context, s *stack) error {
 	if b.filler == nil {
-		f, err := newFiller(s)
+		f, err := newFiller(ctx, s)
 		if err != nil {
 			return err
 		}
@@ -38,7 +40,7 @@ func (b *bench) replay(ctx context.Context, s *stack) error {
 	if err := s.awaitSequence(ctx, f.events(), 2*time.Minute); err != nil {
 		return err
 	}
-	queryStore, err := storeOf(s, "query")
+	queryStore, err := storeOf(ctx, s, "query")
 	if err != nil {
 		return err
 	}
@@ -69,7 +71,7 @@ func (b *bench) replay(ctx context.Context, s *stack) error {
 		if err := s.awaitSnapshot(ctx, queryStore, f.events()); err != nil {
 			return err
 		}
-		time.Sleep(3 * time.Second) // query gives back what the replay needed and the model doesn't
+		time.Sleep(settle)
 		bytes, err := s.residentOf("query")
 		if err != nil {
 			return err
@@ -80,7 +82,7 @@ func (b *bench) replay(ctx context.Context, s *stack) error {
 			return err
 		}
 		snapshot = append(snapshot, took.Seconds())
-		time.Sleep(3 * time.Second) // as above
+		time.Sleep(settle)
 		if bytes, err = s.residentOf("query"); err != nil {
 			return err
 		}
@@ -119,8 +121,9 @@ func repeat(v float64, n int) figures {
 	return f
 }
 
-func storeOf(s *stack, name string) (*state.Store, error) {
-	client, err := dapr.NewClientWithAddress(fmt.Sprintf("127.0.0.1:%d", s.App(name).GRPCPort))
+// storeOf is a service's own store, through its sidecar.
+func storeOf(ctx context.Context, s *stack, name string) (*state.Store, error) {
+	client, err := dapr.NewClientWithAddressContext(ctx, fmt.Sprintf("127.0.0.1:%d", s.App(name).GRPCPort))
 	if err != nil {
 		return nil, err
 	}

@@ -73,8 +73,7 @@ func (t tools) start(ctx context.Context, dir string) (*stack, error) {
 		return nil, err
 	}
 	for shift := 10_000; ; shift += 1000 {
-		env := map[string]string{"LOG_LEVEL": "warn"}
-		runFile, err := t.checkout.Derive(system.Derivation{Into: dir, Suffix: s.suffix, Shift: shift, Redis: s.redis.Address(), Binaries: t.binaries, Env: env})
+		runFile, err := t.checkout.Derive(system.Derivation{Into: dir, Suffix: s.suffix, Shift: shift, Redis: s.redis.Address(), Binaries: t.binaries})
 		if err != nil {
 			return nil, err
 		}
@@ -193,7 +192,29 @@ func (s *stack) processes() (map[string]int, error) {
 			found[name] = pid
 		}
 	}
-	return found, nil
+	// It copies what the apps log to files and to its own output.
+	parent, err := parentOf(found["query"])
+	found["dapr run"] = parent
+	return found, err
+}
+
+// parentOf is the process that started another (proc_pid_stat(5)).
+func parentOf(pid int) (int, error) {
+	fields, err := stat(pid)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(fields[1])
+}
+
+// stat is /proc/PID/stat from the third field on: the second, in parentheses, may
+// have spaces (proc_pid_stat(5)).
+func stat(pid int) ([]string, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:])), nil
 }
 
 // ticksPerSecond is the unit of /proc/PID/stat: sysconf(_SC_CLK_TCK) is 100 on
@@ -202,12 +223,10 @@ const ticksPerSecond = 100
 
 // cpu is the CPU time that a process has used, user and system.
 func cpu(pid int) (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := stat(pid)
 	if err != nil {
 		return 0, err
 	}
-	// The second field, in parentheses, may have spaces (proc_pid_stat(5)).
-	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
 	var ticks int64
 	for _, field := range fields[11:13] {
 		n, err := strconv.ParseInt(field, 10, 64)

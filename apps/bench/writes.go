@@ -94,7 +94,6 @@ func (b *bench) accepted(ctx context.Context, s *stack) error {
 	if err != nil {
 		return err
 	}
-	time.Sleep(time.Second) // the posts reach comments; not a condition: an unknown young post waits
 	load := traffic.Load{Connections: connections, Duration: b.each}
 	bare := load
 	bare.Prepare, bare.Want = post(s.App(reference).URL()+"/publish"), fasthttp.StatusCreated
