@@ -37,6 +37,10 @@ test-faults: ## break everything under load, one thing at a time (20 minutes; SE
 screenshots: ## make the README's screenshots again
 	@cd apps/e2e && go test -count=1 -timeout 20m -run TestTheClientInABrowser . -args -screenshots
 
+.PHONY: bench
+bench: ## measure everything and print the table (15 minutes; ARGS='-only accepted' runs a part)
+	@go run ./apps/bench $(ARGS)
+
 .PHONY: clean
 clean: ## remove all that was built or kept, Redis's data too
 	rm -rf .postbus apps/*/.dapr apps/client/web/node_modules apps/client/web/dist

@@ -350,7 +350,7 @@ func TestWhateverStandsForTheEventIsTheMessage(t *testing.T) {
 	for _, d := range g.letters {
 		payloads = append(payloads, string(d.Payload))
 	}
-	check(t, "dead letters", payloads, []string{`"not base64!"`, "", "7", ""})
+	check(t, "dead letters", payloads, []string{`"not base64!"`, "", "7", "null"})
 }
 
 // The runtime would take a batch that is refused for its size for undelivered,
