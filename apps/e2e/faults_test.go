@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,7 +43,7 @@ func faults() []fault {
 	add := func(name string, short bool, run func(t *testing.T, s *stack, l *load)) {
 		all = append(all, fault{name: name, short: short, run: run})
 	}
-	for _, name := range system.Services {
+	for _, name := range onTheBus {
 		app := func(s *stack) int { return s.App(name).Port }
 		sidecar := func(s *stack) int { return s.App(name).HTTPPort }
 		add("kill -9 "+name+", 3 times", name == "comments" || name == "eventlog", func(t *testing.T, s *stack, _ *load) {
@@ -107,7 +106,7 @@ func faults() []fault {
 // killReplicas starts a second replica of every service, kills all of those with
 // their sidecars at once, and starts them again.
 func killReplicas(t *testing.T, s *stack, _ *load) {
-	for _, name := range system.Services {
+	for _, name := range onTheBus {
 		s.replica(t, name)
 	}
 	pause(t, 3*time.Second) // both work
@@ -280,11 +279,7 @@ const wholeWithin = 15 * time.Second
 func TestFaults(t *testing.T) {
 	t.Logf("seed %d; -seed repeats it", *seed)
 	fmt.Printf("TestFaults: seed %d\n", *seed)
-	plain := filepath.Join(t.TempDir(), "bin") // without the race detector, for the load's sake
-	if err := built.checkout.BuildServices(t.Context(), plain); err != nil {
-		t.Fatal(err)
-	}
-	s := another(t, nil, plain)
+	s := another(t, nil, plain(t))
 	var rows []row
 	for _, f := range faults() {
 		if !f.short && !*allFaults {
@@ -293,7 +288,7 @@ func TestFaults(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			s := s
 			if f.own {
-				s = another(t, nil, plain)
+				s = another(t, nil, plain(t))
 			}
 			rows = append(rows, underLoad(t, s, f))
 		})

@@ -12,12 +12,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +46,11 @@ type stack struct {
 	posts map[string]bool
 }
 
+// onTheBus are the services that hold the blog: each hears events and has a store.
+// The client has neither, so that there is nothing to lose in it; what it promises
+// is tested in client_test.go.
+var onTheBus = slices.DeleteFunc(slices.Clone(system.Services), func(name string) bool { return name == "client" })
+
 // shared is the system that most tests use, one after the other.
 var shared *stack
 
@@ -58,6 +65,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
 	ctx := context.Background()
+	go stopWhenInterrupted()
 	dir, err := os.MkdirTemp("", "postbus-e2e-")
 	if err == nil {
 		err = build(ctx, filepath.Join(dir, "bin"))
@@ -83,6 +91,40 @@ func run(m *testing.M) (code int) {
 	return m.Run()
 }
 
+// running is how to stop what runs outside this process.
+var running struct {
+	sync.Mutex
+	stops map[any]func()
+}
+
+// stopsBy notes how to stop something, or with nil that it has stopped.
+func stopsBy(what any, stop func()) {
+	running.Lock()
+	defer running.Unlock()
+	if running.stops == nil {
+		running.stops = map[any]func(){}
+	}
+	if running.stops[what] = stop; stop == nil {
+		delete(running.stops, what)
+	}
+}
+
+// stopWhenInterrupted leaves nothing behind after Ctrl-C: the systems and the
+// browser are in process groups of their own.
+func stopWhenInterrupted() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	<-signals
+	fmt.Fprintln(os.Stderr, "interrupted: stopping what the tests have started")
+	running.Lock() // for good: nothing is started any more
+	var all sync.WaitGroup
+	for _, stop := range running.stops {
+		all.Go(stop)
+	}
+	all.Wait()
+	os.Exit(1)
+}
+
 func build(ctx context.Context, into string) (err error) {
 	if built.checkout, err = system.FindCheckout(); err != nil {
 		return err
@@ -93,6 +135,23 @@ func build(ctx context.Context, into string) (err error) {
 	}
 	built.binaries = into
 	return built.checkout.BuildServices(ctx, into, "-race")
+}
+
+// plainly are the services without the race detector, for the tests of what it
+// would slow down.
+var plainly = sync.OnceValues(func() (string, error) {
+	into := filepath.Join(filepath.Dir(built.binaries), "plain")
+	return into, built.checkout.BuildServices(context.Background(), into)
+})
+
+// plain is the folder of the services without the race detector.
+func plain(t *testing.T) string {
+	t.Helper()
+	into, err := plainly()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return into
 }
 
 // stacks counts the systems started, so that each has app ids and ports of its own.
@@ -110,6 +169,7 @@ func start(ctx context.Context, dir, binaries string, edit func(system.Document)
 	if s.redis, err = system.StartRedis(ctx, filepath.Join(dir, "redis"), redisPort); err != nil {
 		return nil, err
 	}
+	stopsBy(s, func() { _ = s.redis.Stop() })
 	suffix := fmt.Sprintf("-t%d-%d", os.Getpid(), stacks)
 	for shift := 10_000; ; shift += 1000 {
 		runFile, err := built.checkout.Derive(system.Derivation{
@@ -132,6 +192,7 @@ func start(ctx context.Context, dir, binaries string, edit func(system.Document)
 	if s.log, err = os.Create(filepath.Join(dir, "run.log")); err != nil { //nolint:gosec // our own folder
 		return nil, err
 	}
+	stopsBy(s, func() { _ = s.end() })
 	if err := s.Start(ctx, s.log); err != nil {
 		_ = s.redis.Stop()
 		return nil, err
@@ -140,15 +201,20 @@ func start(ctx context.Context, dir, binaries string, edit func(system.Document)
 }
 
 func (s *stack) stop() error {
+	err := s.end()
+	stopsBy(s, nil)
+	_ = s.log.Close()
+	return errors.Join(err, s.noRaces())
+}
+
+// end stops all processes of the system.
+func (s *stack) end() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, p := range s.started {
 		_ = p.Kill(context.Background())
 	}
-	err := s.Stop()
-	if redisErr := s.redis.Stop(); err == nil {
-		err = redisErr
-	}
-	_ = s.log.Close()
-	return errors.Join(err, s.noRaces())
+	return errors.Join(s.Stop(), s.redis.Stop())
 }
 
 // noRaces returns what the race detector and the runtime complained of: the
@@ -228,12 +294,19 @@ func kill(t *testing.T, p *system.Process) {
 // launch starts a process, again or anew; it ends with the system at the latest.
 func (s *stack) launch(t *testing.T, p *system.Process) {
 	t.Helper()
-	if err := p.Start(s.log); err != nil {
+	if err := s.begin(p); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func (s *stack) begin(p *system.Process) error {
+	if err := p.Start(s.log); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.started = append(s.started, p)
 	s.mu.Unlock()
+	return nil
 }
 
 // awaitReady waits for a service.

@@ -54,8 +54,13 @@ import (
 
 // What the system is, said once more and independently of the files.
 var (
+	// services are on the bus and have a store.
 	services = []string{"posts", "comments", "moderation", "query", "eventlog"}
-	stores   = map[string]string{
+	// apps are all. The client calls services, and that is all that it may do.
+	apps = append(slices.Clone(services), "client")
+	// called are those that other apps call.
+	called = []string{"posts", "comments", "query", "eventlog"}
+	stores = map[string]string{
 		"posts": "posts-store", "comments": "comments-store", "moderation": "moderation-store", "query": "query-store", "eventlog": "eventlog-store",
 	}
 	topics = []topic{
@@ -164,12 +169,14 @@ func TestChecksBite(t *testing.T) {
 		{"a version that isn't there", "metadata", store, "version: v1\n", "version: v9\n", `no version "v9"`},
 
 		{"a store with a second reader", "stores", store, "scopes: [posts]", "scopes: [posts, query]", "query loads the stores [posts-store query-store]"},
+		{"a store that the client reads", "stores", store, "scopes: [posts]", "scopes: [posts, client]", "client loads the stores [posts-store]"},
 		{"a store for everybody", "stores", store, "scopes: [posts]", "", "query loads the stores [posts-store query-store]"},
 		{"a store that is missing", "stores", store, "state.redis", "pubsub.redis", "posts loads the stores []"},
 		{"a store by another name", "stores", store, "posts-store", "posts-state", "posts loads the stores [posts-state], not [posts-store]"},
 		{"a store whose keys are another's", "stores", store, "scopes:", "    - name: keyPrefix\n      value: comments\nscopes:", "the same keys"},
 
 		{"an app that doesn't load the bus", "bus", bus, "scopes: [posts, ", "scopes: [", "scopes are"},
+		{"the client on the bus", "bus", bus, "scopes: [posts, ", "scopes: [client, posts, ", "scopes are"},
 		{"the bus for everybody", "bus", bus, "scopes: [posts, comments, moderation, query, eventlog]", "", "scopes are"},
 		{"an interval that is silently ignored", "bus", bus, `"1000"`, `"2s"`, `redeliverInterval "2s"`},
 		{"a timeout that isn't in milliseconds", "bus", bus, `"6000"`, `"10s"`, `processingTimeout "10s"`},
@@ -182,6 +189,7 @@ func TestChecksBite(t *testing.T) {
 
 		{"a moderator too many", "scopes", bus, "publishingScopes\n      value: posts=PostCreated", "publishingScopes\n      value: posts=PostCreated,CommentModerated", "posts may publish CommentModerated"},
 		{"a publisher too few", "scopes", bus, "posts=PostCreated,dead-letters;", "posts=dead-letters;", "posts may not publish PostCreated"},
+		{"a client that publishes", "scopes", bus, "publishingScopes\n      value: posts", "publishingScopes\n      value: client=PostCreated;posts", "client may publish PostCreated"},
 		{"no dead letters", "scopes", bus, "query=dead-letters;", "", "query may not publish dead-letters"},
 		{"an app that hears too much", "scopes", bus, "moderation=CommentCreated;", "moderation=CommentCreated,PostCreated;", "moderation may hear PostCreated"},
 		{"an app that hears too little", "scopes", bus, "moderation=CommentCreated;", "", "moderation may not hear CommentCreated"},
@@ -220,6 +228,7 @@ func TestChecksBite(t *testing.T) {
 		{"a policy for a component that doesn't exist", "resiliency", policy, "      bus:", "      buss:", `no component "buss"`},
 		{"a policy for an app that doesn't exist", "resiliency", policy, "      eventlog:", "      eventlogg:", `no app "eventlogg"`},
 		{"a caller that tries again twice", "resiliency", policy, "maxRetries: 0", "maxRetries: 3", "calls of eventlog are repeated"},
+		{"a service whose calls are repeated", "resiliency", policy, "      query:\n        retry: never\n", "", "calls of query are repeated"},
 		{"a policy for some", "resiliency", policy, "spec:", "scopes: [posts]\nspec:", "comments loads 0"},
 
 		{"a configuration that isn't there", "configuration", run, "configFilePath: ./components/configuration.yaml", "configFilePath: ./components/config.yaml", "config.yaml"},
@@ -313,7 +322,7 @@ func checkLoaded(t *testing.T, f files) error {
 		return p.err()
 	}
 	found := map[[2]string]int{}
-	for _, app := range services {
+	for _, app := range apps {
 		for _, c := range r.components[app] {
 			found[[2]string{"Component", c.Name}] = 1
 		}
@@ -346,7 +355,7 @@ func checkMetadata(t *testing.T, f files) error {
 	if err != nil {
 		return err
 	}
-	for _, app := range services {
+	for _, app := range apps {
 		for _, c := range r.components[app] {
 			known := knownMetadata(c.Spec.Type)
 			if known == nil {
@@ -386,8 +395,11 @@ func checkStores(t *testing.T, f files) error {
 		return err
 	}
 	keys := map[string]string{}
-	for _, app := range services {
-		names, want := []string{}, []string{stores[app]}
+	for _, app := range apps {
+		names, want := []string{}, []string{}
+		if stores[app] != "" {
+			want = append(want, stores[app])
+		}
 		for _, c := range r.components[app] {
 			if !strings.HasPrefix(c.Spec.Type, "state.") {
 				continue
@@ -506,7 +518,7 @@ func checkScopes(t *testing.T, f files) error {
 	}
 
 	all := append(slices.Clone(topics), topic{name: "a topic without a name here"})
-	for _, app := range append(slices.Clone(services), "an app without a scope") {
+	for _, app := range append(slices.Clone(apps), "an app without a scope") {
 		for _, topic := range all {
 			publishes, hears := allowed(given, app, topic.name)
 			p.compare(publishes, slices.Contains(topic.publishers, app), app, "publish", topic.name)
@@ -602,7 +614,7 @@ func checkResiliency(t *testing.T, f files) error {
 	log.SetOutputLevel(logger.FatalLevel)
 
 	var one *resapi.Resiliency
-	for _, app := range services {
+	for _, app := range apps {
 		if n := len(r.resiliencies[app]); n != 1 {
 			p.add("%s loads %d resiliency policies, not one", app, n)
 		} else {
@@ -627,7 +639,7 @@ func checkResiliency(t *testing.T, f files) error {
 		}
 	}
 	known := map[string]bool{}
-	for _, app := range services {
+	for _, app := range apps {
 		for _, c := range r.components[app] {
 			known[c.Name] = true
 		}
@@ -640,7 +652,7 @@ func checkResiliency(t *testing.T, f files) error {
 		resolve(name+" outbound", target.Outbound.Timeout, target.Outbound.Retry, target.Outbound.CircuitBreaker)
 	}
 	for name, target := range one.Spec.Targets.Apps {
-		if !slices.Contains(services, name) {
+		if !slices.Contains(apps, name) {
 			p.add("no app %q", name)
 		}
 		resolve(name, target.Timeout, target.Retry, target.CircuitBreaker)
@@ -655,8 +667,11 @@ func checkResiliency(t *testing.T, f files) error {
 	}
 
 	provider := resiliency.FromConfigurations(log, one)
-	if provider.EndpointPolicy("eventlog", "eventlog").HasRetries() {
-		p.add("calls of eventlog are repeated by the sidecar, besides the caller")
+	for _, app := range called {
+		// Without a policy of its own it has the runtime's built-in one.
+		if !provider.PolicyDefined(app, resiliency.EndpointPolicy{}) || provider.EndpointPolicy(app, app).HasRetries() {
+			p.add("calls of %s are repeated by the sidecar, besides the caller", app)
+		}
 	}
 	policy := provider.ComponentInboundPolicy("bus", resiliency.Pubsub)
 	synctest.Test(t, func(t *testing.T) {
@@ -792,8 +807,8 @@ func checkRunFile(_ *testing.T, f files) error {
 		}
 	}
 	slices.Sort(ids)
-	if !slices.Equal(ids, slices.Sorted(slices.Values(services))) {
-		p.add("the apps are %v, not %v", ids, services)
+	if !slices.Equal(ids, slices.Sorted(slices.Values(apps))) {
+		p.add("the apps are %v, not %v", ids, apps)
 	}
 	return p.err()
 }
@@ -914,7 +929,7 @@ func load(t *testing.T, f files) (resources, error) {
 	dir = filepath.Join(dir, "components")
 	log := logger.NewLogger("test")
 
-	for _, app := range services {
+	for _, app := range apps {
 		components, err := comploader.NewLocalLoader(app, []string{dir}).Load(t.Context())
 		if err != nil {
 			return r, err
@@ -952,7 +967,7 @@ func theBus(t *testing.T, f files) (compapi.Component, error) {
 		return compapi.Component{}, err
 	}
 	found := map[string]compapi.Component{}
-	for _, app := range services {
+	for _, app := range apps {
 		for _, c := range r.components[app] {
 			if c.Spec.Type == "pubsub.redis" {
 				found[c.Name] = c

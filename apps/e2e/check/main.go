@@ -31,6 +31,7 @@ type check struct {
 var checks = []check{
 	{"lint", lint},
 	{"unit", unit},
+	{"client", client},
 	{"components", components},
 	{"e2e", endToEnd},
 }
@@ -142,6 +143,62 @@ func unit(ctx context.Context, c system.Checkout, t *tally) error {
 	return errors.Join(errs...)
 }
 
+// client is what is tested of the React client without the system: types, lint, and
+// its unit tests.
+func client(ctx context.Context, c system.Checkout, t *tally) error {
+	if err := c.InstallWeb(ctx); err != nil {
+		return err
+	}
+	var errs []error
+	if out, err := c.NPM(ctx, "run", "lint").CombinedOutput(); err != nil {
+		t.failed++
+		errs = append(errs, fmt.Errorf("npm run lint: %w\n%s", err, out))
+	} else {
+		t.passed++
+	}
+	report := filepath.Join(c.Kept(), "vitest.json")
+	_ = os.Remove(report)
+	out, err := c.NPM(ctx, "run", "test", "--", "--reporter=json", "--outputFile="+report).CombinedOutput()
+	raw, readErr := os.ReadFile(report) //nolint:gosec // written just now
+	if readErr != nil {
+		return errors.Join(append(errs, fmt.Errorf("npm run test: %w\n%s", errors.Join(err, readErr), out))...)
+	}
+	var vitest struct {
+		TestResults []struct {
+			Name, Status, Message string
+			AssertionResults      []struct {
+				FullName, Status string
+				FailureMessages  []string
+			}
+		}
+	}
+	if err := json.Unmarshal(raw, &vitest); err != nil {
+		return errors.Join(append(errs, fmt.Errorf("%s: %w", report, err))...)
+	}
+	for _, file := range vitest.TestResults {
+		if file.Status != "passed" && len(file.AssertionResults) == 0 {
+			t.failed++
+			fmt.Printf("FAIL %s\n%s\n", file.Name, file.Message)
+		}
+		for _, test := range file.AssertionResults {
+			switch test.Status {
+			case "passed":
+				t.passed++
+			case "failed":
+				t.failed++
+				fmt.Printf("FAIL %s\n%s\n", test.FullName, strings.Join(test.FailureMessages, "\n"))
+			default:
+				t.skipped++
+				fmt.Printf("skip %s\n", test.FullName)
+			}
+		}
+	}
+	if err != nil {
+		errs = append(errs, fmt.Errorf("npm run test: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
 func components(ctx context.Context, c system.Checkout, t *tally) error {
 	// The flags are those of the runtime's own build, whose cache they share. The
 	// count is for go test, which does not see that files outside the module change.
@@ -153,7 +210,14 @@ func endToEnd(ctx context.Context, c system.Checkout, t *tally) error {
 	if _, err := system.Install(ctx, "gcc", "gcc", "libc6-dev"); err != nil {
 		return err
 	}
-	if _, err := c.BuildDapr(ctx); err != nil { // here, so that one sees its progress
+	// Here, so that one sees the progress.
+	if _, err := c.BuildDapr(ctx); err != nil {
+		return err
+	}
+	if err := c.BuildWeb(ctx); err != nil {
+		return err
+	}
+	if _, err := system.Chromium(ctx); err != nil {
 		return err
 	}
 	return goTest(ctx, filepath.Join(c.Root, "apps", "e2e"), t, nil, "-count=1", "-timeout", "40m", "./...")
@@ -164,7 +228,10 @@ func endToEnd(ctx context.Context, c system.Checkout, t *tally) error {
 func goTest(ctx context.Context, dir string, t *tally, env []string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...) //nolint:gosec // the arguments are ours
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	// A group of its own, so that an interruption reaches the tests once, and those
+	// that have something to stop stop it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = time.Minute
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

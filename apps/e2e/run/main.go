@@ -24,6 +24,7 @@ Usage:
   run up      everything, until Ctrl-C
   run stop    stop a run that was left behind
   run linter  build the linter and print its path
+  run web     build the web client
 
 Environment: REDIS_HOST, a Redis to use if it answers (default localhost:6379).
 `
@@ -48,6 +49,8 @@ func main() {
 			if path, err = checkout.BuildLinter(ctx); err == nil {
 				fmt.Println(path)
 			}
+		case "web":
+			err = checkout.BuildWeb(ctx)
 		default:
 			flag.Usage()
 			os.Exit(2)
@@ -137,7 +140,9 @@ Try:
   curl -i %s/posts/create -H 'Content-Type: application/json' -d '{"title":"Hello"}'
   curl -i %s/posts
 Ctrl-C stops it.
-`, s.App("posts").URL(), s.App("query").URL())
+
+Open http://localhost:%d
+`, s.App("client").URL(), s.App("client").URL(), s.App("client").Port)
 }
 
 // running returns the process of a run of this checkout.

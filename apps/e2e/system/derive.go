@@ -35,6 +35,12 @@ type Derivation struct {
 	Edit func(resource Document)
 }
 
+// calls are the services that a service calls by their app ids.
+var calls = map[string][]string{
+	"query":  {"eventlog"},
+	"client": {"posts", "comments", "query"},
+}
+
 // Derive writes the run file and the resources and returns the run file's path.
 func (c Checkout) Derive(d Derivation) (string, error) {
 	resources := filepath.Join(d.Into, "components")
@@ -138,8 +144,8 @@ func (d Derivation) runFile(root string, doc Document) error {
 		if env["PORT"], _ = shifted(env["PORT"], d.Shift); env["PORT"] == "" {
 			return fmt.Errorf("dapr.yaml: %s has no PORT", name)
 		}
-		if name == "query" {
-			env["EVENTLOG_APP_ID"] = "eventlog" + d.Suffix
+		for _, called := range calls[name] {
+			env[strings.ToUpper(called)+"_APP_ID"] = called + d.Suffix
 		}
 		for key, value := range d.Env {
 			env[key] = value

@@ -198,6 +198,9 @@ func (s *System) Done() <-chan struct{} { return s.gone }
 
 // Stop stops the CLI, the sidecars and the apps, and waits for their end.
 func (s *System) Stop() error {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return nil // it has not been started
+	}
 	group := -s.cmd.Process.Pid
 	// As `dapr stop -f` does it.
 	if err := syscall.Kill(group, syscall.SIGINT); err != nil && !errors.Is(err, syscall.ESRCH) {

@@ -116,10 +116,14 @@ func (c Checkout) build(ctx context.Context, what, out, module, pkg string, flag
 }
 
 // Services are the services' names, in the order of starting.
-var Services = []string{"posts", "comments", "query", "moderation", "eventlog"}
+var Services = []string{"posts", "comments", "query", "moderation", "eventlog", "client"}
 
-// BuildServices builds the services into a folder, with flags.
+// BuildServices builds the services into a folder, with flags, and before that the
+// web client, which is in one of them.
 func (c Checkout) BuildServices(ctx context.Context, into string, flags ...string) error {
+	if err := c.BuildWeb(ctx); err != nil {
+		return err
+	}
 	args := append([]string{"build"}, flags...)
 	args = append(args, "-o", into+string(filepath.Separator))
 	for _, name := range Services {

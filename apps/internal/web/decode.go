@@ -17,6 +17,19 @@ import (
 // MaxBody bounds the body of a request, in bytes.
 const MaxBody = 64 << 10
 
+// ReadBody reads the request's body. The error is a *Problem: 413 for one over
+// MaxBody, 400 for one that ends early.
+func ReadBody(c *gin.Context) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, MaxBody))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return nil, NewProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes.", MaxBody))
+	}
+	if err != nil {
+		return nil, NewProblem(http.StatusBadRequest, "The body could not be read to its end.")
+	}
+	return body, nil
+}
+
 // Decode reads the request's JSON object into v, which must point to a struct,
 // and returns the body as well. The error is a *Problem: 415 for a body that
 // isn't declared to be JSON, 413 for one over MaxBody, 400 for one that is no
@@ -26,12 +39,9 @@ func Decode(c *gin.Context, v any) ([]byte, error) {
 	if err != nil || mediaType != "application/json" {
 		return nil, NewProblem(http.StatusUnsupportedMediaType, "Send the body as Content-Type: application/json.")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, MaxBody))
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		return nil, NewProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes.", MaxBody))
-	}
+	body, err := ReadBody(c)
 	if err != nil {
-		return nil, NewProblem(http.StatusBadRequest, "The body could not be read to its end.")
+		return nil, err
 	}
 	if !utf8.Valid(body) {
 		return nil, NewProblem(http.StatusUnprocessableEntity, "The body is not valid UTF-8.")

@@ -29,7 +29,11 @@ func NewEngine() *gin.Engine {
 
 func recovered(c *gin.Context) {
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
+			panic(p) // a handler that has cut off its answer
+		}
+		if p != nil {
 			slog.ErrorContext(c.Request.Context(), "handler panicked", "panic", p, "stack", string(debug.Stack()))
 			if c.Writer.Written() {
 				panic(http.ErrAbortHandler) // so that the client sees that the answer is cut off

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+const (
+	// answerWithin is how long a service may take to begin its answer. It gives its
+	// own calls 2 s, so within that it answers for itself.
+	answerWithin = 3 * time.Second
+	// firstTry is how long it may take when the request can be repeated: the call may
+	// have gone to a replica that is no more.
+	firstTry = time.Second
+	// maxTries bounds the tries that fail at once. The sidecar chooses among the
+	// replicas by chance, and without Kubernetes it knows of a dead one for a minute.
+	maxTries = 5
+)
+
+var errNoAnswer = errors.New("it did not answer in time")
+
+// tries sends requests to the sidecar, and those that are safe to repeat again when
+// they fail. An error means that the service has not answered.
+type tries struct{ next http.RoundTripper }
+
+// RoundTrip sends one request (http.RoundTripper).
+func (t tries) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !repeatable(req) {
+		return t.once(req, answerWithin)
+	}
+	deadline := time.Now().Add(answerWithin)
+	res, err := t.once(req, firstTry)
+	for n := 1; err != nil && n < maxTries && req.Context().Err() == nil && time.Until(deadline) > 0; n++ {
+		res, err = t.once(req, time.Until(deadline))
+	}
+	return res, err
+}
+
+// repeatable says whether sending it twice does the same as sending it once.
+func repeatable(req *http.Request) bool {
+	return req.Method == http.MethodGet || req.Method == http.MethodHead || req.Header.Get("Idempotency-Key") != ""
+}
+
+// once sends it once. The time is until the answer begins: a body may take longer,
+// and a stream has no end.
+func (t tries) once(req *http.Request, within time.Duration) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	timer := time.AfterFunc(within, func() { cancel(errNoAnswer) })
+	req = req.WithContext(ctx)
+	if req.GetBody != nil {
+		req.Body, _ = req.GetBody() // it can't fail
+	}
+	res, err := t.next.RoundTrip(req)
+	if err == nil {
+		err = refusal(res)
+	}
+	if err == nil && !timer.Stop() {
+		_ = res.Body.Close()
+		err = errNoAnswer
+	}
+	if err != nil {
+		timer.Stop()
+		cause := context.Cause(ctx)
+		cancel(nil)
+		if errors.Is(cause, errNoAnswer) {
+			err = errNoAnswer
+		}
+		return nil, err
+	}
+	res.Body = &cancelling{res.Body, cancel}
+	return res, nil
+}
+
+// refusal is the error of an answer that a sidecar made because it could not call
+// the service: the services' own errors are problem documents.
+func refusal(res *http.Response) error {
+	if res.StatusCode < http.StatusBadRequest || res.Header.Get("Content-Type") == "application/problem+json" {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(res.Body, 500))
+	_ = res.Body.Close()
+	return errors.Join(fmt.Errorf("the sidecar says %s: %s", res.Status, text), err)
+}
+
+// cancelling is a body that ends its call when it is closed.
+type cancelling struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+// Close closes the body.
+func (c *cancelling) Close() error {
+	defer c.cancel(nil)
+	return c.ReadCloser.Close()
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// calls answers the calls in their order; none is answered after the last.
+type calls struct {
+	answers []func(*http.Request) (*http.Response, error)
+	bodies  []string
+}
+
+func (c *calls) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		body, _ := io.ReadAll(req.Body)
+		c.bodies = append(c.bodies, string(body))
+	}
+	i := len(c.bodies) - 1
+	if i < len(c.answers) {
+		return c.answers[i](req)
+	}
+	return hangs(req)
+}
+
+func hangs(req *http.Request) (*http.Response, error) {
+	<-req.Context().Done()
+	return nil, req.Context().Err()
+}
+
+func after(wait time.Duration, status int) func(*http.Request) (*http.Response, error) {
+	return func(req *http.Request) (*http.Response, error) {
+		select {
+		case <-time.After(wait):
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		}
+		header := http.Header{"Content-Type": {"application/problem+json"}}
+		return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader("answer"))}, nil
+	}
+}
+
+func fails(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }
+
+func TestTries(t *testing.T) {
+	type answers = []func(*http.Request) (*http.Response, error)
+	for name, test := range map[string]struct {
+		method, key string
+		answers     answers
+		calls       int
+		took        time.Duration
+		err         string
+	}{
+		"at once":                      {"GET", "", answers{after(0, 200)}, 1, 0, ""},
+		"an error of the service":      {"GET", "", answers{after(0, 503)}, 1, 0, ""},
+		"just in time":                 {"GET", "", answers{after(999*time.Millisecond, 200)}, 1, 999 * time.Millisecond, ""},
+		"a dead replica":               {"GET", "", answers{fails, after(0, 200)}, 2, 0, ""},
+		"a dead replica, HEAD":         {"HEAD", "", answers{fails, after(0, 200)}, 2, 0, ""},
+		"a silent replica":             {"GET", "", answers{hangs, after(0, 200)}, 2, time.Second, ""},
+		"a service that takes its 2 s": {"GET", "", answers{after(1990*time.Millisecond, 503), after(1990*time.Millisecond, 503)}, 2, 2990 * time.Millisecond, ""},
+		"four dead replicas":           {"GET", "", answers{fails, fails, fails, fails, after(0, 200)}, 5, 0, ""},
+		"down":                         {"GET", "", answers{fails, fails, fails, fails, fails, after(0, 200)}, 5, 0, "connection refused"},
+		"silent":                       {"GET", "", nil, 2, 3 * time.Second, "in time"},
+		"a command, down":              {"POST", "", answers{fails, after(0, 201)}, 1, 0, "connection refused"},
+		"a command, silent":            {"POST", "", nil, 1, 3 * time.Second, "in time"},
+		"a slow command":               {"POST", "", answers{after(2*time.Second, 503)}, 1, 2 * time.Second, ""},
+		"a command with a key, down":   {"POST", "k", answers{fails, after(0, 201)}, 2, 0, ""},
+		"a command with a key, silent": {"POST", "k", answers{hangs, after(0, 201)}, 2, time.Second, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				c := &calls{answers: test.answers}
+				req, err := http.NewRequestWithContext(t.Context(), test.method, "http://sidecar/", strings.NewReader("the body"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Idempotency-Key", test.key)
+				res, err := tries{c}.RoundTrip(req)
+				if took := time.Since(start); took != test.took {
+					t.Errorf("it took %s, want %s", took, test.took)
+				}
+				if len(c.bodies) != test.calls {
+					t.Errorf("%d calls, want %d", len(c.bodies), test.calls)
+				}
+				for _, body := range c.bodies {
+					if body != "the body" {
+						t.Errorf("a body is %q", body)
+					}
+				}
+				if test.err != "" {
+					if err == nil || !strings.Contains(err.Error(), test.err) {
+						t.Errorf("the error is %v, want %s", err, test.err)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour) // a body may take as long as it likes
+				if res.Request = nil; res.Body == nil {
+					t.Fatal("no body")
+				}
+				if body, err := io.ReadAll(res.Body); err != nil || string(body) != "answer" {
+					t.Errorf("the body is %q, %v", body, err)
+				}
+				if err := res.Body.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestNothingIsRepeatedForAVisitorWhoHasLeft(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &calls{answers: []func(*http.Request) (*http.Response, error){
+		func(*http.Request) (*http.Response, error) { cancel(); return nil, ctx.Err() },
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sidecar/", strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (tries{c}).RoundTrip(req); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+	if len(c.bodies) != 1 {
+		t.Errorf("%d calls", len(c.bodies))
+	}
+}
