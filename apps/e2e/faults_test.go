@@ -293,6 +293,10 @@ func TestFaults(t *testing.T) {
 			rows = append(rows, underLoad(t, s, f))
 		})
 	}
+	printTable(rows)
+}
+
+func printTable(rows []row) {
 	table := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "case\twrites\t201s\tretries\tlost\trepeated\twhole again after")
 	for _, r := range rows {
