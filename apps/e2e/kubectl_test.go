@@ -29,9 +29,10 @@ type cluster struct {
 	// files are copies of components/ and k8s/ with these two.
 	files string
 
-	ctx      context.Context
-	mu       sync.Mutex
-	forwards map[string]forward // by pod and port
+	ctx        context.Context
+	mu         sync.Mutex
+	forwards   map[string]forward // by pod and port
+	forwarding sync.WaitGroup
 }
 
 // kubectl returns what kubectl says.
@@ -174,7 +175,7 @@ func (k *cluster) forward(target string, port int) (int, error) {
 		return 0, err
 	}
 	ctx, stop := context.WithCancel(k.ctx)
-	go func() {
+	k.forwarding.Go(func() {
 		for ctx.Err() == nil {
 			cmd := exec.CommandContext(ctx, "kubectl", "--namespace", k.namespace, "port-forward", target, fmt.Sprintf("%d:%d", local, port)) //nolint:gosec // the arguments are ours
 			_ = cmd.Run()
@@ -183,7 +184,7 @@ func (k *cluster) forward(target string, port int) (int, error) {
 			case <-ctx.Done():
 			}
 		}
-	}()
+	})
 	k.forwards[key] = forward{local, stop}
 	return local, system.Until(ctx, soon, func() error {
 		conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", local), time.Second)
@@ -224,6 +225,7 @@ func (k *cluster) stopForwards() {
 	for _, f := range k.forwards {
 		f.stop()
 	}
+	k.forwarding.Wait()
 }
 
 // reach makes a host name lead to an address, for the tests' clients.
