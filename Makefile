@@ -33,9 +33,13 @@ redrive: ## publish those of them again that are valid
 test-faults: ## break everything under load, one thing at a time (20 minutes; SEED= repeats a run)
 	@cd apps/e2e && go test -count=1 -v -timeout 60m -run 'TestFaults|TestTheAccounts' . -args -all-faults $(if $(SEED),-seed $(SEED))
 
+.PHONY: screenshots
+screenshots: ## make the README's screenshots again
+	@cd apps/e2e && go test -count=1 -timeout 20m -run TestTheClientInABrowser . -args -screenshots
+
 .PHONY: clean
 clean: ## remove all that was built or kept, Redis's data too
-	rm -rf .postbus apps/*/.dapr
+	rm -rf .postbus apps/*/.dapr apps/client/web/node_modules apps/client/web/dist
 
 # Go knows by itself whether there is something to build.
 .PHONY: $(launcher)

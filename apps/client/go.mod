@@ -66,4 +66,7 @@ require (
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
 
+// An npm package there has Go code, too.
+ignore ./web/node_modules
+
 replace github.com/postbus/postbus/apps/internal => ../internal

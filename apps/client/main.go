@@ -25,6 +25,6 @@ func main() {
 	}
 	s.Public.Use(identified, logged, patient, secured)
 	site.routes(s.Public)
-	newProxy(s.Sidecar, s.Stopping).routes(s.Public)
+	newProxy(s.Stopping, s.Sidecar).routes(s.Public)
 	s.Run()
 }

@@ -47,7 +47,7 @@ type proxy struct {
 	buffers  *buffers
 }
 
-func newProxy(sidecar string, stopping context.Context) *proxy {
+func newProxy(stopping context.Context, sidecar string) *proxy {
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
 	transport.Proxy = nil
 	transport.DisableCompression = true // it is for the visitor to ask for it

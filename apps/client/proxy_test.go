@@ -31,7 +31,7 @@ func hostOf(t *testing.T, sidecar http.HandlerFunc) host {
 	t.Cleanup(stop)
 	e := web.NewEngine()
 	e.Use(identified, logged, patient, secured)
-	newProxy(behind.URL, stopping).routes(e)
+	newProxy(stopping, behind.URL).routes(e)
 	h := host{httptest.NewServer(e), stop}
 	t.Cleanup(h.Close)
 	return h
@@ -293,7 +293,7 @@ func TestWithoutASidecarTheServicesAreUnavailable(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	e := web.NewEngine()
-	newProxy(gone.URL, t.Context()).routes(e)
+	newProxy(t.Context(), gone.URL).routes(e)
 	h := host{Server: httptest.NewServer(e)}
 	t.Cleanup(h.Close)
 	h.send(t, "GET", "/posts", "").wantProblem(t, 503)
@@ -301,7 +301,7 @@ func TestWithoutASidecarTheServicesAreUnavailable(t *testing.T) {
 }
 
 // stream opens the live stream.
-func (h host) stream(t *testing.T, ctx context.Context, accept string) *http.Response { //nolint:revive // as in the other tests, t is first
+func (h host) stream(ctx context.Context, t *testing.T, accept string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL+"/posts", nil)
 	if err != nil {
@@ -341,7 +341,7 @@ func TestTheStreamFlowsAsItComes(t *testing.T) {
 	for _, name := range []string{"the visitor leaves", "the host stops"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { next <- "id: 7\n" }()
-		res := h.stream(t, ctx, "text/event-stream")
+		res := h.stream(ctx, t, "text/event-stream")
 		lines := bufio.NewScanner(res.Body)
 		for i := range 3 { // each is read before the next is written
 			if i > 0 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"mime"
 	"net/http"
 	"path"
@@ -73,9 +74,13 @@ func newSite(build fs.FS, dir string) (*site, error) {
 		return nil, err
 	}
 	for address, f := range s.files {
-		if _, ok := f.forms[""]; !ok {
+		plain, ok := f.forms[""]
+		if !ok {
 			return nil, fmt.Errorf("%s is there only compressed", address)
 		}
+		maps.DeleteFunc(f.forms, func(encoding string, f form) bool { // as happens to small files
+			return encoding != "" && len(f.content) >= len(plain.content)
+		})
 	}
 	s.index = s.files["/index.html"]
 	delete(s.files, "/index.html")
@@ -151,7 +156,7 @@ func (f file) serve(w http.ResponseWriter, r *http.Request) {
 // accepts says whether an Accept-Encoding header takes a coding (RFC 9110, section
 // 12.5.3).
 func accepts(header, coding string) bool {
-	any := false
+	others := false
 	for item := range strings.SplitSeq(header, ",") {
 		name, params, _ := strings.Cut(item, ";")
 		weight := 1.0
@@ -162,8 +167,8 @@ func accepts(header, coding string) bool {
 		case strings.EqualFold(name, coding):
 			return weight > 0
 		case name == "*":
-			any = weight > 0
+			others = weight > 0
 		}
 	}
-	return any
+	return others
 }

@@ -18,11 +18,12 @@ func builtSite() fstest.MapFS {
 	content := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	return fstest.MapFS{
 		"web/dist.txt":                 content("no part of it"),
-		"web/dist/index.html":          content("<html>plain"),
+		"web/dist/index.html":          content("<html>plain page"),
 		"web/dist/index.html.br":       content("<html>br"),
 		"web/dist/index.html.gz":       content("<html>gzip"),
 		"web/dist/favicon.svg":         content("<svg>"),
-		"web/dist" + script:            content("plain"),
+		"web/dist/favicon.svg.br":      content("as large"[:5]),
+		"web/dist" + script:            content("plain script"),
 		"web/dist" + script + ".br":    content("br"),
 		"web/dist" + script + ".gz":    content("gzip"),
 		"web/dist/assets/f-1.woff2":    content("font"),
@@ -58,7 +59,7 @@ func TestThePageIsServedForTheClientsOwnRoutes(t *testing.T) {
 	e := engineOf(t, builtSite())
 	for _, target := range []string{"/", "/?x=1", "/p/01a20cc5-3c8e-7ebf-ab8b-ac3e01cfff63"} {
 		res := ask(e, "GET", target)
-		if res.Code != 200 || res.Body.String() != "<html>plain" {
+		if res.Code != 200 || res.Body.String() != "<html>plain page" {
 			t.Errorf("%s: %d %s", target, res.Code, res.Body)
 		}
 		if got := res.Header().Get("Content-Type"); got != "text/html; charset=utf-8" {
@@ -73,7 +74,7 @@ func TestThePageIsServedForTheClientsOwnRoutes(t *testing.T) {
 			t.Errorf("%s with its ETag: %d %s", target, again.Code, again.Body)
 		}
 		head := ask(e, "HEAD", target)
-		if head.Code != 200 || head.Body.Len() != 0 || head.Header().Get("Content-Length") != "11" {
+		if head.Code != 200 || head.Body.Len() != 0 || head.Header().Get("Content-Length") != "16" {
 			t.Errorf("HEAD %s: %d, %v", target, head.Code, head.Header())
 		}
 	}
@@ -82,7 +83,7 @@ func TestThePageIsServedForTheClientsOwnRoutes(t *testing.T) {
 func TestAssetsAreKeptForGood(t *testing.T) {
 	e := engineOf(t, builtSite())
 	for target, want := range map[string][3]string{
-		script:                 {"plain", "text/javascript; charset=utf-8", "public, max-age=31536000, immutable"},
+		script:                 {"plain script", "text/javascript; charset=utf-8", "public, max-age=31536000, immutable"},
 		"/assets/_shared-1.js": {"shared", "text/javascript; charset=utf-8", "public, max-age=31536000, immutable"},
 		"/assets/f-1.woff2":    {"font", "font/woff2", "public, max-age=31536000, immutable"},
 		"/favicon.svg":         {"<svg>", "image/svg+xml", "no-cache"},
@@ -119,7 +120,7 @@ func TestTheBestFormThatIsAcceptedIsSent(t *testing.T) {
 		}
 		body := want
 		if body == "" {
-			body = "plain"
+			body = "plain script"
 		}
 		if res.Body.String() != body || res.Header().Get("Content-Type") != "text/javascript; charset=utf-8" {
 			t.Errorf("%q gets %s, %v", accepted, res.Body, res.Header())
@@ -131,6 +132,13 @@ func TestTheBestFormThatIsAcceptedIsSent(t *testing.T) {
 	}
 	if etags[""] == etags["br"] || etags["br"] == etags["gzip"] || !strings.HasPrefix(etags["br"], `"`) {
 		t.Errorf("the forms' ETags are %v", etags)
+	}
+}
+
+func TestAFormThatIsNoSmallerIsNotSent(t *testing.T) {
+	res := ask(engineOf(t, builtSite()), "GET", "/favicon.svg", "Accept-Encoding: br")
+	if res.Body.String() != "<svg>" || res.Header().Get("Content-Encoding") != "" || res.Header().Get("Vary") != "" {
+		t.Errorf("%s, %v", res.Body, res.Header())
 	}
 }
 
@@ -149,7 +157,7 @@ func TestWhatTheBuildHasNotMadeIsNotThere(t *testing.T) {
 		}
 		// A browser that was sent there shows the client, which says the same.
 		res = ask(e, "GET", target, "Accept: text/html,application/xhtml+xml")
-		if res.Code != 404 || res.Body.String() != "<html>plain" {
+		if res.Code != 404 || res.Body.String() != "<html>plain page" {
 			t.Errorf("%s in a browser: %d %s", target, res.Code, res.Body)
 		}
 	}

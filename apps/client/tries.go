@@ -16,8 +16,8 @@ const (
 	// firstTry is how long it may take when the request can be repeated: the call may
 	// have gone to a replica that is no more.
 	firstTry = time.Second
-	// maxTries bounds the tries that fail at once. The sidecar chooses among the
-	// replicas by chance, and without Kubernetes it knows of a dead one for a minute.
+	// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
+	// turn, and without Kubernetes a dead one for a minute more.
 	maxTries = 5
 )
 

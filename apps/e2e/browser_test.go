@@ -46,7 +46,7 @@ func TestTheClientInABrowser(t *testing.T) {
 	report := filepath.Join(s.dir, "playwright.json")
 	cmd := built.checkout.NPM(t.Context(), "run", script, "--", "--reporter=list,json")
 	cmd.Env = append(cmd.Env, "POSTBUS_URL="+s.App("client").URL(), "CONTROL="+control.URL, "CHROMIUM="+chromium, "OUT="+out,
-		"PLAYWRIGHT_JSON_OUTPUT_FILE="+report, "PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1", "CI=1")
+		"PLAYWRIGHT_JSON_OUTPUT_FILE="+report, "PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1", "CI=1", "FORCE_COLOR=0")
 	var said bytes.Buffer
 	cmd.Stdout = io.MultiWriter(&said, os.Stdout)
 	cmd.Stderr = cmd.Stdout

@@ -58,13 +58,13 @@ func TestOneTraceFollowsACommentFromItsPOSTToItsUpdate(t *testing.T) {
 
 	p := s.createPost(t, "traced")
 	const id = "0af7651916cd43dd8448eb211c80319c"
-	want(t, 201, "POST", s.url("comments", "/posts/"+p.ID+"/comments"), `{"content":"traced"}`, "traceparent: 00-"+id+"-b7ad6b7169203331-01")
+	want(t, 201, "POST", s.url("client", "/posts/"+p.ID+"/comments"), `{"content":"traced"}`, "traceparent: 00-"+id+"-b7ad6b7169203331-01")
 	eventually(t, func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		spans := c.spans[id]
 		for _, expected := range []string{
-			"comments: POST /posts/:id/comments",
+			"client: POST /posts/:id/comments", "comments: POST /posts/:id/comments",
 			"moderation: handle CommentCreated", "comments: handle CommentModerated", "query: handle CommentUpdated", "eventlog: handle CommentUpdated",
 		} {
 			if !slices.Contains(spans, expected) {

@@ -238,11 +238,11 @@ func TestChecksBite(t *testing.T) {
 
 		{"an app that nobody knows", "run file", run, "appID: posts", "appID: blog", `the apps are`},
 		{"an app twice", "run file", run, "appID: posts", "appID: query", `the apps are`},
-		{"a port twice", "run file", run, "daprHTTPPort: 3501", "daprHTTPPort: 3500", "port 3500"},
+		{"a port twice", "run file", run, "daprHTTPPort: 3501", "daprHTTPPort: 3504", "port 3504"},
 		{"a port that is an app's own", "run file", run, `PORT: "4001"`, `PORT: "4100"`, "port 4100"},
 		{"a port that isn't pinned", "run file", run, "    daprInternalGRPCPort: 3701\n", "", "comments: daprInternalGRPCPort is not pinned"},
 		{"an outgoing connection's port", "run file", run, "metricsPort: 3800", "metricsPort: 33800", "port 33800"},
-		{"a setting that the CLI doesn't know", "run file", run, "daprHTTPPort: 3500", "daprHttpPort: 3500", `unknown field "apps[0].daprHttpPort"`},
+		{"a setting that the CLI doesn't know", "run file", run, "daprHTTPPort: 3504", "daprHttpPort: 3504", `unknown field "apps[0].daprHttpPort"`},
 		{"other components", "run file", run, "[./components]", "[./component]", "resourcesPaths"},
 		{"another app's folder", "run file", run, "./apps/posts", "./apps/query", "appDirPath"},
 		{"a command that leaves an orphan", "run file", run, "&& exec ", "&& ", "exec"},

@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -109,12 +110,30 @@ func lint(ctx context.Context, c system.Checkout, t *tally) error {
 		}
 		t.passed++
 	}
-	try(filepath.Join(c.Root, "apps"), "gofmt", "gofmt", "-l", ".")
 	for _, module := range modules(c) {
+		files, err := goFiles(module)
+		if err != nil {
+			return err
+		}
+		try(module, "gofmt", append([]string{"gofmt", "-l"}, files...)...)
 		try(module, "go vet in "+filepath.Base(module), "go", "vet", "./...")
 		try(module, "golangci-lint in "+filepath.Base(module), linter, "run", "--config", config, "./...")
 	}
 	return errors.Join(errs...)
+}
+
+// goFiles are a module's own, not those that npm brings.
+func goFiles(module string) (files []string, err error) {
+	err = filepath.WalkDir(module, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Name() == "node_modules" {
+			return fs.SkipDir
+		}
+		if filepath.Ext(path) == ".go" {
+			files = append(files, path)
+		}
+		return err
+	})
+	return files, err
 }
 
 // modules are the folders of the workspace's modules.

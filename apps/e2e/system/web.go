@@ -55,9 +55,6 @@ func (c Checkout) InstallWeb(ctx context.Context) error {
 // BuildWeb builds the React client for the host to embed, unless that is done and
 // its sources have not changed since.
 func (c Checkout) BuildWeb(ctx context.Context) error {
-	if _, err := os.Stat(filepath.Join(c.Web(), "package.json")); err != nil {
-		return nil // TODO until web/ is there
-	}
 	now, err := digest(c.Web(), func(name string) bool {
 		return slices.Contains([]string{"node_modules", "dist", "tests", "test-results", "playwright-report"}, name)
 	})

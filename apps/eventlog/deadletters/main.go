@@ -36,7 +36,7 @@ var publishers = map[event.Type]string{
 
 func main() {
 	sidecars := map[string]*string{
-		"posts":      flag.String("posts", "http://127.0.0.1:3500", "`address` of the sidecar of posts"),
+		"posts":      flag.String("posts", "http://127.0.0.1:3504", "`address` of the sidecar of posts"),
 		"comments":   flag.String("comments", "http://127.0.0.1:3501", "`address` of the sidecar of comments"),
 		"moderation": flag.String("moderation", "http://127.0.0.1:3503", "`address` of the sidecar of moderation"),
 	}

@@ -1,0 +1,56 @@
+import { request, withParameter } from './http'
+import type { Comment, Post, PostWithComments } from './types'
+
+/** A post in the list, with the number of the log that it stands at. */
+export interface FeedPost extends Post {
+  sequence: number
+}
+
+/** A page of the list of posts, newest first, with the number of the log that it was read at. */
+export interface FeedPage {
+  sequence: number
+  posts: FeedPost[]
+  next: string | undefined
+}
+
+/** A page of a post's comments, newest first, with the number of the log that it stands at. */
+export interface CommentsPage {
+  sequence: number
+  post: Post
+  comments: Comment[]
+  next: string | undefined
+}
+
+/** The address of the first page of posts. */
+export const feedPath = '/posts'
+
+/** The address of a post and the first page of its comments. */
+export const postPath = (id: string) => `/posts/${encodeURIComponent(id)}`
+
+/** A post without its comments, standing at a number of the log. */
+export function summary(post: PostWithComments, sequence: number): FeedPost {
+  const { id, title, body, createdAt, commentCount } = post
+  return { id, title, body, createdAt, commentCount, sequence }
+}
+
+/** Reads a page of posts that stands at least at the number. */
+export async function readFeed(path: string, atLeast: number | undefined, signal: AbortSignal): Promise<FeedPage> {
+  const answer = await request<Record<string, PostWithComments>>(atSequence(path, atLeast), { signal })
+  const sequence = answer.sequence ?? 0
+  return {
+    sequence,
+    posts: Object.values(answer.value).map((post) => summary(post, sequence)),
+    next: answer.next,
+  }
+}
+
+/** Reads a post with a page of its comments that stands at least at the number. */
+export async function readPost(path: string, atLeast: number | undefined, signal: AbortSignal): Promise<CommentsPage> {
+  const answer = await request<PostWithComments>(atSequence(path, atLeast), { signal })
+  const { comments, ...post } = answer.value
+  return { sequence: answer.sequence ?? 0, post, comments, next: answer.next }
+}
+
+function atSequence(path: string, atLeast: number | undefined): string {
+  return atLeast === undefined ? path : withParameter(path, 'min_sequence', atLeast)
+}

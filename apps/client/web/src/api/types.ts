@@ -1,0 +1,45 @@
+/** Where a comment stands with moderation. */
+export type Status = 'pending' | 'approved' | 'rejected'
+
+/** A comment as query shows it. Ids are UUIDv7, so they sort by the time of their making. */
+export interface Comment {
+  id: string
+  content: string
+  status: Status
+  /** Why it was rejected. */
+  reason?: string
+  author?: string
+  createdAt: string
+}
+
+/** A post, without its comments. */
+export interface Post {
+  id: string
+  title: string
+  body: string
+  createdAt: string
+  commentCount: number
+}
+
+/** A post with some of its comments, newest first. */
+export interface PostWithComments extends Post {
+  comments: Comment[]
+}
+
+/** What the visitor can send. */
+export interface NewPost {
+  title: string
+  body: string
+}
+
+/** What the visitor can send about a post. */
+export interface NewComment {
+  content: string
+  author: string
+}
+
+/** One change of the live stream. */
+export type Change = { sequence: number } & (
+  | { type: 'PostCreated'; post: PostWithComments }
+  | { type: 'CommentCreated' | 'CommentUpdated'; postId: string; comment: Comment }
+)

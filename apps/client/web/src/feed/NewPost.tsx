@@ -1,0 +1,48 @@
+import { Button } from '@base-ui/react/button'
+import { useEffect, useRef, useState } from 'react'
+import type { Post } from '../api/types'
+import { TextField } from '../ui/TextField'
+import { rememberOwn } from '../write/own'
+import { SendButton } from '../write/SendButton'
+import { useForm } from '../write/useForm'
+import styles from './NewPost.module.css'
+
+const fields = ['title', 'body'] as const
+
+/** Where the visitor writes a post: a button, and the form that it opens. */
+export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
+  const [toggled, setToggled] = useState<boolean>()
+  const form = useForm<(typeof fields)[number], Omit<Post, 'commentCount'>>('post', '/posts/create', fields, ({ id, title, body, createdAt }) => {
+    rememberOwn(id)
+    setToggled(false)
+    onSent({ id, title, body, createdAt, commentCount: 0 })
+  })
+  const [hadDraft] = useState(form.draft.title !== '' || form.draft.body !== '')
+  const open = toggled ?? hadDraft
+  const asked = toggled !== undefined
+  const section = useRef<HTMLElement>(null)
+  useEffect(() => {
+    // When the post was sent, the focus goes on to it in the list.
+    if (asked) section.current?.querySelector<HTMLElement>(open ? 'input' : 'button')?.focus()
+  }, [asked, open])
+
+  return (
+    <section ref={section} className={styles.section} aria-label="Write a post">
+      {open ? (
+        <form className={styles.form} onSubmit={form.submit} noValidate>
+          <TextField name="title" label="Title" value={form.draft.title} onChange={form.set('title')} mistake={form.mistake('title')} />
+          <TextField name="body" label="Text (optional)" rows={6} value={form.draft.body} onChange={form.set('body')} mistake={form.mistake('body')} />
+          <SendButton label="Publish" {...form}>
+            <Button className="button" onClick={() => setToggled(false)}>
+              Cancel
+            </Button>
+          </SendButton>
+        </form>
+      ) : (
+        <Button className={styles.open} onClick={() => setToggled(true)}>
+          Write a post
+        </Button>
+      )}
+    </section>
+  )
+}

@@ -1,0 +1,32 @@
+import { memo } from 'react'
+import type { Comment } from '../api/types'
+import { Ago } from '../ui/Ago'
+import styles from './CommentItem.module.css'
+
+interface Props {
+  comment: Comment
+  /** Whether the visitor wrote it, which may be known only after it came live. */
+  own: boolean
+}
+
+/** A comment, or what has become of it. */
+export const CommentItem = memo(function CommentItem({ comment, own }: Props) {
+  return (
+    <li className={styles.item}>
+      <article className={styles.comment} data-status={comment.status}>
+        <p className={styles.meta}>
+          <strong className={styles.author}>{comment.author ?? 'Anonymous'}</strong>
+          {own && <span className={styles.own}>you</span>}
+          <Ago time={comment.createdAt} />
+        </p>
+        {comment.status !== 'approved' && (
+          <p className={styles.status} role={own ? 'status' : undefined}>
+            {comment.status === 'pending' ? 'This comment is awaiting moderation' : 'This comment has been rejected'}
+            {comment.status === 'rejected' && comment.reason && <span className={styles.reason}>: {comment.reason}</span>}
+          </p>
+        )}
+        {(comment.status === 'approved' || (own && comment.status === 'pending')) && <p className={styles.content}>{comment.content}</p>}
+      </article>
+    </li>
+  )
+})

@@ -1,0 +1,80 @@
+import { Link } from 'wouter'
+import { announce } from '../ui/announce'
+import { Ago } from '../ui/Ago'
+import { count } from '../ui/count'
+import { More } from '../ui/More'
+import { Trouble } from '../ui/Trouble'
+import { Waiting } from '../ui/Waiting'
+import { isOwn } from '../write/own'
+import { CommentItem } from './CommentItem'
+import { NewComment } from './NewComment'
+import styles from './PostPage.module.css'
+import { usePost } from './usePost'
+
+/** One post at its own address, with its comments. */
+export function PostPage({ id }: { id: string }) {
+  const { post, comments, ...read } = usePost(id)
+  if (!post && read.missing) {
+    return (
+      <>
+        <title>No such post · Postbus</title>
+        <h1>There is no such post</h1>
+        <p>
+          The address may be wrong. <Link href="/">All posts</Link>
+        </p>
+      </>
+    )
+  }
+  const total = Math.max(post?.commentCount ?? 0, comments.length)
+  return (
+    <>
+      <title>{post ? `${post.title} · Postbus` : 'Postbus'}</title>
+      <p className={styles.back}>
+        <Link href="/">
+          <span aria-hidden="true">← </span>All posts
+        </Link>
+      </p>
+      {!post && <h1 className="unseen">A post</h1>}
+      {!post && (read.failureCount > 0 ? (
+        <Trouble onRetry={() => void read.refetch()}>This post can’t be read right now.</Trouble>
+      ) : (
+        <Waiting>Reading the post…</Waiting>
+      ))}
+      {post && (
+        <article>
+          <h1 className={styles.title}>{post.title}</h1>
+          <p className={styles.meta}>
+            <Ago time={post.createdAt} />
+          </p>
+          {post.body !== '' && <div className={styles.body}>{post.body}</div>}
+        </article>
+      )}
+      <section aria-labelledby="comments-heading" className={styles.comments}>
+        <h2 id="comments-heading">{total === 0 ? 'No comments yet' : count(total, 'comment')}</h2>
+        <NewComment
+          postId={id}
+          onSent={(comment) => {
+            read.addOwn(comment)
+            announce('Your comment is sent. It is awaiting moderation.')
+          }}
+        />
+        {comments.length > 0 && (
+          <ol className={styles.list} aria-label="Comments">
+            {comments.map((comment) => (
+              <CommentItem key={comment.id} comment={comment} own={isOwn(comment.id)} />
+            ))}
+          </ol>
+        )}
+        {read.hasNextPage && (
+          <More
+            label="Load older comments"
+            trouble="Older comments can’t be read right now."
+            loading={read.isFetchingNextPage}
+            failing={read.isFetchingNextPage ? read.failureCount > 0 : read.isFetchNextPageError}
+            load={() => void read.fetchNextPage()}
+          />
+        )}
+      </section>
+    </>
+  )
+}

@@ -1,0 +1,50 @@
+import { skipToken, useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query'
+import { useMemo } from 'react'
+import { postPath, readPost, type CommentsPage } from '../api/pages'
+import { Problem } from '../api/problem'
+import type { Comment } from '../api/types'
+import { shownComments, upsert } from '../live/fold'
+import { keys } from '../live/keys'
+import { useLive } from '../live/useLive'
+import { isOwn } from '../write/own'
+
+/** How often a post of the visitor's own is asked for that query doesn't have yet, and how long to wait between. */
+const ownTries = 20
+const ownWait = 250
+
+const none: Comment[] = []
+
+/** A post with its comments: what was read, the visitor's own since, and how to read on. */
+export function usePost(id: string) {
+  const live = useLive()
+  const client = useQueryClient()
+  const query = useInfiniteQuery({
+    queryKey: keys.post(id),
+    queryFn: async ({ pageParam, signal }) => {
+      const page = await readPost(pageParam, live.position, signal)
+      live.begin(page.sequence)
+      return page
+    },
+    initialPageParam: postPath(id),
+    getNextPageParam: (last: CommentsPage) => last.next,
+    retry: (failures, cause) => cause instanceof Problem && (cause.transient || (isYoung(id, cause) && failures < ownTries)),
+    retryDelay: (_, cause) => (cause instanceof Problem && isYoung(id, cause) ? ownWait : 1_500),
+  })
+  const ownKey = keys.ownComments(id)
+  const { data: own = none } = useQuery({ queryKey: ownKey, queryFn: skipToken, initialData: () => client.getQueryData<Comment[]>(ownKey) ?? none })
+  const pages = query.data?.pages
+  const comments = useMemo(() => shownComments(pages ?? [], own), [pages, own])
+  return {
+    ...query,
+    post: pages?.[0]?.post,
+    comments,
+    /** Shows a comment that the visitor just sent. */
+    addOwn: (comment: Comment) => client.setQueryData<Comment[]>(ownKey, (before = []) => upsert(before, comment)),
+    missing: query.error instanceof Problem && query.error.status === 404,
+  }
+}
+
+/** Whether a post is not found because it is on its way. */
+function isYoung(id: string, problem: Problem): boolean {
+  return problem.status === 404 && isOwn(id)
+}

@@ -1,0 +1,38 @@
+import { Button } from '@base-ui/react/button'
+import type { Problem } from '../api/problem'
+import { Trouble } from '../ui/Trouble'
+import styles from './SendButton.module.css'
+
+interface Props {
+  label: string
+  isSending: boolean
+  isRetrying: boolean
+  /** The same text was sent before. */
+  isRepeat: boolean
+  trouble: Problem | undefined
+  children?: React.ReactNode
+}
+
+/** The end of a form: what went wrong, and the button that sends. */
+export function SendButton({ label, isSending, isRetrying, isRepeat, trouble, children }: Props) {
+  return (
+    <>
+      {isRetrying && (
+        <p role="status" className={styles.retrying}>
+          No answer yet. Trying again…
+        </p>
+      )}
+      {trouble ? (
+        <Trouble>{trouble.detail} What you wrote is kept.</Trouble>
+      ) : (
+        isRepeat && <p className={styles.retrying}>It is not known whether this was sent. To try again is safe: it happens once.</p>
+      )}
+      <div className={styles.actions}>
+        <Button type="submit" className="button primary" disabled={isSending} focusableWhenDisabled>
+          {isSending ? 'Sending…' : isRepeat ? 'Try again' : label}
+        </Button>
+        {children}
+      </div>
+    </>
+  )
+}

@@ -1,0 +1,54 @@
+import { useState } from 'react'
+import type { Problem } from '../api/problem'
+import { limits, mistakeIn, type FieldName } from './limits'
+import { useDraft } from './useDraft'
+import { useSend } from './useSend'
+
+/**
+ * A form whose text is kept until it is sent, is checked as the services check it,
+ * and is sent once. Name tells forms apart in what the browser keeps.
+ */
+export function useForm<F extends FieldName, T>(name: string, path: string, fields: readonly F[], onSent: (sent: T) => void) {
+  const empty = Object.fromEntries(fields.map((field) => [field, ''])) as Record<F, string>
+  const [draft, change] = useDraft<Record<F, string>>(name, empty)
+  const [submitted, setSubmitted] = useState<Record<F, string>>()
+  const sending = useSend<T>(name, path, (sent) => {
+    change(empty)
+    setSubmitted(undefined)
+    onSent(sent)
+  })
+  const { problem } = sending
+
+  /** What is wrong with a field: what can be seen here, or what the service said of this very text. */
+  const mistake = (field: F): string | undefined => {
+    const text = draft[field]
+    const here = mistakeIn(field, text)
+    if (here !== undefined && (submitted !== undefined || text.length > limits[field])) return here
+    return problem?.field === field && submitted?.[field] === text ? problem.detail : undefined
+  }
+  return {
+    draft,
+    mistake,
+    set: (field: F) => (text: string) => change({ [field]: text } as Record<F, string>),
+    isSending: sending.isSending,
+    /** What went wrong that is of no one field, while it is of this text. */
+    trouble: sending.isSending || !submitted ? undefined : aboutAll(problem, fields),
+    /** The service was not reached and is being tried again. */
+    isRetrying: sending.isRetrying,
+    /** This text was sent before, and it is not known whether it came. */
+    isRepeat: sending.isRetryOf(draft) && sending.unsettled,
+    submit: (event: React.SyntheticEvent<HTMLFormElement>) => {
+      event.preventDefault()
+      if (sending.isSending) return
+      setSubmitted(draft)
+      const wrong = fields.find((field) => mistakeIn(field, draft[field]) !== undefined)
+      if (wrong === undefined) sending.send(draft)
+      else event.currentTarget.querySelector<HTMLElement>(`[name="${wrong}"]`)?.focus()
+    },
+  }
+}
+
+function aboutAll(problem: Problem | null, fields: readonly string[]): Problem | undefined {
+  if (problem === null || (problem.field !== undefined && fields.includes(problem.field))) return undefined
+  return problem
+}

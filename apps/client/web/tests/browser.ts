@@ -1,0 +1,14 @@
+import type { PlaywrightTestOptions, PlaywrightWorkerOptions } from '@playwright/test'
+
+/** Debian's Chromium, which is already there, instead of one that Playwright would download. */
+export const browser: Partial<PlaywrightTestOptions & PlaywrightWorkerOptions> = {
+  baseURL: process.env.POSTBUS_URL ?? 'http://127.0.0.1:3000',
+  viewport: { width: 1280, height: 800 },
+  locale: 'en-GB',
+  timezoneId: 'UTC',
+  launchOptions: {
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    // Without its sandbox, which root can't have, and without the calls home.
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  },
+}

@@ -1,0 +1,129 @@
+import type { Page } from '@playwright/test'
+import { expect, recovery, test, unique } from './system'
+import { comment, commentForm, comments, expectMistake, visit } from './views'
+
+const awaiting = 'This comment is awaiting moderation'
+const rejected = 'This comment has been rejected'
+
+async function send(page: Page, content: string, author?: string): Promise<void> {
+  const form = commentForm(page)
+  await form.getByRole('textbox', { name: 'Comment' }).fill(content)
+  if (author !== undefined) await form.getByRole('textbox', { name: 'Name (optional)' }).fill(author)
+  await form.getByRole('button', { name: 'Send' }).click()
+}
+
+/** Leaves a mark that a reload would remove. */
+const mark = (page: Page) => page.evaluate(() => document.body.setAttribute('data-mark', ''))
+
+test.describe('commenting', () => {
+  test('a comment is awaiting moderation at once and then approved, without reloading', async ({ page, visitor, api, control }) => {
+    const post = await api.post({ title: unique('Discussed') })
+    const other = await visitor()
+    await Promise.all([visit(page, `/p/${post.id}`), visit(other, `/p/${post.id}`)])
+    await expect(page.getByRole('heading', { level: 2, name: 'No comments yet' })).toBeVisible()
+    await mark(page)
+    await control.kill('moderation')
+    const content = unique('A fine thought')
+    await send(page, content, 'Ann')
+
+    // The visitor sees what they wrote; others see that there is something.
+    await expect(comments(page)).toHaveCount(1)
+    await expect(comments(page)).toContainText(awaiting)
+    await expect(comments(page)).toContainText(content)
+    await expect(comments(page)).toContainText('Ann')
+    await expect(page.getByRole('heading', { level: 2, name: '1 comment' })).toBeVisible()
+    await expect(commentForm(page).getByRole('textbox', { name: 'Comment' })).toHaveValue('')
+    await expect(comments(other)).toContainText(awaiting)
+    await expect(comments(other)).not.toContainText(content)
+
+    await control.start('moderation')
+    for (const each of [page, other]) {
+      await expect(comments(each)).toContainText(content, { timeout: recovery })
+      await expect(comments(each)).not.toContainText(awaiting)
+      await expect(comments(each)).toHaveCount(1)
+      await expect(each.getByRole('heading', { level: 2, name: '1 comment' })).toBeVisible()
+    }
+    await expect(page.locator('body')).toHaveAttribute('data-mark', '')
+  })
+
+  test('a comment is awaiting moderation at once and then rejected, without reloading', async ({ page, visitor, api, control }) => {
+    const post = await api.post({ title: unique('Discussed') })
+    const other = await visitor()
+    await Promise.all([visit(page, `/p/${post.id}`), visit(other, `/p/${post.id}`)])
+    await mark(page)
+    await control.kill('moderation')
+    const content = unique('Orange is my colour')
+    await send(page, content)
+    await expect(comments(page)).toContainText(awaiting)
+    await expect(comments(page)).toContainText('Anonymous')
+    await expect(comments(other)).toContainText(awaiting)
+
+    await control.start('moderation')
+    for (const each of [page, other]) {
+      await expect(comments(each)).toContainText(rejected, { timeout: recovery })
+      await expect(comments(each)).toContainText('contains the word “orange”')
+      await expect(comments(each)).not.toContainText(content)
+      await expect(comments(each)).not.toContainText(awaiting)
+      await expect(comments(each)).toHaveCount(1)
+    }
+    await expect(page.locator('body')).toHaveAttribute('data-mark', '')
+  })
+
+  test('comments are first in the list as they are sent, and each is there once', async ({ page, api }) => {
+    const post = await api.post({ title: unique('Busy') })
+    await api.moderated(post.id, { content: 'An earlier one.' })
+    await visit(page, `/p/${post.id}`)
+    for (const n of [1, 2, 3]) {
+      await send(page, `Thought ${n}`)
+      await expect(comments(page).first()).toContainText(`Thought ${n}`)
+    }
+    await expect(page.getByText(awaiting)).toHaveCount(0)
+    await expect(comments(page)).toHaveCount(4)
+    await expect(page.getByRole('heading', { level: 2, name: '4 comments' })).toBeVisible()
+    await page.reload()
+    await expect(comments(page)).toHaveCount(4)
+    await expect(page.getByRole('heading', { level: 2, name: '4 comments' })).toBeVisible()
+  })
+
+  test('what is refused is said under the field, and what is typed stays', async ({ page, api }) => {
+    const post = await api.post({ title: unique('Strict') })
+    await visit(page, `/p/${post.id}`)
+    const form = commentForm(page)
+    const content = form.getByRole('textbox', { name: 'Comment' })
+    const author = form.getByRole('textbox', { name: 'Name (optional)' })
+    await form.getByRole('button', { name: 'Send' }).click()
+    await expectMistake(content, 'The comment must not be empty.')
+    await content.fill('z'.repeat(10_001))
+    await expectMistake(content, 'The comment has 10,001 characters; at most 10,000 are allowed.')
+    await content.fill('Short.')
+    await author.fill('A'.repeat(101))
+    await form.getByRole('button', { name: 'Send' }).click()
+    await expectMistake(author, 'The name has 101 characters; at most 100 are allowed.')
+    await expect(content).toHaveValue('Short.')
+    await expect(comments(page)).toHaveCount(0)
+    await author.fill('A'.repeat(100))
+    await form.getByRole('button', { name: 'Send' }).click()
+    await expect(comments(page)).toHaveCount(1)
+  })
+
+  test('an answer that is lost makes no second comment', async ({ page, api }) => {
+    const post = await api.post({ title: unique('Once') })
+    const keys: (string | undefined)[] = []
+    await page.route('**/comments', async (route) => {
+      keys.push(route.request().headers()['idempotency-key'])
+      if (keys.length > 1) return route.continue()
+      expect((await route.fetch()).status()).toBe(201)
+      await route.abort('connectionreset')
+    })
+    await visit(page, `/p/${post.id}`)
+    const content = unique('Sent twice')
+    await send(page, content)
+    await expect(commentForm(page).getByRole('textbox', { name: 'Comment' })).toHaveValue('')
+    await expect(comment(page, content)).toHaveCount(1)
+    expect(keys).toHaveLength(2)
+    expect(keys[1]).toBe(keys[0])
+    await expect(page.getByText(awaiting)).toHaveCount(0)
+    await expect(comments(page)).toHaveCount(1)
+    expect((await api.read(post.id)).commentCount).toBe(1)
+  })
+})

@@ -1,0 +1,128 @@
+import { expect, test, unique } from './system'
+import { card, cards, comment, comments, scrollUntil, titles, visit } from './views'
+
+test.describe('reading', () => {
+  test('posts are listed newest first', async ({ page, api }) => {
+    const written: string[] = []
+    for (const name of ['First', 'Second', 'Third']) {
+      const post = await api.post({ title: unique(name), body: 'A text.' })
+      written.unshift(post.title)
+    }
+    await visit(page, '/')
+    await expect(page).toHaveTitle('Postbus')
+    await expect(page.getByRole('heading', { level: 1, name: 'Posts' })).toBeVisible()
+    expect((await titles(page)).slice(0, 3)).toEqual(written)
+    await expect(cards(page).first()).toContainText('A text.')
+    await expect(cards(page).first()).toContainText('No comments')
+    await expect(cards(page).first().getByRole('time')).toHaveText('just now')
+  })
+
+  test('more posts load as the visitor scrolls, to the beginning, each once', async ({ page, api, control }) => {
+    await control.seed(45, 0)
+    const all = await api.all()
+    await visit(page, '/')
+    expect(await cards(page).count()).toBeLessThan(all.length)
+    await scrollUntil(page, page.getByText('You have reached the beginning.'))
+    expect(await titles(page)).toEqual(all.map((post) => post.title))
+  })
+
+  test('more posts load by the button where scrolling does nothing', async ({ page, control }) => {
+    await control.seed(45, 0)
+    await page.addInitScript(() => {
+      window.IntersectionObserver = class extends window.IntersectionObserver {
+        override observe() {
+          // This browser sees nothing come near.
+        }
+      }
+    })
+    await visit(page, '/')
+    await expect(cards(page)).toHaveCount(20)
+    await page.getByRole('button', { name: 'Load more posts' }).click()
+    await expect(cards(page)).toHaveCount(40)
+  })
+
+  test('older comments load as the visitor scrolls, each once, newest first', async ({ page, control }) => {
+    const { newest } = await control.seed(1, 120)
+    await visit(page, `/p/${newest}`)
+    await expect(page.getByRole('heading', { level: 2, name: '120 comments' })).toBeVisible()
+    expect(await comments(page).count()).toBeLessThan(120)
+    await scrollUntil(page, comments(page).nth(119))
+    await expect(comments(page)).toHaveCount(120)
+    await expect(page.getByRole('button', { name: 'Load older comments' })).toBeHidden()
+    const times = await comments(page).getByRole('time').evaluateAll((all) => all.map((time) => time.getAttribute('datetime') ?? ''))
+    expect(times).toEqual(times.toSorted().reverse())
+  })
+
+  test('a post has its own address: by link, by reload, and back again to where one was', async ({ page, api, control }) => {
+    const post = await api.post({ title: unique('Addressed'), body: 'One line.\n\nAnother   line.' })
+    await api.moderated(post.id, { content: 'Well said.', author: 'Ann' })
+    await control.seed(45, 0)
+    await visit(page, '/')
+    await scrollUntil(page, card(page, post.title))
+    await card(page, post.title).scrollIntoViewIfNeeded()
+    await card(page, post.title).getByRole('link').click()
+
+    await expect(page).toHaveURL(`/p/${post.id}`)
+    const expectPost = async () => {
+      await expect(page).toHaveTitle(`${post.title} · Postbus`)
+      await expect(page.getByRole('heading', { level: 1, name: post.title })).toBeVisible()
+      await expect(page.getByText('One line.')).toHaveText('One line.\n\nAnother   line.', { useInnerText: true })
+      await expect(page.getByRole('heading', { level: 2, name: '1 comment' })).toBeVisible()
+      await expect(comment(page, 'Well said.')).toContainText('Ann')
+    }
+    await expectPost()
+    await page.goBack()
+    await expect(card(page, post.title)).toBeInViewport()
+    await expect(page.getByRole('link', { name: post.title })).toBeFocused()
+    await page.goForward()
+    await expectPost()
+    await page.reload()
+    await expectPost()
+    await page.getByRole('link', { name: 'All posts' }).click()
+    await expect(page).toHaveURL('/')
+    await expect(page.getByRole('heading', { level: 1, name: 'Posts' })).toBeVisible()
+  })
+
+  for (const path of ['/p/019f0000-0000-7000-8000-000000000000', '/p/nothing', '/p/%3Cimg%20src%3Dx%3E']) {
+    test(`there is no post at ${path}`, async ({ page }) => {
+      await page.goto(path)
+      await expect(page.getByRole('heading', { level: 1, name: 'There is no such post' })).toBeVisible()
+      await page.getByRole('link', { name: 'All posts' }).click()
+      await expect(page.getByRole('heading', { level: 1, name: 'Posts' })).toBeVisible()
+    })
+  }
+
+  test('times are relative and update', async ({ page, api }) => {
+    const post = await api.post({ title: unique('Timed') })
+    await page.clock.install()
+    await page.goto(`/p/${post.id}`)
+    const time = page.getByRole('article').getByRole('time').first()
+    await expect(time).toHaveText('just now')
+    await expect(time).toHaveAttribute('datetime', post.createdAt)
+    await page.clock.fastForward('05:10')
+    await expect(time).toHaveText('5 minutes ago')
+    await page.clock.fastForward('02:00:00')
+    await expect(time).toHaveText('2 hours ago')
+    await page.clock.fastForward('24:00:00')
+    await expect(time).toHaveText('yesterday')
+  })
+
+  test('the theme follows the device until the visitor chooses one, which stays', async ({ page }) => {
+    await page.emulateMedia({ colorScheme: 'dark' })
+    await visit(page, '/')
+    const root = page.locator('html')
+    const background = () => root.evaluate((element) => getComputedStyle(element).backgroundColor)
+    await expect(root).toHaveAttribute('data-theme', 'dark')
+    const dark = await background()
+    await page.emulateMedia({ colorScheme: 'light' })
+    await expect(root).toHaveAttribute('data-theme', 'light')
+    expect(await background()).not.toBe(dark)
+    await page.getByRole('button', { name: 'Switch to dark theme' }).click()
+    await expect(root).toHaveAttribute('data-theme', 'dark')
+    expect(await background()).toBe(dark)
+    await page.reload()
+    await expect(root).toHaveAttribute('data-theme', 'dark')
+    await page.getByRole('button', { name: 'Switch to light theme' }).click()
+    await expect(root).toHaveAttribute('data-theme', 'light')
+  })
+})

@@ -1,0 +1,53 @@
+import { expect, type Locator, type Page } from '@playwright/test'
+
+/** The posts of the list. */
+export const cards = (page: Page) => page.getByRole('list', { name: 'Posts' }).getByRole('article')
+
+/** The post of that title in the list. */
+export const card = (page: Page, title: string) => cards(page).filter({ has: page.getByRole('heading', { level: 2, name: title, exact: true }) })
+
+/** The comments of the post. */
+export const comments = (page: Page) => page.getByRole('list', { name: 'Comments' }).getByRole('article')
+
+/** The comments with that text. */
+export const comment = (page: Page, text: string) => comments(page).filter({ hasText: text })
+
+/** What the page says of its connection. */
+export const connection = (page: Page) => page.getByTestId('connection')
+
+/** Opens an address and waits until changes come live. */
+export async function visit(page: Page, path: string): Promise<void> {
+  await page.goto(path)
+  await expect(connection(page)).toHaveText('Live')
+}
+
+/** Opens the form for a post. */
+export async function openForm(page: Page): Promise<Locator> {
+  await page.getByRole('button', { name: 'Write a post' }).click()
+  return postForm(page)
+}
+
+export const postForm = (page: Page) => page.getByRole('region', { name: 'Write a post' })
+export const commentForm = (page: Page) => page.getByRole('region', { name: 'Write a comment' })
+
+/** Scrolls down until the locator is there. */
+export async function scrollUntil(page: Page, there: Locator, step = 1_000): Promise<void> {
+  await page.mouse.move(640, 400)
+  await expect(async () => {
+    await page.mouse.wheel(0, step)
+    await expect(there).toBeVisible({ timeout: 1 })
+  }).toPass({ intervals: [50] })
+}
+
+/** The titles of the posts of the list, in its order. */
+export const titles = (page: Page) => cards(page).getByRole('heading', { level: 2 }).allTextContents()
+
+/** Checks what is said under a field, and that it is said of this field. */
+export async function expectMistake(field: Locator, text: string | RegExp): Promise<void> {
+  await expect(field).toHaveAttribute('aria-invalid', 'true')
+  await expect(field).toHaveAccessibleDescription(text)
+  const said = field.page().getByRole('alert').filter({ hasText: text })
+  await expect(said).toBeVisible()
+  const [above, below] = [await field.boundingBox(), await said.boundingBox()]
+  expect(below?.y).toBeGreaterThanOrEqual((above?.y ?? 0) + (above?.height ?? 0))
+}
