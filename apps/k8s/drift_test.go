@@ -15,7 +15,7 @@ import (
 )
 
 // checkDrift says whether what Dapr gets on Kubernetes is what is in components/, but
-// for Redis's address, password and TLS, and the access control.
+// for Redis's address, password and TLS, mutual TLS and the access control.
 func checkDrift(t *testing.T, _ string, objects []object) []error {
 	source := components(t)
 	var errs []error
@@ -36,6 +36,7 @@ func checkDrift(t *testing.T, _ string, objects []object) []error {
 			if spec, ok := content["spec"].(map[string]any); ok {
 				if o.kind() == "Configuration" {
 					delete(spec, "accessControl")
+					delete(spec, "mtls")
 				}
 				if fields, ok := spec["metadata"].([]any); ok && o.kind() == "Component" {
 					spec["metadata"] = withoutRedis(fields)

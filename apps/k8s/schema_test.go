@@ -198,10 +198,10 @@ func (c custom) validate(t *testing.T, o object) []error {
 	for _, path := range pruning.PruneWithOptions(content, c.structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
 		errs = append(errs, fmt.Errorf("unknown field %q", path))
 	}
-	defaulting.Default(content, c.structural) // the rules are of what is stored
 	for _, err := range validation.ValidateCustomResource(nil, content, c.validator) {
 		errs = append(errs, err)
 	}
+	defaulting.Default(content, c.structural) // the rules read also what isn't given
 	if rules := cel.NewValidator(c.structural, true, celconfig.PerCallLimit); rules != nil {
 		broken, _ := rules.Validate(t.Context(), nil, c.structural, content, nil, celconfig.RuntimeCELCostBudget)
 		for _, err := range broken {

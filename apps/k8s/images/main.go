@@ -4,10 +4,14 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -126,6 +130,7 @@ func run(ctx context.Context, into, repository, load, arch string, push bool, ap
 	return nil
 }
 
+// save writes an image as docker save does it.
 func save(image v1.Image, file string, names []string) error {
 	tags := map[name.Tag]v1.Image{}
 	for _, n := range names {
@@ -135,7 +140,55 @@ func save(image v1.Image, file string, names []string) error {
 		}
 		tags[tag] = image
 	}
-	return tarball.MultiWriteToFile(file, tags)
+	var saved bytes.Buffer
+	if err := tarball.MultiWrite(tags, &saved); err != nil {
+		return err
+	}
+	sorted, err := sortNames(&saved)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, sorted, 0o644) //nolint:gosec // for whoever loads it
+}
+
+// sortNames puts the names in a saved image's manifest in order: the library has them
+// in a map's.
+func sortNames(saved io.Reader) ([]byte, error) {
+	var sorted bytes.Buffer
+	from, to := tar.NewReader(saved), tar.NewWriter(&sorted)
+	for {
+		h, err := from.Next()
+		if errors.Is(err, io.EOF) {
+			err = to.Close() // it writes the end
+			return sorted.Bytes(), err
+		}
+		if err != nil {
+			return nil, err
+		}
+		content, err := io.ReadAll(from)
+		if err != nil {
+			return nil, err
+		}
+		if h.Name == "manifest.json" {
+			var manifest tarball.Manifest
+			if err := json.Unmarshal(content, &manifest); err != nil {
+				return nil, err
+			}
+			for _, d := range manifest {
+				slices.Sort(d.RepoTags)
+			}
+			if content, err = json.Marshal(manifest); err != nil {
+				return nil, err
+			}
+			h.Size = int64(len(content))
+		}
+		if err := to.WriteHeader(h); err != nil {
+			return nil, err
+		}
+		if _, err := to.Write(content); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func pushAll(ctx context.Context, image v1.Image, names []string) error {
