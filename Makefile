@@ -33,6 +33,16 @@ redrive: ## publish those of them again that are valid
 test-faults: ## break everything under load, one thing at a time (20 minutes; SEED= repeats a run)
 	@cd apps/e2e && go test -count=1 -v -timeout 60m -run 'TestFaults|TestTheAccounts' . -args -all-faults $(if $(SEED),-seed $(SEED))
 
+.PHONY: images
+images: $(launcher) ## build the container images (APPS="posts query", LOAD="minikube image load")
+	@$(launcher) web
+	@cd apps/k8s && GOWORK=off go run ./images $(if $(LOAD),-load '$(LOAD)') $(APPS)
+
+.PHONY: test-k8s
+test-k8s: ## deploy on the current kubectl context, in a namespace of its own, and break things there (LOAD= as above; ARGS=-keep)
+	@$(MAKE) --no-print-directory images
+	@cd apps/e2e && go test -tags k8s -count=1 -v -timeout 30m -run 'TestOnKubernetes' . $(if $(ARGS),-args $(ARGS))
+
 .PHONY: screenshots
 screenshots: ## make the README's screenshots again
 	@cd apps/e2e && go test -count=1 -timeout 20m -run TestTheClientInABrowser . -args -screenshots

@@ -307,6 +307,10 @@ func TestFaults(t *testing.T) {
 			rows = append(rows, underLoad(t, s, f))
 		})
 	}
+	printTable(rows)
+}
+
+func printTable(rows []row) {
 	fmt.Println("| case | writes | 201s | retries | lost | repeated | whole again after |")
 	fmt.Println("|---|---|---|---|---|---|---|")
 	for _, r := range rows {

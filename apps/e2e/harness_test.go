@@ -1,5 +1,6 @@
 // Package e2e tests the real system: started with `dapr run -f`, with real
-// sidecars and a Redis of its own, beside whatever else runs on the machine.
+// sidecars and a Redis of its own, beside whatever else runs on the machine; or, with
+// the build tag k8s, deployed on a Kubernetes.
 package e2e
 
 import (
@@ -44,6 +45,10 @@ type stack struct {
 	replicas []system.App
 	// posts are the ids of those that earlier faults' loads wrote.
 	posts map[string]bool
+	// redisAt is where its Redis is.
+	redisAt redis.Options
+	// replicasOf, if set, finds all replicas of a service, in place of replicas.
+	replicasOf func(name string) []system.App
 }
 
 // onTheBus are the services that hold the blog: each hears events and has a store.
@@ -59,36 +64,6 @@ var built struct {
 	checkout system.Checkout
 	dapr     system.Dapr
 	binaries string
-}
-
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) (code int) {
-	ctx := context.Background()
-	go stopWhenInterrupted()
-	dir, err := os.MkdirTemp("", "postbus-e2e-")
-	if err == nil {
-		err = build(ctx, filepath.Join(dir, "bin"))
-	}
-	if err == nil {
-		shared, err = start(ctx, filepath.Join(dir, "shared"), built.binaries, nil)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "the system does not start:", err)
-		return 1
-	}
-	defer func() {
-		if err := shared.stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "the system does not stop:", err)
-			code = 1
-		}
-		if code == 0 {
-			_ = os.RemoveAll(dir)
-		} else {
-			fmt.Fprintln(os.Stderr, "logs are kept in", dir)
-		}
-	}()
-	return m.Run()
 }
 
 // running is how to stop what runs outside this process.
@@ -169,6 +144,7 @@ func start(ctx context.Context, dir, binaries string, edit func(system.Document)
 	if s.redis, err = system.StartRedis(ctx, filepath.Join(dir, "redis"), redisPort); err != nil {
 		return nil, err
 	}
+	s.redisAt.Addr = s.redis.Address()
 	stopsBy(s, func() { _ = s.redis.Stop() })
 	suffix := fmt.Sprintf("-t%d-%d", os.Getpid(), stacks)
 	for shift := 10_000; ; shift += 1000 {
@@ -342,6 +318,9 @@ func (s *stack) replica(t *testing.T, name string, env ...string) system.App {
 
 // all are the replicas of a service.
 func (s *stack) all(name string) []system.App {
+	if s.replicasOf != nil {
+		return s.replicasOf(name)
+	}
 	apps := []system.App{s.App(name)}
 	for _, b := range s.replicas {
 		if b.Name == name {
@@ -354,7 +333,8 @@ func (s *stack) all(name string) []system.App {
 // store is a client of the system's Redis, for a test to look and to damage.
 func (s *stack) store(t *testing.T) *redis.Client {
 	t.Helper()
-	c := redis.NewClient(&redis.Options{Addr: s.redis.Address()})
+	at := s.redisAt
+	c := redis.NewClient(&at)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }

@@ -34,6 +34,7 @@ var checks = []check{
 	{"unit", unit},
 	{"client", client},
 	{"components", components},
+	{"k8s", k8s},
 	{"e2e", endToEnd},
 }
 
@@ -119,6 +120,13 @@ func lint(ctx context.Context, c system.Checkout, t *tally) error {
 		try(module, "go vet in "+filepath.Base(module), "go", "vet", "./...")
 		try(module, "golangci-lint in "+filepath.Base(module), linter, "run", "--config", config, "./...")
 	}
+	e2e := filepath.Join(c.Root, "apps", "e2e")
+	try(e2e, "golangci-lint in e2e, with the tag k8s", linter, "run", "--config", config, "--build-tags", "k8s", ".")
+	alone := filepath.Join(c.Root, "apps", "k8s")
+	env = append(env, "GOWORK=off")
+	try(alone, "gofmt", "gofmt", "-l", ".")
+	try(alone, "go vet in k8s", "go", "vet", "./...")
+	try(alone, "golangci-lint in k8s", linter, "run", "--config", config, "./...")
 	return errors.Join(errs...)
 }
 
@@ -141,7 +149,7 @@ func modules(c system.Checkout) []string {
 	found, _ := filepath.Glob(filepath.Join(c.Root, "apps", "*", "go.mod")) // the pattern is valid
 	var dirs []string
 	for _, file := range found {
-		if dir := filepath.Dir(file); filepath.Base(dir) != "sidecar" { // it is no part of the workspace
+		if dir := filepath.Dir(file); !slices.Contains([]string{"sidecar", "k8s"}, filepath.Base(dir)) { // they are no part of the workspace
 			dirs = append(dirs, dir)
 		}
 	}
@@ -223,6 +231,11 @@ func components(ctx context.Context, c system.Checkout, t *tally) error {
 	// count is for go test, which does not see that files outside the module change.
 	return goTest(ctx, filepath.Join(c.Root, "apps", "sidecar"), t,
 		[]string{"GOWORK=off", "CGO_ENABLED=0"}, "-count=1", "-trimpath", "-tags", "stablecomponents", "./...")
+}
+
+// k8s is what is tested of k8s/ and the images without a cluster.
+func k8s(ctx context.Context, c system.Checkout, t *tally) error {
+	return goTest(ctx, filepath.Join(c.Root, "apps", "k8s"), t, []string{"GOWORK=off"}, "-count=1", "./...")
 }
 
 func endToEnd(ctx context.Context, c system.Checkout, t *tally) error {

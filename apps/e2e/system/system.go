@@ -1,6 +1,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,10 +28,12 @@ type App struct {
 	Port, AppPort, HTTPPort, GRPCPort, InternalPort, MetricsPort int
 	// Logs is the folder of its logs and its sidecar's.
 	Logs string
+	// Base, if set, is the base of its public API, when that isn't Port on this machine.
+	Base string
 }
 
 // URL is the base of the service's public API.
-func (a App) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", a.Port) }
+func (a App) URL() string { return cmp.Or(a.Base, fmt.Sprintf("http://127.0.0.1:%d", a.Port)) }
 
 // Sidecar is the base of its sidecar's HTTP API.
 func (a App) Sidecar() string { return fmt.Sprintf("http://127.0.0.1:%d", a.HTTPPort) }

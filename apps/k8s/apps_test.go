@@ -1,0 +1,129 @@
+package k8s
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// runFile is what matters here of dapr.yaml.
+type runFile struct {
+	Common struct{ MaxBodySize string }
+	Apps   []struct {
+		AppID string
+		Env   map[string]string
+	}
+}
+
+// checkApps says whether each app is deployed as the code and dapr.yaml have it.
+func checkApps(t *testing.T, overlay string, objects []object) []error {
+	var errs []error
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	raw, err := os.ReadFile(filepath.Join(root, "dapr.yaml"))
+	if err != nil {
+		return []error{err}
+	}
+	var run runFile
+	if err := yaml.Unmarshal(raw, &run); err != nil {
+		return []error{err}
+	}
+	byName := map[string]object{}
+	for _, o := range objects {
+		byName[o.String()] = o
+		if o.kind() == "Service" && strings.HasSuffix(o.name(), "-dapr") {
+			add("Service %s: Dapr's operator makes one of that name for the sidecars", o.name())
+		}
+	}
+	if len(run.Apps) != len(apps) {
+		add("dapr.yaml has %d apps, not %d", len(run.Apps), len(apps))
+	}
+	for _, app := range run.Apps {
+		d, ok := byName["Deployment "+app.AppID]
+		if !ok {
+			add("no Deployment %s", app.AppID)
+			continue
+		}
+		annotations, _ := at(d, "spec", "template", "metadata", "annotations").(map[string]any)
+		for name, want := range map[string]string{
+			"app-id": app.AppID, "app-port": strconv.Itoa(apps[app.AppID] + 100), "max-body-size": run.Common.MaxBodySize, "enabled": "true", "config": "postbus",
+		} {
+			if got := fmt.Sprint(annotations["dapr.io/"+name]); got != want {
+				add("%s: dapr.io/%s is %s, not %s", app.AppID, name, got, want)
+			}
+		}
+		if annotations["dapr.io/enable-native-sidecar"] != "true" {
+			add("%s: not a native sidecar, which ends after the app", app.AppID)
+		}
+		for _, what := range []string{"cpu-request", "cpu-limit", "memory-request", "memory-limit"} {
+			if annotations["dapr.io/sidecar-"+what] == nil {
+				add("%s: the sidecar has no %s", app.AppID, what)
+			}
+		}
+		errs = append(errs, endsInTime(d, annotations)...)
+
+		port, _ := strconv.Atoi(app.Env["PORT"])
+		containers, _ := at(d, "spec", "template", "spec", "containers").([]any)
+		ports, _ := at(containers[0], "ports").([]any)
+		if got := fmt.Sprint(at(ports[0], "containerPort")); got != strconv.Itoa(port) || port != apps[app.AppID] {
+			add("%s: port %s, %s in dapr.yaml, and it is %d", app.AppID, got, app.Env["PORT"], apps[app.AppID])
+		}
+		for _, kind := range []string{"Service", "PodDisruptionBudget"} {
+			if byName[kind+" "+app.AppID] == nil {
+				add("%s has no %s", app.AppID, kind)
+			}
+		}
+		if overlay == "production" {
+			errs = append(errs, scales(app.AppID, d, byName["HorizontalPodAutoscaler "+app.AppID])...)
+		}
+	}
+	tls, _ := at(byName["Ingress postbus"], "spec", "tls").([]any)
+	if overlay == "production" && len(tls) == 0 {
+		add("the Ingress has no TLS")
+	}
+	if hasSecret := slices.ContainsFunc(objects, func(o object) bool { return o.kind() == "Secret" }); hasSecret {
+		add("a Secret is committed")
+	}
+	return errs
+}
+
+// stopsWithin is how long an app takes to stop, at most: stopWithin in
+// apps/internal/service.
+const stopsWithin = 10
+
+// endsInTime adds up how long a pod may take to end.
+func endsInTime(d object, annotations map[string]any) []error {
+	spec := at(d, "spec", "template", "spec")
+	containers, _ := at(spec, "containers").([]any)
+	sidecar, err1 := strconv.Atoi(fmt.Sprint(annotations["dapr.io/graceful-shutdown-seconds"]))
+	pause, err2 := strconv.Atoi(fmt.Sprint(at(containers[0], "lifecycle", "preStop", "sleep", "seconds")))
+	grace, err3 := strconv.Atoi(fmt.Sprint(at(spec, "terminationGracePeriodSeconds")))
+	if err1 != nil || err2 != nil || err3 != nil || grace <= pause+stopsWithin+sidecar {
+		return []error{fmt.Errorf("%s: terminationGracePeriodSeconds %d is too short for %d s of preStop, %d s of the app and %d s of the sidecar", d, grace, pause, stopsWithin, sidecar)}
+	}
+	return nil
+}
+
+// scales says whether an app has three replicas or an autoscaler that starts there.
+func scales(app string, deployment, autoscaler object) []error {
+	scaled := []string{"posts", "comments", "moderation", "query"}
+	replicas := at(deployment, "spec", "replicas")
+	if !slices.Contains(scaled, app) {
+		if fmt.Sprint(replicas) != "3" {
+			return []error{fmt.Errorf("%s: replicas are %v, not 3", app, replicas)}
+		}
+		return nil
+	}
+	if autoscaler == nil || fmt.Sprint(at(autoscaler, "spec", "scaleTargetRef", "name")) != app || fmt.Sprint(at(autoscaler, "spec", "minReplicas")) != "3" {
+		return []error{fmt.Errorf("%s has no autoscaler that starts with three", app)}
+	}
+	if replicas != nil {
+		return []error{fmt.Errorf("%s has an autoscaler and replicas, which every apply would reset", app)}
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package k8s
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// id is a post's.
+const id = "01a209f1-ac07-7043-aaf8-031a57533787"
+
+// routed are the API's routes and the page's, with the service that answers them.
+var routed = []struct{ method, path, service string }{
+	{"POST", "/posts/create", "posts"},
+	{"POST", "/posts/" + id + "/comments", "comments"},
+	{"GET", "/posts/" + id + "/comments", "comments"},
+	{"GET", "/posts/" + id + "/comments/" + id, "comments"},
+	{"GET", "/posts", "query"},
+	{"GET", "/posts/" + id, "query"},
+	{"GET", "/", "client"},
+	{"GET", "/assets/index.js", "client"},
+	{"GET", "/p/" + id, "client"},
+	{"GET", "/favicon.ico", "client"},
+	{"GET", "/events", "client"}, // which has no such page
+	{"POST", "/deliver/PostCreated", "client"},
+}
+
+func TestTheIngressAndTheHTTPRoutesRouteTheAPI(t *testing.T) {
+	byIngress := ingressRoutes(t, build(t, filepath.Join(root, "k8s", "overlays", "minikube")))
+	byGateway := gatewayRoutes(t, build(t, filepath.Join(root, "k8s", "overlays", "gateway")))
+	for _, r := range routed {
+		for what, route := range map[string]func(method, path string) string{"Ingress": byIngress, "HTTPRoute": byGateway} {
+			if got := route(r.method, r.path); got != r.service {
+				t.Errorf("the %s leads %s %s to %s, not %s", what, r.method, r.path, got, r.service)
+			}
+		}
+	}
+}
+
+func TestTheGatewayOverlayHasNoIngress(t *testing.T) {
+	for _, o := range build(t, filepath.Join(root, "k8s", "overlays", "gateway")) {
+		if o.kind() == "Ingress" {
+			t.Errorf("both an Ingress and HTTPRoutes answer for one host")
+		}
+	}
+}
+
+// ingressRoutes is what ingress-nginx makes of an Ingress with regular expressions:
+// each matches from the path's beginning on, without regard to case, and the longest
+// is tried first
+// (https://kubernetes.github.io/ingress-nginx/user-guide/ingress-path-matching/).
+func ingressRoutes(t *testing.T, objects []object) func(method, path string) string {
+	t.Helper()
+	i := slices.IndexFunc(objects, func(o object) bool { return o.kind() == "Ingress" })
+	ingress := objects[i]
+	annotations, _ := at(ingress, "metadata", "annotations").(map[string]any)
+	if annotations["nginx.ingress.kubernetes.io/use-regex"] != "true" {
+		t.Fatal("the paths are no regular expressions")
+	}
+	rules, _ := at(ingress, "spec", "rules").([]any)
+	if len(rules) != 1 || at(rules[0], "host") != "posts.com" {
+		t.Fatalf("rules: %v", rules)
+	}
+	paths, _ := at(rules[0], "http", "paths").([]any)
+	paths = slices.Clone(paths)
+	slices.SortStableFunc(paths, func(a, b any) int {
+		return cmp.Compare(len(fmt.Sprint(at(b, "path"))), len(fmt.Sprint(at(a, "path"))))
+	})
+	return func(_, path string) string {
+		for _, p := range paths {
+			if regexp.MustCompile("(?i)^" + fmt.Sprint(at(p, "path"))).MatchString(path) {
+				return fmt.Sprint(at(p, "backend", "service", "name"))
+			}
+		}
+		return "nobody"
+	}
+}
+
+// gatewayRoutes is what the Gateway API says of an HTTPRoute: an exact path comes
+// first, then the longest. That a regular expression has to match all of the path is
+// how Traefik, Envoy Gateway and others read it.
+func gatewayRoutes(t *testing.T, objects []object) func(method, path string) string {
+	t.Helper()
+	i := slices.IndexFunc(objects, func(o object) bool { return o.kind() == "HTTPRoute" })
+	route := objects[i]
+	type match struct {
+		method, kind, value, service string
+	}
+	var matches []match
+	rules, _ := at(route, "spec", "rules").([]any)
+	for _, rule := range rules {
+		backends, _ := at(rule, "backendRefs").([]any)
+		all, _ := at(rule, "matches").([]any)
+		for _, m := range all {
+			method, _ := at(m, "method").(string)
+			matches = append(matches, match{method, fmt.Sprint(at(m, "path", "type")), fmt.Sprint(at(m, "path", "value")), fmt.Sprint(at(backends[0], "name"))})
+		}
+	}
+	rank := map[string]int{"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
+	slices.SortStableFunc(matches, func(a, b match) int { return cmp.Compare(rank[a.kind], rank[b.kind]) })
+	return func(method, path string) string {
+		var found []string
+		for _, m := range matches {
+			if m.method != "" && m.method != method {
+				continue
+			}
+			ok := false
+			switch m.kind {
+			case "Exact":
+				ok = path == m.value
+			case "RegularExpression":
+				ok = regexp.MustCompile("^(" + m.value + ")$").MatchString(path)
+			case "PathPrefix":
+				ok = m.value == "/" || path == m.value || strings.HasPrefix(path, m.value+"/")
+			}
+			if ok {
+				found = append(found, m.service)
+				if m.kind == "Exact" {
+					break
+				}
+			}
+		}
+		if len(found) == 0 {
+			return "nobody"
+		}
+		return found[0]
+	}
+}
