@@ -118,15 +118,15 @@ func lint(ctx context.Context, c system.Checkout, t *tally) error {
 		}
 		try(module, "gofmt", append([]string{"gofmt", "-l"}, files...)...)
 		try(module, "go vet in "+filepath.Base(module), "go", "vet", "./...")
-		try(module, "golangci-lint in "+filepath.Base(module), linter, "run", "--config", config, "./...")
+		try(module, "golangci-lint in "+filepath.Base(module), linter, "run", "--allow-parallel-runners", "--config", config, "./...")
 	}
 	e2e := filepath.Join(c.Root, "apps", "e2e")
-	try(e2e, "golangci-lint in e2e, with the tag k8s", linter, "run", "--config", config, "--build-tags", "k8s", ".")
+	try(e2e, "golangci-lint in e2e, with the tag k8s", linter, "run", "--allow-parallel-runners", "--config", config, "--build-tags", "k8s", ".")
 	alone := filepath.Join(c.Root, "apps", "k8s")
 	env = append(env, "GOWORK=off")
 	try(alone, "gofmt", "gofmt", "-l", ".")
 	try(alone, "go vet in k8s", "go", "vet", "./...")
-	try(alone, "golangci-lint in k8s", linter, "run", "--config", config, "./...")
+	try(alone, "golangci-lint in k8s", linter, "run", "--allow-parallel-runners", "--config", config, "./...")
 	return errors.Join(errs...)
 }
 
