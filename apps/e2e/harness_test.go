@@ -13,14 +13,12 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -82,34 +80,6 @@ func stopsBy(what any, stop func()) {
 	if running.stops[what] = stop; stop == nil {
 		delete(running.stops, what)
 	}
-}
-
-// stopWhenInterrupted leaves nothing behind after Ctrl-C: the systems and the
-// browser are in process groups of their own.
-func stopWhenInterrupted() {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	<-signals
-	fmt.Fprintln(os.Stderr, "interrupted: stopping what the tests have started")
-	running.Lock() // for good: nothing is started any more
-	var all sync.WaitGroup
-	for _, stop := range running.stops {
-		all.Go(stop)
-	}
-	all.Wait()
-	os.Exit(1)
-}
-
-func build(ctx context.Context, into string) (err error) {
-	if built.checkout, err = system.FindCheckout(); err != nil {
-		return err
-	}
-	// The pinned Dapr, whatever the user has: these tests are of that version.
-	if built.dapr, err = built.checkout.BuildDapr(ctx); err != nil {
-		return err
-	}
-	built.binaries = into
-	return built.checkout.BuildServices(ctx, into, "-race")
 }
 
 // plainly are the services without the race detector, for the tests of what it

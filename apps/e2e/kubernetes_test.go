@@ -499,7 +499,7 @@ func brokenUnderLoad(t *testing.T) {
 				scale("query", 1)
 			})
 		}},
-		{name: "comments from 1 to 3", run: func(t *testing.T, s *stack, l *load) {
+		{name: "comments from 1 to 3", run: func(t *testing.T, _ *stack, l *load) {
 			roll(t, l, func() { scale("comments", 3) })
 		}},
 		{name: "Redis's pod deleted", run: func(t *testing.T, _ *stack, _ *load) {

@@ -6,8 +6,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"testing"
+
+	"github.com/postbus/postbus/apps/e2e/system"
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -38,4 +43,32 @@ func run(m *testing.M) (code int) {
 		}
 	}()
 	return m.Run()
+}
+
+// stopWhenInterrupted leaves nothing behind after Ctrl-C: the systems and the
+// browser are in process groups of their own.
+func stopWhenInterrupted() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	<-signals
+	fmt.Fprintln(os.Stderr, "interrupted: stopping what the tests have started")
+	running.Lock() // for good: nothing is started any more
+	var all sync.WaitGroup
+	for _, stop := range running.stops {
+		all.Go(stop)
+	}
+	all.Wait()
+	os.Exit(1)
+}
+
+func build(ctx context.Context, into string) (err error) {
+	if built.checkout, err = system.FindCheckout(); err != nil {
+		return err
+	}
+	// The pinned Dapr, whatever the user has: these tests are of that version.
+	if built.dapr, err = built.checkout.BuildDapr(ctx); err != nil {
+		return err
+	}
+	built.binaries = into
+	return built.checkout.BuildServices(ctx, into, "-race")
 }
