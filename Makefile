@@ -47,6 +47,10 @@ test-k8s: ## deploy on the current kubectl context, in a namespace of its own, a
 screenshots: ## make the README's screenshots again
 	@cd apps/e2e && go test -count=1 -timeout 20m -run TestTheClientInABrowser . -args -screenshots
 
+.PHONY: bench
+bench: ## measure everything and print the table (15 minutes; ARGS='-only accepted' runs a part)
+	@go run ./apps/bench $(ARGS)
+
 .PHONY: clean
 clean: ## remove all that was built or kept, Redis's data too
 	rm -rf .postbus apps/*/.dapr apps/client/web/node_modules apps/client/web/dist

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -15,12 +16,14 @@ import (
 )
 
 const (
-	// chunkSize is how many ids a chunk holds. A page spans at most two.
-	chunkSize = 256
+	// chunkSize is how many ids a chunk holds. Every addition writes the whole tail,
+	// 2.5 KB on average. A page spans at most two.
+	chunkSize = 128
 	// fromNewest is the position after every comment.
 	fromNewest = math.MaxInt32
 
 	tailHintsCached = 100_000
+	tailsCached     = 8_192
 )
 
 // lists keeps which comments a post has, in the order in which they came: chunks
@@ -30,6 +33,9 @@ type lists struct {
 	store state.Swapper
 	// hints are the numbers of tails, or of chunks that were: the tail is there or later.
 	hints *lru.Cache[string, int]
+	// recent are tails as this replica wrote them. Where another has gone on since,
+	// the next write fails, and the tail is read then.
+	recent *lru.Cache[string, *chunk]
 	// adding serialises this replica's writes: two of them would only conflict.
 	adding sync.Mutex
 }
@@ -40,6 +46,8 @@ type chunk struct {
 	number int
 	item   state.Item
 	ids    []string
+	// guessed says that it was not read, but is as this replica wrote it.
+	guessed bool
 }
 
 func newLists(store state.Swapper) *lists {
@@ -47,7 +55,11 @@ func newLists(store state.Swapper) *lists {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &lists{store: store, hints: hints}
+	recent, err := lru.New[string, *chunk](tailsCached)
+	if err != nil {
+		panic(err) // as above
+	}
+	return &lists{store: store, hints: hints, recent: recent}
 }
 
 func (c *chunk) full() bool { return len(c.ids) >= chunkSize }
@@ -81,6 +93,31 @@ func (l *lists) read(ctx context.Context, post string, numbers ...int) ([]*chunk
 		}
 	}
 	return chunks, nil
+}
+
+// likelyTails is tails without reading those that this replica has written: each
+// is the tail, or was it. After a full one comes one that most likely does not exist.
+func (l *lists) likelyTails(ctx context.Context, posts []string) (map[string]*chunk, error) {
+	likely, unknown := make(map[string]*chunk, len(posts)), []string{}
+	for _, post := range posts {
+		c, found := l.recent.Get(post)
+		switch {
+		case !found:
+			unknown = append(unknown, post)
+		case c.full():
+			likely[post] = &chunk{post: post, number: c.number + 1, guessed: true}
+		default:
+			guess := *c
+			guess.guessed = true
+			likely[post] = &guess
+		}
+	}
+	if len(unknown) == 0 {
+		return likely, nil
+	}
+	read, err := l.tails(ctx, unknown)
+	maps.Copy(likely, read)
+	return likely, err
 }
 
 // tails reads the tails of the posts: the first chunk that isn't full.
@@ -147,9 +184,14 @@ func (l *lists) add(ctx context.Context, additions ...*addition) {
 	}
 	var swapErr error
 	for tries := 0; ; {
-		var full, growing []*addition
+		var full, growing, unsure []*addition
 		for _, a := range additions {
-			switch a.ids = without(a.ids, a.tail.ids); {
+			left := without(a.ids, a.tail.ids)
+			if a.tail.guessed && a.err == nil && len(left) < len(a.ids) {
+				unsure = append(unsure, a) // no write would tell whether they are listed
+				continue
+			}
+			switch a.ids = left; {
 			case a.err != nil || len(a.ids) == 0:
 			case a.tail.full():
 				full = append(full, a)
@@ -158,6 +200,8 @@ func (l *lists) add(ctx context.Context, additions ...*addition) {
 			}
 		}
 		switch {
+		case len(unsure) > 0:
+			l.readTails(ctx, unsure, 0)
 		case len(full) > 0:
 			l.readTails(ctx, full, 1)
 		case len(growing) == 0:
@@ -208,8 +252,9 @@ func (l *lists) grow(ctx context.Context, additions []*addition) error {
 		return err
 	}
 	for i, a := range additions {
-		// Without its ETag: if ids are left it is full, and never written again.
-		a.tail = &chunk{post: a.tail.post, number: a.tail.number, ids: grown[i]}
+		item := state.Item{Key: writes[i].Key, ETag: state.ETagAfter(writes[i].ETag)}
+		a.tail = &chunk{post: a.tail.post, number: a.tail.number, item: item, ids: grown[i]}
+		l.recent.Add(a.tail.post, a.tail)
 	}
 	return nil
 }

@@ -76,21 +76,21 @@ func wantList(t testing.TB, m *memory, want []string) {
 	}
 }
 
-func TestChunksRollOverAt256(t *testing.T) {
+func TestChunksRollOver(t *testing.T) {
 	for _, test := range []struct {
 		before, added int
 		sizes         []int
 	}{
 		{0, 1, []int{1}},
-		{0, 255, []int{255}},
-		{0, 256, []int{256}},
-		{0, 257, []int{256, 1}},
-		{0, 600, []int{256, 256, 88}},
-		{255, 1, []int{256}},
-		{255, 2, []int{256, 1}},
-		{256, 1, []int{256, 1}},
-		{257, 255, []int{256, 256}},
-		{512, 1, []int{256, 256, 1}},
+		{0, chunkSize - 1, []int{chunkSize - 1}},
+		{0, chunkSize, []int{chunkSize}},
+		{0, chunkSize + 1, []int{chunkSize, 1}},
+		{0, 2*chunkSize + 88, []int{chunkSize, chunkSize, 88}},
+		{chunkSize - 1, 1, []int{chunkSize}},
+		{chunkSize - 1, 2, []int{chunkSize, 1}},
+		{chunkSize, 1, []int{chunkSize, 1}},
+		{chunkSize + 1, chunkSize - 1, []int{chunkSize, chunkSize}},
+		{2 * chunkSize, 1, []int{chunkSize, chunkSize, 1}},
 	} {
 		t.Run(fmt.Sprintf("%d and then %d", test.before, test.added), func(t *testing.T) {
 			m, l := listOf(t, test.before)
@@ -162,7 +162,7 @@ func TestWhatIsListedIsNotListedAgain(t *testing.T) {
 	const total = 2*chunkSize + 10
 	for name, ids := range map[string][]string{
 		"in the first chunk": numbered(0, 3),
-		"in a middle chunk":  numbered(300, 303),
+		"in a middle chunk":  numbered(chunkSize+44, chunkSize+47),
 		"in the tail":        numbered(total-3, total),
 		"in all of them":     numbered(0, total),
 	} {

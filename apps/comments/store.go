@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
@@ -16,14 +18,25 @@ import (
 // swapTries is how often a batch is merged again when another writer was first.
 const swapTries = 4
 
+// recentCached is how many documents are remembered as they were last written: a
+// comment's second event comes some milliseconds after its first.
+const recentCached = 16_384
+
 // comments keeps one document a comment, "comment-<id>", and the lists.
 type comments struct {
 	store state.Swapper
 	lists *lists
+	// recent are documents as this replica wrote them. One that another replica has
+	// written since makes the next swap fail, and is read then.
+	recent *lru.Cache[string, state.Item]
 }
 
 func newComments(store state.Swapper) *comments {
-	return &comments{store: store, lists: newLists(store)}
+	recent, err := lru.New[string, state.Item](recentCached)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &comments{store: store, lists: newLists(store), recent: recent}
 }
 
 // merge stores what the events say of their comments; of each the highest
@@ -37,11 +50,11 @@ func (s *comments) merge(ctx context.Context, events []event.Event, list bool) [
 	var tails map[string]*chunk
 	if list {
 		var err error
-		if tails, err = s.lists.tails(ctx, postsOf(events)); err != nil {
+		if tails, err = s.lists.likelyTails(ctx, postsOf(events)); err != nil {
 			return bus.All(len(events), err)
 		}
 	}
-	created, err := s.write(ctx, events, errs)
+	created, err := s.write(ctx, events, errs, list)
 	if err != nil {
 		for i := range errs {
 			if errs[i] == nil {
@@ -77,7 +90,12 @@ func (s *comments) merge(ctx context.Context, events []event.Event, list bool) [
 
 // write brings the documents up to the events, and returns which comments had no
 // document before. It sets errs of the events that contradict a document.
-func (s *comments) write(ctx context.Context, events []event.Event, errs []error) (created map[string]bool, err error) {
+//
+// The first try reads no document that it can guess: one written by this replica
+// just now, or, of a comment that the events create (isNew), that there is none.
+// The swap tells whether the guess was right; so one that would change nothing, and
+// is not put to that test, does not count.
+func (s *comments) write(ctx context.Context, events []event.Event, errs []error, isNew bool) (created map[string]bool, err error) {
 	keys, position := make([]string, 0, len(events)), make(map[string]int, len(events))
 	for _, e := range events {
 		if _, seen := position[e.Comment.ID]; !seen {
@@ -86,15 +104,19 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 		}
 	}
 	created = make(map[string]bool, len(keys))
-	for range swapTries {
+	for try := range swapTries {
 		var docs []state.Item
-		if docs, err = s.store.Get(ctx, keys...); err != nil {
+		guess := try == 0
+		if docs, err = s.documents(ctx, keys, guess, isNew); err != nil {
 			return nil, err
 		}
 		var writes []state.Item
 		verdicts := make([]error, len(events)) // of this try alone
 		if writes, err = mergeInto(docs, position, events, verdicts); err != nil {
 			return nil, err
+		}
+		if guess && len(writes) < len(docs) {
+			continue
 		}
 		if len(writes) > 0 {
 			if err = s.store.Swap(ctx, writes...); err != nil {
@@ -103,11 +125,43 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 			for id, i := range position {
 				created[id] = !docs[i].Exists()
 			}
+			for _, item := range writes {
+				item.ETag = state.ETagAfter(item.ETag)
+				s.recent.Add(item.Key, item)
+			}
 		}
 		copy(errs, verdicts)
 		return created, nil
 	}
 	return nil, err
+}
+
+// documents returns the documents of keys: guessed where that may be, and read
+// otherwise.
+func (s *comments) documents(ctx context.Context, keys []string, guess, isNew bool) ([]state.Item, error) {
+	docs, unknown, at := make([]state.Item, len(keys)), []string{}, []int{}
+	for i, key := range keys {
+		recent, found := s.recent.Get(key)
+		switch {
+		case guess && found:
+			docs[i] = recent
+		case guess && isNew:
+			docs[i] = state.Item{Key: key}
+		default:
+			unknown, at = append(unknown, key), append(at, i)
+		}
+	}
+	if len(unknown) == 0 {
+		return docs, nil
+	}
+	read, err := s.store.Get(ctx, unknown...)
+	if err != nil {
+		return nil, err
+	}
+	for i, doc := range read {
+		docs[at[i]] = doc
+	}
+	return docs, nil
 }
 
 // mergeInto merges events into the documents and returns those that change.

@@ -63,6 +63,59 @@ func TestTheHighestRevisionWinsInAnyOrder(t *testing.T) {
 	}
 }
 
+// What this replica has just written it need not read: a comment's whole life costs
+// two writes of its document, one of its list, and a read of the list's tail at first.
+func TestWhatWasJustWrittenIsNotRead(t *testing.T) {
+	m := newMemory()
+	s := newComments(m)
+	first, second := aComment(aPost, 1), aComment(aPost, 2)
+	for _, c := range []event.Comment{first, second} {
+		wantErrors(t, s.merge(context.Background(), []event.Event{told(t, c)}, true), nil)
+		wantErrors(t, s.merge(context.Background(), []event.Event{told(t, moderated(c))}, false), nil)
+		wantComment(t, m, moderated(c))
+	}
+	wantList(t, m, []string{first.ID, second.ID})
+	if len(m.gets) != 1 || len(m.swaps) != 6 {
+		t.Errorf("%d reads and %d writes", len(m.gets), len(m.swaps))
+	}
+}
+
+// A store that lost its last writes (a Redis that was killed) gets them again with
+// the events, whatever this replica remembers of them.
+func TestWhatTheStoreLostIsWrittenAgain(t *testing.T) {
+	m := newMemory()
+	s := newComments(m)
+	kept, lost := aComment(aPost, 1), aComment(aPost, 2)
+	wantErrors(t, s.merge(context.Background(), []event.Event{told(t, kept)}, true), nil)
+	before := m.values[chunkKey(aPost, 0)]
+	wantErrors(t, s.merge(context.Background(), []event.Event{told(t, lost)}, true), nil)
+	delete(m.values, "comment-"+lost.ID)
+	delete(m.versions, "comment-"+lost.ID)
+	m.values[chunkKey(aPost, 0)] = before
+	m.versions[chunkKey(aPost, 0)]--
+
+	wantErrors(t, s.merge(context.Background(), []event.Event{told(t, lost)}, true), nil)
+	wantComment(t, m, lost)
+	wantList(t, m, []string{kept.ID, lost.ID})
+}
+
+// What another replica did meanwhile is found when the guess fails.
+func TestWhatAnotherReplicaWroteIsNotOverwritten(t *testing.T) {
+	m := newMemory()
+	a, b := newComments(m), newComments(m)
+	first, second := aComment(aPost, 1), aComment(aPost, 2)
+	wantErrors(t, a.merge(context.Background(), []event.Event{told(t, first)}, true), nil)
+	wantErrors(t, b.merge(context.Background(), []event.Event{told(t, second)}, true), nil)
+	wantErrors(t, b.merge(context.Background(), []event.Event{told(t, moderated(first))}, false), nil)
+
+	wantErrors(t, a.merge(context.Background(), []event.Event{told(t, moderated(first)), told(t, moderated(second))}, false), nil, nil)
+	wantErrors(t, a.merge(context.Background(), []event.Event{told(t, first), told(t, second)}, true), nil, nil)
+	for _, c := range []event.Comment{first, second} {
+		wantComment(t, m, moderated(c))
+	}
+	wantList(t, m, []string{first.ID, second.ID})
+}
+
 func TestAModeratedCommentIsNotListedBeforeItWasCreated(t *testing.T) {
 	m := newMemory()
 	wantErrors(t, newComments(m).merge(context.Background(), []event.Event{told(t, moderated(aComment(aPost, 1)))}, false), nil)

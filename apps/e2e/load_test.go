@@ -39,11 +39,12 @@ type load struct {
 	wrong    []error
 }
 
-// failure is a try of a request that the service took and did not answer as asked.
+// failure is a try that had no answer. (A 503 is one: it says that Redis did not
+// answer in time.)
 type failure struct {
 	url  string
 	sent time.Time // when it had gone out as a whole
-	why  string
+	err  error
 }
 
 const (
@@ -176,9 +177,11 @@ func (l *load) write(url, body string) string {
 			return ""
 		}
 		l.retries.Add(1)
-		l.mu.Lock()
-		l.failed = append(l.failed, failure{url, sent, fmt.Sprint(status, " ", got, " ", err)})
-		l.mu.Unlock()
+		if err != nil {
+			l.mu.Lock()
+			l.failed = append(l.failed, failure{url, sent, err})
+			l.mu.Unlock()
+		}
 		time.Sleep(50 * time.Millisecond) // a client's pause between two tries
 	}
 	l.fail(fmt.Errorf("POST %s: no 201 within %s", url, giveUp))

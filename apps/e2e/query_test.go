@@ -303,7 +303,8 @@ func TestASecondQueryReplicaShowsTheSame(t *testing.T) {
 }
 
 func TestASecondEventLogReplicaAppendsToo(t *testing.T) {
-	s := shared
+	// Of its own: sidecars go on calling the replica for up to 70 s after its end.
+	s := another(t, nil, built.binaries)
 	second := s.replica(t, "eventlog")
 	written := s.write(t, 10, 6)
 	eventually(t, func() error { return written.shownAt(t, s, s.App("query").Port) })
@@ -327,6 +328,7 @@ func TestASecondEventLogReplicaAppendsToo(t *testing.T) {
 	if err := first.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = first.Signal(syscall.SIGCONT) }) // also when this fails
 	alone := s.createPost(t, "taken by the second replica, if not by the first one's sidecar")
 	others := []post{alone}
 	appended := func() error {

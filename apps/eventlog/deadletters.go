@@ -15,20 +15,9 @@ import (
 // each once.
 type deadLetters struct{ log *eventLog }
 
-// A message of more than mostKept bytes is no event of any version; only its
-// first firstKept are kept. So a segment of them still fits into one write.
-const (
-	mostKept  = 64 << 10
-	firstKept = 1 << 10
-)
-
 func (d deadLetters) keep(ctx context.Context, letters []bus.DeadLetter) []error {
 	events := make([]event.Event, len(letters))
 	for i, letter := range letters {
-		if n := len(letter.Payload); n > mostKept {
-			letter.Reason += fmt.Sprintf(" (of its %d bytes the first %d are kept)", n, firstKept)
-			letter.Payload = letter.Payload[:firstKept]
-		}
 		data, err := event.Marshal(letter)
 		if err != nil {
 			return bus.All(len(letters), err)

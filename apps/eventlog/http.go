@@ -103,19 +103,18 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 		_, _ = c.Writer.WriteString("[]\n")
 		return
 	}
+	ctx, cancel := context.WithCancel(c.Request.Context())
+	defer cancel()
 	before := opening
-	for after < upTo {
-		number := int(after / segmentSize)              //nolint:gosec // the log is smaller than that
-		count := int((upTo-1)/segmentSize) - number + 1 //nolint:gosec // as above
-		read, err := a.log.read(c.Request.Context(), number, count)
-		if err == nil && read[0].last() <= after {
-			err = fmt.Errorf("the log has no event %d", after+1)
+	for r := range a.readAhead(ctx, after, upTo) {
+		if r.err == nil && r.segments[0].last() <= after {
+			r.err = fmt.Errorf("the log has no event %d", after+1)
 		}
-		if err != nil {
-			a.broken(c, err)
+		if r.err != nil {
+			a.broken(c, r.err)
 			return
 		}
-		for _, s := range read {
+		for _, s := range r.segments {
 			for _, part := range [][]byte{before, s.between(after, upTo)} {
 				if _, err := c.Writer.Write(part); err != nil {
 					return // the reader is gone
@@ -124,7 +123,40 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 			before, after = separator, min(s.last(), upTo)
 		}
 	}
+	if after < upTo {
+		a.broken(c, ctx.Err()) // the reader is gone, as far as the server knows
+		return
+	}
 	_, _ = c.Writer.WriteString("\n]\n")
+}
+
+// reading is one read of the log.
+type reading struct {
+	segments []*segment
+	err      error
+}
+
+// readAhead reads the segments of the events with numbers in (after, upTo]: the
+// next ones while the last are sent. It ends with the first error, or with ctx.
+func (a *api) readAhead(ctx context.Context, after, upTo uint64) <-chan reading {
+	readings := make(chan reading)
+	number, last := int(after/segmentSize), int((upTo-1)/segmentSize) //nolint:gosec // the log is smaller than that
+	go func() {
+		defer close(readings)
+		for number <= last {
+			segments, err := a.log.read(ctx, number, last-number+1)
+			select {
+			case readings <- reading{segments, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+			number += len(segments)
+		}
+	}()
+	return readings
 }
 
 // broken ends an answer that can't be completed. What was sent is then no JSON,

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
@@ -171,7 +170,7 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 				for _, e := range todo[:n] {
 					l.seen.add(identityOf(e))
 				}
-				l.etag = etagAfter(l.etag)
+				l.etag = state.ETagAfter(l.etag)
 				l.publish(grown)
 				continue
 			}
@@ -210,17 +209,6 @@ func (l *eventLog) unseen(events []event.Event, errs []error) (todo []event.Even
 		}
 	}
 	return todo, index
-}
-
-// etagAfter guesses the ETag that a key has after a successful swap, to save
-// reading it: Redis counts a key's writes. Where the guess is wrong the next
-// swap fails, and the tail is read again.
-func etagAfter(etag string) string {
-	n, err := strconv.ParseUint(etag, 10, 64)
-	if err != nil {
-		n = 0
-	}
-	return strconv.FormatUint(n+1, 10)
 }
 
 // publish makes s the tail that readers see, and wakes those who wait.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	jsonv2 "github.com/go-json-experiment/json"
+
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
@@ -122,7 +124,7 @@ func identityOf(e event.Event) identity {
 func (s *segment) identities(after uint64) ([]identity, error) {
 	var ids []identity
 	value := append(append(bytes.Clone(opening), s.between(after, s.last())...), closing...)
-	if err := json.Unmarshal(value, &ids); err != nil {
+	if err := jsonv2.Unmarshal(value, &ids); err != nil {
 		return nil, fmt.Errorf("%s is damaged: %w", segmentKey(s.number), err)
 	}
 	return ids, nil

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,9 +10,13 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
@@ -38,6 +44,7 @@ type logClient struct {
 	url   string
 	token string
 	http  *http.Client
+	size  atomic.Int64 // of the last answer, in bytes
 }
 
 func newLogClient(sidecar, appID string) *logClient {
@@ -54,6 +61,16 @@ func newLogClient(sidecar, appID string) *logClient {
 // last event. If there are none yet it waits for them for at most wait; answered,
 // if not nil, is called when the wait is over.
 func (l *logClient) read(ctx context.Context, after uint64, wait time.Duration, answered func()) ([]event.Event, uint64, error) {
+	batch, last, err := l.fetch(ctx, after, wait, answered)
+	if err != nil {
+		return nil, 0, err
+	}
+	events, err := event.ParseBatch(batch)
+	return events, last, err
+}
+
+// fetch is read without decoding the batch.
+func (l *logClient) fetch(ctx context.Context, after uint64, wait time.Duration, answered func()) ([]byte, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, bodyTimeout)
 	defer cancel()
 	url := fmt.Sprintf("%s?after=%d&limit=%d&wait=%d", l.url, after, readLimit, int(wait.Seconds()))
@@ -72,7 +89,7 @@ func (l *logClient) read(ctx context.Context, after uint64, wait time.Duration, 
 	if answered != nil {
 		answered()
 	}
-	body, err := io.ReadAll(res.Body)
+	body, err := l.readAll(res.Body)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -83,8 +100,15 @@ func (l *logClient) read(ctx context.Context, after uint64, wait time.Duration, 
 	if err != nil {
 		return nil, 0, errors.New("the answer does not say where the log stands")
 	}
-	events, err := event.ParseBatch(body)
-	return events, last, err
+	return body, last, nil
+}
+
+// readAll reads the body into a buffer that starts as large as the last one was.
+func (l *logClient) readAll(body io.Reader) ([]byte, error) {
+	b := bytes.NewBuffer(make([]byte, 0, l.size.Load()+bytes.MinRead))
+	_, err := b.ReadFrom(body)
+	l.size.Store(int64(b.Len()))
+	return b.Bytes(), err
 }
 
 // follower keeps the model up with the log.
@@ -167,7 +191,11 @@ func (f *follower) run(ctx context.Context) {
 
 	goal, known := uint64(0), false
 	for failing := false; ctx.Err() == nil; {
-		last, err := f.readOn(ctx)
+		read := f.readOn
+		if !f.model.isReady() {
+			read = f.catchUp
+		}
+		last, err := read(ctx)
 		switch {
 		case errors.Is(err, context.Canceled):
 			continue // the bell rang
@@ -196,22 +224,74 @@ func (f *follower) run(ctx context.Context) {
 		}
 		if at := f.model.at(); at >= goal && !f.model.isReady() {
 			f.model.setReady()
+			debug.FreeOSMemory() // what the replay needed and the model doesn't
 			slog.InfoContext(ctx, "caught up", "at", at, "snapshot", from, "replayed", at-from, "took", time.Since(start).Round(time.Millisecond))
 		}
 	}
 }
 
-// readOn reads and applies what comes after the model's number.
+// batchesAhead is how many batches a replay may have read, or decoded, and not
+// yet folded.
+const batchesAhead = 2
+
+// catchUp reads and applies what the log has after the model's number: while one
+// batch is folded the next is decoded, and the one after that is read. It returns
+// the number of the log's last event when the reading began.
+func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	read, decoded := make(chan []byte, batchesAhead), make(chan []event.Event, batchesAhead)
+	group.Go(func() error {
+		defer close(read)
+		for after := f.model.at(); ; after += readLimit {
+			batch, end, err := f.log.fetch(ctx, after, 0, nil)
+			if err != nil {
+				return err
+			}
+			last = cmp.Or(last, end)
+			select {
+			case read <- batch:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if after+readLimit >= last {
+				return nil
+			}
+		}
+	})
+	group.Go(func() error {
+		defer close(decoded)
+		for batch := range read {
+			events, err := event.ParseBatch(batch)
+			if err != nil {
+				return err
+			}
+			select {
+			case decoded <- events:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	group.Go(func() error {
+		for events := range decoded {
+			if err := f.model.apply(events); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	err = group.Wait()
+	return last, err
+}
+
+// readOn waits for what comes after the model's number, and applies it.
 func (f *follower) readOn(ctx context.Context) (last uint64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	wait := time.Duration(0)
-	if f.model.isReady() {
-		wait = readWait
-		f.setWaiting(cancel)
-		defer f.setWaiting(nil)
-	}
-	events, last, err := f.log.read(ctx, f.model.at(), wait, func() { f.setWaiting(nil) })
+	f.setWaiting(cancel)
+	defer f.setWaiting(nil)
+	events, last, err := f.log.read(ctx, f.model.at(), readWait, func() { f.setWaiting(nil) })
 	if err != nil {
 		return 0, err
 	}

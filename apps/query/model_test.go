@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
@@ -397,5 +398,30 @@ func TestAnEventThatShowsNothingIsNoChange(t *testing.T) {
 	frames, at, _, ok := m.changesAfter(0)
 	if !ok || at != 4 || len(frames) != 2 || frames[0].sequence != 3 || frames[1].sequence != 4 {
 		t.Errorf("%d changes at %d, %v", len(frames), at, ok)
+	}
+}
+
+func TestACommentIsRenderedAsItsStructIsEncoded(t *testing.T) {
+	for _, c := range []event.Comment{
+		{ID: event.NewID(), Content: "plain", Status: event.Pending, CreatedAt: time.Now().UTC()},
+		{ID: event.NewID(), Content: "\"\\/<>&\u2028\n\x00é🎃", Author: "a\tb", Reason: "“orange”", Status: event.Rejected, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))},
+	} {
+		want, err := event.Marshal(struct {
+			ID        string       `json:"id"`
+			Content   string       `json:"content"`
+			Status    event.Status `json:"status"`
+			Reason    string       `json:"reason,omitempty"`
+			Author    string       `json:"author,omitempty"`
+			CreatedAt time.Time    `json:"createdAt"`
+		}{c.ID, c.Content, c.Status, c.Reason, c.Author, c.CreatedAt})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := renderComment(&c); err != nil || string(got) != string(want) {
+			t.Errorf("got %s with error %v, want %s", got, err, want)
+		}
+	}
+	if got, err := renderComment(&event.Comment{Content: "\xff"}); err == nil {
+		t.Errorf("what is not UTF-8 becomes %s", got)
 	}
 }

@@ -201,7 +201,8 @@ func (f *follower) saveSnapshots(ctx context.Context) {
 			slog.WarnContext(ctx, "could not save a snapshot", "error", err)
 			continue
 		}
-		wait = max(f.snapshots.every, snapshotShare*took)
+		// Bounded, because it may have been the store that was slow, once.
+		wait = min(max(f.snapshots.every, snapshotShare*took), 10*f.snapshots.every)
 		saved, savedAt = man.Sequence, time.Now()
 		slog.DebugContext(ctx, "snapshot saved", "at", man.Sequence, "chunks", len(man.Chunks), "took", took.Round(time.Millisecond))
 	}

@@ -303,7 +303,7 @@ func report(out io.Reader, t *tally) {
 				output[key] = new(strings.Builder)
 			}
 			_, _ = output[key].WriteString(r.Output)
-			if r.Action == "build-output" {
+			if r.Action == "build-output" || strings.HasPrefix(r.Output, "|") { // a table
 				fmt.Print(r.Output)
 			}
 			continue

@@ -54,7 +54,7 @@ func (p *Process) Signal(s syscall.Signal) error { return syscall.Kill(p.PID, s)
 
 // AwaitEnd waits until it is gone.
 func (p *Process) AwaitEnd(ctx context.Context) error {
-	return Until(ctx, 30*time.Second, func() error {
+	return Until(ctx, time.Minute, func() error {
 		if p.gone != nil {
 			select {
 			case <-p.gone:

@@ -109,7 +109,7 @@ func (r *Redis) AwaitEnd() error {
 	select {
 	case <-r.gone:
 		return nil
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		return errors.New("redis-server does not stop")
 	}
 }

@@ -209,7 +209,7 @@ func (s *System) Stop() error {
 	if err := syscall.Kill(group, syscall.SIGINT); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
-	err := Until(context.Background(), 20*time.Second, func() error {
+	err := Until(context.Background(), time.Minute, func() error {
 		if err := syscall.Kill(group, 0); errors.Is(err, syscall.ESRCH) {
 			return nil
 		}

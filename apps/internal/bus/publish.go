@@ -95,13 +95,27 @@ type DeadLetter struct {
 	Service string `json:"service"`
 	Topic   string `json:"topic"`
 	Reason  string `json:"reason"`
-	// Payload is the message exactly as it came.
+	// Payload is the message exactly as it came, or its first firstKept bytes if it
+	// has more than mostKept; the reason says so.
 	Payload []byte `json:"payload"`
 }
 
+// A message of more than mostKept bytes is no event of ours, whose bodies have at
+// most 64 KiB as JSON; only its first firstKept are kept. So a letter of any
+// message fits into what a sidecar publishes, and a segment of them into one write.
+const (
+	mostKept  = 64 << 10
+	firstKept = 1 << 10
+)
+
 func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
 	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte(service+"\x00"+topic+"\x00"+string(raw)))
-	return DeadLetter{ID: id.String(), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
+	d := DeadLetter{ID: id.String(), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
+	if n := len(raw); n > mostKept {
+		d.Reason += fmt.Sprintf(" (of its %d bytes the first %d are kept)", n, firstKept)
+		d.Payload = raw[:firstKept]
+	}
+	return d
 }
 
 func (b *Bus) publishDeadLetter(ctx context.Context, d DeadLetter) error {

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"runtime/debug"
 
 	"github.com/gin-gonic/gin"
+	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/web"
@@ -75,7 +77,7 @@ func route(channel gin.IRoutes, t event.Type, receive func(context.Context, enve
 		var in envelope
 		// No limit on the body: only the sidecar gets here, and a delivery that
 		// is refused for its size would be tried again for ever.
-		if err := json.NewDecoder(c.Request.Body).Decode(&in); err != nil {
+		if err := jsonv2.UnmarshalRead(c.Request.Body, &in); err != nil {
 			slog.ErrorContext(c.Request.Context(), "delivery is not a bulk envelope", "topic", t, "error", err)
 			c.Status(http.StatusBadRequest)
 			return
@@ -108,11 +110,14 @@ type entry struct {
 type payload []byte
 
 func (p *payload) UnmarshalJSON(data []byte) error {
-	var decoded []byte
-	if json.Unmarshal(data, &decoded) != nil {
-		decoded = append([]byte(nil), data...)
+	if len(data) >= 2 && data[0] == '"' { // base64 has nothing that JSON escapes
+		decoded := make([]byte, base64.StdEncoding.DecodedLen(len(data)-2))
+		if n, err := base64.StdEncoding.Decode(decoded, data[1:len(data)-1]); err == nil {
+			*p = decoded[:n]
+			return nil
+		}
 	}
-	*p = decoded
+	*p = append([]byte(nil), data...)
 	return nil
 }
 

@@ -151,6 +151,25 @@ func TestEventsReachTheHandlerInOrderAndAreAcknowledged(t *testing.T) {
 	check(t, "dead letters", len(g.letters), 0)
 }
 
+func TestOfLargePoisonTheBeginningIsKept(t *testing.T) {
+	for _, size := range []int{mostKept + 1, event.MaxBytes + 1, 13 << 20} {
+		raw := append(bytes.Repeat([]byte("x"), firstKept), bytes.Repeat([]byte("y"), size-firstKept)...)
+		var g graveyard
+		var r recorder
+		check(t, "statuses", delivered(t, channel(&g, r.handle), raw), []string{success})
+		if len(g.letters) != 1 {
+			t.Fatalf("%d dead letters, want 1", len(g.letters))
+		}
+		d := g.letters[0]
+		if !bytes.Equal(d.Payload, raw[:firstKept]) {
+			t.Errorf("of %d bytes, %d are kept: %.80q", size, len(d.Payload), d.Payload)
+		}
+		if want := fmt.Sprintf("of its %d bytes the first %d are kept", size, firstKept); !strings.Contains(d.Reason, want) {
+			t.Errorf("the reason is %q", d.Reason)
+		}
+	}
+}
+
 func TestPoisonIsDeadLetteredAsItCameAndAcknowledged(t *testing.T) {
 	comment, err := event.OfComment(event.CommentCreated, "comments", event.Comment{
 		ID: event.NewID(), PostID: event.NewID(), Content: "x", Status: event.Pending, CreatedAt: time.Now(), Revision: 1,
@@ -169,7 +188,7 @@ func TestPoisonIsDeadLetteredAsItCameAndAcknowledged(t *testing.T) {
 		"zero bytes":             {0, 0, 0},
 		"no event":               []byte(`{"some":"thing"}`),
 		"another topic's event":  elsewhere,
-		"too large":              bytes.Repeat([]byte(" "), event.MaxBytes+1),
+		"as large as is kept":    bytes.Repeat([]byte("x"), mostKept),
 		"what base64 looks like": []byte("aGVsbG8="),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -331,7 +350,7 @@ func TestWhateverStandsForTheEventIsTheMessage(t *testing.T) {
 	for _, d := range g.letters {
 		payloads = append(payloads, string(d.Payload))
 	}
-	check(t, "dead letters", payloads, []string{`"not base64!"`, "", "7", ""})
+	check(t, "dead letters", payloads, []string{`"not base64!"`, "", "7", "null"})
 }
 
 // The runtime would take a batch that is refused for its size for undelivered,

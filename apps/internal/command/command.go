@@ -94,7 +94,7 @@ func (c *Commands) claim(ctx context.Context, key string, request []byte, e even
 	items, err := c.store.Get(ctx, item.Key)
 	if err != nil || !items[0].Exists() {
 		slog.WarnContext(ctx, "claim failed", "id", e.Subject, "error", swapErr)
-		return e, web.Unavailable("The service's store did not answer in time. Nothing happened; repeat the request with the same Idempotency-Key.")
+		return e, web.Unavailable("The service's store did not answer in time, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
 	}
 	var theirs claim
 	if err := json.Unmarshal(items[0].Value, &theirs); err != nil {

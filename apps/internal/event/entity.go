@@ -1,13 +1,12 @@
 package event
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 )
 
@@ -151,14 +150,12 @@ func IDTime(id string) (at time.Time, ok bool) {
 	return time.UnixMilli(ms).UTC(), true
 }
 
-// Marshal is json.Marshal without the escapes for HTML, which would make six
-// bytes of one and mean nothing here.
+// Marshal encodes as all of Postbus does: without the escapes for HTML, which
+// would make six bytes of one and mean nothing here.
 func Marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	b, err := jsonv2.Marshal(v)
+	if err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return b, nil
 }

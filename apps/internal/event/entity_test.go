@@ -183,7 +183,7 @@ func TestNewIDsOfManyGoroutinesDiffer(t *testing.T) {
 
 func TestMarshalEscapesNothingForHTML(t *testing.T) {
 	got, err := Marshal(map[string]string{"a": "<b> & \"c\"\n\u2028"})
-	if want := `{"a":"<b> & \"c\"\n\u2028"}`; err != nil || string(got) != want {
+	if want := "{\"a\":\"<b> & \\\"c\\\"\\n\u2028\"}"; err != nil || string(got) != want {
 		t.Errorf("got %s with error %v, want %s", got, err, want)
 	}
 }

@@ -66,12 +66,15 @@ func New(name, purpose string, port int) *Service {
 	flags.Usage = func() {
 		_, _ = fmt.Fprintf(flags.Output(), "%s: %s\n\nUsage: %s [flags]\n", name, purpose, name)
 		flags.PrintDefaults()
-		_, _ = fmt.Fprint(flags.Output(), "\nAlso read: DAPR_GRPC_PORT, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, LOG_LEVEL, OTEL_EXPORTER_OTLP_ENDPOINT.\n")
+		_, _ = fmt.Fprint(flags.Output(), "\nAlso read: DAPR_GRPC_PORT, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, LOG_LEVEL, PPROF_PORT, OTEL_EXPORTER_OTLP_ENDPOINT.\n")
 	}
 	flags.IntVar(&s.port, "port", intEnv("PORT", port), "public `port`: API and probes (env PORT)")
 	flags.IntVar(&s.appPort, "app-port", intEnv("APP_PORT", port+100), "Dapr app channel `port`, on loopback (env APP_PORT)")
 	_ = flags.Parse(os.Args[1:]) // exits on an error
 
+	if port := intEnv("PPROF_PORT", 0); port > 0 {
+		go serveProfiles(port)
+	}
 	s.Sidecar = fmt.Sprintf("http://127.0.0.1:%d", intEnv("DAPR_HTTP_PORT", 3500))
 	client, err := connect(intEnv("DAPR_GRPC_PORT", 50001))
 	if err != nil {

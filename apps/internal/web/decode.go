@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
@@ -17,9 +18,15 @@ import (
 // MaxBody bounds the body of a request, in bytes.
 const MaxBody = 64 << 10
 
+// bodyTimeout is how long a client may take to send a body.
+const bodyTimeout = 10 * time.Second
+
 // ReadBody reads the request's body. The error is a *Problem: 413 for one over
-// MaxBody, 400 for one that ends early.
+// MaxBody, 400 for one that ends early or takes longer than bodyTimeout.
 func ReadBody(c *gin.Context) ([]byte, error) {
+	deadlines := http.NewResponseController(c.Writer)
+	_ = deadlines.SetReadDeadline(time.Now().Add(bodyTimeout)) // a test's writer has none
+	defer func() { _ = deadlines.SetReadDeadline(time.Time{}) }()
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, MaxBody))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, NewProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes.", MaxBody))

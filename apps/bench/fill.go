@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+// What eventlog keeps (apps/eventlog/segment.go): eventlog checks every segment
+// that it reads, and refuses to serve what is none.
+const segmentSize = 128
+
+func segmentKey(number int) string { return fmt.Sprintf("segment-%08d", number) }
+
+const (
+	// commentsPerPost is how many comments there are for one post.
+	commentsPerPost = 50
+	// fillAtOnce segments are written by one call, fillParallel calls at a time.
+	fillAtOnce, fillParallel = 16, 3
+)
+
+// filler writes events straight into the event log's store, as another replica of
+// eventlog would. Only full segments: the log's length stays a multiple of theirs.
+type filler struct {
+	store    *state.Store
+	segments int
+	posts    []string
+	comments int
+	random   uint64
+}
+
+func newFiller(ctx context.Context, s *stack) (*filler, error) {
+	store, err := storeOf(ctx, s, "eventlog")
+	return &filler{store: store, random: 1}, err
+}
+
+// events is how many events were written.
+func (f *filler) events() uint64 { return uint64(f.segments) * segmentSize } //nolint:gosec // never negative
+
+// fill writes until there are at least that many comments.
+func (f *filler) fill(ctx context.Context, comments int) error {
+	said := time.Now()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(fillParallel)
+	for f.comments < comments && ctx.Err() == nil {
+		var items []state.Item
+		for len(items) < fillAtOnce && f.comments < comments {
+			value, err := f.segment()
+			if err != nil {
+				return err
+			}
+			items = append(items, state.Item{Key: segmentKey(f.segments), Value: value})
+			f.segments++
+		}
+		g.Go(func() error { return f.store.Swap(ctx, items...) })
+		if time.Since(said) > 5*time.Second {
+			said = time.Now()
+			say("  filling the log: %d of %d comments", f.comments, comments)
+		}
+	}
+	return g.Wait()
+}
+
+// segment makes the next segment's value: a post, and its share of comments on it
+// and on others.
+func (f *filler) segment() ([]byte, error) {
+	var lines [][]byte
+	for i := range segmentSize {
+		var e event.Event
+		var err error
+		now := time.Now().UTC()
+		if f.comments >= len(f.posts)*commentsPerPost {
+			p := event.Post{ID: event.NewID(), Title: "Post " + strconv.Itoa(len(f.posts)), CreatedAt: now, Revision: 1}
+			f.posts = append(f.posts, p.ID)
+			e, err = event.OfPost(event.PostCreated, "posts", p, now, "")
+		} else {
+			c := event.Comment{ID: event.NewID(), PostID: f.somePost(), Content: text, Status: event.Pending, CreatedAt: now, Revision: 1}
+			f.comments++
+			e, err = event.OfComment(event.CommentCreated, "comments", c, now, "")
+		}
+		if err != nil {
+			return nil, err
+		}
+		e.Sequence = event.Sequence(f.events() + uint64(i) + 1) //nolint:gosec // never negative
+		line, err := event.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, line)
+	}
+	return append(append([]byte("[\n"), bytes.Join(lines, []byte(",\n"))...), "\n]"...), nil
+}
+
+// somePost is one of the newest 1,000 posts, so that comments come in no order.
+func (f *filler) somePost() string {
+	f.random = f.random*6364136223846793005 + 1442695040888963407 // Knuth's MMIX generator: the same at every run
+	recent := f.posts[max(0, len(f.posts)-1000):]
+	return recent[(f.random>>33)%uint64(len(recent))]
+}

@@ -1,0 +1,173 @@
+// Bench measures Postbus as a whole on this machine, each figure beside a
+// reference that is measured in the same run, and prints one table.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// bench is one run.
+type bench struct {
+	tools
+	rounds int
+	// each is how long one measurement of a rate takes.
+	each  time.Duration
+	out   string
+	rows  []row
+	costs []written
+	// filler is what filled the log of the reading stack, once it has.
+	filler *filler
+}
+
+// part is a measurement that makes some rows; parts of one stack share a system.
+type part struct {
+	name, what, stack string
+	run               func(*bench, context.Context, *stack) error
+}
+
+// The stacks: one is written to, in the other the log is filled to a million comments.
+const (
+	writing = "writing"
+	reading = "reading"
+)
+
+var parts = []part{
+	{"idle", "the whole system idle", writing, (*bench).idle},
+	{"accepted", "comments accepted, and moderated and visible, a second", writing, (*bench).accepted},
+	{"latency", "a comment's way to its readers", writing, (*bench).latency},
+	{"stream", "a change's way to 1,000 connected readers", writing, (*bench).stream},
+	{"load", "latency over load (a plot)", writing, (*bench).latencyOverLoad},
+	{"size", "reads over data size, up to a million comments (a plot)", reading, (*bench).readsOverSize},
+	{"replay", "query empty, and with a snapshot, at a million comments", reading, (*bench).replay},
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+
+func main() {
+	b := &bench{}
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		names[i] = p.name
+	}
+	flag.Usage = func() {
+		fmt.Fprint(os.Stderr, "Bench measures Postbus on this machine and prints a table (Markdown) to stdout.\n\nParts:\n")
+		for _, p := range parts {
+			fmt.Fprintf(os.Stderr, "  %-9s %s\n", p.name, p.what)
+		}
+		fmt.Fprint(os.Stderr, "\nFlags:\n")
+		flag.PrintDefaults()
+	}
+	only := flag.String("only", strings.Join(names, ","), "which `parts` to run")
+	flag.IntVar(&b.rounds, "rounds", 3, "how many interleaved `rounds`")
+	flag.DurationVar(&b.each, "each", 4*time.Second, "how long one measurement of a rate takes")
+	flag.StringVar(&b.out, "out", "apps/bench/results", "the `folder` for the plots and the table, from the checkout's root")
+	flag.StringVar(&b.profiles, "profiles", "", "also write CPU profiles of the apps and sidecars under load to this `folder`")
+	flag.Parse()
+	chosen := strings.Split(*only, ",")
+	for _, name := range chosen {
+		if !slices.Contains(names, name) {
+			fmt.Fprintf(os.Stderr, "there is no part %q; there are %s\n", name, strings.Join(names, ", "))
+			os.Exit(2)
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := b.run(ctx, chosen); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) run(ctx context.Context, chosen []string) (err error) {
+	start := time.Now()
+	dir, err := os.MkdirTemp("", "postbus-bench-")
+	if err != nil {
+		return err
+	}
+	profiles := b.profiles
+	if b.tools, err = prepare(ctx, dir); err != nil {
+		return err
+	}
+	b.profiles = profiles
+	b.out = filepath.Join(b.checkout.Root, b.out)
+	if err := os.MkdirAll(b.out, 0o750); err != nil {
+		return err
+	}
+	for _, name := range []string{writing, reading} {
+		if err := b.runOn(ctx, filepath.Join(dir, name), name, chosen); err != nil {
+			return fmt.Errorf("%w (logs are in %s)", err, dir)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	file, err := os.Create(filepath.Join(b.out, "table.md")) //nolint:gosec // where the user wants it
+	if err != nil {
+		return err
+	}
+	b.print(io.MultiWriter(os.Stdout, file), time.Since(start))
+	return file.Close()
+}
+
+// runOn runs the chosen parts of one stack.
+func (b *bench) runOn(ctx context.Context, dir, name string, chosen []string) (err error) {
+	var s *stack
+	for _, p := range parts {
+		if p.stack != name || !slices.Contains(chosen, p.name) {
+			continue
+		}
+		if s == nil {
+			say("starting a system")
+			if s, err = b.start(ctx, dir); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.stop()) }()
+		}
+		say("%s: %s", p.name, p.what)
+		start := time.Now()
+		if err := p.run(b, ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		say("%s: done in %s", p.name, time.Since(start).Round(time.Second))
+	}
+	return nil
+}
+
+func (b *bench) add(r row) { b.rows = append(b.rows, r) }
+
+func (b *bench) print(w io.Writer, took time.Duration) {
+	commit, err := exec.Command("git", "-C", b.checkout.Root, "rev-parse", "--short", "HEAD").Output() //nolint:gosec // the arguments are ours
+	if err != nil {
+		commit = []byte("unknown")
+	}
+	_, _ = fmt.Fprintf(w, "On %d cores of %s, %s, commit %s; %d rounds, %s in all. Where there are two or more rounds: the median (least–most).\n\n",
+		runtime.NumCPU(), processor(), time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(commit)), b.rounds, took.Round(time.Second))
+	printTable(w, b.rows)
+	b.printCosts(w)
+}
+
+// processor is the CPU's name (proc_cpuinfo(5)).
+func processor() string {
+	raw, err := os.ReadFile("/proc/cpuinfo")
+	if err == nil {
+		for line := range strings.Lines(string(raw)) {
+			if name, found := strings.CutPrefix(line, "model name"); found {
+				return strings.Trim(name, "\t :\n")
+			}
+		}
+	}
+	return "an unknown processor"
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/postbus/postbus/apps/bench/traffic"
+	"github.com/postbus/postbus/apps/e2e/system"
+)
+
+const fewComments, manyComments = 1000, 1_000_000
+
+// readsOverSize measures the first page and one in the middle while the log grows
+// to a million comments, beside a query that stays at a thousand.
+func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
+	f, err := newFiller(ctx, s)
+	if err != nil {
+		return err
+	}
+	b.filler = f
+	first, middle, bare := series{name: "first page"}, series{name: "a middle page"}, series{name: "the first page's bytes, bare gin"}
+	var small *frozen
+	for _, comments := range []int{fewComments, 10_000, 100_000, manyComments} {
+		if err := f.fill(ctx, comments); err != nil {
+			return err
+		}
+		if err := s.awaitSequence(ctx, f.events(), 2*time.Minute); err != nil {
+			return err
+		}
+		if small == nil {
+			if small, err = s.freeze(ctx); err != nil {
+				return err
+			}
+			defer small.stop(ctx)
+		}
+		pages, err := b.pages(ctx, s, s.App("query").URL(), f)
+		if err != nil {
+			return err
+		}
+		say("  %d comments: first page %.0f/s, middle page %.0f/s, bare gin %.0f/s", f.comments,
+			pages.first.median(), pages.middle.median(), pages.bare.median())
+		first.add(float64(f.comments), pages.first.median())
+		middle.add(float64(f.comments), pages.middle.median())
+		bare.add(float64(f.comments), pages.bare.median())
+		if comments == fewComments {
+			ratio := pages.first.over(pages.bare)
+			b.add(row{"GET /posts a second, first page", pages.first.format("/s"), "a gin handler that answers the same bytes from memory", pages.bare.format("/s"),
+				ratio.format(""), "≥ 0.8", verdict(ratio.median() >= 0.8)})
+		}
+	}
+	var large, few [2]figures
+	for range b.rounds + 2 {
+		for i, path := range []string{"/posts", "/posts?limit=20&cursor=" + f.posts[len(f.posts)/2]} {
+			l, err := b.rate(ctx, s.App("query").URL()+path)
+			if err != nil {
+				return err
+			}
+			if i == 1 {
+				path = "/posts?limit=20&cursor=" + small.middle
+			}
+			t, err := b.rate(ctx, small.url+path)
+			if err != nil {
+				return err
+			}
+			large[i], few[i] = append(large[i], l), append(few[i], t)
+		}
+	}
+	for i, what := range []string{"first page", "middle page"} {
+		ratio := large[i].over(few[i])
+		b.add(row{fmt.Sprintf("GET /posts a second, %s, with %s comments on %s posts", what, short(float64(f.comments)), short(float64(len(f.posts)))),
+			large[i].format("/s"), "the same with 1,000 comments", few[i].format("/s"), ratio.format(""), "≥ 0.9", verdict(ratio.median() >= 0.9)})
+	}
+	return b.plot("throughput-over-size.svg", "Reads over data size", "comments", "answers a second", true, false, first, middle, bare)
+}
+
+// pages are the rates of reads, interleaved.
+type pages struct{ first, middle, bare figures }
+
+func (b *bench) pages(ctx context.Context, s *stack, base string, f *filler) (p pages, err error) {
+	page, _, err := get(base + "/posts")
+	if err != nil {
+		return p, err
+	}
+	if err := put(s.App(reference).URL()+"/bytes", page); err != nil {
+		return p, err
+	}
+	for range b.rounds {
+		for _, m := range []struct {
+			into *figures
+			url  string
+		}{{&p.bare, s.App(reference).URL() + "/bytes"}, {&p.first, base + "/posts"}, {&p.middle, base + "/posts?limit=20&cursor=" + f.posts[len(f.posts)/2]}} {
+			rate, err := b.rate(ctx, m.url)
+			if err != nil {
+				return p, err
+			}
+			*m.into = append(*m.into, rate)
+		}
+	}
+	return p, nil
+}
+
+// rate is how many answers a second an address gives.
+func (b *bench) rate(ctx context.Context, url string) (float64, error) {
+	load := traffic.Load{Connections: connections, Duration: b.each / 2, Want: fasthttp.StatusOK,
+		Prepare: func(_ uint64, req *fasthttp.Request) { req.SetRequestURI(url) }}
+	r := load.Run(ctx)
+	if r.FirstFailure != nil {
+		return 0, fmt.Errorf("%s: %w", url, r.FirstFailure)
+	}
+	return r.PerSecond(), nil
+}
+
+func put(url string, body []byte) error {
+	req, err := http.NewRequest(http.MethodPut, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	return res.Body.Close()
+}
+
+// frozen is a second query that stays at the number of the log at which it was
+// started.
+type frozen struct {
+	url     string
+	middle  string // the id of a post in the middle
+	process *system.Process
+	sidecar *http.Server
+	cut     atomic.Bool
+}
+
+// freeze starts a second query behind the same sidecar, whose calls pass through a
+// proxy here, and cuts those calls when it has caught up.
+func (s *stack) freeze(ctx context.Context) (*frozen, error) {
+	a := s.App("query")
+	p, err := system.ProcessOn(a.Port)
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	target, err := url.Parse(a.Sidecar())
+	if err != nil {
+		return nil, err
+	}
+	z := &frozen{process: p.Shifted([]int{a.Port, a.AppPort}, 600)}
+	z.url = fmt.Sprintf("http://127.0.0.1:%d", a.Port+600)
+	for i, variable := range z.process.Env {
+		if strings.HasPrefix(variable, "DAPR_HTTP_PORT=") {
+			z.process.Env[i] = fmt.Sprintf("DAPR_HTTP_PORT=%d", port)
+		}
+	}
+	pass := httputil.NewSingleHostReverseProxy(target)
+	z.sidecar = &http.Server{Addr: fmt.Sprintf("127.0.0.1:%d", port), ReadHeaderTimeout: time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if z.cut.Load() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			pass.ServeHTTP(w, r)
+		})}
+	go func() { _ = z.sidecar.ListenAndServe() }()
+	if err := z.process.Start(s.log); err != nil {
+		return nil, err
+	}
+	b := a
+	b.Port += 600
+	if err := system.Until(ctx, time.Minute, b.Ready); err != nil {
+		return nil, err
+	}
+	z.cut.Store(true)
+	page, _, err := get(z.url + "/posts")
+	if err != nil {
+		return nil, err
+	}
+	z.middle = string(page[2 : 2+36]) // the newest post: what comes after it is a full page
+	return z, nil
+}
+
+func (z *frozen) stop(ctx context.Context) {
+	_ = z.process.Kill(ctx)
+	_ = z.sidecar.Close()
+}

@@ -1,0 +1,196 @@
+// Package traffic sends HTTP requests, at a fixed rate or as fast as a number of
+// connections gets answers, and measures how long the answers take.
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/valyala/fasthttp"
+)
+
+// Load is what is sent, and how.
+type Load struct {
+	// Connections is how many requests are under way at once, at most.
+	Connections int
+	// Rate is how many requests begin a second (open loop), or 0: each connection
+	// sends its next request when it has its answer (closed loop).
+	Rate float64
+	// Duration is how long requests begin.
+	Duration time.Duration
+	// Prepare makes the n-th request, counted from 0, on a connection of that
+	// number. It must be safe for concurrent use.
+	Prepare func(n uint64, req *fasthttp.Request)
+	// Want is the status that counts as success.
+	Want int
+	// Answered, if set, gets every successful answer.
+	Answered func(n uint64, res *fasthttp.Response)
+	// Progress, if set, gets a line a second.
+	Progress io.Writer
+}
+
+// Result is what became of a load.
+type Result struct {
+	// OK and Failed count the answers with the status that was wanted, and all else.
+	OK, Failed uint64
+	// Took is the time from the first request's beginning to the last answer.
+	Took time.Duration
+	// Latency is that of successful requests, in microseconds. In an open loop it
+	// counts from when a request was due, in a closed one it is corrected as if
+	// requests were due at the mean interval: either way, an answer that takes long
+	// also counts for the requests that it held up (coordinated omission).
+	Latency *hdrhistogram.Histogram
+	// FirstFailure says what was wrong with the first failed request.
+	FirstFailure error
+}
+
+// PerSecond is the rate of success.
+func (r Result) PerSecond() float64 { return float64(r.OK) / r.Took.Seconds() }
+
+// Quantile is the latency that q percent of the requests don't exceed.
+func (r Result) Quantile(q float64) time.Duration {
+	return time.Duration(r.Latency.ValueAtQuantile(q)) * time.Microsecond
+}
+
+// The range of latencies in microseconds, and their precision in digits.
+const (
+	shortest, longest = 1, int64(60 * time.Second / time.Microsecond)
+	digits            = 3
+)
+
+const requestTimeout = 10 * time.Second
+
+// Run sends the load. Cancelling ctx ends it early.
+func (l Load) Run(ctx context.Context) Result {
+	// net/http would cost more than what it measures: the generator shares the
+	// machine with the system.
+	client := &fasthttp.Client{MaxConnsPerHost: l.Connections, ReadTimeout: requestTimeout, NoDefaultUserAgentHeader: true,
+		// A request that was sent is never sent again: it may have happened.
+		RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false }}
+	defer client.CloseIdleConnections()
+
+	ctx, cancel := context.WithTimeout(ctx, l.Duration)
+	defer cancel()
+	var next, ok, failed atomic.Uint64
+	var firstFailure atomic.Pointer[error]
+	latencies := make([]*hdrhistogram.Histogram, l.Connections)
+	start := time.Now()
+	if l.Progress != nil {
+		defer l.report(start, &ok, &failed)()
+	}
+	var all sync.WaitGroup
+	for i := range latencies {
+		latency := hdrhistogram.New(shortest, longest, digits)
+		latencies[i] = latency
+		all.Go(func() {
+			req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+			defer fasthttp.ReleaseRequest(req)
+			defer fasthttp.ReleaseResponse(res)
+			for {
+				n := next.Add(1) - 1
+				due := time.Now()
+				if l.Rate > 0 {
+					due = start.Add(time.Duration(float64(n) / l.Rate * float64(time.Second)))
+					if !sleepUntil(ctx, due) {
+						return
+					}
+				}
+				if ctx.Err() != nil {
+					return
+				}
+				req.Reset()
+				l.Prepare(n, req)
+				err := client.DoTimeout(req, res, requestTimeout)
+				took := time.Since(due)
+				if err == nil && res.StatusCode() != l.Want {
+					err = fmt.Errorf("%d %.200s", res.StatusCode(), res.Body())
+				}
+				if err != nil {
+					failed.Add(1)
+					firstFailure.CompareAndSwap(nil, &err)
+					continue
+				}
+				ok.Add(1)
+				_ = latency.RecordValue(min(max(took.Microseconds(), shortest), longest))
+				if l.Answered != nil {
+					l.Answered(n, res)
+				}
+			}
+		})
+	}
+	all.Wait()
+	r := Result{OK: ok.Load(), Failed: failed.Load(), Took: time.Since(start), Latency: hdrhistogram.New(shortest, longest, digits)}
+	for _, latency := range latencies {
+		r.Latency.Merge(latency)
+	}
+	if l.Rate == 0 {
+		r.Latency = corrected(r.Latency)
+	}
+	if err := firstFailure.Load(); err != nil {
+		r.FirstFailure = *err
+	} else if r.OK == 0 {
+		r.FirstFailure = errors.New("there was no answer")
+	}
+	return r
+}
+
+func sleepUntil(ctx context.Context, due time.Time) bool {
+	wait := time.Until(due)
+	if deadline, ok := ctx.Deadline(); ok && due.After(deadline) {
+		return false
+	}
+	if wait <= 0 {
+		return true
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// corrected adds to a closed loop's latencies those of the requests that were
+// not sent because an answer took longer than the mean.
+func corrected(h *hdrhistogram.Histogram) *hdrhistogram.Histogram {
+	interval := max(int64(h.Mean()), 1)
+	out := hdrhistogram.New(shortest, longest, digits)
+	for _, bar := range h.Distribution() {
+		if bar.Count == 0 {
+			continue
+		}
+		for value := bar.To; value >= interval || value == bar.To; value -= interval {
+			_ = out.RecordValues(max(value, shortest), bar.Count)
+		}
+	}
+	return out
+}
+
+// report prints what happens, once a second, until the returned function is called.
+func (l Load) report(start time.Time, ok, failed *atomic.Uint64) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for last := uint64(0); ; {
+			select {
+			case <-tick.C:
+			case <-done:
+				return
+			}
+			now := ok.Load()
+			_, _ = fmt.Fprintf(l.Progress, "%3.0f s: %d a second, %d in all, %d failed\n", time.Since(start).Seconds(), now-last, now, failed.Load())
+			last = now
+		}
+	}()
+	return func() { close(done); <-ended }
+}
