@@ -22,7 +22,7 @@ type runFile struct {
 }
 
 // checkApps says whether each app is deployed as the code and dapr.yaml have it.
-func checkApps(t *testing.T, overlay string, objects []object) []error {
+func checkApps(_ *testing.T, overlay string, objects []object) []error {
 	var errs []error
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	raw, err := os.ReadFile(filepath.Join(root, "dapr.yaml"))

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"debug/elf"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -96,7 +97,7 @@ func look(t *testing.T, image v1.Image, c commit) {
 	files := tar.NewReader(mutate.Extract(image))
 	for {
 		h, err := files.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
