@@ -13,16 +13,12 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/postbus/postbus/apps/internal/service"
 	"github.com/postbus/postbus/apps/internal/web"
 )
-
-// bodyTimeout is how long a visitor may take to send the body of a request.
-const bodyTimeout = 10 * time.Second
 
 // forwarded are the headers of a request that reach a service. So a visitor can
 // send none that means something to Dapr: an app id, a caller, a token, nor an
@@ -132,13 +128,10 @@ func buffer(c *gin.Context) error {
 		r.Body, r.ContentLength = http.NoBody, 0
 		return nil
 	}
-	deadlines := http.NewResponseController(c.Writer)
-	_ = deadlines.SetReadDeadline(time.Now().Add(bodyTimeout)) // a test's writer has none
 	body, err := web.ReadBody(c)
 	if err != nil {
 		return err
 	}
-	_ = deadlines.SetReadDeadline(time.Time{})
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	r.Body, _ = r.GetBody()
 	r.ContentLength, r.TransferEncoding = int64(len(body)), nil

@@ -45,34 +45,35 @@ interface Exit {
 function useFocusOnNewPage(main: React.RefObject<HTMLElement | null>): void {
   const [path] = useLocation()
   const shown = useRef(path)
-  const wentBack = useRef(false)
+  const followed = useRef<string>(undefined)
   const exits = useRef(new Map<string, Exit>())
   useEffect(() => {
-    const noteBack = () => (wentBack.current = true)
-    const noteExit = ({ target }: MouseEvent) => {
-      const link = target instanceof Element && target.closest('main a')
-      if (link) exits.current.set(shown.current, { href: link.getAttribute('href') ?? '', top: link.getBoundingClientRect().top })
+    const note = ({ target }: MouseEvent) => {
+      const link = target instanceof Element && target.closest('a')
+      if (!link) return
+      const href = link.getAttribute('href') ?? ''
+      followed.current = href
+      exits.current.set(shown.current, { href, top: link.getBoundingClientRect().top })
     }
-    // Captured, because the router hears it too, and renders at once.
-    window.addEventListener('popstate', noteBack, true)
-    window.addEventListener('click', noteExit, true)
-    return () => {
-      window.removeEventListener('popstate', noteBack, true)
-      window.removeEventListener('click', noteExit, true)
-    }
+    // Captured, because the router hears it too, and the link may be gone then.
+    window.addEventListener('click', note, true)
+    return () => window.removeEventListener('click', note, true)
   }, [])
   useEffect(() => {
     if (shown.current === path) return
     shown.current = path
-    const exit = wentBack.current ? exits.current.get(path) : undefined
-    const link = exit && main.current?.querySelector<HTMLElement>(`a[href="${CSS.escape(exit.href)}"]`)
-    if (exit && link) {
-      window.scrollBy(0, link.getBoundingClientRect().top - exit.top)
-      link.focus({ preventScroll: true })
-    } else if (!wentBack.current) {
+    if (followed.current === path) {
       window.scrollTo(0, 0)
       main.current?.focus({ preventScroll: true })
+    } else {
+      const exit = exits.current.get(path)
+      const link = exit && main.current?.querySelector<HTMLElement>(`a[href="${CSS.escape(exit.href)}"]`)
+      if (exit && link) {
+        link.focus({ preventScroll: true })
+        // The browser goes to where it thinks one was after this, and before the next frame.
+        requestAnimationFrame(() => window.scrollBy(0, link.getBoundingClientRect().top - exit.top))
+      }
     }
-    wentBack.current = false
+    followed.current = undefined
   }, [path, main])
 }
