@@ -17,16 +17,16 @@ const mark = (page: Page) => page.evaluate(() => document.body.setAttribute('dat
 
 /** Holds the visitor's comment on its way to the server until it is released. */
 async function hold(page: Page): Promise<{ arrived: Promise<void>; release: () => void }> {
-  let release = () => {}
+  let release: (() => void) | undefined
   const released = new Promise<void>((resolve) => (release = resolve))
-  let arrive = () => {}
+  let arrive: (() => void) | undefined
   const arrived = new Promise<void>((resolve) => (arrive = resolve))
   await page.route('**/comments', async (route) => {
-    arrive()
+    arrive?.()
     await released
     await route.continue()
   })
-  return { arrived, release: () => release() }
+  return { arrived, release: () => release?.() }
 }
 
 test.describe('commenting', () => {
