@@ -15,6 +15,20 @@ async function send(page: Page, content: string, author?: string): Promise<void>
 /** Leaves a mark that a reload would remove. */
 const mark = (page: Page) => page.evaluate(() => document.body.setAttribute('data-mark', ''))
 
+/** Holds the visitor's comment on its way to the server until it is released. */
+async function hold(page: Page): Promise<{ arrived: Promise<void>; release: () => void }> {
+  let release: (() => void) | undefined
+  const released = new Promise<void>((resolve) => (release = resolve))
+  let arrive: (() => void) | undefined
+  const arrived = new Promise<void>((resolve) => (arrive = resolve))
+  await page.route('**/comments', async (route) => {
+    arrive?.()
+    await released
+    await route.continue()
+  })
+  return { arrived, release: () => release?.() }
+}
+
 test.describe('commenting', () => {
   test('a comment is awaiting moderation at once and then approved, without reloading', async ({ page, visitor, api, control }) => {
     const post = await api.post({ title: unique('Discussed') })
@@ -125,5 +139,46 @@ test.describe('commenting', () => {
     await expect(page.getByText(awaiting)).toHaveCount(0)
     await expect(comments(page)).toHaveCount(1)
     expect((await api.read(post.id)).commentCount).toBe(1)
+  })
+
+  test('a comment that is sent while one reads elsewhere is not offered to be sent again', async ({ page, api }) => {
+    const post = await api.post({ title: unique('Left early') })
+    const held = await hold(page)
+    await visit(page, `/p/${post.id}`)
+    const content = unique('On its way')
+    await send(page, content)
+    await held.arrived
+    await page.getByRole('link', { name: 'All posts' }).click()
+    await expect(page.getByRole('heading', { level: 1, name: 'Posts' })).toBeVisible()
+    const answered = page.waitForResponse('**/comments')
+    held.release()
+    await (await answered).finished()
+    await page.goBack()
+    await expect(comment(page, content)).toHaveCount(1)
+    await expect(commentForm(page).getByRole('textbox', { name: 'Comment' })).toHaveValue('')
+    await expect(commentForm(page).getByRole('button', { name: 'Send' })).toBeVisible()
+  })
+
+  test('what is typed while a comment is being sent stays', async ({ page, api }) => {
+    const post = await api.post({ title: unique('Quick writer') })
+    const held = await hold(page)
+    await visit(page, `/p/${post.id}`)
+    const content = unique('The first')
+    await send(page, content, 'Ann')
+    await held.arrived
+    const next = unique('The next')
+    await commentForm(page).getByRole('textbox', { name: 'Comment' }).fill(next)
+    held.release()
+    await expect(comment(page, content)).toHaveCount(1)
+    await expect(commentForm(page).getByRole('textbox', { name: 'Comment' })).toHaveValue(next)
+  })
+
+  test('who hears the page hears what became of their comment, and of others', async ({ page, visitor, api }) => {
+    const post = await api.post({ title: unique('Heard') })
+    const other = await visitor()
+    await Promise.all([visit(page, `/p/${post.id}`), visit(other, `/p/${post.id}`)])
+    await send(page, unique('A fine thought'), 'Ann')
+    await expect(page.getByRole('log')).toHaveText('Your comment is approved.')
+    await expect(other.getByRole('log')).toHaveText('New comment by Ann.')
   })
 })

@@ -1,4 +1,5 @@
-import { createContext, use, useSyncExternalStore } from 'react'
+import { createContext, use, useEffect, useEffectEvent, useSyncExternalStore } from 'react'
+import type { Change } from '../api/types'
 import type { Connection, Live } from './live'
 
 export const LiveContext = createContext<Live | undefined>(undefined)
@@ -14,4 +15,11 @@ export function useLive(): Live {
 export function useConnection(): Connection {
   const live = useLive()
   return useSyncExternalStore(live.subscribe, () => live.connection)
+}
+
+/** Hears each change after it is folded in, while the component is on the page. */
+export function useChanges(listener: (change: Change) => void): void {
+  const live = useLive()
+  const heard = useEffectEvent(listener)
+  useEffect(() => live.onChange((change) => heard(change)), [live])
 }

@@ -1,4 +1,6 @@
 import { Link } from 'wouter'
+import type { Change } from '../api/types'
+import { useChanges } from '../live/useLive'
 import { announce } from '../ui/announce'
 import { Ago } from '../ui/Ago'
 import { count } from '../ui/count'
@@ -14,6 +16,10 @@ import { usePost } from './usePost'
 /** One post at its own address, with its comments. */
 export function PostPage({ id }: { id: string }) {
   const { post, comments, ...read } = usePost(id)
+  useChanges((change) => {
+    const news = newsOf(change, id)
+    if (news !== undefined) announce(news)
+  })
   if (!post && read.missing) {
     return (
       <>
@@ -77,4 +83,13 @@ export function PostPage({ id }: { id: string }) {
       </section>
     </>
   )
+}
+
+/** What a change says to those who hear the page: what became of the visitor's comment, and others' comments once they can be read. */
+function newsOf(change: Change, postId: string): string | undefined {
+  if (change.type === 'PostCreated' || change.postId !== postId) return undefined
+  const { id, author, status } = change.comment
+  // That the visitor's comment is rejected is said in its own place.
+  if (status !== 'approved') return undefined
+  return isOwn(id) ? 'Your comment is approved.' : `New comment by ${author ?? 'Anonymous'}.`
 }

@@ -9,12 +9,14 @@ interface Props {
   isRetrying: boolean
   /** The same text was sent before. */
   isRepeat: boolean
+  /** Another text was sent before. */
+  isBeside: boolean
   trouble: Problem | undefined
   children?: React.ReactNode
 }
 
 /** The end of a form: what went wrong, and the button that sends. */
-export function SendButton({ label, isSending, isRetrying, isRepeat, trouble, children }: Props) {
+export function SendButton({ label, isSending, isRetrying, isRepeat, isBeside, trouble, children }: Props) {
   return (
     <>
       {isRetrying && (
@@ -27,6 +29,7 @@ export function SendButton({ label, isSending, isRetrying, isRepeat, trouble, ch
       ) : (
         isRepeat && <p className={styles.retrying}>It is not known whether this was sent. To try again is safe: it happens once.</p>
       )}
+      {isBeside && <p className={styles.retrying}>Your earlier text may have arrived. This one is sent beside it.</p>}
       <div className={styles.actions}>
         <Button type="submit" className="button primary" disabled={isSending} focusableWhenDisabled>
           {isSending ? 'Sending…' : isRepeat ? 'Try again' : label}

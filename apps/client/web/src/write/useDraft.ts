@@ -1,5 +1,6 @@
 import { useCallback, useEffect, useState } from 'react'
 import { isTexts, keep, recall } from './storage'
+import { withoutSent } from './withoutSent'
 
 /** What is typed into a form, kept through a reload of the page until it is sent. */
 export function useDraft<T extends Record<string, string>>(name: string, empty: T) {
@@ -7,10 +8,22 @@ export function useDraft<T extends Record<string, string>>(name: string, empty: 
     const kept = recall('sessionStorage', `draft:${name}`, isTexts)
     return { ...empty, ...kept }
   })
-  useEffect(() => {
-    const typed = Object.values(draft).some((text) => text !== '')
-    keep('sessionStorage', `draft:${name}`, typed ? draft : undefined)
-  }, [name, draft])
+  useEffect(() => keepDraft(name, draft), [name, draft])
   const change = useCallback((part: Partial<T>) => setDraft((old) => ({ ...old, ...part })), [])
-  return [draft, change] as const
+  /** Forgets what was sent, but not what was typed since. */
+  const forget = useCallback(
+    (sent: T) => {
+      setDraft((old) => withoutSent(old, sent))
+      // A form that was left meanwhile has no state any more; what is kept for it must not be sent again.
+      const kept = recall('sessionStorage', `draft:${name}`, isTexts)
+      if (kept) keepDraft(name, withoutSent(kept, sent))
+    },
+    [name],
+  )
+  return { draft, change, forget }
+}
+
+function keepDraft(name: string, draft: Record<string, string>): void {
+  const typed = Object.values(draft).some((text) => text !== '')
+  keep('sessionStorage', `draft:${name}`, typed ? draft : undefined)
 }

@@ -8,14 +8,14 @@ import { useSend } from './useSend'
  * A form whose text is kept until it is sent, is checked as the services check it,
  * and is sent once. Name tells forms apart in what the browser keeps.
  */
-export function useForm<F extends FieldName, T>(name: string, path: string, fields: readonly F[], onSent: (sent: T) => void) {
+export function useForm<F extends FieldName, T>(name: string, path: string, fields: readonly F[], onSent: (made: T) => void) {
   const empty = Object.fromEntries(fields.map((field) => [field, ''])) as Record<F, string>
-  const [draft, change] = useDraft<Record<F, string>>(name, empty)
+  const { draft, change, forget } = useDraft<Record<F, string>>(name, empty)
   const [submitted, setSubmitted] = useState<Record<F, string>>()
-  const sending = useSend<T>(name, path, (sent) => {
-    change(empty)
+  const sending = useSend<Record<F, string>, T>(name, path, (made, sent) => {
+    forget(sent)
     setSubmitted(undefined)
-    onSent(sent)
+    onSent(made)
   })
   const { problem } = sending
 
@@ -37,6 +37,8 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
     isRetrying: sending.isRetrying,
     /** This text was sent before, and it is not known whether it came. */
     isRepeat: sending.isRetryOf(draft) && sending.unsettled,
+    /** Another text was sent before, and it is not known whether it came. */
+    isBeside: !sending.isRetryOf(draft) && sending.unsettled,
     submit: (event: React.SyntheticEvent<HTMLFormElement>) => {
       event.preventDefault()
       if (sending.isSending) return

@@ -5,15 +5,16 @@ import type { Problem } from '../api/problem'
 import { attemptFor, type Attempt } from './attempt'
 import { keep, recall } from './storage'
 
-/** How often a request is sent before the visitor is asked, and how long to wait between, in milliseconds. */
-const tries = 3
+/** How often a request is sent again before the visitor is asked, and how long to wait between, in milliseconds. */
+const retries = 2
 const wait = 1_000
 
 /**
  * Sends what a form holds, so that it happens once: every try of the same text,
- * also after a reload of the page, has the same Idempotency-Key.
+ * also after a reload of the page, has the same Idempotency-Key. What was sent comes
+ * back with what the service made of it, also when the form is no longer on the page.
  */
-export function useSend<T>(name: string, path: string, onSent: (sent: T) => void) {
+export function useSend<C extends object, T>(name: string, path: string, onSent: (made: T, sent: C) => void) {
   const [attempt, setAttempt] = useState<Attempt | undefined>(() => recall('sessionStorage', `attempt:${name}`, isAttempt))
   const remember = (next: Attempt | undefined) => {
     setAttempt(next)
@@ -24,11 +25,11 @@ export function useSend<T>(name: string, path: string, onSent: (sent: T) => void
       const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key }
       return (await request<T>(path, { method: 'POST', body, headers })).value
     },
-    retry: (failures, problem) => problem.transient && failures < tries,
+    retry: (failures, problem) => problem.transient && failures < retries,
     retryDelay: (_, problem) => problem.retryAfter ?? wait,
-    onSuccess: (sent) => {
+    onSuccess: (made, { body }) => {
       remember(undefined)
-      onSent(sent)
+      onSent(made, JSON.parse(body) as C)
     },
     onError: (problem) => {
       // What was refused did not happen.
@@ -36,13 +37,13 @@ export function useSend<T>(name: string, path: string, onSent: (sent: T) => void
     },
   })
   return {
-    send(content: object) {
+    send(content: C) {
       const next = attemptFor(JSON.stringify(content), attempt)
       remember(next)
       mutation.mutate(next)
     },
     /** Whether a text is the one whose outcome is not known. */
-    isRetryOf: (content: object) => attempt?.body === JSON.stringify(content),
+    isRetryOf: (content: C) => attempt?.body === JSON.stringify(content),
     /** A text was sent, and it is not known whether it came. */
     unsettled: attempt !== undefined && !mutation.isPending,
     problem: mutation.error,

@@ -1,0 +1,14 @@
+import { expect, test } from 'vitest'
+import { withoutSent } from './withoutSent'
+
+test('what was sent is gone', () => {
+  expect(withoutSent({ title: 'One', body: 'Two' }, { title: 'One', body: 'Two' })).toEqual({ title: '', body: '' })
+})
+
+test('what was typed since stays', () => {
+  expect(withoutSent({ content: 'The next one', author: 'Ann' }, { content: 'The first', author: 'Ann' })).toEqual({ content: 'The next one', author: '' })
+})
+
+test('a field that was not sent stays', () => {
+  expect(withoutSent({ content: 'One', author: 'Ann' }, { content: 'One' })).toEqual({ content: '', author: 'Ann' })
+})
