@@ -31,6 +31,9 @@ func TestTheREADMEsCurlLinesWork(t *testing.T) {
 		if !isCode || !strings.HasPrefix(command, "curl ") && !strings.HasPrefix(command, "ID=$(curl ") {
 			continue
 		}
+		if strings.Contains(command, "posts.com") { // those need a cluster; its flow test sends the same
+			continue
+		}
 		command = port.ReplaceAllStringFunc(command, func(host string) string {
 			n, err := strconv.Atoi(strings.TrimPrefix(host, "localhost:"))
 			if err != nil {
