@@ -61,7 +61,9 @@ export function PostPage({ id }: { id: string }) {
           postId={id}
           onSent={(comment) => {
             read.addOwn(comment)
-            announce('Your comment is sent. It is awaiting moderation.')
+            // The stream may have been faster than the answer.
+            const { status } = read.known(comment.id) ?? comment
+            announce(status === 'pending' ? 'Your comment is sent. It is awaiting moderation.' : `Your comment is ${status}.`)
           }}
         />
         {comments.length > 0 && (

@@ -1,4 +1,4 @@
-import { skipToken, useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query'
+import { skipToken, useInfiniteQuery, useQuery, useQueryClient, type InfiniteData } from '@tanstack/react-query'
 import { useMemo } from 'react'
 import { postPath, readPost, type CommentsPage } from '../api/pages'
 import { Problem } from '../api/problem'
@@ -40,6 +40,12 @@ export function usePost(id: string) {
     comments,
     /** Shows a comment that the visitor just sent. */
     addOwn: (comment: Comment) => client.setQueryData<Comment[]>(ownKey, (before = []) => upsert(before, comment)),
+    /** The comment as it was last read or changed, if it was. */
+    known: (commentId: string) =>
+      client
+        .getQueryData<InfiniteData<CommentsPage>>(keys.post(id))
+        ?.pages.flatMap((page) => page.comments)
+        .find((comment) => comment.id === commentId),
     missing: query.error instanceof Problem && query.error.status === 404,
   }
 }
