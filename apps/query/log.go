@@ -223,9 +223,10 @@ func (f *follower) run(ctx context.Context) {
 			}
 		}
 		if at := f.model.at(); at >= goal && !f.model.isReady() {
+			// Said first, so that who sees it ready finds it said.
+			slog.InfoContext(ctx, "caught up", "at", at, "snapshot", from, "replayed", at-from, "took", time.Since(start).Round(time.Millisecond))
 			f.model.setReady()
 			debug.FreeOSMemory() // what the replay needed and the model doesn't
-			slog.InfoContext(ctx, "caught up", "at", at, "snapshot", from, "replayed", at-from, "took", time.Since(start).Round(time.Millisecond))
 		}
 	}
 }
