@@ -229,7 +229,7 @@ func findRoot() (string, error) {
 	}
 }
 
-// findApps returns the names of the folders of apps/ that are a module and a program.
+// findApps returns the names of the programs in apps/ that k8s/base deploys.
 func findApps(root string) ([]string, error) {
 	mains, err := filepath.Glob(filepath.Join(root, "apps", "*", "main.go"))
 	if err != nil {
@@ -237,7 +237,10 @@ func findApps(root string) ([]string, error) {
 	}
 	var apps []string
 	for _, file := range mains {
-		apps = append(apps, filepath.Base(filepath.Dir(file)))
+		app := filepath.Base(filepath.Dir(file))
+		if _, err := os.Stat(filepath.Join(root, "k8s", "base", app+".yaml")); err == nil {
+			apps = append(apps, app)
+		}
 	}
 	return apps, nil
 }
