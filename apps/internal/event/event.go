@@ -131,14 +131,11 @@ func (e Event) encode(data any) (Event, error) {
 }
 
 // Parse decodes and checks one event as it came off topic. What it refuses is
-// an ErrMalformed that says what is wrong.
+// an ErrMalformed that says what is wrong. The event's Data may be a part of raw.
 func Parse(topic Type, raw []byte) (Event, error) {
 	e, err := parse(raw, MaxBytes)
 	if err == nil && e.Type != topic {
 		err = fmt.Errorf("type %q on topic %s", e.Type, topic)
-	}
-	if err == nil { // spaced as the log will have it, so that the two compare
-		err = (*jsontext.Value)(&e.Data).Compact()
 	}
 	if err != nil {
 		return Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
@@ -148,16 +145,25 @@ func Parse(topic Type, raw []byte) (Event, error) {
 
 // ParseBatch decodes a JSON array of events, as the event log serves it.
 func ParseBatch(raw []byte) ([]Event, error) {
-	var lines []jsontext.Value
-	if err := jsonv2.Unmarshal(raw, &lines); err != nil {
+	if lines, ok := plainLines(raw); ok {
+		if events, err := parseAll(lines); err == nil {
+			return events, nil
+		}
+	}
+	var values []jsontext.Value
+	if err := jsonv2.Unmarshal(raw, &values); err != nil {
 		return nil, fmt.Errorf("%w: not a batch: %w", ErrMalformed, err)
 	}
-	events := make([]Event, len(lines))
-	for i, line := range lines {
+	return parseAll(values)
+}
+
+func parseAll[T ~[]byte](values []T) ([]Event, error) {
+	events := make([]Event, len(values))
+	for i, value := range values {
 		var err error
 		// In the log an event may be larger than it was: it has a number, and
 		// characters that need not be escaped may be.
-		if events[i], err = parse(line, 2*MaxBytes); err != nil {
+		if events[i], err = parse(value, 2*MaxBytes); err != nil {
 			return nil, fmt.Errorf("%w: event %d of the batch: %w", ErrMalformed, i, err)
 		}
 	}
@@ -165,15 +171,15 @@ func ParseBatch(raw []byte) ([]Event, error) {
 }
 
 func parse(raw []byte, limit int) (Event, error) {
-	switch {
-	case len(raw) > limit:
+	if len(raw) > limit {
 		return Event{}, fmt.Errorf("%d bytes, more than %d", len(raw), limit)
-	case !utf8.Valid(raw):
-		return Event{}, errors.New("not valid UTF-8")
 	}
-	var e Event
-	if err := jsonv2.Unmarshal(raw, &e); err != nil {
-		return Event{}, fmt.Errorf("not a CloudEvent: %w", err)
+	e, ok := parsePlain(raw)
+	if !ok {
+		var err error
+		if e, err = parseJSON(raw); err != nil {
+			return Event{}, err
+		}
 	}
 	switch {
 	case e.SpecVersion != "1.0":
@@ -187,28 +193,50 @@ func parse(raw []byte, limit int) (Event, error) {
 	case e.Time.IsZero():
 		return Event{}, errors.New("no time")
 	}
-	if err := e.decodeData(); err != nil {
+	if err := e.validateData(); err != nil {
 		return Event{}, fmt.Errorf("data: %w", err)
 	}
 	return e, nil
 }
 
-func (e *Event) decodeData() error {
-	entityID := ""
-	if e.Type == PostCreated {
+// parseJSON decodes an event and what it carries, and checks neither.
+func parseJSON(raw []byte) (Event, error) {
+	if !utf8.Valid(raw) {
+		return Event{}, errors.New("not valid UTF-8")
+	}
+	var e Event
+	if err := jsonv2.Unmarshal(raw, &e); err != nil {
+		return Event{}, fmt.Errorf("not a CloudEvent: %w", err)
+	}
+	var entity any
+	switch {
+	case e.Type == PostCreated:
 		e.Post = new(Post)
-		if err := jsonv2.Unmarshal(e.Data, e.Post); err != nil {
-			return err
-		}
+		entity = e.Post
+	case slices.Contains(Types, e.Type):
+		e.Comment = new(Comment)
+		entity = e.Comment
+	default:
+		return e, nil // and refused for its type
+	}
+	if err := jsonv2.Unmarshal(e.Data, entity); err != nil {
+		return Event{}, fmt.Errorf("data: %w", err)
+	}
+	// Spaced as the log will have it, so that the two compare.
+	if err := (*jsontext.Value)(&e.Data).Compact(); err != nil {
+		return Event{}, fmt.Errorf("data: %w", err)
+	}
+	return e, nil
+}
+
+func (e *Event) validateData() error {
+	entityID := ""
+	if e.Post != nil {
 		if err := e.Post.Validate(); err != nil {
 			return err
 		}
 		entityID = e.Post.ID
 	} else {
-		e.Comment = new(Comment)
-		if err := jsonv2.Unmarshal(e.Data, e.Comment); err != nil {
-			return err
-		}
 		if err := e.Comment.Validate(); err != nil {
 			return err
 		}

@@ -1,0 +1,126 @@
+package event
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func plainLine(t testing.TB, typ Type, change func(*Comment)) []byte {
+	t.Helper()
+	now := time.Now().UTC()
+	c := Comment{ID: NewID(), PostID: NewID(), Content: "sixty characters, più o meno", Status: Pending, CreatedAt: now, Revision: 1}
+	if change != nil {
+		change(&c)
+	}
+	e, err := OfComment(typ, "comments", c, now, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
+	if typ == PostCreated {
+		e, err = OfPost(typ, "posts", Post{ID: NewID(), Title: "a title", CreatedAt: now, Revision: 1}, now, "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Sequence = 17
+	raw, err := Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// What Postbus encodes is taken the short way: otherwise a replay is slow, and no
+// other test would say so.
+func TestWhatPostbusEncodesIsPlain(t *testing.T) {
+	for name, raw := range map[string][]byte{
+		"a post":             plainLine(t, PostCreated, nil),
+		"a comment":          plainLine(t, CommentCreated, nil),
+		"a rejected comment": plainLine(t, CommentUpdated, func(c *Comment) { c.Status, c.Reason, c.Author, c.Revision = Rejected, "“orange”", "me", 2 }),
+	} {
+		e, ok := parsePlain(raw)
+		if !ok {
+			t.Errorf("%s is not plain: %s", name, raw)
+			continue
+		}
+		if want, err := parseJSON(raw); err != nil || !alike(e, want) {
+			t.Errorf("%s: got\n%+v, want\n%+v (error %v)", name, e, want, err)
+		}
+	}
+	if _, ok := parsePlain(plainLine(t, CommentCreated, func(c *Comment) { c.Content = "two\nlines" })); ok {
+		t.Error("an escape was taken for plain")
+	}
+}
+
+func TestABatchIsTakenHoweverItIsSpaced(t *testing.T) {
+	a, b := plainLine(t, CommentCreated, nil), plainLine(t, CommentCreated, func(c *Comment) { c.Content = `"quoted"` })
+	spread := strings.ReplaceAll(string(a), `,"source"`, ",\n\"source\"")
+	for name, batch := range map[string]string{
+		"as the log has it":    fmt.Sprintf("[\n%s,\n%s\n]\n", a, b),
+		"on one line":          fmt.Sprintf("[%s,%s]", a, b),
+		"over more lines":      fmt.Sprintf("[\n%s,\n%s\n]\n", spread, b),
+		"with spaces and more": fmt.Sprintf("[\n %s ,\n\n%s\n]\n", a, b),
+	} {
+		if events, err := ParseBatch([]byte(batch)); err != nil || len(events) != 2 || events[1].Comment.Content != `"quoted"` {
+			t.Errorf("%s: %d events, %v", name, len(events), err)
+		}
+	}
+	for name, batch := range map[string]string{
+		"cut off":             fmt.Sprintf("[\n%s,\n", a),
+		"without a comma":     fmt.Sprintf("[\n%s\n%s\n]\n", a, b),
+		"with a broken event": fmt.Sprintf("[\n%s,\n%s\n]\n", a, b[:len(b)-1]),
+		"with one too many":   fmt.Sprintf("[\n%s,\n\n]\n", a),
+	} {
+		if events, err := ParseBatch([]byte(batch)); err == nil {
+			t.Errorf("%s: taken as %d events", name, len(events))
+		}
+	}
+}
+
+// alike compares what two ways of decoding have made of the same bytes.
+func alike(a, b Event) bool {
+	for _, e := range []*Event{&a, &b} {
+		if !e.Time.IsZero() { // two zones without a name are the same at the same offset
+			e.Time = e.Time.Round(0).In(time.FixedZone("", offset(e.Time)))
+		}
+		if e.Post != nil {
+			p := *e.Post
+			p.CreatedAt = p.CreatedAt.In(time.FixedZone("", offset(p.CreatedAt)))
+			e.Post = &p
+		}
+		if e.Comment != nil {
+			c := *e.Comment
+			c.CreatedAt = c.CreatedAt.In(time.FixedZone("", offset(c.CreatedAt)))
+			e.Comment = &c
+		}
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+func offset(t time.Time) int {
+	_, seconds := t.Zone()
+	return seconds
+}
+
+// The short way takes nothing that JSON refuses, and makes the same of what it takes.
+func FuzzPlain(f *testing.F) {
+	f.Add(plainLine(f, PostCreated, nil))
+	f.Add(plainLine(f, CommentCreated, nil))
+	f.Add(plainLine(f, CommentUpdated, func(c *Comment) { c.Status, c.Reason, c.Author = Rejected, "why", "who" }))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		e, ok := parsePlain(raw)
+		if !ok {
+			return
+		}
+		want, err := parseJSON(raw)
+		if err != nil {
+			t.Fatalf("JSON refuses it: %v\n%s", err, raw)
+		}
+		if e.Type != PostCreated && want.Comment == nil {
+			e.Comment = nil // of no known type: refused for that, whatever it carries
+		}
+		if !alike(e, want) {
+			t.Fatalf("got\n%+v, want\n%+v\n%s", e, want, raw)
+		}
+	})
+}
