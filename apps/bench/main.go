@@ -102,7 +102,9 @@ func (b *bench) run(ctx context.Context, chosen []string) (err error) {
 		return err
 	}
 	b.profiles = profiles
-	b.out = filepath.Join(b.checkout.Root, b.out)
+	if !filepath.IsAbs(b.out) {
+		b.out = filepath.Join(b.checkout.Root, b.out)
+	}
 	if err := os.MkdirAll(b.out, 0o750); err != nil {
 		return err
 	}

@@ -46,6 +46,10 @@ func (b *bench) replay(ctx context.Context, s *stack) error {
 	}
 	var raw, empty, rate, snapshot, resident, residentAfter figures
 	for i := range b.rounds {
+		// No snapshot is being saved while the reference is measured.
+		if err := s.awaitSnapshot(ctx, queryStore, f.events()); err != nil {
+			return err
+		}
 		took, err := f.readRaw(ctx)
 		if err != nil {
 			return err

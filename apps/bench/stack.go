@@ -48,7 +48,7 @@ func prepare(ctx context.Context, dir string) (t tools, err error) {
 		return t, err
 	}
 	t.binaries = filepath.Join(dir, "bin")
-	if err = t.checkout.BuildServices(ctx, t.binaries); err != nil {
+	if err = t.checkout.CompileServices(ctx, t.binaries); err != nil {
 		return t, err
 	}
 	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(t.binaries, reference), "./apps/bench/reference") //nolint:gosec // the arguments are ours

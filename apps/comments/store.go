@@ -106,8 +106,8 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 	created = make(map[string]bool, len(keys))
 	for try := range swapTries {
 		var docs []state.Item
-		guess := try == 0
-		if docs, err = s.documents(ctx, keys, guess, isNew); err != nil {
+		var guessed map[string]bool
+		if docs, guessed, err = s.documents(ctx, keys, try == 0, isNew); err != nil {
 			return nil, err
 		}
 		var writes []state.Item
@@ -115,7 +115,10 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 		if writes, err = mergeInto(docs, position, events, verdicts); err != nil {
 			return nil, err
 		}
-		if guess && len(writes) < len(docs) {
+		for _, item := range writes {
+			delete(guessed, item.Key)
+		}
+		if len(guessed) > 0 {
 			continue
 		}
 		if len(writes) > 0 {
@@ -136,32 +139,35 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 	return nil, err
 }
 
-// documents returns the documents of keys: guessed where that may be, and read
-// otherwise.
-func (s *comments) documents(ctx context.Context, keys []string, guess, isNew bool) ([]state.Item, error) {
-	docs, unknown, at := make([]state.Item, len(keys)), []string{}, []int{}
+// documents returns the documents of keys: some of them guessed, if that may be,
+// and the others read. Of a comment that the events create, one that was written
+// already is read: the events won't change it.
+func (s *comments) documents(ctx context.Context, keys []string, guess, isNew bool) (docs []state.Item, guessed map[string]bool, err error) {
+	docs, guessed = make([]state.Item, len(keys)), map[string]bool{}
+	var unknown []string
+	var at []int // of the unknown among the keys
 	for i, key := range keys {
 		recent, found := s.recent.Get(key)
 		switch {
-		case guess && found:
-			docs[i] = recent
-		case guess && isNew:
-			docs[i] = state.Item{Key: key}
+		case guess && found && !isNew:
+			docs[i], guessed[key] = recent, true
+		case guess && !found && isNew:
+			docs[i], guessed[key] = state.Item{Key: key}, true
 		default:
 			unknown, at = append(unknown, key), append(at, i)
 		}
 	}
 	if len(unknown) == 0 {
-		return docs, nil
+		return docs, guessed, nil
 	}
 	read, err := s.store.Get(ctx, unknown...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i, doc := range read {
 		docs[at[i]] = doc
 	}
-	return docs, nil
+	return docs, guessed, nil
 }
 
 // mergeInto merges events into the documents and returns those that change.

@@ -124,6 +124,12 @@ func (c Checkout) BuildServices(ctx context.Context, into string, flags ...strin
 	if err := c.BuildWeb(ctx); err != nil {
 		return err
 	}
+	return c.CompileServices(ctx, into, flags...)
+}
+
+// CompileServices is BuildServices with the web client as it was last built, or
+// without one.
+func (c Checkout) CompileServices(ctx context.Context, into string, flags ...string) error {
 	args := append([]string{"build"}, flags...)
 	args = append(args, "-o", into+string(filepath.Separator))
 	for _, name := range Services {
