@@ -23,10 +23,12 @@ import (
 // the references beside it as one more app of the same kind.
 type stack struct {
 	*system.System
-	redis  *system.Redis
-	dir    string
-	log    *os.File
-	suffix string
+	redis *system.Redis
+	// restarted are apps that were started again: `dapr run` knows nothing of them.
+	restarted map[string]*system.Process
+	dir       string
+	log       *os.File
+	suffix    string
 }
 
 // tools are what stacks are made of.
@@ -68,7 +70,7 @@ func (t tools) start(ctx context.Context, dir string) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{dir: dir, suffix: fmt.Sprintf("-b%d", os.Getpid())}
+	s := &stack{dir: dir, restarted: map[string]*system.Process{}, suffix: fmt.Sprintf("-b%d", os.Getpid())}
 	if s.redis, err = system.StartRedis(ctx, filepath.Join(dir, "redis"), redisPort); err != nil {
 		return nil, err
 	}
@@ -172,7 +174,11 @@ func writeYAML(path string, doc system.Document) error {
 }
 
 func (s *stack) stop() error {
-	err := errors.Join(s.Stop(), s.redis.Stop())
+	var err error
+	for _, p := range s.restarted {
+		err = errors.Join(err, p.Kill(context.Background()))
+	}
+	err = errors.Join(err, s.Stop(), s.redis.Stop())
 	return errors.Join(err, s.log.Close())
 }
 
@@ -294,6 +300,7 @@ func (s *stack) restart(ctx context.Context, name string, between func() error) 
 	if err := p.Start(s.log); err != nil {
 		return 0, err
 	}
+	s.restarted[name] = p
 	err = system.Until(ctx, 5*time.Minute, a.Ready)
 	return time.Since(start), err
 }
