@@ -52,14 +52,19 @@ func TestARepeatedPOSTHappensOnce(t *testing.T) {
 			want(t, 422, "POST", url, strings.Replace(body, "once", "other", 1), key)
 
 			// Once in the log, which is the truth, when all repeats have been through it.
-			marker := shared.createPost(t, "marker")
+			marker := ""
+			if name == "comment" {
+				marker = shared.createComment(t, p.ID, "marker").ID
+			} else {
+				marker = shared.createPost(t, "marker").ID
+			}
 			eventually(t, func() error {
 				found, marked := 0, false
 				for _, e := range events(t, shared.App("eventlog")) {
 					if strings.HasSuffix(e.Type, "Created") && strings.Contains(string(e.Data), text) {
 						found++
 					}
-					marked = marked || e.Subject == marker.ID
+					marked = marked || e.Subject == marker
 				}
 				if !marked || found == 0 {
 					return fmt.Errorf("marked %v, found %d", marked, found)
@@ -74,14 +79,16 @@ func TestARepeatedPOSTHappensOnce(t *testing.T) {
 }
 
 func TestOneKeyWithTwoContentsAtTheSameInstant(t *testing.T) {
-	url := shared.url("posts", "/posts/create")
-	for i := range 100 {
-		key := "Idempotency-Key: " + uuid.NewString()
-		answers := together(t, 2, func(n int) (response, error) {
-			return do("POST", url, fmt.Sprintf(`{"title":"content %d of %d"}`, n, i), key)
-		})
-		if a, b := answers[0].status, answers[1].status; a+b != 201+422 {
-			t.Fatalf("round %d: %s and %s", i, answers[0], answers[1])
+	p := shared.createPost(t, "of two contents")
+	for field, url := range map[string]string{"title": shared.url("posts", "/posts/create"), "content": shared.url("comments", "/posts/"+p.ID+"/comments")} {
+		for i := range 100 {
+			key := "Idempotency-Key: " + uuid.NewString()
+			answers := together(t, 2, func(n int) (response, error) {
+				return do("POST", url, fmt.Sprintf(`{"%s":"content %d of %d"}`, field, n, i), key)
+			})
+			if a, b := answers[0].status, answers[1].status; a+b != 201+422 {
+				t.Fatalf("%s, round %d: %s and %s", field, i, answers[0], answers[1])
+			}
 		}
 	}
 }

@@ -22,7 +22,7 @@ var routes = map[string][]string{
 	"comments":   {"PostCreated", "CommentCreated", "CommentModerated"},
 	"moderation": {"CommentCreated"},
 	"query":      {"PostCreated", "CommentCreated", "CommentUpdated"},
-	"eventlog":   {"PostCreated", "CommentCreated", "CommentModerated", "CommentUpdated"},
+	"eventlog":   {"PostCreated", "CommentCreated", "CommentModerated", "CommentUpdated", "dead-letters"},
 }
 
 // forged is a delivery that, if it were taken, would put a post into the log.

@@ -9,15 +9,19 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-// changesKept is how many changes are kept in memory for streams; a reader that
-// is further behind gets them from the log.
-const changesKept = 16_384
+// What is kept in memory for streams: the last changesKept changes, or as many as
+// changesBytes holds. A reader that is further behind gets them from the log.
+const (
+	changesKept  = 16_384
+	changesBytes = 64 << 20
+)
 
 // changes are the last changes, each as the event that streams send.
 type changes struct {
 	// from is the number after which every change is here.
-	from uint64
-	last []change
+	from  uint64
+	last  []change
+	bytes int // of the frames
 }
 
 type change struct {
@@ -29,11 +33,20 @@ func (c *changes) add(sequence uint64, frame []byte) {
 	if frame == nil {
 		return
 	}
-	if len(c.last) >= 2*changesKept { // forget the older half
-		c.from = c.last[changesKept-1].sequence
-		c.last = append(make([]change, 0, 2*changesKept), c.last[changesKept:]...)
+	for len(c.last) >= 2*changesKept || c.bytes+len(frame) > 2*changesBytes && len(c.last) > 1 {
+		c.forgetOlderHalf()
 	}
 	c.last = append(c.last, change{sequence, frame})
+	c.bytes += len(frame)
+}
+
+func (c *changes) forgetOlderHalf() {
+	half := len(c.last) / 2
+	c.from = c.last[half-1].sequence
+	for _, old := range c.last[:half] {
+		c.bytes -= len(old.frame)
+	}
+	c.last = append(make([]change, 0, 2*changesKept), c.last[half:]...)
 }
 
 // after returns the changes after the number, or ok false when they are no longer here.

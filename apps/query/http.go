@@ -22,10 +22,19 @@ const sequenceHeader = "Postbus-Sequence"
 // minSequenceWait bounds how long ?min_sequence= waits.
 const minSequenceWait = 2 * time.Second
 
+// logReaders bounds how many streams read the log at once, for changes that are no
+// longer in memory: any visitor may ask for them.
+const logReaders = 4
+
 type api struct {
 	model    *model
 	log      *logClient
 	stopping context.Context
+	reading  chan struct{} // has room for the logReaders
+}
+
+func newAPI(model *model, log *logClient, stopping context.Context) *api {
+	return &api{model: model, log: log, stopping: stopping, reading: make(chan struct{}, logReaders)}
 }
 
 func (a *api) routes(r gin.IRoutes) {
@@ -226,6 +235,12 @@ func (a *api) stream(c *gin.Context) {
 // changesFromLog returns changes after the number that are no longer in memory,
 // and the number that they go up to; none is beyond at, where the model stands.
 func (a *api) changesFromLog(ctx context.Context, after, at uint64) ([]change, uint64, error) {
+	select {
+	case a.reading <- struct{}{}:
+		defer func() { <-a.reading }()
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
 	events, _, err := a.log.read(ctx, after, 0, nil)
 	if err != nil {
 		return nil, 0, err

@@ -21,7 +21,7 @@ import (
 // engine serves a model's API.
 func engine(stopping context.Context, m *model, log *logClient) http.Handler {
 	e := web.NewEngine()
-	(&api{model: m, log: log, stopping: stopping}).routes(e)
+	newAPI(m, log, stopping).routes(e)
 	return e
 }
 

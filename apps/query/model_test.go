@@ -390,6 +390,27 @@ func TestChangesAreKeptAndTheOlderForgotten(t *testing.T) {
 	}
 }
 
+func TestLargeChangesAreForgottenSooner(t *testing.T) {
+	var c changes
+	large := make([]byte, changesBytes/8)
+	for i := range uint64(100) {
+		c.add(i+1, large)
+		if held := len(c.last) * len(large); held > 2*changesBytes || c.bytes != held {
+			t.Fatalf("%d bytes are kept, and counted as %d", held, c.bytes)
+		}
+	}
+	if frames, ok := c.after(96); !ok || len(frames) != 4 {
+		t.Errorf("of the last four %d are there, %v", len(frames), ok)
+	}
+	if _, ok := c.after(c.from - 1); ok {
+		t.Error("what was forgotten is said to be there")
+	}
+	c.add(101, make([]byte, 3*changesBytes)) // larger than all that may be kept
+	if frames, ok := c.after(100); !ok || len(frames) != 1 {
+		t.Errorf("of the last, a huge one, %d are there, %v", len(frames), ok)
+	}
+}
+
 func TestAnEventThatShowsNothingIsNoChange(t *testing.T) {
 	m := modelOf(t, nil)
 	if err := m.apply(numbered(0, commented(101, 1), moderated(101, 1), posted(1), approved(101, 1))); err != nil {

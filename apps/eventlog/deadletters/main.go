@@ -109,17 +109,17 @@ func redrive(sidecar, appID string, sidecars map[string]*string, out io.Writer) 
 	published, kept := map[string]bool{}, 0
 	err := each(sidecar, appID, func(l letter) error {
 		topic := event.Type(l.Data.Topic)
-		e, err := event.Parse(topic, l.Data.Payload)
-		if err != nil {
+		if _, err := event.Parse(topic, l.Data.Payload); err != nil {
 			kept++
 			_, err = fmt.Fprintf(out, "%d stays: %v\n", l.Sequence, err)
 			return err
 		}
-		if published[e.ID] {
+		message := l.Data.Topic + " " + string(l.Data.Payload)
+		if published[message] {
 			return nil // every service that heard it refused it: once is enough
 		}
-		published[e.ID] = true
-		_, err = call(http.MethodPost, *sidecars[publishers[topic]]+"/v1.0/publish/"+bus.Component+"/"+l.Data.Topic, "application/cloudevents+json", l.Data.Payload)
+		published[message] = true
+		_, err := call(http.MethodPost, *sidecars[publishers[topic]]+"/v1.0/publish/"+bus.Component+"/"+l.Data.Topic, "application/cloudevents+json", l.Data.Payload)
 		return err
 	})
 	_, _ = fmt.Fprintf(out, "%d published again, %d not valid\n", len(published), kept)
