@@ -159,6 +159,11 @@ func (t tools) addReference(s *stack, runFile string, shift int) error {
 		return err
 	}
 	hop := subscriptions[0]
+	for _, candidate := range subscriptions { // as a comment's own hops are
+		if candidate["metadata"].(system.Document)["name"] == "moderation-comment-created" { //nolint:errcheck,forcetypeassert // a subscription has one
+			hop = candidate
+		}
+	}
 	hop["metadata"], hop["scopes"] = system.Document{"name": reference + "-hop"}, []string{reference + s.suffix}
 	spec = hop["spec"].(system.Document) //nolint:errcheck,forcetypeassert // as above
 	spec["pubsubname"], spec["topic"], spec["routes"] = reference+"-bus", reference+"-hop", system.Document{"default": "/deliver/reference-hop"}
