@@ -7,7 +7,7 @@ launcher := .postbus/bin/run
 
 .PHONY: help
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 .PHONY: run
 run: $(launcher) ## everything up, until Ctrl-C
@@ -30,7 +30,7 @@ redrive: ## publish those of them again that are valid
 	@go run ./apps/eventlog/deadletters redrive
 
 .PHONY: test-faults
-test-faults: ## break everything under load, one thing at a time (20 minutes; SEED= repeats a run)
+test-faults: ## break everything under load, one thing at a time (10 minutes; SEED= repeats a run)
 	@cd apps/e2e && go test -count=1 -v -timeout 60m -run 'TestFaults|TestTheAccounts' . -args -all-faults $(if $(SEED),-seed $(SEED))
 
 .PHONY: images

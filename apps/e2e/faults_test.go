@@ -107,7 +107,7 @@ func faults() []fault {
 	})
 	return append(all,
 		fault{name: "two replicas of every service, one of each killed", own: true, run: killReplicas},
-		fault{name: "1,000 poison messages on each topic", own: true, run: poisonAll},
+		fault{name: "1,000 messages of ten kinds on each topic, 900 of them poison", own: true, run: poisonAll},
 	)
 }
 
