@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -88,6 +89,9 @@ func (f *filler) segment() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if e.Data, err = asPublished(e.Data); err != nil {
+			return nil, err
+		}
 		e.Sequence = event.Sequence(f.events() + uint64(i) + 1) //nolint:gosec // never negative
 		line, err := event.Marshal(e)
 		if err != nil {
@@ -96,6 +100,16 @@ func (f *filler) segment() ([]byte, error) {
 		lines = append(lines, line)
 	}
 	return append(append([]byte("[\n"), bytes.Join(lines, []byte(",\n"))...), "\n]"...), nil
+}
+
+// asPublished is the data as a sidecar encodes it anew when it publishes an event:
+// its members sorted.
+func asPublished(data []byte) ([]byte, error) {
+	members := map[string]any{}
+	if err := json.Unmarshal(data, &members); err != nil {
+		return nil, err
+	}
+	return json.Marshal(members)
 }
 
 // somePost is one of the newest 1,000 posts, so that comments come in no order.

@@ -96,16 +96,14 @@ func (l *lists) read(ctx context.Context, post string, numbers ...int) ([]*chunk
 }
 
 // likelyTails is tails without reading those that this replica has written: each
-// is the tail, or was it. After a full one comes one that most likely does not exist.
+// is the tail, or was it.
 func (l *lists) likelyTails(ctx context.Context, posts []string) (map[string]*chunk, error) {
 	likely, unknown := make(map[string]*chunk, len(posts)), []string{}
 	for _, post := range posts {
 		c, found := l.recent.Get(post)
 		switch {
-		case !found:
+		case !found || c.full(): // a new chunk is begun only after one that is full in the store
 			unknown = append(unknown, post)
-		case c.full():
-			likely[post] = &chunk{post: post, number: c.number + 1, guessed: true}
 		default:
 			guess := *c
 			guess.guessed = true
@@ -134,23 +132,36 @@ func (l *lists) tails(ctx context.Context, posts []string) (map[string]*chunk, e
 	tails := make(map[string]*chunk, len(posts))
 	for i, post := range posts {
 		c, err := decodeChunk(post, numbers[i], items[i])
-		if err == nil && c.full() {
-			c, err = l.tailAfter(ctx, c)
+		switch {
+		case err != nil:
+		case c.full():
+			c, err = l.tailAfter(ctx, c.number, post)
+		case len(c.ids) == 0 && c.number > 0: // there was one after it, in a store that has lost writes
+			c, err = l.tailAfter(ctx, -1, post)
 		}
 		if err != nil {
 			return nil, err
 		}
-		l.hints.Add(post, c.number)
+		l.hint(c)
 		tails[post] = c
 	}
 	return tails, nil
 }
 
-// tailAfter finds the tail of the post of c, a full chunk.
-func (l *lists) tailAfter(ctx context.Context, c *chunk) (tail *chunk, err error) {
+// hint notes the last chunk that exists: the tail, or the full one before it.
+func (l *lists) hint(tail *chunk) {
+	number := tail.number
+	if len(tail.ids) == 0 && number > 0 {
+		number--
+	}
+	l.hints.Add(tail.post, number)
+}
+
+// tailAfter finds the tail of a post after a full chunk, or from the first one (-1).
+func (l *lists) tailAfter(ctx context.Context, full int, post string) (tail *chunk, err error) {
 	probed := map[int]*chunk{}
-	number, err := state.Tail(c.number, func(n int) (bool, error) {
-		read, err := l.read(ctx, c.post, n)
+	number, err := state.Tail(full, func(n int) (bool, error) {
+		read, err := l.read(ctx, post, n)
 		if err != nil {
 			return false, err
 		}
@@ -273,7 +284,7 @@ func (l *lists) readTails(ctx context.Context, additions []*addition, step int) 
 		var c *chunk
 		if c, a.err = decodeChunk(a.tail.post, a.tail.number+step, items[i]); a.err == nil {
 			a.tail = c
-			l.hints.Add(c.post, c.number)
+			l.hint(c)
 		}
 	}
 }
@@ -318,8 +329,11 @@ func (l *lists) page(ctx context.Context, post string, before, limit int) (ids [
 		return nil, 0, err
 	}
 	for position := last; position >= first; position-- {
-		c := chunks[(position-1)/chunkSize-numbers[0]]
-		ids = append(ids, c.ids[(position-1)%chunkSize])
+		c, at := chunks[(position-1)/chunkSize-numbers[0]], (position-1)%chunkSize
+		if at >= len(c.ids) {
+			return nil, 0, fmt.Errorf("%s has %d ids, and is not the last", chunkKey(post, c.number), len(c.ids))
+		}
+		ids = append(ids, c.ids[at])
 	}
 	if first > 1 {
 		next = first

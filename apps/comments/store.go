@@ -22,6 +22,9 @@ const swapTries = 4
 // comment's second event comes some milliseconds after its first.
 const recentCached = 16_384
 
+// recentBytes bounds a document that is remembered: all of them take at most 64 MiB.
+const recentBytes = 4 << 10
+
 // comments keeps one document a comment, "comment-<id>", and the lists.
 type comments struct {
 	store state.Swapper
@@ -130,6 +133,10 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 			}
 			for _, item := range writes {
 				item.ETag = state.ETagAfter(item.ETag)
+				if len(item.Value) > recentBytes {
+					s.recent.Remove(item.Key)
+					continue
+				}
 				s.recent.Add(item.Key, item)
 			}
 		}

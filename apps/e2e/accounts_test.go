@@ -180,6 +180,13 @@ func inTheLog(a system.App, after int, b books) (*found, error) {
 	if len(planted) < len(b.planted) {
 		f.wrong = append(f.wrong, fmt.Errorf("the log has %d of %d planted comments", len(planted), len(b.planted)))
 	}
+	for id := range b.comments {
+		for _, kind := range []string{"CommentCreated", "CommentModerated"} {
+			if updates[kind+" "+id] == 0 {
+				f.wrong = append(f.wrong, fmt.Errorf("the log has no %s of comment %s", kind, id))
+			}
+		}
+	}
 	for what, n := range updates {
 		id := what[strings.Index(what, " ")+1:]
 		if n != 1 || updates["CommentCreated "+id] != 1 || updates["CommentModerated "+id] != 1 {

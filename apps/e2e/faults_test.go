@@ -89,6 +89,7 @@ func faults() []fault {
 			pause(t, time.Second)
 		}
 	})
+	add("kill -9 comments and its sidecar while they bury poison, 2 times", false, poisonAndKill)
 	for _, name := range []string{"eventlog", "query"} {
 		add(name+" down for the whole load", name == "eventlog", func(t *testing.T, s *stack, l *load) {
 			p := s.process(t, s.App(name).Port)
@@ -346,6 +347,23 @@ func TestFaults(t *testing.T) {
 		}))
 	}
 	printTable(rows)
+	t.Run("what all of them wrote is still there", func(t *testing.T) {
+		s.earlier.posts, s.posts = s.posts, nil
+		if lost, repeated := s.settle(t, 0, s.earlier); lost+repeated > 0 {
+			t.Errorf("lost %d, repeated %d", lost, repeated)
+		}
+	})
+}
+
+// remember adds to what earlier loads have written.
+func (s *stack) remember(b books) {
+	if s.earlier.comments == nil {
+		s.earlier = books{comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}}
+	}
+	maps.Copy(s.posts, b.posts)
+	maps.Copy(s.earlier.comments, b.comments)
+	maps.Copy(s.earlier.expected, b.expected)
+	maps.Copy(s.earlier.planted, b.planted)
 }
 
 // runFault is a case of its own; one that fails has a row, too.
@@ -418,8 +436,8 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	}
 	r.lost, r.repeated = s.settle(t, start, b)
 	within(t, settledWithin, func() error { return s.nothingPending(t, store) })
-	maps.Copy(s.posts, b.posts)
-	within(t, settledWithin, func() error { return sameDeadLetters(t, store, dead, l.poison) })
+	s.remember(b)
+	within(t, settledWithin, func() error { return sameDeadLetters(t, store, dead, l.poison, l.buriedAgain) })
 	if l.afterwards != nil {
 		l.afterwards()
 	}

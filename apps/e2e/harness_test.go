@@ -41,8 +41,10 @@ type stack struct {
 	started []*system.Process // by tests, beside what `dapr run` started
 	// replicas are the second instances of services, while there are any.
 	replicas []system.App
-	// posts are the ids of those that earlier faults' loads wrote.
-	posts map[string]bool
+	// posts are the ids of those that earlier faults' loads wrote, earlier is the rest
+	// of their books.
+	posts   map[string]bool
+	earlier books
 	// redisAt is where its Redis is.
 	redisAt redis.Options
 	// replicasOf, if set, finds all replicas of a service, in place of replicas.

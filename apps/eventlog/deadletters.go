@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -27,7 +28,14 @@ func (d deadLetters) keep(ctx context.Context, letters []bus.DeadLetter) []error
 			Time: time.Now().UTC(), DataContentType: "application/json", Data: data,
 		}
 	}
-	return d.log.append(ctx, events)
+	errs := d.log.append(ctx, events)
+	for i, err := range errs {
+		if errors.Is(err, bus.ErrPoison) {
+			// The same message, and the reason is worded in another way: the first stands.
+			errs[i] = nil
+		}
+	}
+	return errs
 }
 
 // prefixed is a part of a store, whose keys have a prefix there.

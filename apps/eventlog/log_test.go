@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -686,6 +687,40 @@ func TestARepeatIsARepeatHoweverItsDataIsSpaced(t *testing.T) {
 	mustAppend(t, start(t, store), e)
 	mustAppend(t, start(t, store), e)
 	wantLog(t, store, []event.Event{e}, true)
+}
+
+// The sidecar escapes what HTML would need escaped, and the log does not.
+func TestARepeatIsARepeatHoweverItsTextIsEscaped(t *testing.T) {
+	raw, err := json.Marshal(titled(t, 0, "<b>a & b</b>\u2028"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(raw, []byte(`\u003cb\u003ea \u0026 b`)) {
+		t.Fatalf("the test is of no use: nothing is escaped in %s", raw)
+	}
+	e, err := event.Parse(event.PostCreated, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := newFakeStore()
+	mustAppend(t, start(t, store), e)
+	mustAppend(t, start(t, store), e)
+	wantLog(t, store, []event.Event{e}, true)
+}
+
+func TestADeadLetterThatComesAgainForAnotherReasonIsKeptOnce(t *testing.T) {
+	l := deadLetters{start(t, newFakeStore())}
+	letter := bus.DeadLetter{ID: "one", Service: "query", Topic: "PostCreated", Reason: "can't be decoded", Payload: []byte("x")}
+	again := letter
+	again.Reason = "unable to decode it"
+	for i, d := range []bus.DeadLetter{letter, again, letter} {
+		if err := errors.Join(l.keep(t.Context(), []bus.DeadLetter{d})...); err != nil {
+			t.Errorf("time %d: %v", i+1, err)
+		}
+	}
+	if n := l.log.last(); n != 1 {
+		t.Errorf("%d are kept", n)
+	}
 }
 
 // What the log takes, every reader of it has to be able to take.

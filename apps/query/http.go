@@ -199,11 +199,14 @@ func (a *api) stream(c *gin.Context) {
 	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	ctx, cancel := context.WithCancel(c.Request.Context())
+	defer cancel()
+	defer context.AfterFunc(a.stopping, cancel)()
 	for {
 		frames, at, grown, ok := a.model.changesAfter(cursor)
 		if !ok {
 			var err error
-			if frames, at, err = a.changesFromLog(c.Request.Context(), cursor, at); err != nil {
+			if frames, at, err = a.changesFromLog(ctx, cursor, at); err != nil {
 				return // the reader comes back, with the id of what it got
 			}
 		}
@@ -224,9 +227,7 @@ func (a *api) stream(c *gin.Context) {
 			if !send([]byte(": still here\n\n")) {
 				return
 			}
-		case <-a.stopping.Done():
-			return
-		case <-c.Request.Context().Done():
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -23,8 +23,9 @@ import (
 )
 
 const (
-	// readLimit is how many events one read of the log asks for.
-	readLimit = 10_000
+	// readLimit is how many events one read of the log asks for: 20 MB of the longest
+	// comments, of which a replay has some in memory at once.
+	readLimit = 2_000
 	// readWait is how long a read waits at the event log for something new. It is
 	// short because a call that went to a dead replica is noticed only after it.
 	readWait = time.Second
@@ -121,6 +122,9 @@ type follower struct {
 
 	mu      sync.Mutex
 	waiting context.CancelFunc // ends the read that waits, or nil
+
+	// rung says that the bell has ended the last read.
+	rung bool
 }
 
 func newFollower(m *model, l *logClient, s *snapshots) *follower {
@@ -290,9 +294,17 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 func (f *follower) readOn(ctx context.Context) (last uint64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f.setWaiting(cancel)
-	defer f.setWaiting(nil)
-	events, last, err := f.log.read(ctx, f.model.at(), readWait, func() { f.setWaiting(nil) })
+	wait := readWait
+	if f.rung {
+		// It brings what there is, and the bell doesn't end it: otherwise one that
+		// rings faster than the log answers would end every read.
+		wait = 0
+	} else {
+		f.setWaiting(cancel)
+		defer f.setWaiting(nil)
+	}
+	events, last, err := f.log.read(ctx, f.model.at(), wait, func() { f.setWaiting(nil) })
+	f.rung = errors.Is(err, context.Canceled)
 	if err != nil {
 		return 0, err
 	}

@@ -27,6 +27,8 @@ type logServer struct {
 
 	// most is how many events an answer has at most, if not 0.
 	most int
+	// slow is how long it takes to answer, after it has something to say.
+	slow time.Duration
 	// deaf is a replica that does not notice, while it waits, what others append.
 	deaf bool
 	// instead, if set, may answer the nth request (from 1) otherwise, and says whether it did.
@@ -86,6 +88,11 @@ func (l *logServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.mu.Lock()
 		events = l.events
 		l.mu.Unlock()
+	}
+	select {
+	case <-time.After(l.slow):
+	case <-r.Context().Done():
+		return
 	}
 	w.Header().Set("Postbus-Sequence", strconv.Itoa(len(events)))
 	part := events[min(q.after, len(events)):]
@@ -382,6 +389,26 @@ func TestTheBellMakesItReadAtOnce(t *testing.T) {
 				t.Errorf("event %d took %v", i, took)
 			}
 			wantAt(t, f.model, log, true)
+		}
+	})
+}
+
+// On a busy machine the bell rings faster than the log answers.
+func TestABellThatRingsOnDoesNotEndEveryRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogServer(nil)
+		l.slow = 4 * bellGrace
+		f := follow(t, l, newFakeStore())
+		time.Sleep(time.Second) // of the bubble's clock: it is ready
+		for i := 1; i <= 40; i++ {
+			l.append(posted(i))
+			if err := errors.Join(f.hear(t.Context(), posts(i, i+1))...); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * bellGrace)
+		}
+		if at := f.model.at(); at < 30 {
+			t.Errorf("it stands at %d of 40", at)
 		}
 	})
 }

@@ -393,6 +393,26 @@ func TestStoppingEndsAStream(t *testing.T) {
 	})
 }
 
+func TestStoppingEndsAStreamThatReadsTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := numbered(0, posts(1, 201)...)
+		m := modelOf(t, log)
+		m.changes = changes{from: uint64(len(log))} // all of them are in the log alone
+		server := newLogServer(log)
+		server.most, server.slow = 1, time.Second
+		stopping, stop := context.WithCancel(context.Background())
+		l := listen(t, engine(stopping, m, clientOf(server)), "1")
+		time.Sleep(5 * time.Second) // of the bubble's clock
+		if l.hasEnded() {
+			t.Fatal("ended by itself")
+		}
+		stop()
+		if synctest.Wait(); !l.hasEnded() {
+			t.Error("it goes on")
+		}
+	})
+}
+
 func TestAReaderWhoGoesAwayEndsTheStream(t *testing.T) {
 	for name, goAway := range map[string]func(*listener){
 		"at once": func(l *listener) { l.leave() },

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	pb "github.com/dapr/dapr/pkg/proto/runtime/v1"
 	dapr "github.com/dapr/go-sdk/client"
@@ -94,7 +95,8 @@ type DeadLetter struct {
 	// Service is the app id of who heard and refused it.
 	Service string `json:"service"`
 	Topic   string `json:"topic"`
-	Reason  string `json:"reason"`
+	// Reason has at most some more than firstKept bytes.
+	Reason string `json:"reason"`
 	// Payload is the message exactly as it came, or its first firstKept bytes if it
 	// has more than mostKept; the reason says so.
 	Payload []byte `json:"payload"`
@@ -111,6 +113,9 @@ const (
 func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
 	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte(service+"\x00"+topic+"\x00"+string(raw)))
 	d := DeadLetter{ID: id.String(), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
+	if len(d.Reason) > firstKept { // it may quote the message
+		d.Reason = strings.ToValidUTF8(d.Reason[:firstKept], "") + "…"
+	}
 	if n := len(raw); n > mostKept {
 		d.Reason += fmt.Sprintf(" (of its %d bytes the first %d are kept)", n, firstKept)
 		d.Payload = raw[:firstKept]

@@ -59,7 +59,11 @@ func (r *Receiver) HandleDeadLetters(channel gin.IRoutes, keep func(context.Cont
 		out := reply{Statuses: make([]status, len(in.Entries))}
 		for i, entry := range in.Entries {
 			out.Statuses[i] = status{entry.ID, success}
-			if err := json.Unmarshal(entry.Event, &letters[i]); err != nil {
+			err := json.Unmarshal(entry.Event, &letters[i])
+			if err == nil && letters[i].ID == "" {
+				err = errors.New("a dead letter without id")
+			}
+			if err != nil {
 				letters[i] = newDeadLetter(r.service, DeadLetterTopic, entry.Event, err)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -167,6 +168,45 @@ func TestOfLargePoisonTheBeginningIsKept(t *testing.T) {
 		if want := fmt.Sprintf("of its %d bytes the first %d are kept", size, firstKept); !strings.Contains(d.Reason, want) {
 			t.Errorf("the reason is %q", d.Reason)
 		}
+	}
+}
+
+// A reason quotes the message, and a segment of dead letters has to fit into a write.
+func TestOfALongReasonTheBeginningIsKept(t *testing.T) {
+	d := newDeadLetter("query", "PostCreated", []byte("x"), errors.New(strings.Repeat("ü", firstKept)))
+	if len(d.Reason) > firstKept+10 || !strings.HasPrefix(d.Reason, "üü") || !utf8.ValidString(d.Reason) {
+		t.Errorf("%d bytes: %.60q", len(d.Reason), d.Reason)
+	}
+	if d = newDeadLetter("query", "PostCreated", []byte("x"), errors.New(strings.Repeat("u", firstKept))); len(d.Reason) != firstKept {
+		t.Errorf("of %d bytes %d are kept", firstKept, len(d.Reason))
+	}
+}
+
+func TestWhatIsNoDeadLetterBecomesOne(t *testing.T) {
+	var kept []DeadLetter
+	h := gin.New()
+	(&Receiver{"eventlog", &graveyard{}}).HandleDeadLetters(h, func(_ context.Context, letters []DeadLetter) []error {
+		kept = letters
+		return nil
+	})
+	messages := [][]byte{[]byte(`{"id":"a","service":"query"}`), []byte(`{}`), []byte(`{"reason":"none has an id"}`), []byte("no JSON")}
+	var entries []string
+	for i, m := range messages {
+		entries = append(entries, fmt.Sprintf(`{"entryId":"%d","event":"%s"}`, i, base64.StdEncoding.EncodeToString(m)))
+	}
+	req := httptest.NewRequest(http.MethodPost, Path(DeadLetterTopic), strings.NewReader(`{"entries":[`+strings.Join(entries, ",")+`]}`))
+	h.ServeHTTP(httptest.NewRecorder(), req)
+	if len(kept) != len(messages) || kept[0].ID != "a" {
+		t.Fatalf("got %+v", kept)
+	}
+	ids := map[string]bool{}
+	for i, d := range kept[1:] {
+		if ids[d.ID] = true; d.Service != "eventlog" || d.Topic != DeadLetterTopic || !bytes.Equal(d.Payload, messages[i+1]) || d.Reason == "" {
+			t.Errorf("%s became %+v", messages[i+1], d)
+		}
+	}
+	if len(ids) != len(messages)-1 || ids[""] {
+		t.Errorf("their ids are %v", ids)
 	}
 }
 

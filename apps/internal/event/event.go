@@ -222,8 +222,9 @@ func parseJSON(raw []byte) (Event, error) {
 	if err := jsonv2.Unmarshal(e.Data, entity); err != nil {
 		return Event{}, fmt.Errorf("data: %w", err)
 	}
-	// Spaced as the log will have it, so that the two compare.
-	if err := (*jsontext.Value)(&e.Data).Compact(); err != nil {
+	// Spaced and escaped as the log will have it, so that the two compare: the
+	// sidecar escapes what HTML would need escaped.
+	if err := (*jsontext.Value)(&e.Data).Format(); err != nil {
 		return Event{}, fmt.Errorf("data: %w", err)
 	}
 	return e, nil

@@ -8,10 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// The plain form is how Postbus itself encodes an event whose text needs no
-// escapes: these members in this order, no spaces. Nearly all events are in it, and
-// it takes a quarter of the time that any JSON does: most of what a replay costs.
-// What is not in it is left to the JSON decoder, which a fuzz test compares it with.
+// The plain form is how the log has an event whose text needs no escapes: these
+// members in this order, no spaces; those of its data sorted, because a sidecar
+// encodes what it publishes anew. Nearly all events are in it, and it takes a quarter
+// of the time that any JSON does: most of what a replay costs. What is not in it is
+// left to the JSON decoder, which a fuzz test compares it with.
 
 // parsePlain decodes an event in the plain form; ok is false for any other. The
 // event's Data is a part of raw.
@@ -64,49 +65,59 @@ type plain struct {
 
 func (s *plain) post() *Post {
 	p := new(Post)
-	s.literal(`{"id":`)
+	s.literal(`{"body":`)
+	p.Body = s.text()
+	s.literal(`,"createdAt":`)
+	p.CreatedAt = s.time()
+	s.literal(`,"id":`)
 	p.ID = s.text()
+	s.literal(`,"revision":`)
+	p.Revision = s.number()
 	s.literal(`,"title":`)
 	p.Title = s.text()
-	s.literal(`,"body":`)
-	p.Body = s.text()
-	p.CreatedAt, p.Revision = s.version()
+	s.literal(`}`)
 	return p
 }
 
 func (s *plain) comment() *Comment {
 	c := new(Comment)
-	s.literal(`{"id":`)
+	s.literal(`{`)
+	if s.option(`"author":`) {
+		c.Author = s.text()
+		s.literal(`,`)
+	}
+	s.literal(`"content":`)
+	c.Content = s.text()
+	s.literal(`,"createdAt":`)
+	c.CreatedAt = s.time()
+	s.literal(`,"id":`)
 	c.ID = s.text()
 	s.literal(`,"postId":`)
 	c.PostID = s.text()
-	if s.option(`,"author":`) {
-		c.Author = s.text()
-	}
-	s.literal(`,"content":`)
-	c.Content = s.text()
-	s.literal(`,"status":`)
-	c.Status = Status(s.name())
 	if s.option(`,"reason":`) {
 		c.Reason = s.text()
 	}
-	c.CreatedAt, c.Revision = s.version()
+	s.literal(`,"revision":`)
+	c.Revision = s.number()
+	s.literal(`,"status":`)
+	c.Status = Status(s.name())
+	s.literal(`}`)
 	return c
 }
 
-// version is the end of both entities.
-func (s *plain) version() (at time.Time, revision int) {
-	s.literal(`,"createdAt":`)
-	at = s.time()
-	s.literal(`,"revision":`)
-	digits, _, found := bytes.Cut(s.rest, []byte("}"))
-	n, err := strconv.Atoi(string(digits))
-	if !found || err != nil || strconv.Itoa(n) != string(digits) {
-		s.ok = false
-		return at, 0
+// number is one without sign or leading zeros.
+func (s *plain) number() int {
+	end := 0
+	for end < len(s.rest) && '0' <= s.rest[end] && s.rest[end] <= '9' {
+		end++
 	}
-	s.rest = s.rest[len(digits)+1:]
-	return at, n
+	n, err := strconv.Atoi(string(s.rest[:end]))
+	if err != nil || strconv.Itoa(n) != string(s.rest[:end]) {
+		s.ok = false
+		return 0
+	}
+	s.rest = s.rest[end:]
+	return n
 }
 
 func (s *plain) literal(text string) { s.ok = s.option(text) && s.ok }
