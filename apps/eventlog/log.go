@@ -45,6 +45,7 @@ type eventLog struct {
 
 	mu     sync.RWMutex
 	loaded bool
+	lost   error // that the store has lost events, once it is seen
 	tail   *segment
 	recent map[int]*segment // full ones, the youngest cachedSegments
 	grown  chan struct{}    // closed when the log has grown
@@ -82,6 +83,14 @@ func (l *eventLog) ready() error {
 		return errLoading
 	}
 	return nil
+}
+
+// whole returns an error once the store has lost events that readers may have seen:
+// nothing is appended then, for numbers would be given twice.
+func (l *eventLog) whole() error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.lost
 }
 
 // append is the handler of every topic. It answers when the events are in the
@@ -257,7 +266,11 @@ func (l *eventLog) refreshLocked(ctx context.Context) error {
 		}
 		if s.last() < l.last() {
 			if number == l.tail.number {
-				return fmt.Errorf("%s lost events: it ends at %d, and ended at %d", segmentKey(number), s.last(), l.last())
+				err := fmt.Errorf("%s lost events: it ends at %d, and ended at %d; a restart goes on from where it ends now", segmentKey(number), s.last(), l.last())
+				l.mu.Lock()
+				l.lost = err
+				l.mu.Unlock()
+				return err
 			}
 		}
 		if number > l.tail.number && s.count == 0 {

@@ -582,12 +582,18 @@ func TestALogThatLostEventsIsReported(t *testing.T) {
 		store := newFakeStore()
 		l := start(t, store)
 		mustAppend(t, l, some(t, 0, 140)...)
+		if err := l.whole(); err != nil {
+			t.Errorf("%s: before anything was lost: %v", name, err)
+		}
 		lose(store)
 		if err := l.refresh(t.Context()); err == nil {
 			t.Errorf("%s: refresh says nothing", name)
 		}
 		if l.last() != 140 {
 			t.Errorf("%s: the log now ends at %d", name, l.last())
+		}
+		if l.whole() == nil {
+			t.Errorf("%s: the service would say that it is ready", name)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func main() {
 		r.GET("/events", (&api{log: log, stopping: s.Stopping}).events)
 		r.GET("/dead-letters", (&api{log: dead, stopping: s.Stopping}).events)
 	})
-	s.Ready = func() error { return errors.Join(log.ready(), dead.ready()) }
+	s.Ready = func() error { return errors.Join(log.ready(), log.whole(), dead.ready(), dead.whole()) }
 
 	receiver := bus.NewReceiver(s.Name, bus.New(s.Dapr))
 	for _, t := range event.Types {
