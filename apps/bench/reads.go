@@ -149,7 +149,7 @@ func (s *stack) freeze(ctx context.Context) (*frozen, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := system.FreePort()
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -66,7 +65,7 @@ func profilePort(a system.App) (app, sidecar int) { return a.MetricsPort + 500, 
 
 // start starts a stack in a folder of its own and waits until it is ready.
 func (t tools) start(ctx context.Context, dir string) (*stack, error) {
-	redisPort, err := freePort()
+	redisPort, err := system.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +84,7 @@ func (t tools) start(ctx context.Context, dir string) (*stack, error) {
 		if s.System, err = system.Load(t.dapr, runFile); err != nil {
 			return nil, err
 		}
-		if allFree(s.Ports()) {
+		if system.AllFree(s.Ports()) {
 			break
 		}
 		if shift > 27_000 {
@@ -350,24 +349,6 @@ func (s *stack) awaitSequence(ctx context.Context, goal uint64, atMost time.Dura
 		}
 		return err
 	})
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert,errcheck // it listens on TCP
-}
-
-func allFree(ports []int) bool {
-	for _, port := range ports {
-		if system.Free(port) != nil {
-			return false
-		}
-	}
-	return true
 }
 
 // getAny fails unless the answer is a success.

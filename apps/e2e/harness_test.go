@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -109,7 +108,7 @@ var stacks int
 func start(ctx context.Context, dir, binaries string, edit func(system.Document)) (*stack, error) {
 	stacks++
 	s := &stack{dir: dir, posts: map[string]bool{}}
-	redisPort, err := freePort()
+	redisPort, err := system.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +129,7 @@ func start(ctx context.Context, dir, binaries string, edit func(system.Document)
 		if s.System, err = system.Load(built.dapr, runFile); err != nil {
 			return nil, err
 		}
-		if allFree(s.Ports()) {
+		if system.AllFree(s.Ports()) {
 			break
 		}
 		if shift > 27_000 {
@@ -198,24 +197,6 @@ func another(t *testing.T, edit func(system.Document), binaries string) *stack {
 		}
 	})
 	return s
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert,errcheck // it listens on TCP
-}
-
-func allFree(ports []int) bool {
-	for _, port := range ports {
-		if system.Free(port) != nil {
-			return false
-		}
-	}
-	return true
 }
 
 // url is an address at a service's public listener.

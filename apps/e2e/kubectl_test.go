@@ -170,7 +170,7 @@ func (k *cluster) forward(target string, port int) (int, error) {
 	if f, ok := k.forwards[key]; ok {
 		return f.port, nil
 	}
-	local, err := freePort()
+	local, err := system.FreePort()
 	if err != nil {
 		return 0, err
 	}

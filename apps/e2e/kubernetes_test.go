@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -203,6 +204,11 @@ func (k *cluster) secret(name, key string) (string, error) {
 // is broken under load.
 func TestOnKubernetes(t *testing.T) {
 	t.Run("through the Ingress", flow)
+	t.Run("the posts API has a port of the node", func(t *testing.T) {
+		port := k8s.must(t, "get", "service", "posts-svc", "--output", "jsonpath={.spec.ports[0].nodePort}")
+		node := k8s.must(t, "get", "nodes", "--output", "jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}")
+		want(t, 201, "POST", "http://"+net.JoinHostPort(node, port)+"/posts/create", `{"title":"By the node's port"}`)
+	})
 	t.Run("through the HTTPRoutes", throughTheHTTPRoutes)
 	t.Run("the production overlay is taken by the API server", func(t *testing.T) {
 		k8s.must(t, "apply", "--dry-run=server", "-k", k8s.overlay("production"))

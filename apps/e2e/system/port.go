@@ -28,6 +28,26 @@ func Free(port int) error {
 	return fmt.Errorf("port %d is taken by %s", port, holder)
 }
 
+// AllFree says whether nothing listens on any of the ports.
+func AllFree(ports []int) bool {
+	for _, port := range ports {
+		if Free(port) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// FreePort is a port that nothing listens on, as the kernel chooses it.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert,errcheck // it listens on TCP
+}
+
 // Holder returns the process that listens on a TCP port, from /proc.
 func Holder(port int) (pid int, ok bool) {
 	inodes := listening(port)
