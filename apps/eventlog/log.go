@@ -17,9 +17,6 @@ const (
 	// commitEvents bounds how many events one group commit takes on. Every commit
 	// goes on segment by segment; more would only delay the first to be answered.
 	commitEvents = 1024
-	// commitPace is the least time between the beginnings of two commits. Each writes
-	// the whole tail, 25 KB on average; what comes meanwhile shares the next one.
-	commitPace = 4 * time.Millisecond
 	// commitTries is how often a commit starts anew because another replica was first.
 	commitTries = 8
 	// commitTimeout bounds one commit's calls to the store.
@@ -122,42 +119,26 @@ func (l *eventLog) run(ctx context.Context) {
 			return
 		}
 	}
-	for next := time.Now(); ; {
-		group := l.gather(ctx, next)
-		if len(group) == 0 {
+	for {
+		var group []commit
+		select {
+		case c := <-l.commits:
+			group = append(group, c)
+		case <-ctx.Done():
 			return
 		}
-		next = time.Now().Add(commitPace)
+		for n := len(group[0].events); n < commitEvents; {
+			select {
+			case c := <-l.commits:
+				group = append(group, c)
+				n += len(c.events)
+				continue
+			default:
+			}
+			break
+		}
 		l.commitGroup(ctx, group)
 	}
-}
-
-// gather waits for a commit, takes on all that come until then and wait then, and
-// returns them; or nothing when ctx is done.
-func (l *eventLog) gather(ctx context.Context, then time.Time) (group []commit) {
-	due := time.NewTimer(time.Until(then))
-	defer due.Stop()
-	for n := 0; n < commitEvents; {
-		wait := due.C
-		if len(group) == 0 {
-			wait = nil
-		}
-		select {
-		case c := <-l.commits:
-			group, n = append(group, c), n+len(c.events)
-			continue
-		default:
-		}
-		select {
-		case c := <-l.commits:
-			group, n = append(group, c), n+len(c.events)
-		case <-wait:
-			return group
-		case <-ctx.Done():
-			return nil
-		}
-	}
-	return group
 }
 
 func (l *eventLog) commitGroup(ctx context.Context, group []commit) {
