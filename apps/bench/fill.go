@@ -23,6 +23,8 @@ func segmentKey(number int) string { return fmt.Sprintf("segment-%08d", number) 
 const (
 	// commentsPerPost is how many comments there are for one post.
 	commentsPerPost = 50
+	// pageOfPosts is how many posts the first page has.
+	pageOfPosts = 20
 	// fillAtOnce segments are written by one call, fillParallel calls at a time.
 	fillAtOnce, fillParallel = 16, 3
 )
@@ -34,6 +36,7 @@ type filler struct {
 	segments int
 	posts    []string
 	comments int
+	goal     int // of comments
 	random   uint64
 }
 
@@ -47,6 +50,7 @@ func (f *filler) events() uint64 { return uint64(f.segments) * segmentSize } //n
 
 // fill writes until there are at least that many comments.
 func (f *filler) fill(ctx context.Context, comments int) error {
+	f.goal = comments
 	said := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(fillParallel)
@@ -112,8 +116,13 @@ func asPublished(data []byte) ([]byte, error) {
 	return json.Marshal(members)
 }
 
-// somePost is one of the newest 1,000 posts, so that comments come in no order.
+// somePost is one of the newest 1,000 posts, so that comments come in no order; but
+// of the newest 20 in the end, so that the first page is as large as any.
 func (f *filler) somePost() string {
+	if last := 3 * pageOfPosts * commentsPerPost; f.goal-f.comments <= last {
+		recent := f.posts[max(0, len(f.posts)-pageOfPosts):]
+		return recent[f.comments%len(recent)]
+	}
 	f.random = f.random*6364136223846793005 + 1442695040888963407 // Knuth's MMIX generator: the same at every run
 	recent := f.posts[max(0, len(f.posts)-1000):]
 	return recent[(f.random>>33)%uint64(len(recent))]

@@ -61,11 +61,10 @@ func (b *bench) atRate(ctx context.Context, s *stack, ids []string, rate float64
 		return traffic.Result{}, nil, err
 	}
 	defer r.close()
-	start := time.Now()
-	load := traffic.Load{Connections: 256, Rate: rate, Duration: b.each, Answered: func(n uint64, res *fasthttp.Response) {
+	load := traffic.Load{Connections: 256, Rate: rate, Duration: b.each, Answered: func(at time.Time, res *fasthttp.Response) {
 		id, _, _ := strings.Cut(strings.TrimPrefix(string(res.Body()), `{"id":"`), `"`)
 		mu.Lock()
-		due[id] = start.Add(time.Duration(float64(n) / rate * float64(time.Second)))
+		due[id] = at
 		mu.Unlock()
 	}}
 	w, err := b.write(ctx, s, ids, load)

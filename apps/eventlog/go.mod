@@ -5,6 +5,7 @@ go 1.26.4
 require (
 	github.com/gin-gonic/gin v1.11.0
 	github.com/go-json-experiment/json v1.27.2
+	github.com/klauspost/compress v1.19.2
 	github.com/postbus/postbus/apps/internal v0.0.0
 	go.uber.org/goleak v1.3.0
 	pgregory.net/rapid v1.2.0

@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -24,6 +28,11 @@ const refreshEvery = 500 * time.Millisecond
 
 // refreshTimeout bounds one such look.
 const refreshTimeout = time.Second
+
+// compressFrom is how many events an answer has at least to be compressed, for
+// readers that take zstd: a replay's bytes pass through two sidecars, which is most
+// of what it costs. The few events of a read that waited are not worth it.
+const compressFrom = 256
 
 // contentType is that of a batch (CloudEvents JSON format 1.0, section 4).
 const contentType = "application/cloudevents-batch+json"
@@ -105,6 +114,14 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 	}
 	ctx, cancel := context.WithCancel(c.Request.Context())
 	defer cancel()
+	var out io.Writer = c.Writer
+	if upTo-after >= compressFrom && strings.Contains(c.GetHeader("Accept-Encoding"), "zstd") {
+		c.Header("Content-Encoding", "zstd")
+		encoder := encoders.Get().(*zstd.Encoder) //nolint:errcheck,forcetypeassert // nothing else is put there
+		defer encoders.Put(encoder)
+		encoder.Reset(c.Writer)
+		out = encoder
+	}
 	before := opening
 	for r := range a.readAhead(ctx, after, upTo) {
 		if r.err == nil && r.segments[0].last() <= after {
@@ -116,7 +133,7 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 		}
 		for _, s := range r.segments {
 			for _, part := range [][]byte{before, s.between(after, upTo)} {
-				if _, err := c.Writer.Write(part); err != nil {
+				if _, err := out.Write(part); err != nil {
 					return // the reader is gone
 				}
 			}
@@ -127,8 +144,20 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 		a.broken(c, ctx.Err()) // the reader is gone, as far as the server knows
 		return
 	}
-	_, _ = c.Writer.WriteString("\n]\n")
+	_, _ = out.Write([]byte("\n]\n"))
+	if encoder, ok := out.(*zstd.Encoder); ok {
+		_ = encoder.Close() // without it the answer is cut off, and known to be
+	}
 }
+
+// encoders are used again: each has some MiB.
+var encoders = sync.Pool{New: func() any {
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		panic(err) // only for an option that there is not
+	}
+	return encoder
+}}
 
 // reading is one read of the log.
 type reading struct {
@@ -164,6 +193,7 @@ func (a *api) readAhead(ctx context.Context, after, upTo uint64) <-chan reading 
 func (a *api) broken(c *gin.Context, err error) {
 	slog.WarnContext(c.Request.Context(), "can't read the log", "error", err)
 	if !c.Writer.Written() {
+		c.Writer.Header().Del("Content-Encoding")
 		web.Fail(c, web.Unavailable("The event log can't be read: "+err.Error()+"."))
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -276,6 +278,58 @@ func TestAnAnswerThatCantBeCompletedIsNoJSON(t *testing.T) {
 		wantEvents(t, get(t, h, fmt.Sprintf("/events?limit=%d", segmentSize)), 0, segmentSize, 6*segmentSize)
 		// Where nothing was sent yet there is still time to say so.
 		wantUnavailable(t, name, get(t, h, fmt.Sprintf("/events?after=%d", 3*segmentSize)))
+	}
+}
+
+func TestLongAnswersAreCompressedForThoseWhoTakeIt(t *testing.T) {
+	store := newFakeStore()
+	store.most = 2
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 6*segmentSize)...)
+	h := engine(context.Background(), l)
+	ask := func(path string) *httptest.ResponseRecorder {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+		req.Header.Set("Accept-Encoding", "zstd")
+		res := httptest.NewRecorder()
+		h.ServeHTTP(res, req)
+		return res
+	}
+	decoder, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer decoder.Close()
+	for range 2 { // the second time with encoders that were used
+		for _, limit := range []int{compressFrom, 6 * segmentSize} {
+			path := fmt.Sprintf("/events?limit=%d", limit)
+			res := ask(path)
+			if res.Header().Get("Content-Encoding") != "zstd" || res.Body.Len() > 100*limit {
+				t.Fatalf("%s: %q, %d bytes", path, res.Header().Get("Content-Encoding"), res.Body.Len())
+			}
+			whole, err := decoder.DecodeAll(res.Body.Bytes(), nil)
+			if plain := get(t, h, path).Body.String(); err != nil || string(whole) != plain {
+				t.Errorf("%s: it is not what others get: %v", path, err)
+			}
+		}
+		for _, path := range []string{fmt.Sprintf("/events?limit=%d", compressFrom-1), "/events?after=9999", "/events?limit=x"} {
+			if res := ask(path); res.Header().Get("Content-Encoding") != "" || !json.Valid(res.Body.Bytes()) {
+				t.Errorf("%s: %q", path, res.Header().Get("Content-Encoding"))
+			}
+		}
+	}
+	// One that can't be completed can't be decoded, and one that is none says so.
+	l.mu.Lock()
+	clear(l.recent)
+	l.mu.Unlock()
+	store.remove(segmentKey(3))
+	if res := ask("/events?limit=10000"); res.Header().Get("Content-Encoding") == "zstd" {
+		if part, err := decoder.DecodeAll(res.Body.Bytes(), nil); err == nil {
+			t.Errorf("a part of %d bytes is taken for the whole", len(part))
+		}
+	}
+	res := ask(fmt.Sprintf("/events?after=%d", 3*segmentSize))
+	if wantUnavailable(t, "the problem", res); res.Header().Get("Content-Encoding") != "" {
+		t.Errorf("a problem is said to be %s", res.Header().Get("Content-Encoding"))
 	}
 }
 

@@ -6,6 +6,7 @@ require (
 	github.com/gin-gonic/gin v1.11.0
 	github.com/go-json-experiment/json v1.27.2
 	github.com/google/uuid v1.6.0
+	github.com/klauspost/compress v1.19.2
 	github.com/postbus/postbus/apps/internal v0.0.0
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sync v0.20.0

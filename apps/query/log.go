@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/internal/bus"
@@ -29,6 +29,8 @@ const (
 	// readWait is how long a read waits at the event log for something new. It is
 	// short because a call that went to a dead replica is noticed only after it.
 	readWait = time.Second
+	// maxBatch bounds what one read brings, in bytes: readLimit of the largest events.
+	maxBatch = readLimit * 2 * event.MaxBytes
 	// headerTimeout bounds a read until its answer begins.
 	headerTimeout = readWait + time.Second
 	// bodyTimeout bounds a read as a whole.
@@ -46,14 +48,20 @@ type logClient struct {
 	token string
 	http  *http.Client
 	size  atomic.Int64 // of the last answer, in bytes
+	zstd  *zstd.Decoder
 }
 
 func newLogClient(sidecar, appID string) *logClient {
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
 	transport.ResponseHeaderTimeout = headerTimeout
 	transport.Proxy = nil
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxBatch))
+	if err != nil {
+		panic(err) // only for an option that there is not
+	}
 	return &logClient{
-		url: sidecar + "/v1.0/invoke/" + appID + "/method/events", token: os.Getenv("DAPR_API_TOKEN"),
+		zstd: decoder,
+		url:  sidecar + "/v1.0/invoke/" + appID + "/method/events", token: os.Getenv("DAPR_API_TOKEN"),
 		http: &http.Client{Transport: transport},
 	}
 }
@@ -79,6 +87,7 @@ func (l *logClient) fetch(ctx context.Context, after uint64, wait time.Duration,
 	if err != nil {
 		return nil, 0, err
 	}
+	req.Header.Set("Accept-Encoding", "zstd")
 	if l.token != "" {
 		req.Header.Set("dapr-api-token", l.token)
 	}
@@ -101,7 +110,10 @@ func (l *logClient) fetch(ctx context.Context, after uint64, wait time.Duration,
 	if err != nil {
 		return nil, 0, errors.New("the answer does not say where the log stands")
 	}
-	return body, last, nil
+	if res.Header.Get("Content-Encoding") == "zstd" {
+		body, err = l.zstd.DecodeAll(body, nil)
+	}
+	return body, last, err
 }
 
 // readAll reads the body into a buffer that starts as large as the last one was.
@@ -240,33 +252,49 @@ func (f *follower) run(ctx context.Context) {
 const batchesAhead = 2
 
 // catchUp reads and applies what the log has after the model's number: while one
-// batch is folded the next is decoded, and the one after that is read. It returns
+// batch is folded the next is decoded, and those after that are read. It returns
 // the number of the log's last event when the reading began.
 func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
+	at := f.model.at()
+	first, last, err := f.log.fetch(ctx, at, 0, nil)
+	if err != nil {
+		return 0, err
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	read, decoded := make(chan []byte, batchesAhead), make(chan []event.Event, batchesAhead)
+	reads, decoded := make(chan chan []byte, batchesAhead), make(chan []event.Event, batchesAhead)
 	group.Go(func() error {
-		defer close(read)
-		for after := f.model.at(); ; after += readLimit {
-			batch, end, err := f.log.fetch(ctx, after, 0, nil)
-			if err != nil {
-				return err
-			}
-			last = cmp.Or(last, end)
+		defer close(reads)
+		for after := at; after == at || after < last; after += readLimit {
+			batch := make(chan []byte, 1)
 			select {
-			case read <- batch:
+			case reads <- batch: // in their order, whichever is answered first
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			if after+readLimit >= last {
-				return nil
+			if after == at {
+				batch <- first
+				continue
 			}
+			group.Go(func() error {
+				raw, _, err := f.log.fetch(ctx, after, 0, nil)
+				if err == nil {
+					batch <- raw
+				}
+				return err
+			})
 		}
+		return nil
 	})
 	group.Go(func() error {
 		defer close(decoded)
-		for batch := range read {
-			events, err := event.ParseBatch(batch)
+		for batch := range reads {
+			var raw []byte
+			select {
+			case raw = <-batch:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			events, err := event.ParseBatch(raw)
 			if err != nil {
 				return err
 			}
@@ -286,8 +314,7 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 		}
 		return nil
 	})
-	err = group.Wait()
-	return last, err
+	return last, group.Wait()
 }
 
 // readOn waits for what comes after the model's number, and applies it.

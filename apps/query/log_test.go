@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 )
@@ -100,7 +102,16 @@ func (l *logServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if l.most > 0 {
 		part = part[:min(len(part), l.most)]
 	}
-	_, _ = w.Write(batch(part))
+	if body := batch(part); len(part) < 2 || !strings.Contains(r.Header.Get("Accept-Encoding"), "zstd") {
+		_, _ = w.Write(body)
+	} else {
+		w.Header().Set("Content-Encoding", "zstd")
+		encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			panic(err)
+		}
+		_, _ = w.Write(encoder.EncodeAll(body, nil))
+	}
 }
 
 // batch is what the event log answers.

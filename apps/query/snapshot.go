@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -204,6 +205,7 @@ func (f *follower) saveSnapshots(ctx context.Context) {
 		// Bounded, because it may have been the store that was slow, once.
 		wait = min(max(f.snapshots.every, snapshotShare*took), 10*f.snapshots.every)
 		saved, savedAt = man.Sequence, time.Now()
+		debug.FreeOSMemory() // the copy, which is as large as the model
 		slog.DebugContext(ctx, "snapshot saved", "at", man.Sequence, "chunks", len(man.Chunks), "took", took.Round(time.Millisecond))
 	}
 }

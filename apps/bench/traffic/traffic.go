@@ -29,8 +29,8 @@ type Load struct {
 	Prepare func(n uint64, req *fasthttp.Request)
 	// Want is the status that counts as success.
 	Want int
-	// Answered, if set, gets every successful answer.
-	Answered func(n uint64, res *fasthttp.Response)
+	// Answered, if set, gets every successful answer, and when its request was due.
+	Answered func(due time.Time, res *fasthttp.Response)
 	// Progress, if set, gets a line a second.
 	Progress io.Writer
 }
@@ -119,7 +119,7 @@ func (l Load) Run(ctx context.Context) Result {
 				ok.Add(1)
 				_ = latency.RecordValue(min(max(took.Microseconds(), shortest), longest))
 				if l.Answered != nil {
-					l.Answered(n, res)
+					l.Answered(due, res)
 				}
 			}
 		})
