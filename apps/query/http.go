@@ -33,7 +33,7 @@ type api struct {
 	reading  chan struct{} // has room for the logReaders
 }
 
-func newAPI(model *model, log *logClient, stopping context.Context) *api {
+func newAPI(stopping context.Context, model *model, log *logClient) *api {
 	return &api{model: model, log: log, stopping: stopping, reading: make(chan struct{}, logReaders)}
 }
 

@@ -21,7 +21,7 @@ import (
 // engine serves a model's API.
 func engine(stopping context.Context, m *model, log *logClient) http.Handler {
 	e := web.NewEngine()
-	newAPI(m, log, stopping).routes(e)
+	newAPI(stopping, m, log).routes(e)
 	return e
 }
 
