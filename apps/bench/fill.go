@@ -81,7 +81,7 @@ func (f *filler) segment() ([]byte, error) {
 		var e event.Event
 		var err error
 		now := time.Now().UTC()
-		if f.comments >= len(f.posts)*commentsPerPost {
+		if len(f.posts) < pageOfPosts || f.comments >= len(f.posts)*commentsPerPost {
 			p := event.Post{ID: event.NewID(), Title: "Post " + strconv.Itoa(len(f.posts)), CreatedAt: now, Revision: 1}
 			f.posts = append(f.posts, p.ID)
 			e, err = event.OfPost(event.PostCreated, "posts", p, now, "")

@@ -111,6 +111,7 @@ func (a *api) post(c *gin.Context) {
 
 // answer sends a page, or 304 (RFC 9110, section 13.1.2) if the client has it.
 func (a *api) answer(c *gin.Context, path string, limit int, p *page) {
+	defer p.release()
 	h := c.Writer.Header()
 	h.Set("Etag", p.etag)
 	h.Set("Cache-Control", "no-cache")

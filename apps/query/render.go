@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -33,6 +34,20 @@ type page struct {
 	json     []byte
 	etag     string
 	next     string // cursor of the next page, or empty
+	// buffer is what json is in, if that is to be used again.
+	buffer *[]byte
+}
+
+// buffers hold pages on their way to readers. As garbage, 200 KB a read, they would
+// have the whole model marked several times a second.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// release gives the page's buffer back; its json is not to be read after that.
+func (p *page) release() {
+	if p.buffer != nil {
+		*p.buffer = p.json[:0]
+		buffers.Put(p.buffer)
+	}
 }
 
 func renderHead(p *event.Post) ([]byte, error) {
@@ -134,8 +149,12 @@ func (m *model) postsPage(before *uuid.UUID, limit int) *page {
 		size += len(r.json) + 40
 		_, _ = digest.Write(r.digest[:])
 	}
-	result := &page{sequence: m.sequence, json: make([]byte, 0, size)}
-	result.json = append(result.json, '{')
+	result := &page{sequence: m.sequence}
+	if !front { // that one stays
+		result.buffer = buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // nothing else is put there
+		result.json = *result.buffer
+	}
+	result.json = append(slices.Grow(result.json, size), '{')
 	for i, p := range slices.Backward(posts) {
 		result.json = append(result.json, '"')
 		result.json = append(result.json, p.id.String()...)
