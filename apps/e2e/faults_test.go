@@ -99,12 +99,16 @@ func faults() []fault {
 			s.launch(t, p)
 		})
 	}
-	add("everything killed and started again", false, func(t *testing.T, s *stack, _ *load) {
+	add("everything killed, Redis too, and started again", false, func(t *testing.T, s *stack, _ *load) {
 		var ports []int
 		for _, a := range s.Apps {
 			ports = append(ports, a.Port, a.HTTPPort)
 		}
-		s.killAndRestart(t, ports...)
+		killed := s.killAll(t, ports...)
+		if err := errors.Join(s.redis.Signal(syscall.SIGKILL), s.redis.AwaitEnd(), s.redis.Start(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		s.restart(t, killed)
 	})
 	return append(all,
 		fault{name: "two replicas of every service, one of each killed", own: true, run: killReplicas},
@@ -273,6 +277,11 @@ func sendHeld(url, body string, accepted func()) (string, error) {
 // killAndRestart kills what listens on the ports, all at once, and starts it again.
 func (s *stack) killAndRestart(t *testing.T, ports ...int) {
 	t.Helper()
+	s.restart(t, s.killAll(t, ports...))
+}
+
+func (s *stack) killAll(t *testing.T, ports ...int) []*system.Process {
+	t.Helper()
 	killed := make([]*system.Process, len(ports))
 	for i, port := range ports {
 		killed[i] = s.process(t, port)
@@ -282,6 +291,12 @@ func (s *stack) killAndRestart(t *testing.T, ports ...int) {
 			t.Fatal(err)
 		}
 	}
+	return killed
+}
+
+// restart starts killed processes again, once each has ended.
+func (s *stack) restart(t *testing.T, killed []*system.Process) {
+	t.Helper()
 	for _, p := range killed {
 		if err := p.AwaitEnd(t.Context()); err != nil {
 			t.Fatal(err)
