@@ -393,6 +393,9 @@ func printTable(rows []*row) {
 	fmt.Println("| case | writes | 201s | retries | lost | repeated | whole again after |")
 	fmt.Println("|---|---|---|---|---|---|---|")
 	for _, r := range rows {
+		if r.writes == 0 && !r.failed {
+			continue // -run has left it out
+		}
 		name := r.name
 		if r.failed {
 			name += " **FAILED**"
