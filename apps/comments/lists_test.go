@@ -225,6 +225,9 @@ func TestAChunkIsBegunOnlyAfterAFullOneInTheStore(t *testing.T) {
 	add(l, "one")
 	add(l, "two")
 	wantList(t, m, append(numbered(0, chunkSize-1), "one", "two"))
+	if _, sizes := stored(t, m); !slices.Equal(sizes, []int{chunkSize, 1}) {
+		t.Errorf("the chunks have %v ids", sizes)
+	}
 
 	// And one that was lost as a whole is begun anew where the list now ends.
 	delete(m.values, chunkKey(aPost, 1))
