@@ -685,6 +685,12 @@ func TestARepeatIsARepeatHoweverItsDataIsSpaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wantARepeatKnown(t, raw)
+}
+
+// wantARepeatKnown appends an event by a log, and again by one that has read it.
+func wantARepeatKnown(t *testing.T, raw []byte) {
+	t.Helper()
 	e, err := event.Parse(event.PostCreated, raw)
 	if err != nil {
 		t.Fatal(err)
@@ -704,14 +710,7 @@ func TestARepeatIsARepeatHoweverItsTextIsEscaped(t *testing.T) {
 	if !bytes.Contains(raw, []byte(`\u003cb\u003ea \u0026 b`)) {
 		t.Fatalf("the test is of no use: nothing is escaped in %s", raw)
 	}
-	e, err := event.Parse(event.PostCreated, raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store := newFakeStore()
-	mustAppend(t, start(t, store), e)
-	mustAppend(t, start(t, store), e)
-	wantLog(t, store, []event.Event{e}, true)
+	wantARepeatKnown(t, raw)
 }
 
 func TestADeadLetterThatComesAgainForAnotherReasonIsKeptOnce(t *testing.T) {

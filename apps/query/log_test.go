@@ -416,7 +416,7 @@ func TestABellThatRingsOnDoesNotEndEveryRead(t *testing.T) {
 			if err := errors.Join(f.hear(t.Context(), posts(i, i+1))...); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2 * bellGrace)
+			time.Sleep(2 * bellGrace) // of the bubble's clock
 		}
 		if at := f.model.at(); at < 30 {
 			t.Errorf("it stands at %d of 40", at)
