@@ -4,9 +4,11 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,28 +79,45 @@ func (s *Store) Get(ctx context.Context, keys ...string) ([]Item, error) {
 	return items, nil
 }
 
+// absent is the ETag that no key has, so that a write with it succeeds only where
+// the key does not exist. ("0" does that too where all writes ask for first-write,
+// which the component leaves out of transactions.)
+const absent = "-1"
+
 // Swap writes each item if its key still is at the item's ETag (and does not
-// exist if that is empty). A nil error says that all were written; otherwise the
-// error is an ErrUnknown.
+// exist if that is empty), whether others are written or not. A nil error says
+// that all were written; otherwise the error is an ErrUnknown.
+//
+// Several items go as a transaction, which the Redis component sends at once; of
+// bulk state it sends each by itself and waits for it. No more than that is wanted
+// of the transaction: where one item conflicts, the others are written.
 func (s *Store) Swap(ctx context.Context, items ...Item) error {
 	set := make([]*dapr.SetStateItem, len(items))
 	for i, item := range items {
-		etag := item.ETag
-		if etag == "" {
-			etag = "0" // with first-write: only if the key does not exist
-		}
 		set[i] = &dapr.SetStateItem{
-			Key: item.Key, Value: item.Value, Etag: &dapr.ETag{Value: etag},
+			Key: item.Key, Value: item.Value, Etag: &dapr.ETag{Value: cmp.Or(item.ETag, absent)},
 			Options: &dapr.StateOptions{Concurrency: dapr.StateConcurrencyFirstWrite, Consistency: dapr.StateConsistencyStrong},
 		}
 		if item.TTL > 0 {
 			set[i].Metadata = map[string]string{"ttlInSeconds": strconv.Itoa(int(item.TTL.Seconds()))}
 		}
 	}
-	if err := s.client.SaveBulkState(ctx, s.component, set...); err != nil {
+	if err := s.save(ctx, set); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 	return nil
+}
+
+func (s *Store) save(ctx context.Context, set []*dapr.SetStateItem) error {
+	mortal := func(item *dapr.SetStateItem) bool { return item.Metadata != nil } // a transaction would set the time to live of whoever was first
+	if len(set) < 2 || slices.ContainsFunc(set, mortal) {
+		return s.client.SaveBulkState(ctx, s.component, set...)
+	}
+	operations := make([]*dapr.StateOperation, len(set))
+	for i, item := range set {
+		operations[i] = &dapr.StateOperation{Type: dapr.StateOperationTypeUpsert, Item: item}
+	}
+	return s.client.ExecuteStateTransaction(ctx, s.component, nil, operations)
 }
 
 // ETagAfter guesses the ETag that a key has after a successful swap, to save

@@ -20,9 +20,11 @@ type sidecar struct {
 	component string
 	asked     []string
 	saved     []*dapr.SetStateItem
-	deleted   string
-	etag      *dapr.ETag
-	options   *dapr.StateOptions
+	// together says that what was saved is a transaction.
+	together bool
+	deleted  string
+	etag     *dapr.ETag
+	options  *dapr.StateOptions
 }
 
 func (s *sidecar) GetState(_ context.Context, component, key string, _ map[string]string) (*dapr.StateItem, error) {
@@ -37,6 +39,17 @@ func (s *sidecar) GetBulkState(_ context.Context, component string, keys []strin
 
 func (s *sidecar) SaveBulkState(_ context.Context, component string, items ...*dapr.SetStateItem) error {
 	s.component, s.saved = component, items
+	return s.err
+}
+
+func (s *sidecar) ExecuteStateTransaction(_ context.Context, component string, _ map[string]string, operations []*dapr.StateOperation) error {
+	s.component, s.together = component, true
+	for _, o := range operations {
+		if o.Type != dapr.StateOperationTypeUpsert {
+			return errors.New("not an upsert")
+		}
+		s.saved = append(s.saved, o.Item)
+	}
 	return s.err
 }
 
@@ -98,34 +111,53 @@ func TestGetOfNothingAsksNobody(t *testing.T) {
 	}
 }
 
-// Without first-write an ETag of 0 overwrites, and without an ETag at all a
-// conflict is no conflict.
+// An ETag of 0 would overwrite what was written in a transaction, and without an
+// ETag at all a conflict is no conflict.
 func TestEveryWriteIsACompareAndSwap(t *testing.T) {
-	s := &sidecar{}
-	if err := New(s, "store").Swap(context.Background(), doc("new", "1"), Item{Key: "old", Value: []byte("2"), ETag: "7", TTL: 90 * time.Second}); err != nil {
-		t.Fatal(err)
-	}
-	if s.component != "store" || len(s.saved) != 2 {
-		t.Fatalf("wrote %d items to %s", len(s.saved), s.component)
-	}
-	for i, want := range []struct{ key, value, etag, ttl string }{{"new", "1", "0", ""}, {"old", "2", "7", "90"}} {
-		got := s.saved[i]
-		if got.Key != want.key || string(got.Value) != want.value || got.Etag == nil || got.Etag.Value != want.etag {
-			t.Errorf("item %d is %+v with ETag %+v, want %+v", i, got, got.Etag, want)
-		}
-		if got.Options == nil || got.Options.Concurrency != dapr.StateConcurrencyFirstWrite {
-			t.Errorf("item %d has options %+v, want first-write", i, got.Options)
-		}
-		if got.Metadata["ttlInSeconds"] != want.ttl {
-			t.Errorf("item %d lives %q seconds, want %q", i, got.Metadata["ttlInSeconds"], want.ttl)
-		}
+	for name, test := range map[string]struct {
+		items    []Item
+		together bool
+	}{
+		"one":           {[]Item{doc("new", "1")}, false},
+		"several":       {[]Item{doc("new", "1"), {Key: "old", Value: []byte("2"), ETag: "7"}}, true},
+		"one that ends": {[]Item{doc("new", "1"), {Key: "old", Value: []byte("2"), ETag: "7", TTL: 90 * time.Second}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &sidecar{}
+			if err := New(s, "store").Swap(context.Background(), test.items...); err != nil {
+				t.Fatal(err)
+			}
+			if s.component != "store" || len(s.saved) != len(test.items) || s.together != test.together {
+				t.Fatalf("wrote %d items to %s, together %v", len(s.saved), s.component, s.together)
+			}
+			for i, item := range test.items {
+				got, etag, ttl := s.saved[i], item.ETag, ""
+				if etag == "" {
+					etag = "-1"
+				}
+				if item.TTL > 0 {
+					ttl = "90"
+				}
+				if got.Key != item.Key || string(got.Value) != string(item.Value) || got.Etag == nil || got.Etag.Value != etag {
+					t.Errorf("item %d is %+v with ETag %+v, want %+v", i, got, got.Etag, item)
+				}
+				if got.Options == nil || got.Options.Concurrency != dapr.StateConcurrencyFirstWrite {
+					t.Errorf("item %d has options %+v, want first-write", i, got.Options)
+				}
+				if got.Metadata["ttlInSeconds"] != ttl {
+					t.Errorf("item %d lives %q seconds, want %q", i, got.Metadata["ttlInSeconds"], ttl)
+				}
+			}
+		})
 	}
 }
 
 func TestAFailedWriteIsUnknown(t *testing.T) {
 	down := errors.New("sidecar is down")
-	if err := New(&sidecar{err: down}, "store").Swap(context.Background(), doc("a", "1")); !errors.Is(err, ErrUnknown) || !errors.Is(err, down) {
-		t.Errorf("error %v, want ErrUnknown that says %v", err, down)
+	for _, items := range [][]Item{{doc("a", "1")}, {doc("a", "1"), doc("b", "2")}} {
+		if err := New(&sidecar{err: down}, "store").Swap(context.Background(), items...); !errors.Is(err, ErrUnknown) || !errors.Is(err, down) {
+			t.Errorf("error %v of %d, want ErrUnknown that says %v", err, len(items), down)
+		}
 	}
 }
 
