@@ -8,15 +8,22 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// What eventlog keeps (apps/eventlog/segment.go): eventlog checks every segment
-// that it reads, and refuses to serve what is none.
+// What eventlog keeps (apps/eventlog/segment.go): full segments of 128 events, an
+// event a line, compressed.
 const segmentSize = 128
+
+// Neither fails for these options.
+var (
+	packer, _   = zstd.NewWriter(nil)
+	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0))
+)
 
 func segmentKey(number int) string { return fmt.Sprintf("segment-%08d", number) }
 
@@ -103,7 +110,7 @@ func (f *filler) segment() ([]byte, error) {
 		}
 		lines = append(lines, line)
 	}
-	return append(append([]byte("[\n"), bytes.Join(lines, []byte(",\n"))...), "\n]"...), nil
+	return packer.EncodeAll(bytes.Join(lines, []byte(",\n")), nil), nil
 }
 
 // asPublished is the data as a sidecar encodes it anew when it publishes an event:

@@ -163,8 +163,12 @@ func (f *filler) readRaw(ctx context.Context) (time.Duration, error) {
 }
 
 func decodeRaw(value []byte) error {
+	lines, err := unpacker.DecodeAll(value, []byte("["))
+	if err != nil {
+		return err
+	}
 	var events []event.Event
-	if err := json.Unmarshal(value, &events); err != nil {
+	if err := json.Unmarshal(append(lines, ']'), &events); err != nil {
 		return err
 	}
 	for _, e := range events {

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -114,13 +113,9 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 	}
 	ctx, cancel := context.WithCancel(c.Request.Context())
 	defer cancel()
-	var out io.Writer = c.Writer
-	if upTo-after >= compressFrom && strings.Contains(c.GetHeader("Accept-Encoding"), "zstd") {
+	out := answer{c.Writer, upTo-after >= compressFrom && strings.Contains(c.GetHeader("Accept-Encoding"), "zstd")}
+	if out.compressed {
 		c.Header("Content-Encoding", "zstd")
-		encoder := encoders.Get().(*zstd.Encoder) //nolint:errcheck,forcetypeassert // nothing else is put there
-		defer encoders.Put(encoder)
-		encoder.Reset(c.Writer)
-		out = encoder
 	}
 	before := opening
 	for r := range a.readAhead(ctx, after, upTo) {
@@ -132,10 +127,15 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 			return
 		}
 		for _, s := range r.segments {
-			for _, part := range [][]byte{before, s.between(after, upTo)} {
-				if _, err := out.Write(part); err != nil {
-					return // the reader is gone
+			asStored := out.compressed && s.packed != nil && after <= s.base() && s.last() <= upTo
+			if !asStored {
+				if err := s.unpack(); err != nil {
+					a.broken(c, err)
+					return
 				}
+			}
+			if out.lines(before, s, after, upTo, asStored) != nil {
+				return // the reader is gone
 			}
 			before, after = separator, min(s.last(), upTo)
 		}
@@ -144,20 +144,36 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 		a.broken(c, ctx.Err()) // the reader is gone, as far as the server knows
 		return
 	}
-	_, _ = out.Write([]byte("\n]\n"))
-	if encoder, ok := out.(*zstd.Encoder); ok {
-		_ = encoder.Close() // without it the answer is cut off, and known to be
-	}
+	_ = out.write([]byte("\n]\n"))
 }
 
-// encoders are used again: each has some MiB.
-var encoders = sync.Pool{New: func() any {
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		panic(err) // only for an option that there is not
+// answer writes a batch, for a reader that takes it as zstd frames, one after
+// another (RFC 8878, section 3): a full segment is one as it is stored.
+type answer struct {
+	w          io.Writer
+	compressed bool
+}
+
+func (a answer) write(b []byte) error {
+	if a.compressed {
+		b = pack(b)
 	}
-	return encoder
-}}
+	_, err := a.w.Write(b)
+	return err
+}
+
+// lines writes the segment's events with numbers in (after, upTo], after what
+// comes before them; asStored says that those are all of a packed one.
+func (a answer) lines(before []byte, s *segment, after, upTo uint64, asStored bool) error {
+	if !asStored {
+		return a.write(slices.Concat(before, s.between(after, upTo)))
+	}
+	if err := a.write(before); err != nil {
+		return err
+	}
+	_, err := a.w.Write(s.packed)
+	return err
+}
 
 // reading is one read of the log.
 type reading struct {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
 
 	"github.com/postbus/postbus/apps/internal/event"
@@ -251,12 +253,34 @@ func stored(t testing.TB, store *fakeStore) []event.Event {
 			}
 			return all
 		}
-		events, err := event.ParseBatch(r.value)
+		value, compressed := r.value, r.value[0] != '['
+		if compressed {
+			value = []byte("[" + unzstd(t, value) + "]")
+		}
+		events, err := event.ParseBatch(value)
 		if err != nil {
 			t.Fatalf("segment %d: %v", number, err)
 		}
+		if compressed != (len(events) == segmentSize) {
+			t.Fatalf("segment %d of %d events is compressed: %v", number, len(events), compressed)
+		}
 		all = append(all, events...)
 	}
+}
+
+// unzstd decompresses all frames of b.
+func unzstd(t testing.TB, b []byte) string {
+	t.Helper()
+	decoder, err := zstd.NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer decoder.Close()
+	out, err := io.ReadAll(decoder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 // wantLog checks that the log in the store is want, in any order if ordered is

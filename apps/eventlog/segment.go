@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/postbus/postbus/apps/internal/event"
 )
@@ -16,14 +18,20 @@ import (
 // both (37 KB with short comments).
 const segmentSize = 128
 
-// segment is one state key's worth of the log, as a JSON array with an event a
-// line. JSON has no raw line feed inside a value, so lines can be told apart
-// without decoding anything.
+// segment is one state key's worth of the log: an event a line. JSON has no raw
+// line feed inside a value, so lines can be told apart without decoding anything.
+//
+// The tail is stored as a JSON array. A full segment is stored as its lines,
+// compressed (RFC 8878): it is written once, and read by every replay, which gives
+// it to readers as it is; its bytes were most of what a replay cost.
 type segment struct {
 	number int
 	count  int
-	// lines are the events' lines with their commas, without the brackets.
+	// lines are the events' lines with their commas, without the brackets; nil if
+	// there are none, and until they are unpacked.
 	lines []byte
+	// packed is a full segment as it was read from the store, or nil.
+	packed []byte
 }
 
 // base is the number of the last event before the segment.
@@ -42,18 +50,37 @@ var (
 	separator = []byte(",\n")
 )
 
+// maxSegment bounds a segment's lines, in bytes: 128 dead letters of the largest
+// messages that are kept whole have some 12 MiB.
+const maxSegment = 64 << 20
+
+// Neither fails for these options.
+var (
+	packer, _   = zstd.NewWriter(nil)
+	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxSegment))
+)
+
+// zstdMagic is how what is compressed begins (RFC 8878, section 3.1.1).
+var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+
+func pack(b []byte) []byte { return packer.EncodeAll(b, nil) }
+
 // encode is the segment as it is stored.
 func (s *segment) encode() []byte {
-	b := make([]byte, 0, len(opening)+len(s.lines)+len(closing))
-	b = append(b, opening...)
-	b = append(b, s.lines...)
-	return append(b, closing...)
+	if s.full() {
+		return pack(s.lines)
+	}
+	return slices.Concat(opening, s.lines, closing)
 }
 
-// decodeSegment is the inverse of encode; a stored value that is no segment is an error.
+// decodeSegment is the inverse of encode, but for the unpacking; a stored value
+// that is no segment is an error.
 func decodeSegment(number int, value []byte) (*segment, error) {
 	if len(value) == 0 {
 		return &segment{number: number}, nil
+	}
+	if bytes.HasPrefix(value, zstdMagic) {
+		return &segment{number: number, count: segmentSize, packed: value}, nil
 	}
 	lines, opened := bytes.CutPrefix(value, opening)
 	lines, closed := bytes.CutSuffix(lines, closing)
@@ -65,6 +92,23 @@ func decodeSegment(number int, value []byte) (*segment, error) {
 		return nil, fmt.Errorf("%s is damaged: %d events", segmentKey(number), s.count)
 	}
 	return s, nil
+}
+
+// unpack sets the lines of a segment that was read packed. Nobody else may have
+// the segment yet.
+func (s *segment) unpack() error {
+	if s.packed == nil || s.lines != nil {
+		return nil
+	}
+	lines, err := unpacker.DecodeAll(s.packed, nil)
+	if n := 1 + bytes.Count(lines, separator); err == nil && n != s.count {
+		err = fmt.Errorf("%d events", n)
+	}
+	if err != nil {
+		return fmt.Errorf("%s is damaged: %w", segmentKey(s.number), err)
+	}
+	s.lines = lines
+	return nil
 }
 
 // with returns a copy of the segment with as many of events after its own as fit,
@@ -86,7 +130,8 @@ func (s *segment) with(events []event.Event) (*segment, int, error) {
 	return grown, n, nil
 }
 
-// between returns the lines of the events with numbers in (after, upTo].
+// between returns the lines of the events with numbers in (after, upTo]. The
+// segment is unpacked.
 func (s *segment) between(after, upTo uint64) []byte {
 	if after >= s.last() || upTo <= s.base() {
 		return nil
@@ -120,11 +165,14 @@ func identityOf(e event.Event) identity {
 	return identity{ID: e.ID, Type: e.Type, Subject: e.Subject, Data: e.Data}
 }
 
-// identities are those of the segment's events from number after+1 on.
+// identities are those of the segment's events from number after+1 on. It unpacks
+// the segment.
 func (s *segment) identities(after uint64) ([]identity, error) {
+	if err := s.unpack(); err != nil {
+		return nil, err
+	}
 	var ids []identity
-	value := append(append(bytes.Clone(opening), s.between(after, s.last())...), closing...)
-	if err := jsonv2.Unmarshal(value, &ids); err != nil {
+	if err := jsonv2.Unmarshal(slices.Concat(opening, s.between(after, s.last()), closing), &ids); err != nil {
 		return nil, fmt.Errorf("%s is damaged: %w", segmentKey(s.number), err)
 	}
 	return ids, nil

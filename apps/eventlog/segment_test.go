@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,6 +30,9 @@ func TestSegmentSurvivesEncodeAndDecode(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%d events: %v", n, err)
 		}
+		if err := got.unpack(); err != nil {
+			t.Fatalf("%d events: %v", n, err)
+		}
 		if got.number != 3 || got.count != n || !bytes.Equal(got.lines, want.lines) {
 			t.Errorf("%d events: got number %d, count %d, same lines %v", n, got.number, got.count, bytes.Equal(got.lines, want.lines))
 		}
@@ -38,10 +42,50 @@ func TestSegmentSurvivesEncodeAndDecode(t *testing.T) {
 	}
 }
 
-func TestEncodedSegmentIsABatchOfEvents(t *testing.T) {
-	events, err := event.ParseBatch(ofSize(t, 2, 128).encode())
-	if err != nil || len(events) != 128 {
+func TestTheTailIsStoredAsABatchOfEvents(t *testing.T) {
+	events, err := event.ParseBatch(ofSize(t, 2, 127).encode())
+	if err != nil || len(events) != 127 {
 		t.Fatalf("%d events, %v", len(events), err)
+	}
+}
+
+func TestAFullSegmentIsStoredAsItsLinesCompressed(t *testing.T) {
+	s := ofSize(t, 2, segmentSize)
+	value := s.encode()
+	if 4*len(value) > len(s.lines) {
+		t.Errorf("%d bytes are stored of %d", len(value), len(s.lines))
+	}
+	if lines := unzstd(t, value); lines != string(s.lines) {
+		t.Errorf("%d bytes are not the lines", len(lines))
+	}
+}
+
+// A log that was written before full segments were compressed.
+func TestAFullSegmentMayBeAnArray(t *testing.T) {
+	want := ofSize(t, 2, segmentSize)
+	s, err := decodeSegment(2, slices.Concat(opening, want.lines, closing))
+	if err != nil || !s.full() || s.unpack() != nil || !bytes.Equal(s.lines, want.lines) {
+		t.Errorf("%v: %d events", err, s.count)
+	}
+}
+
+func TestADamagedPackedSegmentSaysSo(t *testing.T) {
+	whole := ofSize(t, 2, segmentSize).encode()
+	flipped := bytes.Clone(whole)
+	flipped[len(flipped)/2] ^= 1
+	for name, value := range map[string][]byte{
+		"cut off": whole[:len(whole)-1], "changed": flipped, "too few events": pack(ofSize(t, 2, 127).lines), "more than bytes": append(bytes.Clone(whole), 'x'),
+	} {
+		s, err := decodeSegment(2, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.unpack(); err == nil || !strings.Contains(err.Error(), "segment-00000002 is damaged") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := s.identities(s.base()); err == nil {
+			t.Errorf("%s: it has identities", name)
+		}
 	}
 }
 
@@ -58,7 +102,7 @@ func TestWithNumbersOnFromTheSegmentsLast(t *testing.T) {
 	if err != nil || n != 3 {
 		t.Fatalf("took %d, %v", n, err)
 	}
-	events, err := event.ParseBatch(grown.encode())
+	events, err := event.ParseBatch(slices.Concat(opening, grown.lines, closing))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +146,7 @@ func TestWithLeavesTheSegmentAsItIs(t *testing.T) {
 func naiveBetween(t testing.TB, s *segment, after, upTo uint64) string {
 	t.Helper()
 	var lines []json.RawMessage
-	if err := json.Unmarshal(s.encode(), &lines); err != nil {
+	if err := json.Unmarshal(slices.Concat(opening, s.lines, closing), &lines); err != nil {
 		t.Fatal(err)
 	}
 	var chosen []string

@@ -24,8 +24,9 @@ import (
 
 const (
 	// readLimit is how many events one read of the log asks for: 20 MB of the longest
-	// comments, of which a replay has some in memory at once.
-	readLimit = 2_000
+	// comments, of which a replay has some in memory at once. Whole segments of the
+	// log, which it passes on as they are stored.
+	readLimit = 16 * 128
 	// readWait is how long a read waits at the event log for something new. It is
 	// short because a call that went to a dead replica is noticed only after it.
 	readWait = time.Second
@@ -48,6 +49,7 @@ type logClient struct {
 	token string
 	http  *http.Client
 	size  atomic.Int64 // of the last answer, in bytes
+	plain atomic.Int64 // of the last that was compressed, without that
 	zstd  *zstd.Decoder
 }
 
@@ -111,7 +113,7 @@ func (l *logClient) fetch(ctx context.Context, after uint64, wait time.Duration,
 		return nil, 0, errors.New("the answer does not say where the log stands")
 	}
 	if res.Header.Get("Content-Encoding") == "zstd" {
-		body, err = l.zstd.DecodeAll(body, nil)
+		body, err = l.decompress(body)
 	}
 	return body, last, err
 }
@@ -122,6 +124,14 @@ func (l *logClient) readAll(body io.Reader) ([]byte, error) {
 	_, err := b.ReadFrom(body)
 	l.size.Store(int64(b.Len()))
 	return b.Bytes(), err
+}
+
+// decompress decodes all frames of the body, into a buffer that is somewhat larger
+// than the last one: otherwise each frame would move those before it.
+func (l *logClient) decompress(body []byte) ([]byte, error) {
+	plain, err := l.zstd.DecodeAll(body, make([]byte, 0, min(maxBatch, l.plain.Load()*5/4)))
+	l.plain.Store(int64(len(plain)))
+	return plain, err
 }
 
 // follower keeps the model up with the log.

@@ -203,5 +203,13 @@ func plainLines(raw []byte) (lines [][]byte, ok bool) {
 	if !opened || !closed {
 		return nil, false
 	}
-	return bytes.Split(rest, []byte(",\n")), true
+	lines = make([][]byte, 0, bytes.Count(rest, []byte{'\n'})+1)
+	for end := bytes.IndexByte(rest, '\n'); end >= 0; end = bytes.IndexByte(rest, '\n') {
+		line, comma := bytes.CutSuffix(rest[:end], []byte{','})
+		if !comma {
+			return nil, false
+		}
+		lines, rest = append(lines, line), rest[end+1:]
+	}
+	return append(lines, rest), true
 }
