@@ -91,11 +91,11 @@ func (f *filler) segment() ([]byte, error) {
 		if len(f.posts) < pageOfPosts || f.comments >= len(f.posts)*commentsPerPost {
 			p := event.Post{ID: event.NewID(), Title: "Post " + strconv.Itoa(len(f.posts)), CreatedAt: now, Revision: 1}
 			f.posts = append(f.posts, p.ID)
-			e, err = event.OfPost(event.PostCreated, "posts", p, now, "")
+			e, err = event.OfPost(event.PostCreated, "posts", p, now, f.trace())
 		} else {
 			c := event.Comment{ID: event.NewID(), PostID: f.somePost(), Content: text, Status: event.Pending, CreatedAt: now, Revision: 1}
 			f.comments++
-			e, err = event.OfComment(event.CommentCreated, "comments", c, now, "")
+			e, err = event.OfComment(event.CommentCreated, "comments", c, now, f.trace())
 		}
 		if err != nil {
 			return nil, err
@@ -130,7 +130,18 @@ func (f *filler) somePost() string {
 		recent := f.posts[max(0, len(f.posts)-pageOfPosts):]
 		return recent[f.comments%len(recent)]
 	}
-	f.random = f.random*6364136223846793005 + 1442695040888963407 // Knuth's MMIX generator: the same at every run
 	recent := f.posts[max(0, len(f.posts)-1000):]
-	return recent[(f.random>>33)%uint64(len(recent))]
+	return recent[(f.next()>>33)%uint64(len(recent))]
+}
+
+// next is Knuth's MMIX generator: the same at every run.
+func (f *filler) next() uint64 {
+	f.random = f.random*6364136223846793005 + 1442695040888963407
+	return f.random
+}
+
+// trace is a traceparent (W3C Trace Context, section 3.2), which every event has
+// and which hardly compresses.
+func (f *filler) trace() string {
+	return fmt.Sprintf("00-%016x%016x-%016x-00", f.next(), f.next(), f.next())
 }
