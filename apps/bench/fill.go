@@ -21,7 +21,7 @@ const segmentSize = 128
 
 // Neither fails for these options.
 var (
-	packer, _   = zstd.NewWriter(nil)
+	packer, _   = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
 	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0))
 )
 
