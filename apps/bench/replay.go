@@ -100,7 +100,7 @@ func (b *bench) replay(ctx context.Context, s *stack) error {
 	}
 	ratio := rate.over(raw)
 	b.add(row{fmt.Sprintf("events replayed a second when query starts empty, %s events", short(float64(f.events()))), rate.format("/s"),
-		"the segments read from the store through one sidecar and decoded by encoding/json", raw.format("/s"), ratio.format(""),
+		"the segments read from the store through one sidecar, decompressed, and decoded by encoding/json", raw.format("/s"), ratio.format(""),
 		"≥ 0.8", verdict(ratio.median() >= 0.8)})
 	b.add(row{"the same: time until query is ready", empty.format(" s"), "", "", "", "≤ 5 s", verdict(empty.median() <= 5)})
 	ratio = snapshot.over(empty)

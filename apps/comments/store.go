@@ -42,12 +42,19 @@ func newComments(store state.Swapper) *comments {
 	return &comments{store: store, lists: newLists(store), recent: recent}
 }
 
+// document is a comment as it is stored.
+type document struct {
+	event.Comment
+	// Parked says that the comment is not listed: its moderation came before it did.
+	Parked bool `json:"parked,omitzero"`
+}
+
 // merge stores what the events say of their comments; of each the highest
 // revision wins. With list it also lists the comments that aren't listed yet.
 //
-// A comment's document is written before its id is listed. So one that had no
-// document can't be listed, and one that had is looked for: that is rare, an
-// event delivered twice or overtaken by its own moderation.
+// A comment's document is written, and no longer parked, before its id is listed. So
+// one that had no document, or a parked one, can't be listed; any other is looked
+// for in the whole list, which is rare: an event delivered twice.
 func (s *comments) merge(ctx context.Context, events []event.Event, list bool) []error {
 	errs := make([]error, len(events))
 	var tails map[string]*chunk
@@ -57,7 +64,7 @@ func (s *comments) merge(ctx context.Context, events []event.Event, list bool) [
 			return bus.All(len(events), err)
 		}
 	}
-	created, err := s.write(ctx, events, errs, list)
+	unlisted, err := s.write(ctx, events, errs, list)
 	if err != nil {
 		for i := range errs {
 			if errs[i] == nil {
@@ -80,7 +87,7 @@ func (s *comments) merge(ctx context.Context, events []event.Event, list bool) [
 			byPost[e.Comment.PostID] = a
 		}
 		a.ids = append(a.ids, e.Comment.ID)
-		a.search = a.search || !created[e.Comment.ID]
+		a.search = a.search || !unlisted[e.Comment.ID]
 	}
 	s.lists.add(ctx, slices.Collect(maps.Values(byPost))...)
 	for i, e := range events {
@@ -91,14 +98,15 @@ func (s *comments) merge(ctx context.Context, events []event.Event, list bool) [
 	return errs
 }
 
-// write brings the documents up to the events, and returns which comments had no
-// document before. It sets errs of the events that contradict a document.
+// write brings the documents up to the events, and returns which comments can't be
+// listed yet. It sets errs of the events that contradict a document. With list, the
+// events' comments are listed next.
 //
 // The first try reads no document that it can guess: one written by this replica
-// just now, or, of a comment that the events create (isNew), that there is none.
-// The swap tells whether the guess was right; so one that would change nothing, and
-// is not put to that test, does not count.
-func (s *comments) write(ctx context.Context, events []event.Event, errs []error, isNew bool) (created map[string]bool, err error) {
+// just now, or, of a comment that the events create (list), that there is none. The
+// swap tells whether the guess was right; so one that would change nothing, and is
+// not put to that test, does not count.
+func (s *comments) write(ctx context.Context, events []event.Event, errs []error, list bool) (unlisted map[string]bool, err error) {
 	keys, position := make([]string, 0, len(events)), make(map[string]int, len(events))
 	for _, e := range events {
 		if _, seen := position[e.Comment.ID]; !seen {
@@ -106,16 +114,17 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 			keys = append(keys, "comment-"+e.Comment.ID)
 		}
 	}
-	created = make(map[string]bool, len(keys))
+	unlisted = make(map[string]bool, len(keys))
 	for try := range swapTries {
 		var docs []state.Item
 		var guessed map[string]bool
-		if docs, guessed, err = s.documents(ctx, keys, try == 0, isNew); err != nil {
+		if docs, guessed, err = s.documents(ctx, keys, try == 0, list); err != nil {
 			return nil, err
 		}
 		var writes []state.Item
+		var parked []bool
 		verdicts := make([]error, len(events)) // of this try alone
-		if writes, err = mergeInto(docs, position, events, verdicts); err != nil {
+		if writes, parked, err = mergeInto(docs, position, events, verdicts, list); err != nil {
 			return nil, err
 		}
 		for _, item := range writes {
@@ -129,7 +138,7 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 				continue
 			}
 			for id, i := range position {
-				created[id] = !docs[i].Exists()
+				unlisted[id] = parked[i] || !docs[i].Exists()
 			}
 			for _, item := range writes {
 				item.ETag = state.ETagAfter(item.ETag)
@@ -141,14 +150,13 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 			}
 		}
 		copy(errs, verdicts)
-		return created, nil
+		return unlisted, nil
 	}
 	return nil, err
 }
 
 // documents returns the documents of keys: some of them guessed, if that may be,
-// and the others read. Of a comment that the events create, one that was written
-// already is read: the events won't change it.
+// and the others read.
 func (s *comments) documents(ctx context.Context, keys []string, guess, isNew bool) (docs []state.Item, guessed map[string]bool, err error) {
 	docs, guessed = make([]state.Item, len(keys)), map[string]bool{}
 	var unknown []string
@@ -156,9 +164,9 @@ func (s *comments) documents(ctx context.Context, keys []string, guess, isNew bo
 	for i, key := range keys {
 		recent, found := s.recent.Get(key)
 		switch {
-		case guess && found && !isNew:
+		case guess && found:
 			docs[i], guessed[key] = recent, true
-		case guess && !found && isNew:
+		case guess && isNew:
 			docs[i], guessed[key] = state.Item{Key: key}, true
 		default:
 			unknown, at = append(unknown, key), append(at, i)
@@ -177,39 +185,49 @@ func (s *comments) documents(ctx context.Context, keys []string, guess, isNew bo
 	return docs, guessed, nil
 }
 
-// mergeInto merges events into the documents and returns those that change.
-func mergeInto(docs []state.Item, position map[string]int, events []event.Event, errs []error) ([]state.Item, error) {
-	merged := make([]*event.Comment, len(docs))
+// mergeInto merges events into the documents and returns those that change, and
+// which of all were parked.
+func mergeInto(docs []state.Item, position map[string]int, events []event.Event, errs []error, list bool) (writes []state.Item, parked []bool, err error) {
+	merged, parked := make([]*document, len(docs)), make([]bool, len(docs))
 	for i, doc := range docs {
 		if doc.Exists() {
-			merged[i] = new(event.Comment)
+			merged[i] = new(document)
 			if err := json.Unmarshal(doc.Value, merged[i]); err != nil {
-				return nil, fmt.Errorf("decoding %s: %w", doc.Key, err)
+				return nil, nil, fmt.Errorf("decoding %s: %w", doc.Key, err)
 			}
+			parked[i] = merged[i].Parked
 		}
 	}
 	changed := make([]bool, len(docs))
 	for i, e := range events {
 		at := position[e.Comment.ID]
-		switch have := merged[at]; {
-		case have != nil && contradict(have, e.Comment):
+		have := merged[at]
+		if have == nil {
+			merged[at], changed[at] = &document{*e.Comment, !list}, true
+			continue
+		}
+		if contradict(&have.Comment, e.Comment) {
 			errs[i] = fmt.Errorf("%w: comment %s exists with other content", bus.ErrPoison, e.Comment.ID)
-		case have == nil || e.Comment.Revision > have.Revision:
-			merged[at], changed[at] = e.Comment, true
+			continue
+		}
+		if e.Comment.Revision > have.Revision {
+			have.Comment, changed[at] = *e.Comment, true
+		}
+		if list && have.Parked {
+			have.Parked, changed[at] = false, true
 		}
 	}
-	var writes []state.Item
 	for i, doc := range docs {
 		if !changed[i] {
 			continue
 		}
 		value, err := event.Marshal(merged[i])
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		writes = append(writes, state.Item{Key: doc.Key, Value: value, ETag: doc.ETag})
 	}
-	return writes, nil
+	return writes, parked, nil
 }
 
 // contradict says whether a and b can't both be versions of one comment.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -78,6 +79,68 @@ func TestWhatWasJustWrittenIsNotRead(t *testing.T) {
 	if len(m.gets) != 1 || len(m.swaps) != 6 {
 		t.Errorf("%d reads and %d writes", len(m.gets), len(m.swaps))
 	}
+}
+
+// A comment that its moderation overtook costs no reads either, however long the
+// list is: its document says that it isn't listed.
+func TestAnOvertakenCommentIsListedWithoutReadingTheList(t *testing.T) {
+	m := newMemory()
+	s := newComments(m)
+	var all []string
+	for n := 0; n < 3*chunkSize; n += chunkSize / 2 {
+		var created, decided []event.Event
+		for i := range chunkSize / 2 {
+			c := aComment(aPost, n+i)
+			created, decided, all = append(created, told(t, c)), append(decided, told(t, moderated(c))), append(all, c.ID)
+		}
+		wantErrors(t, s.merge(context.Background(), decided, false), make([]error, len(decided))...)
+		before := len(m.gets)
+		wantErrors(t, s.merge(context.Background(), created, true), make([]error, len(created))...)
+		for _, keys := range m.gets[before:] { // the tail of the list, at first and where a chunk was full
+			if len(keys) != 1 || !strings.HasPrefix(keys[0], "list-") {
+				t.Errorf("%d comments in, it read %d keys: %.3q", n, len(keys), keys)
+			}
+		}
+	}
+	wantList(t, m, all)
+	for n := range 3 * chunkSize {
+		wantComment(t, m, moderated(aComment(aPost, n)))
+	}
+}
+
+// Delivered again, it is listed by nobody: also not by a replica that had parked it.
+func TestAnOvertakenCommentIsListedOnce(t *testing.T) {
+	m := newMemory()
+	a, b := newComments(m), newComments(m)
+	c := aComment(aPost, 1)
+	wantErrors(t, a.merge(context.Background(), []event.Event{told(t, moderated(c))}, false), nil)
+	for _, replica := range []*comments{b, a, b, a} {
+		wantErrors(t, replica.merge(context.Background(), []event.Event{told(t, c)}, true), nil)
+		wantList(t, m, []string{c.ID})
+	}
+	wantErrors(t, a.merge(context.Background(), []event.Event{told(t, moderated(c))}, false), nil)
+	wantComment(t, m, moderated(c))
+	if strings.Contains(m.values["comment-"+c.ID], "parked") {
+		t.Errorf("it is parked still: %s", m.values["comment-"+c.ID])
+	}
+}
+
+// Between the document and the list the service may die.
+func TestAnOvertakenCommentThatWasNotListedIsListedByTheNextDelivery(t *testing.T) {
+	m := newMemory()
+	s := newComments(m)
+	c := aComment(aPost, 1)
+	wantErrors(t, s.merge(context.Background(), []event.Event{told(t, moderated(c))}, false), nil)
+	m.fate = func(key string) fate {
+		if strings.HasPrefix(key, "list-") {
+			return refused
+		}
+		return written
+	}
+	wantErrors(t, s.merge(context.Background(), []event.Event{told(t, c)}, true), state.ErrUnknown)
+	m.fate = nil
+	wantErrors(t, newComments(m).merge(context.Background(), []event.Event{told(t, c)}, true), nil)
+	wantList(t, m, []string{c.ID})
 }
 
 // A store that lost its last writes (a Redis that was killed) gets them again with

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestAWriteIsACompareAndSwapOfEachKey is what apps/internal/state relies on: a
@@ -12,7 +13,8 @@ import (
 // transaction, where one key is written by somebody else, the others are written.
 func TestAWriteIsACompareAndSwapOfEachKey(t *testing.T) {
 	store := shared.App("posts").Sidecar() + "/v1.0/state/posts-store"
-	key := func(name string) string { return t.Name() + "-" + name }
+	run := time.Now().UnixNano()
+	key := func(name string) string { return fmt.Sprintf("%s-%d-%s", t.Name(), run, name) }
 	write := func(name, value, etag string) string {
 		return fmt.Sprintf(`{"key":%q,"value":%q,"etag":%q,"options":{"concurrency":"first-write"}}`, key(name), value, etag)
 	}

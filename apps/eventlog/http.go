@@ -126,7 +126,8 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 			a.broken(c, r.err)
 			return
 		}
-		for _, s := range r.segments {
+		for i, s := range r.segments {
+			r.segments[i] = nil // so that one is unpacked at a time
 			asStored := out.compressed && s.packed != nil && after <= s.base() && s.last() <= upTo
 			if !asStored {
 				if err := s.unpack(); err != nil {

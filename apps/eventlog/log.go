@@ -174,8 +174,12 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 		}
 		grown, n, err := base.with(todo)
 		if err == nil {
-			err = l.store.Swap(ctx, state.Item{Key: segmentKey(grown.number), Value: grown.encode(), ETag: l.etag})
+			value := grown.encode()
+			err = l.store.Swap(ctx, state.Item{Key: segmentKey(grown.number), Value: value, ETag: l.etag})
 			if err == nil {
+				if grown.full() {
+					grown.packed = value
+				}
 				for _, e := range todo[:n] {
 					l.seen.add(identityOf(e))
 				}

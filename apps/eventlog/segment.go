@@ -30,7 +30,7 @@ type segment struct {
 	// lines are the events' lines with their commas, without the brackets; nil if
 	// there are none, and until they are unpacked.
 	lines []byte
-	// packed is a full segment as it was read from the store, or nil.
+	// packed is a full segment as it is stored, or nil.
 	packed []byte
 }
 
@@ -50,8 +50,8 @@ var (
 	separator = []byte(",\n")
 )
 
-// maxSegment bounds a segment's lines, in bytes: 128 dead letters of the largest
-// messages that are kept whole have some 12 MiB.
+// maxSegment bounds a segment's lines, in bytes. Readers take events of up to twice
+// event.MaxBytes, of which 128 are 16 MiB; a dead letter is smaller than that.
 const maxSegment = 64 << 20
 
 // Neither fails for these options. (The slower levels took twice the time for no

@@ -69,6 +69,30 @@ func TestAFullSegmentMayBeAnArray(t *testing.T) {
 	}
 }
 
+func TestASegmentOfTheLargestEventsCanBeUnpackedAndOneByteMoreThanTheBoundNot(t *testing.T) {
+	largest := bytes.Repeat([]byte{'x'}, 2*event.MaxBytes)
+	lines := bytes.Join(slices.Repeat([][]byte{largest}, segmentSize), separator)
+	s, err := decodeSegment(1, pack(lines))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.unpack(); err != nil || !bytes.Equal(s.lines, lines) {
+		t.Errorf("%d bytes: %v", len(lines), err)
+	}
+	last := slices.Concat(bytes.Repeat(separator, segmentSize-1), bytes.Repeat([]byte{'x'}, maxSegment-(segmentSize-1)*len(separator)))
+	for _, test := range []struct {
+		lines []byte
+		want  bool
+	}{{last, true}, {append(last, 'x'), false}} {
+		if s, err = decodeSegment(1, pack(test.lines)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.unpack(); (err == nil) != test.want {
+			t.Errorf("%d bytes: %v", len(test.lines), err)
+		}
+	}
+}
+
 func TestADamagedPackedSegmentSaysSo(t *testing.T) {
 	whole := ofSize(t, 2, segmentSize).encode()
 	flipped := bytes.Clone(whole)

@@ -24,8 +24,8 @@ import (
 
 const (
 	// readLimit is how many events one read of the log asks for: 20 MB of the longest
-	// comments, of which a replay has some in memory at once. Whole segments of the
-	// log, which it passes on as they are stored.
+	// comments, of which a replay has some in memory at once. From the log's start
+	// those are whole segments, which it passes on as they are stored.
 	readLimit = 16 * 128
 	// readWait is how long a read waits at the event log for something new. It is
 	// short because a call that went to a dead replica is noticed only after it.

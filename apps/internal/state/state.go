@@ -89,8 +89,11 @@ const absent = "-1"
 // that all were written; otherwise the error is an ErrUnknown.
 //
 // Several items go as a transaction, which the Redis component sends at once; of
-// bulk state it sends each by itself and waits for it. No more than that is wanted
-// of the transaction: where one item conflicts, the others are written.
+// bulk state each is a call of its own, on a connection of its own. No more than that
+// is wanted of the transaction: where one item conflicts, the others are written. (It
+// does not wait for replicas of Redis; nor does the bus, which acknowledges later.)
+// The component's writeTimeout must stay unset: with it, a transaction has each
+// operation twice, and fails.
 func (s *Store) Swap(ctx context.Context, items ...Item) error {
 	set := make([]*dapr.SetStateItem, len(items))
 	for i, item := range items {
