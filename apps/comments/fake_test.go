@@ -27,7 +27,8 @@ const (
 )
 
 // memory is a store with the semantics of Dapr's Redis component: an ETag counts
-// a key's writes, a conflict is that of one key, and looks like any other failure.
+// a key's writes, a key that is gone takes a write with any, a conflict is that of
+// one key, and looks like any other failure.
 type memory struct {
 	mu       sync.Mutex
 	versions map[string]int
@@ -99,7 +100,7 @@ func (m *memory) apply(item state.Item) bool {
 	if v := m.versions[item.Key]; v > 0 {
 		at = strconv.Itoa(v)
 	}
-	if item.ETag != at {
+	if at != "" && item.ETag != at {
 		return false
 	}
 	m.versions[item.Key]++

@@ -159,6 +159,9 @@ func (w *world) check() {
 		if err := json.Unmarshal([]byte(w.store.values["comment-"+id]), &got); err != nil || got != want {
 			w.Errorf("comment %s is %+v (error %v), want %+v", id, got, err, want)
 		}
+		if strings.Contains(w.store.values["comment-"+id], "unlisted") {
+			w.Errorf("comment %s is said to be unlisted", id)
+		}
 	}
 	documents := 0
 	lists := map[string][]string{}

@@ -45,16 +45,17 @@ func newComments(store state.Swapper) *comments {
 // document is a comment as it is stored.
 type document struct {
 	event.Comment
-	// Parked says that the comment is not listed: its moderation came before it did.
-	Parked bool `json:"parked,omitzero"`
+	// Unlisted says that the comment is in no list yet: its moderation came first.
+	Unlisted bool `json:"unlisted,omitzero"`
 }
 
 // merge stores what the events say of their comments; of each the highest
 // revision wins. With list it also lists the comments that aren't listed yet.
 //
-// A comment's document is written, and no longer parked, before its id is listed. So
-// one that had no document, or a parked one, can't be listed; any other is looked
-// for in the whole list, which is rare: an event delivered twice.
+// Who lists a comment has written its document before, so that it exists and is not
+// Unlisted. A comment without document, or with one that is, was in no list when the
+// document was read. Any other is looked for in the whole list: an event delivered
+// again.
 func (s *comments) merge(ctx context.Context, events []event.Event, list bool) []error {
 	errs := make([]error, len(events))
 	var tails map[string]*chunk
@@ -98,14 +99,13 @@ func (s *comments) merge(ctx context.Context, events []event.Event, list bool) [
 	return errs
 }
 
-// write brings the documents up to the events, and returns which comments can't be
-// listed yet. It sets errs of the events that contradict a document. With list, the
-// events' comments are listed next.
+// write brings the documents up to the events, and returns which comments were in no
+// list when it began. It sets errs of the events that contradict a document. With
+// list, the events' comments are listed next.
 //
-// The first try reads no document that it can guess: one written by this replica
-// just now, or, of a comment that the events create (list), that there is none. The
-// swap tells whether the guess was right; so one that would change nothing, and is
-// not put to that test, does not count.
+// Without list, the first try doesn't read a document that this replica wrote just
+// now. The swap tells whether the guess was right; so one that would change nothing,
+// and is not put to that test, does not count.
 func (s *comments) write(ctx context.Context, events []event.Event, errs []error, list bool) (unlisted map[string]bool, err error) {
 	keys, position := make([]string, 0, len(events)), make(map[string]int, len(events))
 	for _, e := range events {
@@ -118,13 +118,21 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 	for try := range swapTries {
 		var docs []state.Item
 		var guessed map[string]bool
-		if docs, guessed, err = s.documents(ctx, keys, try == 0, list); err != nil {
+		if docs, guessed, err = s.documents(ctx, keys, try == 0 && !list); err != nil {
 			return nil, err
 		}
+		var merged []*document
+		if merged, err = decodeAll(docs); err != nil {
+			return nil, err
+		}
+		for id, i := range position { // also where the swap fails: the tails were read before
+			if merged[i] == nil || merged[i].Unlisted {
+				unlisted[id] = true
+			}
+		}
 		var writes []state.Item
-		var parked []bool
 		verdicts := make([]error, len(events)) // of this try alone
-		if writes, parked, err = mergeInto(docs, position, events, verdicts, list); err != nil {
+		if writes, err = mergeInto(docs, merged, position, events, verdicts, list); err != nil {
 			return nil, err
 		}
 		for _, item := range writes {
@@ -136,9 +144,6 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 		if len(writes) > 0 {
 			if err = s.store.Swap(ctx, writes...); err != nil {
 				continue
-			}
-			for id, i := range position {
-				unlisted[id] = parked[i] || !docs[i].Exists()
 			}
 			for _, item := range writes {
 				item.ETag = state.ETagAfter(item.ETag)
@@ -157,18 +162,14 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 
 // documents returns the documents of keys: some of them guessed, if that may be,
 // and the others read.
-func (s *comments) documents(ctx context.Context, keys []string, guess, isNew bool) (docs []state.Item, guessed map[string]bool, err error) {
+func (s *comments) documents(ctx context.Context, keys []string, guess bool) (docs []state.Item, guessed map[string]bool, err error) {
 	docs, guessed = make([]state.Item, len(keys)), map[string]bool{}
 	var unknown []string
 	var at []int // of the unknown among the keys
 	for i, key := range keys {
-		recent, found := s.recent.Get(key)
-		switch {
-		case guess && found:
+		if recent, found := s.recent.Get(key); guess && found {
 			docs[i], guessed[key] = recent, true
-		case guess && isNew:
-			docs[i], guessed[key] = state.Item{Key: key}, true
-		default:
+		} else {
 			unknown, at = append(unknown, key), append(at, i)
 		}
 	}
@@ -185,19 +186,23 @@ func (s *comments) documents(ctx context.Context, keys []string, guess, isNew bo
 	return docs, guessed, nil
 }
 
-// mergeInto merges events into the documents and returns those that change, and
-// which of all were parked.
-func mergeInto(docs []state.Item, position map[string]int, events []event.Event, errs []error, list bool) (writes []state.Item, parked []bool, err error) {
-	merged, parked := make([]*document, len(docs)), make([]bool, len(docs))
+// decodeAll decodes the documents; nil is one that does not exist.
+func decodeAll(docs []state.Item) ([]*document, error) {
+	decoded := make([]*document, len(docs))
 	for i, doc := range docs {
-		if doc.Exists() {
-			merged[i] = new(document)
-			if err := json.Unmarshal(doc.Value, merged[i]); err != nil {
-				return nil, nil, fmt.Errorf("decoding %s: %w", doc.Key, err)
-			}
-			parked[i] = merged[i].Parked
+		if !doc.Exists() {
+			continue
+		}
+		decoded[i] = new(document)
+		if err := json.Unmarshal(doc.Value, decoded[i]); err != nil {
+			return nil, fmt.Errorf("decoding %s: %w", doc.Key, err)
 		}
 	}
+	return decoded, nil
+}
+
+// mergeInto merges events into the documents, decoded, and returns those that change.
+func mergeInto(docs []state.Item, merged []*document, position map[string]int, events []event.Event, errs []error, list bool) ([]state.Item, error) {
 	changed := make([]bool, len(docs))
 	for i, e := range events {
 		at := position[e.Comment.ID]
@@ -213,21 +218,22 @@ func mergeInto(docs []state.Item, position map[string]int, events []event.Event,
 		if e.Comment.Revision > have.Revision {
 			have.Comment, changed[at] = *e.Comment, true
 		}
-		if list && have.Parked {
-			have.Parked, changed[at] = false, true
+		if list && have.Unlisted {
+			have.Unlisted, changed[at] = false, true
 		}
 	}
+	var writes []state.Item
 	for i, doc := range docs {
 		if !changed[i] {
 			continue
 		}
 		value, err := event.Marshal(merged[i])
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		writes = append(writes, state.Item{Key: doc.Key, Value: value, ETag: doc.ETag})
 	}
-	return writes, parked, nil
+	return writes, nil
 }
 
 // contradict says whether a and b can't both be versions of one comment.
