@@ -103,9 +103,11 @@ func (s *comments) merge(ctx context.Context, events []event.Event, list bool) [
 // list when it began. It sets errs of the events that contradict a document. With
 // list, the events' comments are listed next.
 //
-// Without list, the first try doesn't read a document that this replica wrote just
-// now. The swap tells whether the guess was right; so one that would change nothing,
-// and is not put to that test, does not count.
+// The first try guesses: without list, that a document is as this replica wrote it
+// just now; with list, that a comment which comes alone has none. (In a batch, as they
+// come under load, most are overtaken, and one wrong guess has all of it merged again.)
+// The swap tells whether a guess was right; so one that would change nothing, and is
+// not put to that test, does not count.
 func (s *comments) write(ctx context.Context, events []event.Event, errs []error, list bool) (unlisted map[string]bool, err error) {
 	keys, position := make([]string, 0, len(events)), make(map[string]int, len(events))
 	for _, e := range events {
@@ -118,17 +120,21 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 	for try := range swapTries {
 		var docs []state.Item
 		var guessed map[string]bool
-		if docs, guessed, err = s.documents(ctx, keys, try == 0 && !list); err != nil {
+		if docs, guessed, err = s.documents(ctx, keys, try == 0, list); err != nil {
 			return nil, err
 		}
 		var merged []*document
 		if merged, err = decodeAll(docs); err != nil {
 			return nil, err
 		}
-		for id, i := range position { // also where the swap fails: the tails were read before
+		inNone := map[string]bool{}
+		for id, i := range position {
 			if merged[i] == nil || merged[i].Unlisted {
-				unlisted[id] = true
+				inNone[id] = true
 			}
+		}
+		if len(guessed) == 0 { // also where the swap fails: the tails were read before
+			maps.Copy(unlisted, inNone)
 		}
 		var writes []state.Item
 		verdicts := make([]error, len(events)) // of this try alone
@@ -155,21 +161,26 @@ func (s *comments) write(ctx context.Context, events []event.Event, errs []error
 			}
 		}
 		copy(errs, verdicts)
+		maps.Copy(unlisted, inNone)
 		return unlisted, nil
 	}
 	return nil, err
 }
 
 // documents returns the documents of keys: some of them guessed, if that may be,
-// and the others read.
-func (s *comments) documents(ctx context.Context, keys []string, guess bool) (docs []state.Item, guessed map[string]bool, err error) {
+// and the others read. With list, the keys' comments are listed next.
+func (s *comments) documents(ctx context.Context, keys []string, guess, list bool) (docs []state.Item, guessed map[string]bool, err error) {
 	docs, guessed = make([]state.Item, len(keys)), map[string]bool{}
 	var unknown []string
 	var at []int // of the unknown among the keys
 	for i, key := range keys {
-		if recent, found := s.recent.Get(key); guess && found {
+		recent, found := s.recent.Get(key)
+		switch {
+		case guess && found && !list:
 			docs[i], guessed[key] = recent, true
-		} else {
+		case guess && !found && list && len(keys) == 1:
+			docs[i], guessed[key] = state.Item{Key: key}, true
+		default:
 			unknown, at = append(unknown, key), append(at, i)
 		}
 	}
