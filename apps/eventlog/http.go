@@ -22,7 +22,9 @@ const (
 	maxWait      = 30 // seconds
 )
 
-// refreshEvery is how often a read that waits looks for what other replicas appended.
+// refreshEvery is for how long a read that waits leaves it at what this replica knows,
+// before it looks for what other replicas appended. An append of its own tells that, too:
+// a look for every read, which takes the whole tail, had the appends wait.
 const refreshEvery = 500 * time.Millisecond
 
 // refreshTimeout bounds one such look.
@@ -76,20 +78,23 @@ func (a *api) events(c *gin.Context) {
 	a.write(c, after, min(last, after+limit))
 }
 
-// await waits until the log goes beyond after, for at most that long.
+// await waits until the log goes beyond after, for at most that long. With 0 it looks
+// whether it does.
 func (a *api) await(ctx context.Context, after uint64, atMost time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(a.stopping, cancel)()
 	for deadline := time.Now().Add(atMost); ; {
-		if err := a.refresh(ctx); err != nil && ctx.Err() == nil {
-			return err
+		if atMost == 0 || a.log.unlooked() >= refreshEvery {
+			if err := a.refresh(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
 		}
 		left := time.Until(deadline)
 		if left <= 0 || a.log.last() > after || ctx.Err() != nil {
 			return nil
 		}
-		waiting, stop := context.WithTimeout(ctx, min(left, refreshEvery))
+		waiting, stop := context.WithTimeout(ctx, min(left, refreshEvery-a.log.unlooked()))
 		a.log.wait(waiting, after)
 		stop()
 		if a.log.last() > after {

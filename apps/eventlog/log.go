@@ -47,6 +47,7 @@ type eventLog struct {
 	loaded bool
 	lost   error // that the store has lost events, once it is seen
 	tail   *segment
+	looked time.Time        // when the store had no more than the tail
 	recent map[int]*segment // full ones, the youngest cachedSegments
 	grown  chan struct{}    // closed when the log has grown
 }
@@ -174,7 +175,7 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 		}
 		grown, n, err := base.with(todo)
 		if err == nil {
-			value := grown.encode()
+			value, began := grown.encode(), time.Now()
 			err = l.store.Swap(ctx, state.Item{Key: segmentKey(grown.number), Value: value, ETag: l.etag})
 			if err == nil {
 				if grown.full() {
@@ -184,6 +185,7 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 					l.seen.add(identityOf(e))
 				}
 				l.etag = state.ETagAfter(l.etag)
+				l.sawTail(began) // the swap would have failed
 				l.publish(grown)
 				continue
 			}
@@ -259,6 +261,7 @@ func (l *eventLog) refresh(ctx context.Context) error {
 }
 
 func (l *eventLog) refreshLocked(ctx context.Context) error {
+	began := time.Now()
 	for number := l.tail.number; ; number++ {
 		items, err := l.store.Get(ctx, segmentKey(number))
 		if err != nil {
@@ -278,7 +281,8 @@ func (l *eventLog) refreshLocked(ctx context.Context) error {
 			}
 		}
 		if number > l.tail.number && s.count == 0 {
-			return nil // the tail is full, and nobody has begun the next one
+			l.sawTail(began) // it is full, and nobody has begun the next one
+			return nil
 		}
 		added, err := s.identities(max(l.last(), s.base()))
 		if err != nil {
@@ -292,9 +296,24 @@ func (l *eventLog) refreshLocked(ctx context.Context) error {
 			l.publish(s)
 		}
 		if !s.full() {
+			l.sawTail(began)
 			return nil
 		}
 	}
+}
+
+// sawTail notes that at that time the store had no more than the tail.
+func (l *eventLog) sawTail(at time.Time) {
+	l.mu.Lock()
+	l.looked = at
+	l.mu.Unlock()
+}
+
+// unlooked is for how long nobody has looked whether the store has more than the tail.
+func (l *eventLog) unlooked() time.Duration {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return time.Since(l.looked)
 }
 
 // load finds the tail, and reads the ids of the last seenEvents events.
