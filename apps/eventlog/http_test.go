@@ -210,6 +210,42 @@ func TestAReaderWhoWaitsSeesWhatAnotherReplicaAppends(t *testing.T) {
 	})
 }
 
+// Where the tail is, an append tells, and who asks again and again has no need to look.
+func TestReadersWhoWaitLookAtTheStoreNoMoreThanNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		l := start(t, store)
+		for i := range 10 {
+			mustAppend(t, l, some(t, i, i+1)...)
+			_, before := store.count()
+			answers := make([]<-chan asked, 5)
+			for reader := range answers {
+				answers[reader] = ask(t.Context(), engine(context.Background(), l), fmt.Sprintf("/events?after=%d&wait=2", i+1))
+			}
+			time.Sleep(refreshEvery - time.Millisecond) // of the bubble's clock
+			if _, reads := store.count(); reads != before {
+				t.Errorf("%d looks right after an append", reads-before)
+			}
+			for _, answer := range answers {
+				<-answer
+			}
+			if _, reads := store.count(); reads < before+3 {
+				t.Errorf("%d looks in the 2 s after that", reads-before)
+			}
+		}
+	})
+}
+
+// A reader that doesn't wait wants to know: its bell rang.
+func TestAReaderWhoDoesNotWaitSeesWhatAnotherReplicaHasJustAppended(t *testing.T) {
+	store := newFakeStore()
+	a, b := start(t, store), start(t, store)
+	mustAppend(t, b, some(t, 0, 1)...)
+	mustAppend(t, a, some(t, 1, 2)...)
+	mustAppend(t, b, some(t, 2, 3)...)
+	wantEvents(t, get(t, engine(context.Background(), a), "/events?after=2"), 2, 3, 3)
+}
+
 func TestStoppingEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, newFakeStore())

@@ -133,6 +133,107 @@ func TestAppendsThatWaitShareOneWrite(t *testing.T) {
 	})
 }
 
+// commented is the event of type t of the ith comment.
+func commented(t testing.TB, kind event.Type, i int) event.Event {
+	t.Helper()
+	c := event.Comment{ID: uuid7(i), PostID: uuid7(0), Content: "Nice.", Status: event.Pending, CreatedAt: someTime, Revision: 1}
+	if kind != event.CommentCreated {
+		c.Status, c.Revision = event.Approved, 2
+	}
+	e, err := event.OfComment(kind, "comments", c, someTime, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// The first two of a comment's events wait for the third, and what is in a hurry
+// takes along what waits, in the order in which it came.
+func TestACommentsEventsShareOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		l := start(t, store)
+		want := []event.Event{commented(t, event.CommentCreated, 1), commented(t, event.CommentModerated, 1), commented(t, event.CommentUpdated, 1)}
+		began := time.Now()
+		var all sync.WaitGroup
+		for _, e := range want {
+			all.Go(func() { mustAppend(t, l, e) })
+			time.Sleep(patience / 3) // of the bubble's clock
+		}
+		all.Wait()
+		if took := time.Since(began); took != 3*(patience/3) {
+			t.Errorf("took %v", took)
+		}
+		if swaps, _ := store.count(); swaps != 1 {
+			t.Errorf("%d writes", swaps)
+		}
+		wantLog(t, store, want, true)
+	})
+}
+
+// Moderation may be down.
+func TestWhatNothingFollowsIsAppendedWhenPatienceEnds(t *testing.T) {
+	for kind, want := range map[event.Type]time.Duration{
+		event.PostCreated: 0, event.CommentCreated: patience, event.CommentModerated: patience, event.CommentUpdated: 0,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e := titled(t, 1, "first")
+			if kind != event.PostCreated {
+				e = commented(t, kind, 1)
+			}
+			l := start(t, newFakeStore())
+			began := time.Now()
+			mustAppend(t, l, e)
+			if took := time.Since(began); took != want {
+				t.Errorf("%s took %v, want %v", kind, took, want)
+			}
+		})
+	}
+}
+
+// However many come: the first waits no longer for them.
+func TestPatienceIsThatOfTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		l := start(t, store)
+		var all sync.WaitGroup
+		for i := range 10 {
+			all.Go(func() { mustAppend(t, l, commented(t, event.CommentCreated, i)) })
+			time.Sleep(patience/3 + time.Millisecond) // of the bubble's clock
+		}
+		all.Wait()
+		if swaps, _ := store.count(); swaps != 4 {
+			t.Errorf("%d writes, want one for each three, and one for the last", swaps)
+		}
+	})
+}
+
+// What hurries is not held up by what comes after it and could wait.
+func TestPatienceEndsForTheWholeGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		gate := make(chan struct{})
+		store.next = func(n int) outcome {
+			if n == 1 {
+				<-gate
+			}
+			return asUsual
+		}
+		l := start(t, store)
+		var all sync.WaitGroup
+		for _, e := range []event.Event{titled(t, 0, "first"), commented(t, event.CommentUpdated, 1), commented(t, event.CommentCreated, 2)} {
+			all.Go(func() { mustAppend(t, l, e) })
+			synctest.Wait()
+		}
+		began := time.Now()
+		close(gate)
+		all.Wait()
+		if swaps, _ := store.count(); swaps != 2 || time.Since(began) != 0 {
+			t.Errorf("%d writes, after %v", swaps, time.Since(began))
+		}
+	})
+}
+
 // A group must not grow without end, or its first append would never be answered.
 func TestAGroupCommitIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
