@@ -96,11 +96,7 @@ func (m *memory) Swap(_ context.Context, items ...state.Item) error {
 
 // apply writes item if its key is at its ETag.
 func (m *memory) apply(item state.Item) bool {
-	at := ""
-	if v := m.versions[item.Key]; v > 0 {
-		at = strconv.Itoa(v)
-	}
-	if at != "" && item.ETag != at {
+	if v := m.versions[item.Key]; v > 0 && item.ETag != strconv.Itoa(v) {
 		return false
 	}
 	m.versions[item.Key]++

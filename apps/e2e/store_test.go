@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// TestAWriteIsACompareAndSwapOfEachKey is what apps/internal/state relies on: a
-// key's write succeeds only at its ETag, or with -1 where there is none; and in a
-// transaction, where one key is written by somebody else, the others are written.
+// TestAWriteIsACompareAndSwapOfEachKey is what apps/internal/state relies on: where
+// there is a key, a write succeeds only at its ETag, and never with -1; where there is
+// none, whatever the ETag; and in a transaction, where one key is written by somebody
+// else, the others are written.
 func TestAWriteIsACompareAndSwapOfEachKey(t *testing.T) {
 	store := shared.App("posts").Sidecar() + "/v1.0/state/posts-store"
 	run := time.Now().UnixNano()
@@ -75,4 +76,8 @@ func TestAWriteIsACompareAndSwapOfEachKey(t *testing.T) {
 	holds(map[string]string{"a": "2", "b": "2", "c": "2"})
 	conflicts(alone(write("a", "wrong", "1")))
 	holds(map[string]string{"a": "2"})
+
+	succeeds(alone(write("e", "1", "7")))
+	succeeds(together(write("f", "1", "7"), write("g", "1", "1")))
+	holds(map[string]string{"e": "1", "f": "1", "g": "1"})
 }

@@ -133,15 +133,18 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 		}
 		for i, s := range r.segments {
 			r.segments[i] = nil // so that one is unpacked at a time
-			asStored := out.compressed && s.packed != nil && after <= s.base() && s.last() <= upTo
-			if !asStored {
+			var gone error
+			if out.compressed && s.packed != nil && after <= s.base() && s.last() <= upTo {
+				gone = out.stored(before, s)
+			} else {
 				if err := s.unpack(); err != nil {
 					a.broken(c, err)
 					return
 				}
+				gone = out.write(slices.Concat(before, s.between(after, upTo)))
 			}
-			if out.lines(before, s, after, upTo, asStored) != nil {
-				return // the reader is gone
+			if gone != nil {
+				return
 			}
 			before, after = separator, min(s.last(), upTo)
 		}
@@ -168,12 +171,8 @@ func (a answer) write(b []byte) error {
 	return err
 }
 
-// lines writes the segment's events with numbers in (after, upTo], after what
-// comes before them; asStored says that those are all of a packed one.
-func (a answer) lines(before []byte, s *segment, after, upTo uint64, asStored bool) error {
-	if !asStored {
-		return a.write(slices.Concat(before, s.between(after, upTo)))
-	}
+// stored writes a packed segment as it is, after what comes before it.
+func (a answer) stored(before []byte, s *segment) error {
 	if err := a.write(before); err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func (m *memory) Swap(_ context.Context, items ...state.Item) error {
 	}
 	err := m.swapErr
 	for _, item := range items {
-		if v := m.versions[item.Key]; item.ETag == "" && v > 0 || item.ETag != "" && item.ETag != strconv.Itoa(v) {
+		if v := m.versions[item.Key]; v > 0 && item.ETag != strconv.Itoa(v) {
 			err = fmt.Errorf("%w: conflict", state.ErrUnknown)
 			continue
 		}

@@ -9,7 +9,7 @@ import (
 
 // memory is a store with the semantics of Dapr's Redis component: a key's ETag
 // counts its writes, an ETag that isn't the key's is a conflict of that key
-// alone, and a conflict looks like any other failure.
+// alone (and none where there is no such key), and a conflict looks like any other failure.
 type memory struct {
 	versions map[string]int
 	values   map[string][]byte
@@ -56,12 +56,8 @@ func (m *memory) Swap(_ context.Context, items ...Item) error {
 		return err
 	}
 	for _, item := range items {
-		at := ""
-		if v := m.versions[item.Key]; v > 0 {
-			at = strconv.Itoa(v)
-		}
-		if item.ETag != at {
-			err = fmt.Errorf("%w: %s is at %q, not %q", ErrUnknown, item.Key, at, item.ETag)
+		if v := m.versions[item.Key]; v > 0 && item.ETag != strconv.Itoa(v) {
+			err = fmt.Errorf("%w: %s is at %d, not %q", ErrUnknown, item.Key, v, item.ETag)
 			continue
 		}
 		m.versions[item.Key]++

@@ -55,7 +55,7 @@ func (m *Memory) Swap(_ context.Context, items ...state.Item) error {
 	}
 	err := m.SwapErr
 	for _, item := range items {
-		if v := m.Versions[item.Key]; item.ETag == "" && v > 0 || item.ETag != "" && item.ETag != strconv.Itoa(v) {
+		if v := m.Versions[item.Key]; v > 0 && item.ETag != strconv.Itoa(v) {
 			err = fmt.Errorf("%w: conflict", state.ErrUnknown)
 			continue
 		}
