@@ -85,16 +85,18 @@ func (a *api) await(ctx context.Context, after uint64, atMost time.Duration) err
 	defer cancel()
 	defer context.AfterFunc(a.stopping, cancel)()
 	for deadline := time.Now().Add(atMost); ; {
-		if atMost == 0 || a.log.unlooked() >= refreshEvery {
+		pause := refreshEvery - a.log.unlooked()
+		if atMost == 0 || pause <= 0 || a.log.last() < after { // or the reader knows more
 			if err := a.refresh(ctx); err != nil && ctx.Err() == nil {
 				return err
 			}
+			pause = refreshEvery
 		}
 		left := time.Until(deadline)
 		if left <= 0 || a.log.last() > after || ctx.Err() != nil {
 			return nil
 		}
-		waiting, stop := context.WithTimeout(ctx, min(left, refreshEvery-a.log.unlooked()))
+		waiting, stop := context.WithTimeout(ctx, min(left, pause))
 		a.log.wait(waiting, after)
 		stop()
 		if a.log.last() > after {

@@ -276,12 +276,12 @@ func (l *eventLog) refresh(ctx context.Context) error {
 	if err := l.ready(); err != nil {
 		return err
 	}
-	before := l.last()
+	asked := time.Now()
 	if err := l.lock(ctx); err != nil {
 		return err
 	}
 	defer l.unlock()
-	if l.last() > before {
+	if l.unlooked() < time.Since(asked) {
 		return nil // somebody else just did
 	}
 	return l.refreshLocked(ctx)

@@ -144,6 +144,7 @@ type follower struct {
 
 	mu      sync.Mutex
 	waiting context.CancelFunc // ends the read that waits, or nil
+	missed  bool               // that the bell rang and no read waited
 
 	// rung says that the bell has ended the last read.
 	rung bool
@@ -202,6 +203,8 @@ func (f *follower) answerBell(ctx context.Context) {
 			f.mu.Lock()
 			if f.waiting != nil {
 				f.waiting()
+			} else {
+				f.missed = true
 			}
 			f.mu.Unlock()
 		}
@@ -332,7 +335,7 @@ func (f *follower) readOn(ctx context.Context) (last uint64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wait := readWait
-	if f.rung {
+	if f.rung || f.hasMissed() {
 		// It brings what there is, and the bell doesn't end it: otherwise one that
 		// rings faster than the log answers would end every read.
 		wait = 0
@@ -346,6 +349,16 @@ func (f *follower) readOn(ctx context.Context) (last uint64, err error) {
 		return 0, err
 	}
 	return last, f.model.apply(events)
+}
+
+// hasMissed says whether the bell has rung since the last read that it ended or that
+// was asked this, so that the next one has to ask the log anew.
+func (f *follower) hasMissed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	missed := f.missed
+	f.missed = false
+	return missed
 }
 
 func (f *follower) setWaiting(cancel context.CancelFunc) {
