@@ -212,7 +212,7 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 					l.seen.add(identityOf(e))
 				}
 				l.etag = state.ETagAfter(l.etag)
-				l.sawTail(began) // the swap would have failed
+				l.sawTail(began) // of a tail that had moved on the swap would have failed
 				l.publish(grown)
 				continue
 			}

@@ -109,12 +109,7 @@ func TestAppendsThatWaitShareOneWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
 		gate := make(chan struct{})
-		store.next = func(n int) outcome {
-			if n == 1 {
-				<-gate
-			}
-			return asUsual
-		}
+		store.hold(map[int]chan struct{}{1: gate})
 		l := start(t, store)
 		events := some(t, 0, 100)
 		var all sync.WaitGroup
@@ -213,12 +208,7 @@ func TestPatienceEndsForTheWholeGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
 		gate := make(chan struct{})
-		store.next = func(n int) outcome {
-			if n == 1 {
-				<-gate
-			}
-			return asUsual
-		}
+		store.hold(map[int]chan struct{}{1: gate})
 		l := start(t, store)
 		var all sync.WaitGroup
 		for _, e := range []event.Event{titled(t, 0, "first"), commented(t, event.CommentUpdated, 1), commented(t, event.CommentCreated, 2)} {
@@ -243,12 +233,7 @@ func TestAGroupCommitIsBounded(t *testing.T) {
 		const third = 1 + (commitEvents/segmentSize + 1) + 1
 		store := newFakeStore()
 		gates := map[int]chan struct{}{1: make(chan struct{}), third: make(chan struct{})}
-		store.next = func(n int) outcome {
-			if gate, ok := gates[n]; ok {
-				<-gate
-			}
-			return asUsual
-		}
+		store.hold(gates)
 		l := start(t, store)
 		answers := make(chan []error, 8)
 		offer := func(events []event.Event) { answers <- l.append(t.Context(), events) }
@@ -277,12 +262,7 @@ func TestOneErrorInAGroupIsItsOwnAppendsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
 		gate := make(chan struct{})
-		store.next = func(n int) outcome {
-			if n == 1 {
-				<-gate
-			}
-			return asUsual
-		}
+		store.hold(map[int]chan struct{}{1: gate})
 		l := start(t, store)
 		first := make(chan []error, 1)
 		go func() { first <- l.append(t.Context(), []event.Event{titled(t, 0, "first")}) }()
@@ -638,12 +618,7 @@ func TestAnAppendThatWasGivenUpIsNoDoubleWhenItComesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
 		gate := make(chan struct{})
-		store.next = func(n int) outcome {
-			if n == 1 {
-				<-gate
-			}
-			return asUsual
-		}
+		store.hold(map[int]chan struct{}{1: gate})
 		l := start(t, store)
 		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

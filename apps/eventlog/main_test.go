@@ -144,6 +144,16 @@ func (f *fakeStore) land() {
 	f.pending = nil
 }
 
+// hold has the nth write wait until gates[n], if there is one, is closed.
+func (f *fakeStore) hold(gates map[int]chan struct{}) {
+	f.next = func(n int) outcome {
+		if gate, ok := gates[n]; ok {
+			<-gate
+		}
+		return asUsual
+	}
+}
+
 func (f *fakeStore) setDown(down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
