@@ -64,8 +64,8 @@ func TestTheHighestRevisionWinsInAnyOrder(t *testing.T) {
 	}
 }
 
-// What this replica has just written it need not read, nor what a comment that comes
-// alone is not likely to have: its whole life costs two writes of its document, and one of its
+// What this replica has just written it need not read, nor whether a comment that
+// comes alone has a document: its whole life costs two writes of that, and one of its
 // list, whose tail is read at first.
 func TestWhatWasJustWrittenIsNotRead(t *testing.T) {
 	m := newMemory()

@@ -144,10 +144,7 @@ type follower struct {
 
 	mu      sync.Mutex
 	waiting context.CancelFunc // ends the read that waits, or nil
-	missed  bool               // that the bell rang and no read waited
-
-	// rung says that the bell has ended the last read.
-	rung bool
+	rung    bool               // that the bell has rung: the next read asks at once
 }
 
 func newFollower(m *model, l *logClient, s *snapshots) *follower {
@@ -201,10 +198,9 @@ func (f *follower) answerBell(ctx context.Context) {
 		}
 		if !f.model.has(e) {
 			f.mu.Lock()
+			f.rung = true
 			if f.waiting != nil {
 				f.waiting()
-			} else {
-				f.missed = true
 			}
 			f.mu.Unlock()
 		}
@@ -334,35 +330,32 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 func (f *follower) readOn(ctx context.Context) (last uint64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	wait := readWait
-	if f.rung || f.hasMissed() {
-		// It brings what there is, and the bell doesn't end it: otherwise one that
-		// rings faster than the log answers would end every read.
-		wait = 0
-	} else {
-		f.setWaiting(cancel)
-		defer f.setWaiting(nil)
-	}
-	events, last, err := f.log.read(ctx, f.model.at(), wait, func() { f.setWaiting(nil) })
-	f.rung = errors.Is(err, context.Canceled)
+	wait := f.beginRead(cancel)
+	defer f.endWait()
+	events, last, err := f.log.read(ctx, f.model.at(), wait, f.endWait)
 	if err != nil {
 		return 0, err
 	}
 	return last, f.model.apply(events)
 }
 
-// hasMissed says whether the bell has rung since the last read that it ended or that
-// was asked this, so that the next one has to ask the log anew.
-func (f *follower) hasMissed() bool {
+// beginRead returns for how long the read that begins may wait. Until endWait the
+// bell cancels one that waits. One that the bell asked for brings what there is, and
+// isn't ended: otherwise a bell that rings faster than the log answers would end every
+// read.
+func (f *follower) beginRead(cancel context.CancelFunc) (wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	missed := f.missed
-	f.missed = false
-	return missed
+	if f.rung {
+		f.rung = false
+		return 0
+	}
+	f.waiting = cancel
+	return readWait
 }
 
-func (f *follower) setWaiting(cancel context.CancelFunc) {
+func (f *follower) endWait() {
 	f.mu.Lock()
-	f.waiting = cancel
+	f.waiting = nil
 	f.mu.Unlock()
 }

@@ -426,6 +426,28 @@ func TestABellThatRingsOnDoesNotEndEveryRead(t *testing.T) {
 	})
 }
 
+// Between two reads no call waits that the bell could end.
+func TestABellBetweenTwoReadsHasTheNextOneAskAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogServer(nil)
+		f := newFollower(newModel(), clientOf(l), nil)
+		ctx, stop := context.WithCancel(t.Context())
+		go f.answerBell(ctx)
+		f.ring(posted(1))
+		time.Sleep(bellGrace) // of the bubble's clock
+		synctest.Wait()
+		for range 2 {
+			if _, err := f.readOn(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, want := l.questions(), []question{{0, readLimit, 0}, {0, readLimit, 1}}; !slices.Equal(got, want) {
+			t.Errorf("asked %v, want %v", got, want)
+		}
+		stop()
+	})
+}
+
 func TestABellForWhatIsKnownDisturbsNoRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogServer(someLog())

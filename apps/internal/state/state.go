@@ -85,9 +85,9 @@ func (s *Store) Get(ctx context.Context, keys ...string) ([]Item, error) {
 const absent = "-1"
 
 // Swap writes each item if its key still is at the item's ETag (and does not
-// exist if that is empty), whether others are written or not. A key that the store
-// has lost is written whatever the ETag. A nil error says
-// that all were written; otherwise the error is an ErrUnknown.
+// exist if that is empty), whether others are written or not. A key that is gone is
+// written whatever the ETag. A nil error says that all were written; otherwise the
+// error is an ErrUnknown.
 //
 // Several items go as a transaction, which the Redis component sends at once; of
 // bulk state each is a call of its own, on a connection of its own. No more than that
