@@ -67,8 +67,9 @@ func (a *api) events(c *gin.Context) {
 		return
 	}
 	ctx := c.Request.Context()
-	if a.log.last() <= after {
-		if err := a.await(ctx, after, time.Duration(wait)*time.Second); err != nil { //nolint:gosec // at most maxWait
+	// Whoever does not wait is told where the log stands, whatever of it he gets.
+	if known := a.log.last(); known <= after || wait == 0 && known < after+limit && a.log.unlooked() > refreshEvery {
+		if err := a.await(ctx, after, time.Duration(wait)*time.Second); err != nil && known <= after { //nolint:gosec // at most maxWait
 			a.broken(c, err)
 			return
 		}

@@ -246,6 +246,22 @@ func TestAReaderWhoDoesNotWaitSeesWhatAnotherReplicaHasJustAppended(t *testing.T
 	wantEvents(t, get(t, engine(context.Background(), a), "/events?after=2"), 2, 3, 3)
 }
 
+// Query takes what its first answer says for the end of the log.
+func TestAReaderWhoDoesNotWaitIsToldWhereTheLogStands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		a, b := start(t, store), start(t, store)
+		mustAppend(t, b, some(t, 0, 2)...)
+		mustAppend(t, a, some(t, 2, 3)...)
+		time.Sleep(2 * refreshEvery) // of the bubble's clock
+		wantEvents(t, get(t, engine(context.Background(), b), "/events?after=0"), 0, 3, 3)
+		// When the store can't say, what is known is better than nothing.
+		time.Sleep(2 * refreshEvery)
+		store.setDown(true)
+		wantEvents(t, get(t, engine(context.Background(), b), "/events?after=1"), 1, 3, 3)
+	})
+}
+
 func TestStoppingEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, newFakeStore())
@@ -304,7 +320,7 @@ func TestAnAnswerThatCantBeCompletedIsNoJSON(t *testing.T) {
 		l := start(t, store)
 		mustAppend(t, l, some(t, 0, 6*segmentSize)...)
 		l.mu.Lock()
-		clear(l.recent)
+		l.recent = recentSegments{}
 		l.mu.Unlock()
 		damage(store)
 		h := engine(context.Background(), l)
@@ -333,7 +349,7 @@ func TestLongAnswersAreCompressedForThoseWhoTakeIt(t *testing.T) {
 	for _, fromStore := range []bool{false, true} {
 		if fromStore {
 			l.mu.Lock()
-			clear(l.recent)
+			l.recent = recentSegments{}
 			l.mu.Unlock()
 		}
 		for _, page := range []struct{ after, limit int }{{0, compressFrom}, {0, 6 * segmentSize}, {1, compressFrom}, {segmentSize - 1, 6 * segmentSize}, {segmentSize, 2*segmentSize + 1}} {

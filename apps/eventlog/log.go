@@ -27,8 +27,10 @@ const (
 	// commitTimeout bounds one commit's calls to the store.
 	commitTimeout = 10 * time.Second
 
-	// cachedSegments of the youngest are kept in memory for readers: 64 Ki events.
+	// cachedSegments of the youngest full ones, and no more than cachedBytes of them,
+	// are kept in memory for readers: 64 Ki events, of some 10 KB when they are long.
 	cachedSegments = 512
+	cachedBytes    = 64 << 20
 	// readAtOnce bounds the segments of one read.
 	readAtOnce = 32
 )
@@ -53,8 +55,8 @@ type eventLog struct {
 	lost   error // that the store has lost events, once it is seen
 	tail   *segment
 	looked time.Time        // when the store had no more than the tail
-	recent map[int]*segment // full ones, the youngest cachedSegments
-	grown  chan struct{}    // closed when the log has grown
+	recent recentSegments
+	grown  chan struct{} // closed when the log has grown
 }
 
 // commit is a batch of events that waits to be appended.
@@ -74,7 +76,7 @@ func (c commit) hurries() bool {
 func newEventLog(store state.Swapper) *eventLog {
 	return &eventLog{
 		store: store, commits: make(chan commit), writing: make(chan struct{}, 1), seen: newSeen(seenEvents),
-		tail: &segment{}, recent: map[int]*segment{}, grown: make(chan struct{}),
+		tail: &segment{}, grown: make(chan struct{}),
 	}
 }
 
@@ -190,6 +192,9 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 		return bus.All(len(events), err)
 	}
 	defer l.unlock()
+	if err := l.whole(); err != nil {
+		return bus.All(len(events), err)
+	}
 	for tries := 0; ; {
 		todo, index := l.unseen(events, errs)
 		if len(todo) == 0 {
@@ -258,17 +263,11 @@ func (l *eventLog) publish(s *segment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.number != l.tail.number {
-		l.keep(l.tail)
+		l.recent.add(l.tail)
 	}
 	l.tail = s
 	close(l.grown)
 	l.grown = make(chan struct{})
-}
-
-// keep caches a full segment; the caller holds mu.
-func (l *eventLog) keep(s *segment) {
-	l.recent[s.number] = s
-	delete(l.recent, s.number-cachedSegments)
 }
 
 // refresh reads on from the tail, to see what other replicas appended.
@@ -298,14 +297,12 @@ func (l *eventLog) refreshLocked(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if s.last() < l.last() {
-			if number == l.tail.number {
-				err := fmt.Errorf("%s lost events: it ends at %d, and ended at %d; a restart goes on from where it ends now", segmentKey(number), s.last(), l.last())
-				l.mu.Lock()
-				l.lost = err
-				l.mu.Unlock()
-				return err
-			}
+		if s.last() < l.last() { // never of a later segment, which begins there
+			err := fmt.Errorf("%s lost events: it ends at %d, and ended at %d; a restart goes on from where it ends now", segmentKey(number), s.last(), l.last())
+			l.mu.Lock()
+			l.lost = err
+			l.mu.Unlock()
+			return err
 		}
 		if number > l.tail.number && s.count == 0 {
 			l.sawTail(began) // it is full, and nobody has begun the next one
@@ -377,7 +374,7 @@ func (l *eventLog) load(ctx context.Context) error {
 				l.seen.add(e)
 			}
 			l.mu.Lock()
-			l.keep(s)
+			l.recent.add(s)
 			l.mu.Unlock()
 			last = s
 		}
@@ -440,7 +437,7 @@ func (l *eventLog) read(ctx context.Context, number, count int) ([]*segment, err
 	if s := l.inMemory(number); s != nil {
 		return []*segment{s}, nil
 	}
-	// Only segments before those in memory are read here: all of them are full.
+	// What is read here begins before those in memory, so all but the tail is full.
 	count = min(count, readAtOnce)
 	keys := make([]string, count)
 	for i := range keys {
@@ -471,5 +468,5 @@ func (l *eventLog) inMemory(number int) *segment {
 	if l.loaded && number == l.tail.number {
 		return l.tail
 	}
-	return l.recent[number]
+	return l.recent.find(number)
 }

@@ -684,6 +684,11 @@ func TestNothingIsAppendedToATailThatLostEvents(t *testing.T) {
 	if errs := l.append(t.Context(), some(t, 10, 11)); errs[0] == nil {
 		t.Error("acknowledged")
 	}
+	// Nor when another replica has gone on from there: its numbers were given before.
+	store.set(segmentKey(0), ofSize(t, 0, 20).encode())
+	if errs := l.append(t.Context(), some(t, 10, 11)); errs[0] == nil {
+		t.Error("acknowledged once the tail had grown again")
+	}
 }
 
 func TestRefreshSeesWhatAnotherReplicaAppended(t *testing.T) {
@@ -727,12 +732,34 @@ func TestWaitReturnsWhenTheLogHasGrownBeyondTheNumber(t *testing.T) {
 }
 
 func TestOnlyTheYoungestSegmentsStayInMemory(t *testing.T) {
-	l := newEventLog(newFakeStore())
-	for number := range cachedSegments + 100 {
-		l.keep(&segment{number: number})
+	var r recentSegments
+	for number := 7; number < 7+cachedSegments; number++ {
+		r.add(&segment{number: number})
 	}
-	if len(l.recent) != cachedSegments || l.inMemory(100) == nil || l.inMemory(99) != nil {
-		t.Errorf("%d segments are kept", len(l.recent))
+	if r.find(7) == nil {
+		t.Errorf("%d segments are too many", cachedSegments)
+	}
+	r.add(&segment{number: 7 + cachedSegments})
+	if r.find(7) != nil || r.find(8) == nil {
+		t.Errorf("%d segments are kept, the oldest is %d", len(r.byNumber), r.oldest)
+	}
+}
+
+// Long comments would take some 700 MB otherwise.
+func TestOnlySoManyBytesOfSegmentsStayInMemory(t *testing.T) {
+	var r recentSegments
+	half := func(number, more int) *segment {
+		return &segment{number: number, lines: make([]byte, cachedBytes/4), packed: make([]byte, cachedBytes/4+more)}
+	}
+	r.add(half(1, 0))
+	r.add(half(2, 0))
+	r.add(half(2, 0)) // a tail that was read comes again when it is followed
+	if r.find(1) == nil || r.find(2) == nil {
+		t.Error("what just fits is not kept")
+	}
+	r.add(half(3, 1))
+	if r.find(1) != nil || r.find(2) != nil || r.find(3) == nil {
+		t.Errorf("%d segments of %d bytes are kept", len(r.byNumber), r.bytes)
 	}
 }
 
@@ -743,7 +770,7 @@ func TestSegmentsThatAreNotInMemoryAreReadFromTheStore(t *testing.T) {
 	want := served(t, l)
 	for name, most := range map[string]int{"all at once": 0, "one by one": 1, "some at once": 3} {
 		l.mu.Lock()
-		clear(l.recent)
+		l.recent = recentSegments{}
 		l.mu.Unlock()
 		store.mu.Lock()
 		store.most = most // what an answer too large for the sidecar looks like

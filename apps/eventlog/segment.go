@@ -42,6 +42,14 @@ func (s *segment) last() uint64 { return s.base() + uint64(s.count) } //nolint:g
 
 func (s *segment) full() bool { return s.count == segmentSize }
 
+// bytes is what it takes in memory, in one form or both; a nil one takes nothing.
+func (s *segment) bytes() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.lines) + len(s.packed)
+}
+
 func segmentKey(number int) string { return fmt.Sprintf("segment-%08d", number) }
 
 var (
@@ -51,7 +59,7 @@ var (
 )
 
 // maxSegment bounds a segment's lines, in bytes. Readers take events of up to twice
-// event.MaxBytes, of which 128 are 16 MiB; a dead letter is smaller than that.
+// event.MaxBytes, of which 128 are 32 MiB; a dead letter is smaller than that.
 const maxSegment = 64 << 20
 
 // Neither fails for these options. (The slower levels took twice the time for no
