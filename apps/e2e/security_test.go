@@ -66,6 +66,8 @@ func TestNobodyCanForgeADelivery(t *testing.T) {
 				}
 				invoke := shared.App(caller).Sidecar() + "/v1.0/invoke/" + shared.App(service).ID + "/method/deliver/" + topic
 				wantInvoked(t, 403, "POST", invoke, body)
+				// One of its own has the app see two, in any order.
+				wantInvoked(t, 403, "POST", invoke, body, "Dapr-Caller-App-Id: ")
 			}
 			if inLog(t, shared, subject) {
 				t.Errorf("%s took a forged %s", service, topic)
@@ -84,11 +86,11 @@ func TestNobodyCanForgeADelivery(t *testing.T) {
 
 // wantInvoked wants the status of an answer of the app. A sidecar goes on calling
 // a replica that an earlier test had for up to 70 s after its end.
-func wantInvoked(t *testing.T, status int, method, url, body string) {
+func wantInvoked(t *testing.T, status int, method, url, body string, headers ...string) {
 	t.Helper()
 	var r response
 	within(t, 90*time.Second, func() (err error) {
-		if r, err = do(method, url, body); err == nil && strings.Contains(string(r.body), "ERR_DIRECT_INVOKE") {
+		if r, err = do(method, url, body, headers...); err == nil && strings.Contains(string(r.body), "ERR_DIRECT_INVOKE") {
 			return errors.New(r.String())
 		}
 		return err
@@ -98,7 +100,7 @@ func wantInvoked(t *testing.T, status int, method, url, body string) {
 	}
 }
 
-func TestTheAppChannelsAreBoundToLoopback(t *testing.T) {
+func TestAppChannelsAndSidecarsAreBoundToLoopback(t *testing.T) {
 	outside := outsideAddress(t)
 	for _, a := range shared.Apps {
 		if got := system.Listeners(a.AppPort); len(got) != 1 || got[0] != "0100007F" {
@@ -106,7 +108,10 @@ func TestTheAppChannelsAreBoundToLoopback(t *testing.T) {
 		}
 		// The public listener shows that the address would be reached.
 		want(t, 200, "GET", fmt.Sprintf("http://%s:%d/healthz", outside, a.Port), "")
-		for what, port := range map[string]int{"app channel": a.AppPort, "sidecar": a.HTTPPort} {
+		for what, port := range map[string]int{
+			"app channel": a.AppPort, "sidecar's HTTP API": a.HTTPPort, "sidecar's gRPC API": a.GRPCPort,
+			"port for other sidecars": a.InternalPort, "sidecar's metrics": a.MetricsPort,
+		} {
 			if conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", outside, port), time.Second); err == nil {
 				_ = conn.Close()
 				t.Errorf("%s's %s can be reached at %s", a.Name, what, outside)

@@ -76,15 +76,33 @@ const (
 
 // BuildDapr returns the pinned Dapr, built from its Go modules if it isn't yet.
 func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
-	d := Dapr{CLI: c.bin("dapr"), Runtime: c.Kept(), Daprd: filepath.Join(c.Kept(), ".dapr", "bin", "daprd")}
-	err := c.build(ctx, "building the Dapr runtime "+runtimeVersion+" from its Go module (some minutes, once)", d.Daprd, "apps/sidecar",
+	d := Dapr{CLI: c.bin("dapr"), Runtime: c.Kept(), Daprd: c.bin("daprd")}
+	if err := c.build(ctx, "building the Dapr runtime "+runtimeVersion+" from its Go module (some minutes, once)", d.Daprd, "apps/sidecar",
 		"github.com/dapr/dapr/cmd/daprd", "-tags", "stablecomponents",
-		"-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version="+runtimeVersion)
-	if err != nil {
+		"-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version="+runtimeVersion); err != nil {
 		return d, err
 	}
-	return d, c.build(ctx, "building the Dapr CLI "+cliVersion+" from its Go module (some minutes, once)", d.CLI, "apps/sidecar/cli",
-		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+cliVersion)
+	if err := c.build(ctx, "building the Dapr CLI "+cliVersion+" from its Go module (some minutes, once)", d.CLI, "apps/sidecar/cli",
+		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+cliVersion); err != nil {
+		return d, err
+	}
+	return d, keepToLoopback(filepath.Join(d.Runtime, ".dapr", "bin", "daprd"), d.Daprd)
+}
+
+// keepToLoopback puts a script where the CLI looks for the runtime, which has what
+// sidecars hear from each other, and their metrics, on loopback: without mTLS
+// whoever reaches the first may call any route of an app, those of the deliveries
+// too. The CLI has no option for it.
+func keepToLoopback(script, daprd string) error {
+	if err := os.MkdirAll(filepath.Dir(script), 0o750); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("#!/bin/sh\nexec '%s' \"$@\" --dapr-internal-grpc-listen-address=127.0.0.1 --metrics-listen-address=127.0.0.1\n", daprd)
+	fresh := script + ".new"                                         // not into a file that is being run
+	if err := os.WriteFile(fresh, []byte(text), 0o700); err != nil { //nolint:gosec // a program
+		return err
+	}
+	return os.Rename(fresh, script)
 }
 
 // BuildLinter returns the path of the pinned golangci-lint, built if it isn't yet.

@@ -346,8 +346,10 @@ func TestServiceInvocationCannotForgeADelivery(t *testing.T) {
 	h := channel(&g, r.handle)
 	body := fmt.Appendf(nil, `{"entries":[{"entryId":"1","event":%q}]}`, base64.StdEncoding.EncodeToString(post(t, "a")))
 	for _, body := range [][]byte{body, []byte("x"), nil} {
-		res := deliver(h, body, http.Header{"Dapr-Caller-App-Id": {"query"}})
-		check(t, "status", res.Code, http.StatusForbidden)
+		for _, caller := range [][]string{{"query"}, {""}, {"", "query"}} {
+			res := deliver(h, body, http.Header{"Dapr-Caller-App-Id": caller})
+			check(t, "status", res.Code, http.StatusForbidden)
+		}
 	}
 	check(t, "calls", r.calls, 0)
 	check(t, "dead letters", len(g.letters), 0)
