@@ -16,22 +16,28 @@ import (
 
 func (b *bench) addCost(w written) { b.costs = append(b.costs, w) }
 
-// printCosts prints what a comment costs from its request until it is visible, in
-// microseconds of CPU by process.
+// costByProcess is what a comment costs from its request until it is visible, in
+// microseconds of CPU, by process and round.
+func (b *bench) costByProcess() map[string]figures {
+	each := map[string]figures{}
+	for _, w := range b.costs {
+		for name, spent := range w.cpu {
+			each[name] = append(each[name], spent.Seconds()*1e6/float64(w.OK))
+		}
+	}
+	return each
+}
+
 func (b *bench) printCosts(out io.Writer) {
 	if len(b.costs) == 0 {
 		return
 	}
-	byName := map[string]figures{}
-	var total figures
-	for _, w := range b.costs {
-		sum := 0.0
-		for name, spent := range w.cpu {
-			each := spent.Seconds() * 1e6 / float64(w.OK)
-			byName[name] = append(byName[name], each)
-			sum += each
+	byName := b.costByProcess()
+	total := make(figures, len(b.costs))
+	for _, f := range byName {
+		for i := range f {
+			total[i] += f[i]
 		}
-		total = append(total, sum)
 	}
 	names := make([]string, 0, len(byName))
 	for name := range byName {

@@ -32,6 +32,9 @@ const (
 	commentsPerPost = 50
 	// pageOfPosts is how many posts the first page has.
 	pageOfPosts = 20
+	// inFlight is how many comments are on their way through the services at any
+	// time: what tells of one is among what tells of others.
+	inFlight = 100
 	// fillAtOnce segments are written by one call, fillParallel calls at a time.
 	fillAtOnce, fillParallel = 16, 3
 )
@@ -44,7 +47,16 @@ type filler struct {
 	posts    []string
 	comments int
 	goal     int // of comments
-	random   uint64
+	// following is what comes after the comments in flight, the oldest first.
+	following []follows
+	random    uint64
+}
+
+// follows is an event that is still to be told of a comment.
+type follows struct {
+	what    event.Type
+	comment event.Comment
+	trace   string
 }
 
 func newFiller(ctx context.Context, s *stack) (*filler, error) {
@@ -58,12 +70,22 @@ func (f *filler) events() uint64 { return uint64(f.segments) * segmentSize } //n
 // fill writes until there are at least that many comments.
 func (f *filler) fill(ctx context.Context, comments int) error {
 	f.goal = comments
+	return f.write(ctx, func() bool { return f.comments >= comments })
+}
+
+// fillEvents writes until there are at least that many events.
+func (f *filler) fillEvents(ctx context.Context, events uint64) error {
+	f.goal = int(events / eventsPerComment) //nolint:gosec // far from the bound
+	return f.write(ctx, func() bool { return f.events() >= events })
+}
+
+func (f *filler) write(ctx context.Context, done func() bool) error {
 	said := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(fillParallel)
-	for f.comments < comments && ctx.Err() == nil {
+	for !done() && ctx.Err() == nil {
 		var items []state.Item
-		for len(items) < fillAtOnce && f.comments < comments {
+		for len(items) < fillAtOnce && !done() {
 			value, err := f.segment()
 			if err != nil {
 				return err
@@ -74,29 +96,17 @@ func (f *filler) fill(ctx context.Context, comments int) error {
 		g.Go(func() error { return f.store.Swap(ctx, items...) })
 		if time.Since(said) > 5*time.Second {
 			said = time.Now()
-			say("  filling the log: %d of %d comments", f.comments, comments)
+			say("  filling the log: %d comments", f.comments)
 		}
 	}
 	return g.Wait()
 }
 
-// segment makes the next segment's value: a post, and its share of comments on it
-// and on others.
+// segment makes the next segment's value.
 func (f *filler) segment() ([]byte, error) {
 	var lines [][]byte
 	for i := range segmentSize {
-		var e event.Event
-		var err error
-		now := time.Now().UTC()
-		if len(f.posts) < pageOfPosts || f.comments >= len(f.posts)*commentsPerPost {
-			p := event.Post{ID: event.NewID(), Title: "Post " + strconv.Itoa(len(f.posts)), CreatedAt: now, Revision: 1}
-			f.posts = append(f.posts, p.ID)
-			e, err = event.OfPost(event.PostCreated, "posts", p, now, f.trace())
-		} else {
-			c := event.Comment{ID: event.NewID(), PostID: f.somePost(), Content: text, Status: event.Pending, CreatedAt: now, Revision: 1}
-			f.comments++
-			e, err = event.OfComment(event.CommentCreated, "comments", c, now, f.trace())
-		}
+		e, err := f.event()
 		if err != nil {
 			return nil, err
 		}
@@ -111,6 +121,32 @@ func (f *filler) segment() ([]byte, error) {
 		lines = append(lines, line)
 	}
 	return packer.EncodeAll(bytes.Join(lines, []byte(",\n")), nil), nil
+}
+
+// event makes the next event: a post, or one of the three that tell of a comment,
+// as the services publish them (apps/comments, apps/moderation).
+func (f *filler) event() (event.Event, error) {
+	now := time.Now().UTC()
+	if len(f.following) >= inFlight {
+		next := f.following[0]
+		f.following = f.following[1:]
+		if next.what == event.CommentUpdated {
+			return event.OfComment(next.what, "comments", next.comment, next.comment.CreatedAt, next.trace)
+		}
+		next.comment.Status, next.comment.Revision = event.Approved, 2
+		f.following = append(f.following, follows{event.CommentUpdated, next.comment, next.trace})
+		return event.OfComment(next.what, "moderation", next.comment, next.comment.CreatedAt, next.trace)
+	}
+	if len(f.posts) < pageOfPosts || f.comments >= len(f.posts)*commentsPerPost {
+		p := event.Post{ID: event.NewID(), Title: "Post " + strconv.Itoa(len(f.posts)), CreatedAt: now, Revision: 1}
+		f.posts = append(f.posts, p.ID)
+		return event.OfPost(event.PostCreated, "posts", p, now, f.trace())
+	}
+	c := event.Comment{ID: event.NewID(), PostID: f.somePost(), Content: text, Status: event.Pending, CreatedAt: now, Revision: 1}
+	f.comments++
+	trace := f.trace()
+	f.following = append(f.following, follows{event.CommentModerated, c, trace})
+	return event.OfComment(event.CommentCreated, "comments", c, now, trace)
 }
 
 // asPublished is the data as a sidecar encodes it anew when it publishes an event:
@@ -140,8 +176,8 @@ func (f *filler) next() uint64 {
 	return f.random
 }
 
-// trace is a traceparent (W3C Trace Context, section 3.2), which every event has
-// and which hardly compresses.
+// trace is a traceparent (W3C Trace Context, section 3.2), which hardly
+// compresses; the events of one comment have the same.
 func (f *filler) trace() string {
 	return fmt.Sprintf("00-%016x%016x-%016x-00", f.next(), f.next(), f.next())
 }

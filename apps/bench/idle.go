@@ -10,8 +10,8 @@ import (
 	"github.com/postbus/postbus/apps/e2e/system"
 )
 
-// idleFor is how long idle processes are watched.
-const idleFor = 10 * time.Second
+// idleFor is how long idle processes are watched, in each round.
+const idleFor = 5 * time.Second
 
 // bareShift is added to the ports of the bare sidecars.
 const bareShift = 550
@@ -37,10 +37,6 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 			return err
 		}
 		sidecars = append(sidecars, p)
-	}
-	whole, err := watch(ctx, pids)
-	if err != nil {
-		return err
 	}
 
 	// The same sidecars once more, with other ports and app ids, resources for
@@ -77,13 +73,15 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 		}
 	}
 	time.Sleep(2 * time.Second) // past their start; there is nothing to wait for
-	alone, err := watch(ctx, bare)
-	if err != nil {
-		return err
+	var whole, alone idleness
+	for range b.rounds {
+		if err := watch(ctx, map[*idleness]map[string]int{&whole: pids, &alone: bare}); err != nil {
+			return err
+		}
 	}
 	b.add(row{fmt.Sprintf("the whole system idle, %d processes", len(pids)), whole.String(),
 		fmt.Sprintf("its %d sidecars alone, without apps", len(bare)), alone.String(),
-		fmt.Sprintf("CPU %s, memory %s", short(whole.cores/max(alone.cores, 1e-4)), short(whole.mib/alone.mib)), "printed", ""})
+		fmt.Sprintf("CPU %s, memory %s", whole.percent.over(alone.percent).format(""), whole.mib.over(alone.mib).format("")), "printed", ""})
 	return nil
 }
 
@@ -102,43 +100,56 @@ func withoutApp(args []string) []string {
 	return kept
 }
 
-// idleness is what processes cost: in cores, and in MiB of resident memory.
-type idleness struct{ cores, mib float64 }
+// idleness is what processes cost, by round: in percent of a core, and in MiB of
+// resident memory.
+type idleness struct{ percent, mib figures }
 
 func (i idleness) String() string {
-	return fmt.Sprintf("%.1f %% of a core, %s MiB", 100*i.cores, short(i.mib))
+	return fmt.Sprintf("%s of a core, %s", i.percent.format(" %"), i.mib.format(" MiB"))
 }
 
-func watch(ctx context.Context, pids map[string]int) (idleness, error) {
-	var before, after time.Duration
-	var bytes int64
-	add := func(sum *time.Duration) error {
+// watch adds a round to each of the groups of processes, which it watches at the
+// same time.
+func watch(ctx context.Context, groups map[*idleness]map[string]int) error {
+	used := func(pids map[string]int) (sum time.Duration, err error) {
 		for _, pid := range pids {
-			used, err := cpu(pid)
+			one, err := cpu(pid)
 			if err != nil {
-				return err
+				return 0, err
 			}
-			*sum += used
+			sum += one
 		}
-		return nil
+		return sum, nil
 	}
-	if err := add(&before); err != nil {
-		return idleness{}, err
+	before := map[*idleness]time.Duration{}
+	for group, pids := range groups {
+		var err error
+		if before[group], err = used(pids); err != nil {
+			return err
+		}
 	}
 	select {
 	case <-time.After(idleFor):
 	case <-ctx.Done():
-		return idleness{}, ctx.Err()
+		return ctx.Err()
 	}
-	if err := add(&after); err != nil {
-		return idleness{}, err
-	}
-	for _, pid := range pids {
-		n, err := memory(pid)
+	for group, pids := range groups {
+		after, err := used(pids)
 		if err != nil {
-			return idleness{}, err
+			return err
 		}
-		bytes += n
+		var bytes int64
+		for _, pid := range pids {
+			n, err := memory(pid)
+			if err != nil {
+				return err
+			}
+			bytes += n
+		}
+		// One tick of the clock at least: nothing is divided by 0.
+		spent := max(after-before[group], time.Second/ticksPerSecond)
+		group.percent = append(group.percent, 100*spent.Seconds()/idleFor.Seconds())
+		group.mib = append(group.mib, float64(bytes)/(1<<20))
 	}
-	return idleness{(after - before).Seconds() / idleFor.Seconds(), float64(bytes) / (1 << 20)}, nil
+	return nil
 }

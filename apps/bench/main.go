@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -38,10 +40,12 @@ type part struct {
 	run               func(*bench, context.Context, *stack) error
 }
 
-// The stacks: one is written to, in the other the log is filled to a million comments.
+// The stacks: one is written to; in the others the log is filled, to a million
+// events and to a million comments.
 const (
-	writing = "writing"
-	reading = "reading"
+	writing   = "writing"
+	replaying = "replaying"
+	reading   = "reading"
 )
 
 var parts = []part{
@@ -50,8 +54,9 @@ var parts = []part{
 	{"latency", "a comment's way to its readers", writing, (*bench).latency},
 	{"stream", "a change's way to 1,000 connected readers", writing, (*bench).stream},
 	{"load", "latency over load (a plot)", writing, (*bench).latencyOverLoad},
+	{"replay", "query started empty, at a million events", replaying, (*bench).replay},
 	{"size", "reads over data size, up to a million comments (a plot)", reading, (*bench).readsOverSize},
-	{"replay", "query empty, and with a snapshot, at a million comments", reading, (*bench).replay},
+	{"snapshot", "query started with a snapshot, and its memory, at a million comments", reading, (*bench).snapshot},
 }
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
@@ -74,7 +79,7 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 3, "how many interleaved `rounds`")
 	flag.DurationVar(&b.each, "each", 4*time.Second, "how long one measurement of a rate takes")
 	flag.StringVar(&b.out, "out", "apps/bench/results", "the `folder` for the plots and the table, from the checkout's root")
-	flag.StringVar(&b.profiles, "profiles", "", "also write CPU profiles of the apps and sidecars under load to this `folder`")
+	flag.StringVar(&b.profiles, "profiles", "", "also write CPU profiles of the apps and sidecars under load to this `folder`, and print what a comment costs by hop")
 	flag.Parse()
 	chosen := strings.Split(*only, ",")
 	for _, name := range chosen {
@@ -108,7 +113,7 @@ func (b *bench) run(ctx context.Context, chosen []string) (err error) {
 	if err := os.MkdirAll(b.out, 0o750); err != nil {
 		return err
 	}
-	for _, name := range []string{writing, reading} {
+	for _, name := range []string{writing, replaying, reading} {
 		if err := b.runOn(ctx, filepath.Join(dir, name), name, chosen); err != nil {
 			return fmt.Errorf("%w (logs are in %s)", err, dir)
 		}
@@ -116,12 +121,17 @@ func (b *bench) run(ctx context.Context, chosen []string) (err error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	file, err := os.Create(filepath.Join(b.out, "table.md")) //nolint:gosec // where the user wants it
-	if err != nil {
+	var table bytes.Buffer
+	if err := b.print(&table, time.Since(start)); err != nil {
 		return err
 	}
-	b.print(io.MultiWriter(os.Stdout, file), time.Since(start))
-	return file.Close()
+	if _, err := os.Stdout.Write(table.Bytes()); err != nil {
+		return err
+	}
+	if len(chosen) < len(parts) {
+		return nil // a part does not take the place of the last whole run
+	}
+	return os.WriteFile(filepath.Join(b.out, "table.md"), table.Bytes(), 0o600)
 }
 
 // runOn runs the chosen parts of one stack.
@@ -150,26 +160,54 @@ func (b *bench) runOn(ctx context.Context, dir, name string, chosen []string) (e
 
 func (b *bench) add(r row) { b.rows = append(b.rows, r) }
 
-func (b *bench) print(w io.Writer, took time.Duration) {
-	commit, err := exec.Command("git", "-C", b.checkout.Root, "rev-parse", "--short", "HEAD").Output() //nolint:gosec // the arguments are ours
-	if err != nil {
-		commit = []byte("unknown")
-	}
-	_, _ = fmt.Fprintf(w, "On %d cores of %s, %s, commit %s; %d rounds, %s in all. Where there are two or more rounds: the median (least–most).\n\n",
-		runtime.NumCPU(), processor(), time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(commit)), b.rounds, took.Round(time.Second))
+func (b *bench) print(w io.Writer, took time.Duration) error {
+	_, _ = fmt.Fprintf(w, "On %s (%s), %s, commit %s; %d rounds, %s in all. Each figure is the median of its rounds (least–most). "+
+		"A ratio is the median of the rounds' own ratios, which need not be the ratio of the medians.\n\n",
+		machine(), b.versions(), time.Now().UTC().Format(time.DateOnly), b.commit(), b.rounds, took.Round(time.Second))
 	printTable(w, b.rows)
 	b.printCosts(w)
+	return b.printHops(w)
 }
 
-// processor is the CPU's name (proc_cpuinfo(5)).
-func processor() string {
-	raw, err := os.ReadFile("/proc/cpuinfo")
-	if err == nil {
-		for line := range strings.Lines(string(raw)) {
-			if name, found := strings.CutPrefix(line, "model name"); found {
-				return strings.Trim(name, "\t :\n")
+// commit is the checkout's, and whether it was changed since.
+func (b *bench) commit() string {
+	return command("git", "-C", b.checkout.Root, "describe", "--always", "--dirty", "--exclude=*")
+}
+
+// command is the first line that a command prints.
+func command(name string, args ...string) string {
+	out, err := exec.Command(name, args...).Output() //nolint:gosec // the arguments are ours
+	if err != nil {
+		return "unknown"
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(line)
+}
+
+// machine is the CPU's name and how much memory there is (proc_cpuinfo(5),
+// proc_meminfo(5)).
+func machine() string {
+	value := func(file, name string) string {
+		raw, err := os.ReadFile(file) //nolint:gosec // the names are ours
+		if err == nil {
+			for line := range strings.Lines(string(raw)) {
+				if value, found := strings.CutPrefix(line, name); found {
+					return strings.Trim(value, "\t :\n")
+				}
 			}
 		}
+		return "unknown"
 	}
-	return "an unknown processor"
+	var kib float64
+	_, _ = fmt.Sscanf(value("/proc/meminfo", "MemTotal"), "%f", &kib) // or it says 0
+	return fmt.Sprintf("%d cores of %s with %.0f GiB", runtime.NumCPU(), value("/proc/cpuinfo", "model name"), kib/(1<<20))
+}
+
+// versions are those of what is measured.
+func (b *bench) versions() string {
+	redis := regexp.MustCompile(`v=(\S+)`).FindStringSubmatch(command("redis-server", "--version"))
+	if redis == nil {
+		redis = []string{"", "unknown"}
+	}
+	return fmt.Sprintf("%s, Dapr %s, Redis %s", strings.Replace(runtime.Version(), "go", "Go ", 1), command(b.dapr.Daprd, "--version"), redis[1])
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/postbus/postbus/apps/bench/traffic"
+	"github.com/postbus/postbus/apps/e2e/system"
 )
 
 // latencyOverLoad plots how long a command's answer, and the approved comment at
@@ -71,28 +73,28 @@ func (b *bench) atRate(ctx context.Context, s *stack, ids []string, rate float64
 	if err != nil {
 		return w.Result, nil, err
 	}
-	visible := hdrhistogram.New(1, int64(settleWithin/time.Microsecond), 3)
-	deadline := time.Now().Add(5 * time.Second) // query has them, so the stream is about to
-	for {
+	// Query has them all, so the stream is about to.
+	if err := system.Until(ctx, 5*time.Second, func() error {
 		mu.Lock()
+		defer mu.Unlock()
 		missing := 0
 		for id := range due {
 			if _, ok := arrived[id]; !ok {
 				missing++
 			}
 		}
-		mu.Unlock()
-		if missing == 0 || time.Now().After(deadline) {
-			break
+		if missing > 0 {
+			return fmt.Errorf("%d of %d comments have not arrived at a reader of the stream", missing, len(due))
 		}
-		time.Sleep(20 * time.Millisecond)
+		return nil
+	}); err != nil {
+		return w.Result, nil, err
 	}
+	visible := hdrhistogram.New(1, int64(settleWithin/time.Microsecond), 3)
 	mu.Lock()
 	defer mu.Unlock()
 	for id, from := range due {
-		if to, ok := arrived[id]; ok {
-			_ = visible.RecordValue(max(1, to.Sub(from).Microseconds()))
-		}
+		_ = visible.RecordValue(max(1, arrived[id].Sub(from).Microseconds()))
 	}
 	return w.Result, visible, nil
 }

@@ -45,6 +45,18 @@ func (f figures) format(unit string) string {
 	return fmt.Sprintf("%s%s (%s–%s)", short(f.median()), unit, short(slices.Min(f)), short(slices.Max(f)))
 }
 
+// delays are what half of the measured times, and 99 % of them, don't exceed, in
+// milliseconds, by round.
+type delays struct{ p50, p99 figures }
+
+func (d *delays) add(round figures) {
+	d.p50, d.p99 = append(d.p50, round.quantile(0.5)), append(d.p99, round.quantile(0.99))
+}
+
+func (d *delays) format() string {
+	return fmt.Sprintf("p50 %s, p99 %s", d.p50.format(" ms"), d.p99.format(" ms"))
+}
+
 // short has three digits at least, and a separator of thousands.
 func short(v float64) string {
 	switch {

@@ -34,9 +34,10 @@ UUID, and {post} the id of one of the posts that -posts made, in turn.
   load -posts 200 -body '{"content":"comment {n}"}' http://localhost:4001/posts/{post}/comments
 
 With -rate the loop is open: requests are due at fixed times, whatever becomes of
-those before, and an answer's time counts from when its request was due. Without
-it the loop is closed: each connection sends its next request when it has its
-answer, and the times are corrected for the requests that a slow answer held up.
+those before, and an answer's time counts from when its request was due; what the
+connections had no time for is sent late. Without it the loop is closed: each
+connection sends its next request when it has its answer, and the times are
+corrected for the requests that a slow answer held up.
 
 Flags:
 `
@@ -59,7 +60,7 @@ func main() {
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
 	flag.IntVar(&load.Connections, "connections", 16, "how many `requests` are under way at once, at most")
 	flag.Float64Var(&load.Rate, "rate", 0, "`requests` a second; 0 is as fast as the connections get answers")
-	flag.DurationVar(&load.Duration, "duration", 10*time.Second, "how long")
+	flag.DurationVar(&load.Duration, "duration", 10*time.Second, "for how long requests become due")
 	method := flag.String("method", "", "the `method` (default GET, or POST with a body)")
 	body := flag.String("body", "", "the `body`, sent as application/json")
 	flag.Var(&extra, "header", "a further header, `\"Name: value\"`; may be given again")

@@ -22,7 +22,8 @@ type Load struct {
 	// Rate is how many requests begin a second (open loop), or 0: each connection
 	// sends its next request when it has its answer (closed loop).
 	Rate float64
-	// Duration is how long requests begin.
+	// Duration is how long requests become due. In an open loop whose answers take
+	// longer than the connections can bear, what is still due then is sent late.
 	Duration time.Duration
 	// Prepare makes the n-th request, counted from 0, on a connection of that
 	// number. It must be safe for concurrent use.
@@ -42,9 +43,9 @@ type Result struct {
 	// Took is the time from the first request's beginning to the last answer.
 	Took time.Duration
 	// Latency is that of successful requests, in microseconds. In an open loop it
-	// counts from when a request was due, in a closed one it is corrected as if
-	// requests were due at the mean interval: either way, an answer that takes long
-	// also counts for the requests that it held up (coordinated omission).
+	// counts from when a request was due, in a closed one it is corrected as if on
+	// each connection one were due every median latency: either way, an answer that
+	// takes long also counts for the requests that it held up (coordinated omission).
 	Latency *hdrhistogram.Histogram
 	// FirstFailure says what was wrong with the first failed request.
 	FirstFailure error
@@ -75,8 +76,6 @@ func (l Load) Run(ctx context.Context) Result {
 		RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false }}
 	defer client.CloseIdleConnections()
 
-	ctx, cancel := context.WithTimeout(ctx, l.Duration)
-	defer cancel()
 	var next, ok, failed atomic.Uint64
 	var firstFailure atomic.Pointer[error]
 	latencies := make([]*hdrhistogram.Histogram, l.Connections)
@@ -97,11 +96,8 @@ func (l Load) Run(ctx context.Context) Result {
 				due := time.Now()
 				if l.Rate > 0 {
 					due = start.Add(time.Duration(float64(n) / l.Rate * float64(time.Second)))
-					if !sleepUntil(ctx, due) {
-						return
-					}
 				}
-				if ctx.Err() != nil {
+				if due.Sub(start) >= l.Duration || !sleepUntil(ctx, due) {
 					return
 				}
 				req.Reset()
@@ -140,13 +136,11 @@ func (l Load) Run(ctx context.Context) Result {
 	return r
 }
 
+// sleepUntil returns false when ctx ended before the time came.
 func sleepUntil(ctx context.Context, due time.Time) bool {
 	wait := time.Until(due)
-	if deadline, ok := ctx.Deadline(); ok && due.After(deadline) {
-		return false
-	}
 	if wait <= 0 {
-		return true
+		return ctx.Err() == nil
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -159,16 +153,13 @@ func sleepUntil(ctx context.Context, due time.Time) bool {
 }
 
 // corrected adds to a closed loop's latencies those of the requests that were
-// not sent because an answer took longer than the mean.
+// not sent because an answer took longer than the median.
 func corrected(h *hdrhistogram.Histogram) *hdrhistogram.Histogram {
-	interval := max(int64(h.Mean()), 1)
+	interval := max(h.ValueAtQuantile(50), 1)
 	out := hdrhistogram.New(shortest, longest, digits)
 	for _, bar := range h.Distribution() {
-		if bar.Count == 0 {
-			continue
-		}
-		for value := bar.To; value >= interval || value == bar.To; value -= interval {
-			_ = out.RecordValues(max(value, shortest), bar.Count)
+		for range bar.Count {
+			_ = out.RecordCorrectedValue(min(bar.To, longest), interval)
 		}
 	}
 	return out
