@@ -19,6 +19,9 @@ const (
 	// chunkSize is how many ids a chunk holds. Every addition writes the whole tail,
 	// 2.5 KB on average. A page spans at most two.
 	chunkSize = 128
+	// searchChunks is how many chunks a search reads at once, half a megabyte. It bounds
+	// the sidecar's answer, which may have 16 MiB, however many comments a post has.
+	searchChunks = 100
 	// fromNewest is the position after every comment.
 	fromNewest = math.MaxInt32
 
@@ -187,9 +190,18 @@ type addition struct {
 func (l *lists) add(ctx context.Context, additions ...*addition) {
 	l.adding.Lock()
 	defer l.adding.Unlock()
+	var guessed []*addition
 	for _, a := range additions {
 		a.ids = slices.Compact(slices.Sorted(slices.Values(a.ids)))
-		if a.search {
+		if a.search && a.tail.guessed {
+			guessed = append(guessed, a)
+		}
+	}
+	if len(guessed) > 0 { // what is in the tail need not be looked for
+		l.readTails(ctx, guessed, 0)
+	}
+	for _, a := range additions {
+		if a.search && a.err == nil {
 			a.ids, a.err = l.unlisted(ctx, a.tail, a.ids)
 		}
 	}
@@ -231,18 +243,24 @@ func (l *lists) add(ctx context.Context, additions ...*addition) {
 	}
 }
 
-// unlisted returns the ids that are in no chunk before tail.
+// unlisted returns the ids that are neither in tail nor in a chunk before it. It goes
+// backwards and ends when it has found all of them: what comes again mostly came a
+// moment ago. (That an id is young bounds nothing: it says when the comment was made,
+// and a chunk's ids may all be older and yet have been heard of later.)
 func (l *lists) unlisted(ctx context.Context, tail *chunk, ids []string) ([]string, error) {
-	numbers := make([]int, tail.number)
-	for i := range numbers {
-		numbers[i] = i
-	}
-	before, err := l.read(ctx, tail.post, numbers...)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range before {
-		ids = without(ids, c.ids)
+	ids = without(ids, tail.ids)
+	for end := tail.number; end > 0 && len(ids) > 0; end -= searchChunks {
+		var numbers []int
+		for n := max(end-searchChunks, 0); n < end; n++ {
+			numbers = append(numbers, n)
+		}
+		chunks, err := l.read(ctx, tail.post, numbers...)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range chunks {
+			ids = without(ids, c.ids)
+		}
 	}
 	return ids, nil
 }

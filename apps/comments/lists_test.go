@@ -184,6 +184,52 @@ func TestWhatIsListedIsNotListedAgain(t *testing.T) {
 	}
 }
 
+// However long a list is, an answer of the sidecar stays small, and what was listed a
+// moment ago is found at once.
+func TestASearchGoesBackwardsInBoundedReads(t *testing.T) {
+	const chunks, total = 2*searchChunks + 30, (2*searchChunks+30)*chunkSize + 10
+	id := func(n int) string { return numbered(n, n+1)[0] }
+	m, l := listOf(t, total)
+	tail := tailOf(t, l)
+	guess := *tail
+	guess.guessed = true
+	for name, test := range map[string]struct {
+		tail  *chunk
+		ids   []string
+		reads []int // of so many chunks
+	}{
+		"in the tail":                   {tail, []string{id(total - 1)}, nil},
+		"in the tail, which is guessed": {&guess, []string{id(total - 1)}, []int{1}},
+		"in the last full chunk":        {tail, []string{id(chunks*chunkSize - 1)}, []int{searchChunks}},
+		"in the last and the tail":      {tail, []string{id(chunks*chunkSize - 1), id(total - 1)}, []int{searchChunks}},
+		"in the last of the first read": {tail, []string{id((chunks - searchChunks) * chunkSize)}, []int{searchChunks}},
+		"in the one before":             {tail, []string{id((chunks-searchChunks)*chunkSize - 1), id(total - 1)}, []int{searchChunks, searchChunks}},
+		"in the first":                  {tail, []string{id(0), id(total - 1)}, []int{searchChunks, searchChunks, 30}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.gets, m.swaps = nil, nil
+			if err := addOne(l, test.tail, test.ids, true); err != nil {
+				t.Fatal(err)
+			}
+			var reads []int
+			for _, keys := range m.gets {
+				reads = append(reads, len(keys))
+			}
+			if !slices.Equal(reads, test.reads) || len(m.swaps) > 0 {
+				t.Errorf("reads of %v chunks and %d writes, want %v and none", reads, len(m.swaps), test.reads)
+			}
+		})
+	}
+	m.gets = nil
+	if err := addOne(l, tail, []string{"new"}, true); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.gets) != 3 {
+		t.Errorf("what isn't there was looked for in %d reads", len(m.gets))
+	}
+	wantList(t, m, append(numbered(0, total), "new"))
+}
+
 // The tail was read before the documents were written. In the meantime the other
 // replica may have listed the same ids, and filled any number of chunks.
 func TestWhatIsListedSinceTheTailWasReadIsNotListedAgain(t *testing.T) {
