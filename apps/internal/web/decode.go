@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // MaxBody bounds the body of a request, in bytes.
@@ -37,10 +38,11 @@ func ReadBody(c *gin.Context) ([]byte, error) {
 	return body, nil
 }
 
-// Decode reads the request's JSON object into v, which must point to a struct,
-// and returns the body as well. The error is a *Problem: 415 for a body that
-// isn't declared to be JSON, 413 for one over MaxBody, 400 for one that is no
-// JSON object or has members that v doesn't, 422 for text that is not Unicode.
+// Decode reads the request's JSON object into v, which must point to a struct of
+// strings, and returns the body as well. The error is a *Problem: 415 for a body that
+// isn't declared to be JSON, 413 for one over MaxBody, 400 for one that is no JSON
+// object or has members that v doesn't (names match to the letter) or one twice, 422
+// for text that is not Unicode.
 func Decode(c *gin.Context, v any) ([]byte, error) {
 	mediaType, _, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
 	if err != nil || mediaType != "application/json" {
@@ -53,60 +55,33 @@ func Decode(c *gin.Context, v any) ([]byte, error) {
 	if !utf8.Valid(body) {
 		return nil, NewProblem(http.StatusUnprocessableEntity, "The body is not valid UTF-8.")
 	}
-	if err := decodeStrictly(body, v); err != nil {
-		return nil, NewProblem(http.StatusBadRequest, err.Error())
+	switch trimmed := bytes.TrimSpace(body); {
+	case len(trimmed) == 0:
+		return nil, NewProblem(http.StatusBadRequest, "The body is empty; a JSON object is expected.")
+	case trimmed[0] != '{': // null would decode
+		return nil, NewProblem(http.StatusBadRequest, "The body is not a JSON object.")
 	}
-	if hasLoneSurrogate(body) {
-		return nil, NewProblem(http.StatusUnprocessableEntity, `The body has half of a surrogate pair (\ud800 to \udfff), which is no character.`)
+	strict := jsonv2.RejectUnknownMembers(true)
+	if err := jsonv2.Unmarshal(body, v, strict); err != nil {
+		// The bytes are UTF-8, so half of a surrogate pair is all that this forgives.
+		if jsonv2.Unmarshal(body, v, strict, jsontext.AllowInvalidUTF8(true)) == nil {
+			return nil, NewProblem(http.StatusUnprocessableEntity, `The body has half of a surrogate pair (\ud800 to \udfff), which is no character.`)
+		}
+		return nil, NewProblem(http.StatusBadRequest, "The body is not as expected: "+whatIsWrong(err)+".")
 	}
 	return body, nil
 }
 
-func decodeStrictly(body []byte, v any) error {
-	trimmed := bytes.TrimSpace(body)
-	if len(trimmed) == 0 {
-		return errors.New("The body is empty; a JSON object is expected.") //nolint:staticcheck,revive // read by people, as a sentence
+// whatIsWrong says for the client why its JSON was refused. (The error itself may tell
+// of Go's types.)
+func whatIsWrong(err error) string {
+	var semantic *jsonv2.SemanticError
+	switch {
+	case !errors.As(err, &semantic):
+		return strings.TrimPrefix(err.Error(), "jsontext: ")
+	case errors.Is(err, jsonv2.ErrUnknownName):
+		return fmt.Sprintf("unknown field %.100q", semantic.JSONPointer.LastToken())
+	default:
+		return fmt.Sprintf("%q is not a string", semantic.JSONPointer.LastToken())
 	}
-	if trimmed[0] != '{' {
-		return errors.New("The body is not a JSON object.") //nolint:staticcheck,revive // as above
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return fmt.Errorf("The body is not as expected: %s.", strings.TrimPrefix(err.Error(), "json: ")) //nolint:staticcheck,revive // as above
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("There is something after the JSON object.") //nolint:staticcheck,revive // as above
-	}
-	return nil
-}
-
-// hasLoneSurrogate finds what encoding/json would silently turn into U+FFFD.
-// The body is known to be JSON, so that a backslash starts an escape.
-func hasLoneSurrogate(body []byte) bool {
-	const high, low = 0xd800, 0xdc00
-	half := func(i int) uint64 { // the surrogate escaped at i, or 0
-		if i+6 > len(body) || body[i] != '\\' || body[i+1] != 'u' {
-			return 0
-		}
-		var u uint64
-		if _, err := fmt.Sscanf(string(body[i+2:i+6]), "%04x", &u); err != nil || u&0xf800 != high {
-			return 0
-		}
-		return u
-	}
-	for i := 0; i < len(body); i++ {
-		if body[i] != '\\' {
-			continue
-		}
-		switch u := half(i); {
-		case u == 0:
-			i++ // skip what is escaped
-		case u < low && half(i+6) >= low:
-			i += 11
-		default:
-			return true
-		}
-	}
-	return false
 }

@@ -116,6 +116,12 @@ func TestDecodeRefuses(t *testing.T) {
 		"a comment":                      {isJSON, `{} // so`, 400},
 		"an unknown member":              {isJSON, `{"title":"a","id":"b"}`, 400},
 		"an unknown nested member":       {isJSON, `{"x":{"title":"a"}}`, 400},
+		"a member in capitals":           {isJSON, `{"TITLE":"a"}`, 400},
+		"a member with a capital":        {isJSON, `{"title":"a","Body":"b"}`, 400},
+		"a member twice":                 {isJSON, `{"title":"a","title":"b"}`, 400},
+		"a member twice, once escaped":   {isJSON, `{"title":"a","titl\u0065":"b"}`, 400},
+		"half a pair and unknown":        {isJSON, `{"title":"\ud83d","id":"b"}`, 400},
+		"half a pair and cut off":        {isJSON, `{"title":"\ud83d"`, 400},
 		"a number for a text":            {isJSON, `{"title":7}`, 400},
 		"an object for a text":           {isJSON, `{"title":{}}`, 400},
 		"a second object":                {isJSON, `{} {}`, 400},
@@ -161,10 +167,24 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-func TestDecodeNamesTheUnknownMember(t *testing.T) {
-	_, _, err := decode("application/json", strings.NewReader(`{"titel":"a"}`))
-	if err == nil || !strings.Contains(err.Error(), `"titel"`) {
-		t.Errorf("error %v does not name it", err)
+// It names the member, and no type of Go.
+func TestDecodeSaysWhatIsWrong(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"titel":"a"}`: `unknown field "titel".`,
+		`{"Title":"a"}`: `unknown field "Title".`,
+		`{"` + strings.Repeat("x", 60_000) + `":1}`: `unknown field "` + strings.Repeat("x", 100) + `".`,
+		`{"title":"a","title":"b"}`:                 `"title"`,
+		`{"title":7}`:                               `"title" is not a string.`,
+		`{"title":"a","body":{"title":"b"}}`:        `"body" is not a string.`,
+		`{"title":[]}`:                              `"title" is not a string.`,
+		`{"title":true}`:                            `"title" is not a string.`,
+		`{"title":tru}`:                             `title`,
+	} {
+		var p *Problem
+		_, _, err := decode("application/json", strings.NewReader(body))
+		if !errors.As(err, &p) || !strings.Contains(p.Detail, want) || strings.Contains(p.Detail, "Go ") || strings.Contains(p.Detail, "struct") {
+			t.Errorf("%.80q: error %.200v, want %.200s", body, err, want)
+		}
 	}
 }
 
