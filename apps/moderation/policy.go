@@ -24,9 +24,10 @@ func decide(c event.Comment) (event.Status, string) {
 	return event.Approved, ""
 }
 
-// fold maps what looks like a letter to that letter, in lower case: compatibility
-// decomposition (Unicode's NFKD, UAX #15) makes "ｏ" an "o" and "á" an "a" with a
-// mark; marks and invisible characters then go.
+// fold returns text in lower case and in its plainest form: compatibility decomposition
+// (Unicode's NFKD, UAX #15) makes "ｏ" an "o" and "á" an "a" with a mark; marks and
+// invisible characters then go. What only looks like a letter stays what it is, as
+// Cyrillic "о" or the digit 0 do.
 func fold(text string) string {
 	t := transform.Chain(norm.NFKD, runes.Remove(runes.Predicate(func(r rune) bool {
 		return unicode.In(r, unicode.M, unicode.C) && !unicode.IsSpace(r)

@@ -61,6 +61,7 @@ func TestNearMissesAreApproved(t *testing.T) {
 		"with a hyphen":       "or-ange",
 		"with full stops":     "o.r.a.n.g.e",
 		"with a figure":       "0range",
+		"with Cyrillic":       "\u043er\u0430nge",
 		"the fruit":           "🍊",
 		"in another language": "naranja, arancia, オレンジ",
 		"over the end":        "ange or",

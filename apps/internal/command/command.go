@@ -53,9 +53,10 @@ type claim struct {
 
 // Publish publishes e and returns it; or, if key is not empty and was used
 // before, publishes again the event of that time and returns that one. Request
-// tells requests apart: the path and the body. The error is a *web.Problem: 400
+// tells requests apart: the path and the body. The error is a *web.Problem (400
 // for a key out of bounds, 422 for a key used for another request, and 503 when
-// it isn't known whether the event was published.
+// it isn't known whether the event was published) or, for an event that can't be
+// encoded or a claim that is damaged, another one.
 func (c *Commands) Publish(ctx context.Context, key string, request []byte, e event.Event) (event.Event, error) {
 	if len(key) > maxKeyLength {
 		return e, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("The Idempotency-Key is longer than %d bytes.", maxKeyLength))

@@ -91,10 +91,13 @@ const absent = "-1"
 //
 // Several items go as a transaction, which the Redis component sends at once; of
 // bulk state each is a call of its own, on a connection of its own. No more than that
-// is wanted of the transaction: where one item conflicts, the others are written. (It
-// does not wait for replicas of Redis; nor does the bus, which acknowledges later.)
-// The component's writeTimeout must stay unset: with it, a transaction has each
-// operation twice, and fails.
+// is wanted of the transaction: where one item conflicts, the others are written. The
+// component's writeTimeout must stay unset: with it, a transaction has each operation
+// twice, and fails.
+//
+// Nothing relies on replicas of Redis. (Strong consistency has the component wait for
+// them, a second at most and whether they answer or not, but not in a transaction. Nor
+// does the bus wait, which acknowledges later.)
 func (s *Store) Swap(ctx context.Context, items ...Item) error {
 	set := make([]*dapr.SetStateItem, len(items))
 	for i, item := range items {
