@@ -74,7 +74,7 @@ func (a *api) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
-	slog.InfoContext(ctx, "comment created", "comment", created.Comment.ID, "post", created.Comment.PostID)
+	slog.InfoContext(ctx, "comment created", "comment", created.Comment.ID, "post", created.Comment.PostID, "repeat", created.Comment.ID != comment.ID)
 	c.Header("Location", "/posts/"+created.Comment.PostID+"/comments/"+created.Comment.ID)
 	c.PureJSON(http.StatusCreated, created.Comment)
 }

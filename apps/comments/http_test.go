@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -74,6 +76,9 @@ func TestCreatePublishesTheCommentAndStoresNothing(t *testing.T) {
 }
 
 func TestAKeyIsThatOfThePostAndTheBody(t *testing.T) {
+	var log bytes.Buffer
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	post, other := idAt(time.Now(), 1), idAt(time.Now(), 2)
 	s := newSite(t, post)
 	hear(t, s.posts, other)
@@ -81,6 +86,9 @@ func TestAKeyIsThatOfThePostAndTheBody(t *testing.T) {
 	again := s.do(http.MethodPost, "/posts/"+post+"/comments", "key", `{"content":"a"}`)
 	if first.Code != http.StatusCreated || again.Code != first.Code || again.Body.String() != first.Body.String() {
 		t.Errorf("answered %d %s, then %d %s", first.Code, first.Body, again.Code, again.Body)
+	}
+	if got := log.String(); strings.Count(got, "repeat=false") != 1 || strings.Count(got, "repeat=true") != 1 {
+		t.Errorf("the log does not tell the repeat from the first:\n%s", got)
 	}
 	for target, body := range map[string]string{"/posts/" + post + "/comments": `{"content":"b"}`, "/posts/" + other + "/comments": `{"content":"a"}`} {
 		if res := s.do(http.MethodPost, target, "key", body); res.Code != http.StatusUnprocessableEntity {

@@ -53,7 +53,7 @@ func (a *api) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
-	slog.InfoContext(ctx, "post created", "post", created.Post.ID)
+	slog.InfoContext(ctx, "post created", "post", created.Post.ID, "repeat", created.Post.ID != post.ID)
 	c.Header("Location", "/posts/"+created.Post.ID)
 	c.PureJSON(http.StatusCreated, created.Post)
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -57,6 +59,9 @@ func TestCreatePublishesThePostAndStoresNothing(t *testing.T) {
 }
 
 func TestARepeatWithTheSameKeyAnswersTheSameBody(t *testing.T) {
+	var log bytes.Buffer
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	bus, store := &topic{}, statetest.New()
 	first := create(bus, store, "key", `{"title":"a <b> \u2028"}`)
 	again := create(bus, store, "key", `{"title":"a <b> \u2028"}`)
@@ -68,6 +73,9 @@ func TestARepeatWithTheSameKeyAnswersTheSameBody(t *testing.T) {
 	}
 	if len(bus.events) != 2 || bus.events[0].ID != bus.events[1].ID {
 		t.Errorf("%d events were published", len(bus.events))
+	}
+	if got := log.String(); strings.Count(got, "repeat=false") != 1 || strings.Count(got, "repeat=true") != 1 {
+		t.Errorf("the log does not tell the repeat from the first:\n%s", got)
 	}
 	if res := create(bus, store, "key", `{"title":"b"}`); res.Code != http.StatusUnprocessableEntity {
 		t.Errorf("another request with the key is answered %d", res.Code)
