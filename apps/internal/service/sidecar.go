@@ -20,8 +20,9 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// maxMessage bounds an answer of the sidecar, in bytes; state.Get's callers keep
-// well below it.
+// maxMessage bounds a message from or to the sidecar, in bytes. The sidecar's own
+// bound, its maxBodySize of 16 MiB, is reached first: state.Get's callers keep below
+// that one.
 const maxMessage = 64 << 20
 
 // connect returns a client of the sidecar. The SDK's own constructors wait 5 s
