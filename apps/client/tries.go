@@ -10,12 +10,13 @@ import (
 )
 
 const (
-	// answerWithin is how long a service may take to begin its answer. It gives its
-	// own calls 2 s, so within that it answers for itself.
-	answerWithin = 3 * time.Second
-	// firstTry is how long it may take when the request can be repeated: the call may
-	// have gone to a replica that is no more.
+	// firstTry is how long a service may take to begin its answer when the request can
+	// be repeated: the call may have gone to a replica that is no more.
 	firstTry = time.Second
+	// answerWithin is how long it may take in all. It gives its own calls, or a number
+	// of the log, 2 s: also after the first try there is room for that, so it answers
+	// for itself.
+	answerWithin = firstTry + 2500*time.Millisecond
 	// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
 	// turn, and without Kubernetes a dead one for a minute more.
 	maxTries = 5
