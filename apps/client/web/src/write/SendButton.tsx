@@ -7,9 +7,9 @@ interface Props {
   label: string
   isSending: boolean
   isRetrying: boolean
-  /** The same text was sent before. */
+  /** The same text was sent before, and to send it again is safe. */
   isRepeat: boolean
-  /** Another text was sent before. */
+  /** Another text was sent before, or the same one too long ago. */
   isBeside: boolean
   trouble: Problem | undefined
   children?: React.ReactNode
@@ -29,7 +29,11 @@ export function SendButton({ label, isSending, isRetrying, isRepeat, isBeside, t
       ) : (
         isRepeat && <p className={styles.retrying}>It is not known whether this was sent. To try again is safe: it happens once.</p>
       )}
-      {isBeside && <p className={styles.retrying}>Your earlier text may have arrived. This one is sent beside it.</p>}
+      {isBeside && (
+        <p role="status" className={styles.retrying}>
+          What you sent before may have arrived. This is sent as another one beside it.
+        </p>
+      )}
       <div className={styles.actions}>
         <Button type="submit" className="button primary" disabled={isSending} focusableWhenDisabled>
           {isSending ? 'Sending…' : isRepeat ? 'Try again' : label}

@@ -1,5 +1,10 @@
-import { expect, test } from 'vitest'
-import { attemptFor } from './attempt'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { aged, attemptFor, isAttempt, isRepeat } from './attempt'
+
+const hour = 3_600_000
+
+beforeEach(() => void vi.useFakeTimers())
+afterEach(() => void vi.useRealTimers())
 
 test('the same text goes with the same key, another with another', () => {
   const first = attemptFor('{"title":"A"}', undefined)
@@ -13,4 +18,40 @@ test('the same text goes with the same key, another with another', () => {
 test('the same text, once it was sent, is new', () => {
   const keys = new Set(Array.from({ length: 100 }, () => attemptFor('{}', undefined).key))
   expect(keys.size).toBe(100)
+})
+
+test('for 23 hours after the first try the same text is a repeat, however often it was tried', () => {
+  const first = attemptFor('{}', undefined)
+  for (const wait of [12 * hour, 11 * hour - 1]) {
+    vi.advanceTimersByTime(wait)
+    expect(isRepeat('{}', aged(first))).toBe(true)
+    expect(attemptFor('{}', first)).toBe(first)
+  }
+})
+
+test('after that it is stale, which comes before a new key', () => {
+  const first = attemptFor('{}', undefined)
+  vi.advanceTimersByTime(23 * hour)
+  // Of a page that was left open: it has offered a safe repeat.
+  expect(isRepeat('{}', first)).toBe(true)
+  const stale = attemptFor('{}', first)
+  expect(stale).toEqual({ ...first, stale: true })
+  expect(isRepeat('{}', stale)).toBe(false)
+  // Of a page that is loaded again.
+  expect(aged(first)).toEqual(stale)
+  const next = attemptFor('{}', stale)
+  expect(next).toEqual({ body: '{}', key: next.key, since: Date.now() })
+  expect(next.key).not.toBe(first.key)
+})
+
+test('another text is not held up by a stale one', () => {
+  const first = attemptFor('{"title":"A"}', undefined)
+  vi.advanceTimersByTime(48 * hour)
+  expect(attemptFor('{"title":"B"}', first).stale).toBeUndefined()
+})
+
+test('what the browser keeps is an attempt, and what has no time is none', () => {
+  const { since, ...timeless } = attemptFor('{}', undefined)
+  expect(isAttempt(JSON.parse(JSON.stringify({ ...timeless, since })))).toBe(true)
+  for (const other of [timeless, { ...timeless, since: '1' }, null, 'a', []]) expect(isAttempt(other)).toBe(false)
 })

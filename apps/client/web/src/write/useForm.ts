@@ -35,9 +35,9 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
     trouble: sending.isSending || !submitted ? undefined : aboutAll(problem, fields),
     /** The service was not reached and is being tried again. */
     isRetrying: sending.isRetrying,
-    /** This text was sent before, and it is not known whether it came. */
+    /** This text was sent before, it is not known whether it came, and to send it again is safe. */
     isRepeat: sending.isRetryOf(draft) && sending.unsettled,
-    /** Another text was sent before, and it is not known whether it came. */
+    /** Another text was sent before, or this one too long ago, and it is not known whether it came. */
     isBeside: !sending.isRetryOf(draft) && sending.unsettled,
     submit: (event: React.SyntheticEvent<HTMLFormElement>) => {
       event.preventDefault()
