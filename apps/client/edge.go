@@ -9,7 +9,20 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/internal/web"
 )
+
+// newEdge is the engine that visitors reach. The probes' answers are as they were
+// made, but for how long they may take to be read.
+func newEdge(probes http.Handler) *gin.Engine {
+	e := web.NewEngine()
+	for _, path := range []string{"/healthz", "/readyz"} {
+		e.GET(path, patient, gin.WrapH(probes))
+	}
+	e.Use(identified, logged, patient, secured)
+	return e
+}
 
 // requestID is the header of a request's id, for finding it in the logs. The host
 // makes one unless the request comes with one.
@@ -47,7 +60,9 @@ const frameTimeout = 30 * time.Second
 // patient gives up on a visitor who doesn't read an answer.
 func patient(c *gin.Context) {
 	w := patientWriter{c.Writer, http.NewResponseController(c.Writer)}
-	defer func() { _ = w.deadlines.SetWriteDeadline(time.Time{}) }() // the connection lives on
+	_ = w.extend() // not every part comes through Write
+	// What is buffered net/http writes after the handler, and then ends the deadline.
+	defer func() { _ = w.extend() }()
 	c.Writer = w
 	c.Next()
 }
@@ -59,11 +74,18 @@ type patientWriter struct {
 
 // Write writes within frameTimeout.
 func (w patientWriter) Write(b []byte) (int, error) {
-	// Not every writer has deadlines (a test's has none); then there is none.
-	if err := w.deadlines.SetWriteDeadline(time.Now().Add(frameTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := w.extend(); err != nil {
 		return 0, err
 	}
 	return w.ResponseWriter.Write(b)
+}
+
+func (w patientWriter) extend() error {
+	err := w.deadlines.SetWriteDeadline(time.Now().Add(frameTimeout))
+	if errors.Is(err, http.ErrNotSupported) { // by a test's writer
+		return nil
+	}
+	return err
 }
 
 // policy lets the page load what the host serves and nothing else, run no script

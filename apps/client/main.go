@@ -23,7 +23,7 @@ func main() {
 		slog.Error("the built client is of no use", "error", err)
 		os.Exit(1)
 	}
-	s.Public.Use(identified, logged, patient, secured)
+	s.Public = newEdge(s.Public)
 	site.routes(s.Public)
 	newProxy(s.Stopping, s.Sidecar).routes(s.Public)
 	s.Run()

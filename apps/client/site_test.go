@@ -8,8 +8,6 @@ import (
 	"testing/fstest"
 
 	"github.com/gin-gonic/gin"
-
-	"github.com/postbus/postbus/apps/internal/web"
 )
 
 const script = "/assets/index-Bx3_k-1a.js"
@@ -37,8 +35,7 @@ func engineOf(t *testing.T, build fstest.MapFS) *gin.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := web.NewEngine()
-	e.Use(identified, logged, patient, secured)
+	e := newEdge(http.NotFoundHandler())
 	s.routes(e)
 	return e
 }
