@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -110,9 +109,6 @@ func (f *filler) segment() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if e.Data, err = asPublished(e.Data); err != nil {
-			return nil, err
-		}
 		e.Sequence = event.Sequence(f.events() + uint64(i) + 1) //nolint:gosec // never negative
 		line, err := event.Marshal(e)
 		if err != nil {
@@ -147,16 +143,6 @@ func (f *filler) event() (event.Event, error) {
 	trace := f.trace()
 	f.following = append(f.following, follows{event.CommentModerated, c, trace})
 	return event.OfComment(event.CommentCreated, "comments", c, now, trace)
-}
-
-// asPublished is the data as a sidecar encodes it anew when it publishes an event:
-// its members sorted.
-func asPublished(data []byte) ([]byte, error) {
-	members := map[string]any{}
-	if err := json.Unmarshal(data, &members); err != nil {
-		return nil, err
-	}
-	return json.Marshal(members)
 }
 
 // somePost is one of the newest 1,000 posts, so that comments come in no order; but

@@ -79,6 +79,7 @@ func TestPublishPutsTheEventOnItsTopicAsACloudEvent(t *testing.T) {
 	check(t, "component", got.GetPubsubName(), "bus")
 	check(t, "topic", got.GetTopic(), "PostCreated")
 	check(t, "content type", got.GetDataContentType(), "application/cloudevents+json")
+	check(t, "as it is", got.GetMetadata(), map[string]string{"rawPayload": "true"})
 	if back, err := event.Parse(event.PostCreated, got.GetData()); err != nil || back.ID != e.ID {
 		t.Errorf("published %s (error %v), want event %s", got.GetData(), err, e.ID)
 	}
@@ -104,6 +105,7 @@ func TestPublishAllPublishesInOneCallInOrder(t *testing.T) {
 	check(t, "calls", len(s.bulk), 1)
 	check(t, "component", s.bulk[0].GetPubsubName(), "bus")
 	check(t, "topic", s.bulk[0].GetTopic(), "PostCreated")
+	check(t, "as they are", s.bulk[0].GetMetadata(), map[string]string{"rawPayload": "true"})
 	check(t, "entries", len(s.bulk[0].GetEntries()), len(in))
 	seen := map[string]bool{}
 	for i, entry := range s.bulk[0].GetEntries() {

@@ -55,11 +55,11 @@ type Event struct {
 	Time            time.Time `json:"time"`
 	DataContentType string    `json:"datacontenttype"`
 	Sequence        Sequence  `json:"sequence,omitzero"`
-	TraceParent     string    `json:"traceparent,omitempty"`
-	// TraceID is Dapr's attribute and says the same: the sidecar replaces the
-	// traceparent of an event that comes without it.
-	TraceID string          `json:"traceid,omitempty"`
-	Data    json.RawMessage `json:"data"`
+	// TraceParent is that of the command that it all began with (CloudEvents'
+	// extension for W3C Trace Context).
+	TraceParent string `json:"traceparent,omitempty"`
+	// Data is the entity, its members sorted.
+	Data json.RawMessage `json:"data"`
 
 	// Post is the decoded data of PostCreated, otherwise nil.
 	Post *Post `json:"-"`
@@ -117,12 +117,15 @@ func OfComment(t Type, source string, c Comment, at time.Time, traceParent strin
 func envelope(t Type, source, entityID string, revision int, at time.Time, traceParent string) Event {
 	return Event{
 		SpecVersion: "1.0", ID: IDOf(t, entityID, revision), Source: "/" + source, Type: t, Subject: entityID,
-		Time: at, DataContentType: "application/json", TraceParent: traceParent, TraceID: traceParent,
+		Time: at, DataContentType: "application/json", TraceParent: traceParent,
 	}
 }
 
 func (e Event) encode(data any) (Event, error) {
 	raw, err := Marshal(data)
+	if err == nil { // in the plain form
+		err = (*jsontext.Value)(&raw).Format(jsontext.ReorderRawObjects(true))
+	}
 	if err != nil {
 		return Event{}, fmt.Errorf("encoding %s %s: %w", e.Type, e.Subject, err)
 	}
