@@ -205,8 +205,12 @@ type fakeStore struct {
 	gets   int
 	swaps  int
 	down   bool
+	// unreadable has each Get fail.
+	unreadable bool
 	// failing, if set, says whether the Swap of a key fails.
 	failing func(key string) bool
+	// lost, if set, says whether the Swap of a key fails although it happens.
+	lost func(key string) bool
 	// before, if set, runs before a Swap, without the lock.
 	before func(key string)
 }
@@ -223,7 +227,7 @@ func (f *fakeStore) Get(ctx context.Context, keys ...string) ([]state.Item, erro
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gets++
-	if ctx.Err() != nil || f.down {
+	if ctx.Err() != nil || f.down || f.unreadable {
 		return nil, fmt.Errorf("reading %v: the store is down", keys)
 	}
 	items := make([]state.Item, len(keys))
@@ -247,6 +251,7 @@ func (f *fakeStore) Swap(ctx context.Context, items ...state.Item) error {
 		failed := ctx.Err() != nil || f.down || f.failing != nil && f.failing(item.Key) || exists && item.ETag != strconv.Itoa(r.version)
 		if !failed {
 			f.values[item.Key] = record{slices.Clone(item.Value), r.version + 1, item.TTL}
+			failed = f.lost != nil && f.lost(item.Key)
 		}
 		f.mu.Unlock()
 		if failed {
@@ -256,14 +261,21 @@ func (f *fakeStore) Swap(ctx context.Context, items ...state.Item) error {
 	return nil
 }
 
-func (f *fakeStore) Delete(_ context.Context, item state.Item) error {
+func (f *fakeStore) Delete(ctx context.Context, item state.Item) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if r, exists := f.values[item.Key]; f.down || exists && item.ETag != strconv.Itoa(r.version) {
-		return fmt.Errorf("deleting %s: it has another version", item.Key)
+	if r, exists := f.values[item.Key]; ctx.Err() != nil || f.down || exists && item.ETag != strconv.Itoa(r.version) {
+		return fmt.Errorf("deleting %s: the store is down, or it has another version", item.Key)
 	}
 	delete(f.values, item.Key)
 	return nil
+}
+
+// manifest is the one that is there, or an empty one.
+func (f *fakeStore) manifest() manifest {
+	var man manifest
+	_ = json.Unmarshal(f.get(manifestKey), &man)
+	return man
 }
 
 // set puts a value there, whatever there was.

@@ -29,13 +29,14 @@ const (
 	chunkBytes     = 1 << 20
 	// snapshotParallel is how many chunks are read or written at once.
 	snapshotParallel = 4
-	// chunkTTL lets the chunks go that a kill left behind without a manifest. A
-	// snapshot in use is renewed long before.
+	// chunkTTL lets the chunks go that a kill, or a store that was away, left behind
+	// without a manifest. A snapshot in use is renewed long before.
 	chunkTTL   = 7 * 24 * time.Hour
 	renewAfter = 24 * time.Hour
 	// snapshotShare bounds the time spent on saving: one part in this many.
 	snapshotShare = 10
-	// saveTimeout bounds one save.
+	// saveTimeout bounds each part of a save: writing it, finding out what became of
+	// its manifest, and removing what is of no use.
 	saveTimeout = 2 * time.Minute
 )
 
@@ -211,21 +212,21 @@ func (f *follower) saveSnapshots(ctx context.Context) {
 }
 
 // save writes the model's snapshot, unless there is a younger one, and removes
-// the one that it replaces.
+// the one that it replaces, or its own chunks where no manifest will name them.
 func (s *snapshots) save(ctx context.Context, m *model) (manifest, error) {
-	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	writing, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
 	sequence, posts := m.copyAll()
 	man := manifest{Format: snapshotFormat, Sequence: sequence, Generation: event.NewID(), Saved: time.Now().UTC()}
 
-	old, item, err := s.readManifest(ctx)
+	old, item, err := s.readManifest(writing)
 	if err != nil && !errors.Is(err, errDamaged) {
 		return man, err
 	}
 	if old != nil && (old.Sequence > sequence || old.Sequence == sequence && time.Since(old.Saved) < renewAfter) {
 		return *old, nil
 	}
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(writing)
 	g.SetLimit(snapshotParallel)
 	encodeRecords(posts, func(chunk []byte) {
 		sum := sha256.Sum256(chunk)
@@ -239,12 +240,14 @@ func (s *snapshots) save(ctx context.Context, m *model) (manifest, error) {
 	if err == nil {
 		item.Value, err = event.Marshal(man)
 	}
-	if err == nil {
-		err = s.store.Swap(ctx, item)
-	}
 	if err != nil {
-		// The chunks stay: the manifest may yet arrive. If it doesn't, their time runs out.
+		s.remove(ctx, man) // a write that failed may land after that; its time runs out
 		return man, err
+	}
+	if err := s.store.Swap(writing, item); err != nil {
+		if err := s.settle(ctx, man, item.ETag, err); err != nil {
+			return man, err
+		}
 	}
 	if old != nil {
 		s.remove(ctx, *old)
@@ -252,14 +255,33 @@ func (s *snapshots) save(ctx context.Context, m *model) (manifest, error) {
 	return man, nil
 }
 
+// settle finds out what became of a manifest whose swap against the ETag failed.
+// It returns nil if the swap happened all the same, and failed otherwise.
+func (s *snapshots) settle(ctx context.Context, man manifest, etag string, failed error) error {
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	defer cancel()
+	now, item, err := s.readManifest(ctx)
+	switch {
+	case err != nil && !errors.Is(err, errDamaged), item.ETag == etag:
+		// The chunks stay: the manifest may yet land. If it doesn't, their time runs out.
+	case now != nil && now.Generation == man.Generation:
+		return nil
+	default:
+		s.remove(ctx, man) // another replica was first
+	}
+	return failed
+}
+
 func (s *snapshots) remove(ctx context.Context, man manifest) {
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	defer cancel()
 	for i := range man.Chunks {
 		items, err := s.store.Get(ctx, man.key(i))
 		if err == nil && items[0].Exists() {
 			err = s.store.Delete(ctx, items[0])
 		}
 		if err != nil {
-			slog.DebugContext(ctx, "a chunk of an old snapshot stays until its time runs out", "key", man.key(i), "error", err)
+			slog.DebugContext(ctx, "a chunk that no manifest names stays until its time runs out", "key", man.key(i), "error", err)
 		}
 	}
 }

@@ -64,10 +64,7 @@ func TestASnapshotGivesTheSameModelBack(t *testing.T) {
 
 func TestChunksHoldAboutAsMuchAsTheyMay(t *testing.T) {
 	store := saved(t, largeLog())
-	var man manifest
-	if err := json.Unmarshal(store.get(manifestKey), &man); err != nil {
-		t.Fatal(err)
-	}
+	man := store.manifest()
 	for i, chunk := range man.Chunks {
 		value := store.get(man.key(i))
 		last := i == len(man.Chunks)-1
@@ -351,6 +348,89 @@ func TestASaveThatFailsLeavesTheOldSnapshot(t *testing.T) {
 	}
 }
 
+// wantChunks checks that the chunks of these snapshots are in the store, and no others.
+func wantChunks(t *testing.T, what string, store *fakeStore, of ...manifest) {
+	t.Helper()
+	var want []string
+	for _, man := range of {
+		for i := range man.Chunks {
+			want = append(want, man.key(i))
+		}
+	}
+	slices.Sort(want)
+	if got := store.chunks(); len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("%s: the chunks are %v, want %v", what, got, want)
+	}
+}
+
+// A week of chunks that nothing names would fill the store; ones that a manifest
+// may yet name have to be there when it comes.
+func TestASaveThatFailsLeavesItsChunksOnlyIfItsManifestMayLand(t *testing.T) {
+	isManifest := func(key string) bool { return key == manifestKey }
+	for name, c := range map[string]struct {
+		fails func(store *fakeStore)
+		stay  bool
+	}{
+		"a chunk":             {func(s *fakeStore) { s.failing = func(key string) bool { return strings.HasSuffix(key, "000002") } }, false},
+		"a chunk that landed": {func(s *fakeStore) { s.lost = func(key string) bool { return strings.HasSuffix(key, "000002") } }, false},
+		"the manifest":        {func(s *fakeStore) { s.failing = isManifest }, true},
+		"the manifest, and reading it": {func(s *fakeStore) {
+			s.failing = func(key string) bool {
+				s.unreadable = s.unreadable || isManifest(key)
+				return isManifest(key)
+			}
+		}, true},
+		"the manifest, because of a damaged one": {func(s *fakeStore) {
+			s.before = func(key string) {
+				if isManifest(key) {
+					s.set(key, []byte("hello"))
+				}
+			}
+		}, false},
+	} {
+		log := largeLog()
+		store := saved(t, log[:400])
+		old := store.manifest()
+		c.fails(store)
+		man, err := newSnapshots(store).save(t.Context(), modelOf(t, log))
+		if err == nil {
+			t.Fatalf("%s: no error", name)
+		}
+		if c.stay {
+			wantChunks(t, name, store, old, man)
+		} else {
+			wantChunks(t, name, store, old)
+		}
+	}
+}
+
+func TestASaveThatTakesTooLongLeavesNoChunks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := largeLog()
+		store := saved(t, log[:400])
+		store.before = func(key string) {
+			if strings.HasSuffix(key, "000003") {
+				time.Sleep(saveTimeout + time.Second) // of the bubble's clock
+			}
+		}
+		if _, err := newSnapshots(store).save(t.Context(), modelOf(t, log)); err == nil {
+			t.Fatal("no error")
+		}
+		wantChunks(t, "too slow", store, store.manifest())
+	})
+}
+
+func TestAManifestWhoseAnswerWasLostCounts(t *testing.T) {
+	log := largeLog()
+	store := saved(t, log[:400])
+	store.lost = func(key string) bool { return key == manifestKey }
+	man, err := newSnapshots(store).save(t.Context(), modelOf(t, log))
+	if err != nil || store.manifest().Generation != man.Generation {
+		t.Errorf("error %v", err)
+	}
+	wantChunks(t, "its answer was lost", store, man)
+}
+
 // Of two replicas that save at the same time one wins, and what it wrote is whole.
 func TestOfTwoThatSaveAtOnceOneWins(t *testing.T) {
 	log := someLog()
@@ -367,6 +447,7 @@ func TestOfTwoThatSaveAtOnceOneWins(t *testing.T) {
 	if _, err := newSnapshots(store).save(t.Context(), modelOf(t, log)); err == nil {
 		t.Error("both won")
 	}
+	wantChunks(t, "of two at once", store, store.manifest())
 	m := newModel()
 	if at := newSnapshots(store).load(t.Context(), m); at != 8 || everything(m) != everything(modelOf(t, log[:8])) {
 		t.Errorf("loaded %d", at)
@@ -413,9 +494,7 @@ func TestSnapshotsAreSavedFromTimeToTimeWhenSomethingChanged(t *testing.T) {
 		go f.saveSnapshots(ctx)
 		at := func() uint64 {
 			synctest.Wait()
-			var man manifest
-			_ = json.Unmarshal(store.get(manifestKey), &man)
-			return man.Sequence
+			return store.manifest().Sequence
 		}
 		later := func(d time.Duration) { time.Sleep(d) } // of the bubble's clock
 
