@@ -206,8 +206,6 @@ func (f *follower) saveSnapshots(ctx context.Context) {
 		// Bounded, because it may have been the store that was slow, once.
 		wait = min(max(f.snapshots.every, snapshotShare*took), 10*f.snapshots.every)
 		saved, savedAt = man.Sequence, time.Now()
-		debug.FreeOSMemory() // the copy, which is as large as the model
-		slog.DebugContext(ctx, "snapshot saved", "at", man.Sequence, "chunks", len(man.Chunks), "took", took.Round(time.Millisecond))
 	}
 }
 
@@ -216,27 +214,14 @@ func (f *follower) saveSnapshots(ctx context.Context) {
 func (s *snapshots) save(ctx context.Context, m *model) (manifest, error) {
 	writing, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
-	sequence, posts := m.copyAll()
-	man := manifest{Format: snapshotFormat, Sequence: sequence, Generation: event.NewID(), Saved: time.Now().UTC()}
-
 	old, item, err := s.readManifest(writing)
 	if err != nil && !errors.Is(err, errDamaged) {
-		return man, err
+		return manifest{}, err
 	}
-	if old != nil && (old.Sequence > sequence || old.Sequence == sequence && time.Since(old.Saved) < renewAfter) {
+	if at := m.at(); old != nil && (old.Sequence > at || old.Sequence == at && time.Since(old.Saved) < renewAfter) {
 		return *old, nil
 	}
-	g, gctx := errgroup.WithContext(writing)
-	g.SetLimit(snapshotParallel)
-	encodeRecords(posts, func(chunk []byte) {
-		sum := sha256.Sum256(chunk)
-		key := man.key(len(man.Chunks))
-		man.Chunks = append(man.Chunks, chunkManifest{len(chunk), hex.EncodeToString(sum[:])})
-		g.Go(func() error { return s.store.Swap(gctx, state.Item{Key: key, Value: chunk, TTL: chunkTTL}) })
-	})
-	if err = g.Wait(); err == nil {
-		man.Checksum, err = man.sum()
-	}
+	man, err := s.writeChunks(writing, m)
 	if err == nil {
 		item.Value, err = event.Marshal(man)
 	}
@@ -249,10 +234,32 @@ func (s *snapshots) save(ctx context.Context, m *model) (manifest, error) {
 			return man, err
 		}
 	}
+	slog.DebugContext(ctx, "snapshot saved", "at", man.Sequence, "chunks", len(man.Chunks), "took", time.Since(man.Saved).Round(time.Millisecond))
 	if old != nil {
 		s.remove(ctx, *old)
 	}
+	debug.FreeOSMemory() // the copy, which is as large as the model
 	return man, nil
+}
+
+// writeChunks writes the model's chunks, and returns the manifest that names them:
+// all that were begun, if it fails.
+func (s *snapshots) writeChunks(ctx context.Context, m *model) (manifest, error) {
+	sequence, posts := m.copyAll()
+	man := manifest{Format: snapshotFormat, Sequence: sequence, Generation: event.NewID(), Saved: time.Now().UTC()}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(snapshotParallel)
+	encodeRecords(posts, func(chunk []byte) {
+		sum := sha256.Sum256(chunk)
+		key := man.key(len(man.Chunks))
+		man.Chunks = append(man.Chunks, chunkManifest{len(chunk), hex.EncodeToString(sum[:])})
+		g.Go(func() error { return s.store.Swap(gctx, state.Item{Key: key, Value: chunk, TTL: chunkTTL}) })
+	})
+	err := g.Wait()
+	if err == nil {
+		man.Checksum, err = man.sum()
+	}
+	return man, err
 }
 
 // settle finds out what became of a manifest whose swap against the ETag failed.
@@ -272,15 +279,12 @@ func (s *snapshots) settle(ctx context.Context, man manifest, etag string, faile
 	return failed
 }
 
+// remove deletes a snapshot's chunks. Each is written once, which says its ETag.
 func (s *snapshots) remove(ctx context.Context, man manifest) {
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
 	for i := range man.Chunks {
-		items, err := s.store.Get(ctx, man.key(i))
-		if err == nil && items[0].Exists() {
-			err = s.store.Delete(ctx, items[0])
-		}
-		if err != nil {
+		if err := s.store.Delete(ctx, state.Item{Key: man.key(i), ETag: state.ETagAfter("")}); err != nil {
 			slog.DebugContext(ctx, "a chunk that no manifest names stays until its time runs out", "key", man.key(i), "error", err)
 		}
 	}

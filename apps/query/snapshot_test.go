@@ -306,17 +306,35 @@ func TestAnOlderSnapshotDoesNotReplaceAYoungerOne(t *testing.T) {
 	}
 }
 
+// Replicas share the keys, so another has often just saved.
+func TestASaveThatIsNotNeededDoesNotCopyTheModel(t *testing.T) {
+	log := numbered(0, posts(1, 1001)...)
+	for i := range 1000 {
+		log = append(log, numbered(len(log), commented(2000+i, 1+i))...)
+	}
+	s, m := newSnapshots(saved(t, log)), modelOf(t, log)
+	copied := testing.AllocsPerRun(5, func() { m.copyAll() })
+	allocs := testing.AllocsPerRun(5, func() {
+		if _, err := s.save(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs > copied/2 {
+		t.Errorf("%v allocations to find that there is nothing to do; a copy takes %v", allocs, copied)
+	}
+}
+
 func TestTheChunksOfTheSnapshotThatWasReplacedAreDeleted(t *testing.T) {
 	log := largeLog()
 	store := saved(t, log[:len(log)-1])
-	old := store.chunks()
+	reads := store.gets
 	man, err := newSnapshots(store).save(t.Context(), modelOf(t, log))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := store.chunks()
-	if len(got) != len(man.Chunks) || slices.ContainsFunc(got, func(key string) bool { return slices.Contains(old, key) }) {
-		t.Errorf("was %v, is %v", old, got)
+	wantChunks(t, "replaced", store, man)
+	if n := store.gets - reads; n != 1 {
+		t.Errorf("%d reads, want the manifest's alone: a chunk is a megabyte", n)
 	}
 	if at := newSnapshots(store).load(t.Context(), newModel()); at != uint64(len(log)) {
 		t.Errorf("loaded %d", at)
