@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -79,13 +80,13 @@ type store interface {
 // manifest with the highest number stays.
 type snapshots struct {
 	store store
-	// every is the least time between two saves.
+	// every is the least time between two saves, and more than 0.
 	every time.Duration
 }
 
 func newSnapshots(s store) *snapshots {
 	every, err := time.ParseDuration(os.Getenv("SNAPSHOT_EVERY"))
-	if err != nil {
+	if err != nil || every <= 0 {
 		every = 10 * time.Second
 	}
 	return &snapshots{store: s, every: every}
@@ -186,7 +187,7 @@ func (f *follower) saveSnapshots(ctx context.Context) {
 	wait, saved, savedAt := f.snapshots.every, uint64(0), time.Now()
 	for {
 		select {
-		case <-time.After(wait):
+		case <-time.After(jittered(wait)):
 		case <-ctx.Done():
 			return
 		}
@@ -208,6 +209,10 @@ func (f *follower) saveSnapshots(ctx context.Context) {
 		saved, savedAt = man.Sequence, time.Now()
 	}
 }
+
+// jittered is d and up to a quarter more, so that replicas that started together
+// don't go on saving at the same time: only one can win.
+func jittered(d time.Duration) time.Duration { return d + rand.N(d/4+1) } //nolint:gosec // nobody gains by guessing it
 
 // save writes the model's snapshot, unless there is a younger one, and removes
 // the one that it replaces, or its own chunks where no manifest will name them.

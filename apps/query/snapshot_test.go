@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -515,6 +516,7 @@ func TestSnapshotsAreSavedFromTimeToTimeWhenSomethingChanged(t *testing.T) {
 			return store.manifest().Sequence
 		}
 		later := func(d time.Duration) { time.Sleep(d) } // of the bubble's clock
+		const interval = 12500 * time.Millisecond        // at the most
 
 		if err := m.apply(log[:5]); err != nil {
 			t.Fatal(err)
@@ -524,7 +526,7 @@ func TestSnapshotsAreSavedFromTimeToTimeWhenSomethingChanged(t *testing.T) {
 			t.Error("saved before it was ready")
 		}
 		m.setReady()
-		later(10 * time.Second)
+		later(interval)
 		if at() != 5 {
 			t.Errorf("the snapshot is at %d, want 5", at())
 		}
@@ -536,7 +538,7 @@ func TestSnapshotsAreSavedFromTimeToTimeWhenSomethingChanged(t *testing.T) {
 		if err := m.apply(log); err != nil {
 			t.Fatal(err)
 		}
-		later(10 * time.Second)
+		later(interval)
 		if at() != uint64(len(log)) {
 			t.Errorf("the snapshot is at %d, want %d", at(), len(log))
 		}
@@ -554,6 +556,49 @@ func TestSnapshotsAreSavedFromTimeToTimeWhenSomethingChanged(t *testing.T) {
 		later(time.Minute)
 		if at() != uint64(len(log))+1 {
 			t.Errorf("after the store was down the snapshot is at %d", at())
+		}
+	})
+}
+
+func TestAnIntervalOfNoUseIsIgnored(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": 10 * time.Second, "often": 10 * time.Second, "0s": 10 * time.Second, "-1s": 10 * time.Second, "200ms": 200 * time.Millisecond} {
+		t.Setenv("SNAPSHOT_EVERY", text)
+		if got := newSnapshots(nil).every; got != want {
+			t.Errorf("SNAPSHOT_EVERY=%q: every %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestReplicasThatStartTogetherDoNotSaveTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const every = 10 * time.Second
+		first := map[time.Duration]bool{}
+		began := time.Now()
+		var mu sync.Mutex
+		var running sync.WaitGroup
+		for range 3 {
+			store := newFakeStore()
+			var once sync.Once
+			store.before = func(string) {
+				once.Do(func() {
+					mu.Lock()
+					defer mu.Unlock()
+					first[time.Since(began)] = true
+				})
+			}
+			f := newFollower(modelOf(t, someLog()), nil, &snapshots{store: store, every: every})
+			running.Go(func() { f.saveSnapshots(ctx) })
+		}
+		running.Wait()
+		for at := range first {
+			if at < every || at > every*5/4 {
+				t.Errorf("the first save came after %v", at)
+			}
+		}
+		if len(first) != 3 {
+			t.Errorf("three replicas save after %v", first)
 		}
 	})
 }
