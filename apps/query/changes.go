@@ -16,6 +16,10 @@ const (
 	changesBytes = 64 << 20
 )
 
+// framesBytes is when frames has made enough at once for one reader: a post's frame
+// has its newest comments, and so may be a thousand times as large as its event.
+const framesBytes = 4 << 20
+
 // changes are the last changes, each as the event that streams send.
 type changes struct {
 	// from is the number after which every change is here.
@@ -109,17 +113,20 @@ func (m *model) lookUp(id string) *post {
 	return nil
 }
 
-// frames makes the changes of events that the model has, as they now stand.
-func (m *model) frames(events []event.Event) []change {
+// frames makes the changes of the first of events that the model has, as they now
+// stand: of at least one, and of no more once they have framesBytes. It returns the
+// number that it got to.
+func (m *model) frames(events []event.Event) (made []change, at uint64) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	var made []change
-	for _, e := range events {
-		if frame := m.frame(e); frame != nil {
-			made = append(made, change{uint64(e.Sequence), frame})
+	for i, size := 0, 0; i < len(events) && size < framesBytes; i++ {
+		at = uint64(events[i].Sequence)
+		if frame := m.frame(events[i]); frame != nil {
+			made = append(made, change{at, frame})
+			size += len(frame)
 		}
 	}
-	return made
+	return made, at
 }
 
 // changesAfter returns the changes after the number, up to the model's own

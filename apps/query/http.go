@@ -158,7 +158,8 @@ func paging(c *gin.Context, otherwise int) (before *uuid.UUID, limit int, err er
 const (
 	// heartbeat is how often a quiet stream shows that it lives.
 	heartbeat = 15 * time.Second
-	// frameTimeout bounds how long a reader may take to accept a write.
+	// frameTimeout bounds how long a reader may take to accept what there is for it at
+	// once: the changes in memory after its number, or some framesBytes from the log.
 	frameTimeout = 30 * time.Second
 )
 
@@ -253,5 +254,6 @@ func (a *api) changesFromLog(ctx context.Context, after, at uint64) ([]change, u
 	if len(events) == 0 {
 		return nil, 0, errors.New("the log has no events that the model has")
 	}
-	return a.model.frames(events), uint64(events[len(events)-1].Sequence), nil
+	frames, at := a.model.frames(events)
+	return frames, at, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -408,6 +409,33 @@ func TestLargeChangesAreForgottenSooner(t *testing.T) {
 	c.add(101, make([]byte, 3*changesBytes)) // larger than all that may be kept
 	if frames, ok := c.after(100); !ok || len(frames) != 1 {
 		t.Errorf("of the last, a huge one, %d are there, %v", len(frames), ok)
+	}
+}
+
+func TestFramesStopOnceTheyHaveEnough(t *testing.T) {
+	frames := func(lengths ...int) (made []change, at uint64) {
+		log := []event.Event{posted(1)}
+		for i, n := range lengths {
+			log = append(log, commentOf(event.CommentCreated, 100+i, 1, 1, strings.Repeat("x", n)), moderated(100+i, 1))
+		}
+		return modelOf(t, numbered(0, log...)).frames(numbered(0, log...)[1:])
+	}
+	empty, _ := frames(0)
+	enough := framesBytes - len(empty[0].frame) // of content, in one comment
+	for name, c := range map[string]struct {
+		lengths []int
+		made    int
+		at      uint64
+	}{
+		"one that is just enough":      {[]int{enough, 1}, 1, 2},
+		"one that is not quite enough": {[]int{enough - 1, 1, 1}, 2, 4},
+		"a huge one":                   {[]int{3 * framesBytes, 1}, 1, 2},
+		"a huge one at last":           {[]int{enough - 1, 3 * framesBytes, 1}, 2, 4},
+		"all":                          {[]int{1, 2, 3}, 3, 7},
+	} {
+		if made, at := frames(c.lengths...); len(made) != c.made || at != c.at || made[len(made)-1].sequence > at {
+			t.Errorf("%s: %d frames up to %d, want %d up to %d", name, len(made), at, c.made, c.at)
+		}
 	}
 }
 

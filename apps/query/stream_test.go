@@ -250,6 +250,31 @@ func TestAReaderWhoComesBackGetsWhatIsForgottenFromTheLog(t *testing.T) {
 	}
 }
 
+// A post's frame is a copy of its newest comments: many posts are many megabytes.
+func TestAReaderWhoComesBackToMuchGetsAllOfItInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := slices.Repeat([]event.Event{posted(1)}, 30)
+		for i := range defaultComments {
+			log = append(log, commentOf(event.CommentCreated, 100+i, 1, 1, strings.Repeat("x", 10_000)))
+		}
+		log = numbered(0, log...)
+		want := make([]int, len(log))
+		for i := range want {
+			want[i] = i + 1
+		}
+		server := newLogServer(log)
+		l := listen(t, engine(context.Background(), modelOf(t, log), clientOf(server)), "0")
+		wantFrames(t, l, 0, want, log)
+		var asked []int
+		for _, q := range server.questions() {
+			asked = append(asked, q.after)
+		}
+		if want := []int{0, 9, 18, 27}; !slices.Equal(asked, want) { // nine times half a megabyte are enough
+			t.Errorf("went on after %v, want %v", asked, want)
+		}
+	})
+}
+
 func TestAReaderWhoComesBackOverHTTPGetsWhatIsForgottenFromTheLog(t *testing.T) {
 	log := someLog()
 	sidecar := httptest.NewServer(newLogServer(log))
