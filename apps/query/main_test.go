@@ -213,6 +213,8 @@ type fakeStore struct {
 	lost func(key string) bool
 	// before, if set, runs before a Swap, without the lock.
 	before func(key string)
+	// beforeGet, if set, runs before a Get, without the lock.
+	beforeGet func()
 }
 
 type record struct {
@@ -224,6 +226,9 @@ type record struct {
 func newFakeStore() *fakeStore { return &fakeStore{values: map[string]record{}} }
 
 func (f *fakeStore) Get(ctx context.Context, keys ...string) ([]state.Item, error) {
+	if f.beforeGet != nil {
+		f.beforeGet()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gets++

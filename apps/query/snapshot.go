@@ -141,9 +141,9 @@ func (s *snapshots) readManifest(ctx context.Context) (*manifest, state.Item, er
 	return man, items[0], nil
 }
 
+// loadChunks decodes the snapshot's chunks into m. It holds the lock only while it
+// decodes some: that m isn't ready is asked for all the time.
 func (s *snapshots) loadChunks(ctx context.Context, man manifest, m *model) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for group := range slices.Chunk(man.numbers(), snapshotParallel) {
 		values := make([][]byte, len(group))
 		g, gctx := errgroup.WithContext(ctx)
@@ -170,6 +170,8 @@ func (s *snapshots) loadChunks(ctx context.Context, man manifest, m *model) erro
 			}
 		}
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.sequence, m.changes.from = man.Sequence, man.Sequence
 	return nil
 }
@@ -355,9 +357,11 @@ func encodeRecords(posts []postCopy, emit func(chunk []byte)) {
 	}
 }
 
-// decodeRecords adds a chunk's records to m; the caller holds its lock. The JSON
-// in the model shares the chunk's bytes.
+// decodeRecords adds a chunk's records to m. The JSON in the model shares the
+// chunk's bytes.
 func decodeRecords(chunk []byte, m *model) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	var p *post
 	for len(chunk) > 0 {
 		kind := chunk[0]

@@ -234,6 +234,24 @@ func TestADamagedManifestIsIgnoredWhereverTheDamageIs(t *testing.T) {
 	}
 }
 
+func TestThatTheModelIsNotReadyIsAnsweredWhileTheStoreIsRead(t *testing.T) {
+	store := saved(t, largeLog())
+	m := newModel()
+	store.beforeGet = func() {
+		if !m.mu.TryRLock() {
+			t.Error("the model is locked during a read of the store")
+			return
+		}
+		defer m.mu.RUnlock()
+		if m.ready || m.sequence > 0 {
+			t.Errorf("ready %v at %d", m.ready, m.sequence)
+		}
+	}
+	if at := newSnapshots(store).load(t.Context(), m); at != uint64(len(largeLog())) {
+		t.Errorf("loaded %d", at)
+	}
+}
+
 func TestLoadGoesOnUntilTheStoreAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := saved(t, someLog())
