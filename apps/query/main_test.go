@@ -214,7 +214,7 @@ type fakeStore struct {
 	// before, if set, runs before a Swap, without the lock.
 	before func(key string)
 	// beforeGet, if set, runs before a Get, without the lock.
-	beforeGet func()
+	beforeGet func(key string)
 }
 
 type record struct {
@@ -227,7 +227,7 @@ func newFakeStore() *fakeStore { return &fakeStore{values: map[string]record{}} 
 
 func (f *fakeStore) Get(ctx context.Context, keys ...string) ([]state.Item, error) {
 	if f.beforeGet != nil {
-		f.beforeGet()
+		f.beforeGet(keys[0])
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

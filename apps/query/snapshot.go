@@ -34,6 +34,10 @@ const (
 	// without a manifest. A snapshot in use is renewed long before.
 	chunkTTL   = 7 * 24 * time.Hour
 	renewAfter = 24 * time.Hour
+	// damagedTries is how many tries have to find the same snapshot damaged until it is
+	// ignored; replacedTries is how many may find any of them so.
+	damagedTries  = 3
+	replacedTries = 10
 	// snapshotShare bounds the time spent on saving: one part in this many.
 	snapshotShare = 10
 	// saveTimeout bounds each part of a save: writing it, finding out what became of
@@ -93,9 +97,10 @@ func newSnapshots(s store) *snapshots {
 }
 
 // load fills an empty model from the snapshot and returns its number, or 0 when
-// there is none of use. It tries until the store answers.
+// there is none of use. It tries until the store answers, and then replacedTries at
+// the most.
 func (s *snapshots) load(ctx context.Context, m *model) uint64 {
-	damaged := 0
+	damaged, same, generation := 0, 0, ""
 	for ctx.Err() == nil {
 		man, _, err := s.readManifest(ctx)
 		if err == nil && man == nil {
@@ -109,8 +114,16 @@ func (s *snapshots) load(ctx context.Context, m *model) uint64 {
 		}
 		m.reset()
 		if errors.Is(err, errDamaged) {
-			// Perhaps another replica has just replaced it.
-			if damaged++; damaged == 3 {
+			of := ""
+			if man != nil {
+				of = man.Generation
+			}
+			if of != generation {
+				// Perhaps the one before was replaced, and lost its chunks, meanwhile.
+				same, generation = 0, of
+			}
+			damaged++
+			if same++; same == damagedTries || damaged == replacedTries {
 				slog.WarnContext(ctx, "ignoring the snapshot", "error", err)
 				return 0
 			}

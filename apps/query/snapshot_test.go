@@ -237,7 +237,7 @@ func TestADamagedManifestIsIgnoredWhereverTheDamageIs(t *testing.T) {
 func TestThatTheModelIsNotReadyIsAnsweredWhileTheStoreIsRead(t *testing.T) {
 	store := saved(t, largeLog())
 	m := newModel()
-	store.beforeGet = func() {
+	store.beforeGet = func(string) {
 		if !m.mu.TryRLock() {
 			t.Error("the model is locked during a read of the store")
 			return
@@ -303,6 +303,43 @@ func TestASnapshotThatIsReplacedWhileItIsLoadedIsLoadedAnew(t *testing.T) {
 		}
 		if at := <-loaded; at != uint64(len(log)) || everything(m) != everything(modelOf(t, log)) {
 			t.Errorf("loaded %d", at)
+		}
+	})
+}
+
+// With replicas that save often that may happen more than once.
+func TestLoadTriesOnAsLongAsTheSnapshotIsReplaced(t *testing.T) {
+	for replaced, loads := range map[int]bool{3: true, replacedTries - 1: true, replacedTries: false} {
+		synctest.Test(t, func(t *testing.T) {
+			log := numbered(0, posts(1, 20)...)
+			store := saved(t, log[:1])
+			n := 0
+			store.beforeGet = func(key string) {
+				if key != manifestKey && n < replaced {
+					n++
+					if _, err := newSnapshots(store).save(t.Context(), modelOf(t, log[:1+n])); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			want := 0
+			if loads {
+				want = 1 + replaced
+			}
+			m := newModel()
+			if at := newSnapshots(store).load(t.Context(), m); at != uint64(want) || m.at() != at || n != replaced { //nolint:gosec // never negative
+				t.Errorf("replaced %d times, loaded %d, want %d", n, at, want)
+			}
+		})
+	}
+}
+
+func TestADamagedSnapshotIsTriedThreeTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := saved(t, someLog())
+		store.set(store.chunks()[0], []byte("oops"))
+		if at := newSnapshots(store).load(t.Context(), newModel()); at != 0 || store.gets != 1+2*damagedTries { // one was the save's
+			t.Errorf("loaded %d after %d reads", at, store.gets)
 		}
 	})
 }
