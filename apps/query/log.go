@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -155,7 +156,12 @@ func newFollower(m *model, l *logClient, s *snapshots) *follower {
 // the log, so that every replica shows a prefix of it. One that contradicts the
 // log is an ErrPoison.
 func (f *follower) hear(_ context.Context, events []event.Event) []error {
-	f.ring(events[len(events)-1])
+	for _, e := range slices.Backward(events) {
+		if !f.model.has(e) {
+			f.ring(e) // of a batch that is redelivered in part, the last may be known
+			break
+		}
+	}
 	errs := make([]error, len(events))
 	for i, e := range events {
 		if f.model.contradicts(e) {

@@ -465,6 +465,31 @@ func TestABellForWhatIsKnownDisturbsNoRead(t *testing.T) {
 	})
 }
 
+// A batch that is delivered again may end with an event that came by itself meanwhile.
+func TestTheBellRingsForWhatOfTheBatchIsNotKnown(t *testing.T) {
+	f := newFollower(modelOf(t, someLog()), nil, nil)
+	for name, c := range map[string]struct {
+		heard []event.Event
+		want  string
+	}{
+		"all known":       {[]event.Event{posted(1), commented(101, 1)}, ""},
+		"the last":        {[]event.Event{posted(1), posted(50)}, uuid7(50)},
+		"an older one":    {[]event.Event{posted(50), posted(1), approved(101, 1)}, uuid7(50)},
+		"the last of two": {[]event.Event{posted(50), posted(51), posted(1)}, uuid7(51)},
+	} {
+		f.hear(t.Context(), c.heard)
+		got := ""
+		select {
+		case e := <-f.bell:
+			got = e.Subject
+		default:
+		}
+		if got != c.want {
+			t.Errorf("%s: rang for %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 // The usual case: the read that waits brings the event within the grace.
 func TestABellForWhatIsOnItsWayDisturbsNoRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
