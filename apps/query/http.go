@@ -22,6 +22,10 @@ const sequenceHeader = "Postbus-Sequence"
 // minSequenceWait bounds how long ?min_sequence= waits.
 const minSequenceWait = 2 * time.Second
 
+// pageTimeout bounds how long a reader may take to accept a page: 200 KB as a rule,
+// and 50 MB of the longest comments.
+const pageTimeout = 2 * time.Minute
+
 // logReaders bounds how many streams read the log at once, for changes that are no
 // longer in memory: any visitor may ask for them.
 const logReaders = 4
@@ -112,6 +116,9 @@ func (a *api) post(c *gin.Context) {
 // answer sends a page, or 304 (RFC 9110, section 13.1.2) if the client has it.
 func (a *api) answer(c *gin.Context, path string, limit int, p *page) {
 	defer p.release()
+	// Net/http takes the deadline back at the end of each answer. Not every writer has
+	// deadlines (a test's has none); then there is none.
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(pageTimeout))
 	h := c.Writer.Header()
 	h.Set("Etag", p.etag)
 	h.Set("Cache-Control", "no-cache")

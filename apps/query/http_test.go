@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -378,6 +382,104 @@ func TestStoppingEndsTheWaitForANumber(t *testing.T) {
 		wantProblem(t, "stopping", <-answer, http.StatusServiceUnavailable)
 		if took := time.Since(began); took != 0 {
 			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// visit serves a model to one connection, in a bubble. Nothing is buffered on the
+// way: what isn't read isn't written.
+func visit(t *testing.T, m *model) net.Conn {
+	t.Helper()
+	visitor, conn := net.Pipe()
+	l := &singleListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+	l.conns <- conn
+	server := &http.Server{Handler: serve(m)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(l) // until it is closed
+	}()
+	t.Cleanup(func() {
+		_ = visitor.Close()
+		_ = server.Close()
+		<-ended
+	})
+	return visitor
+}
+
+// singleListener has one connection.
+type singleListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *singleListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *singleListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *singleListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+func ask(t *testing.T, conn net.Conn, path, accept string) {
+	t.Helper()
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: query\r\nAccept: %s\r\n\r\n", path, accept); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAVisitorWhoDoesNotReadIsLetGo(t *testing.T) {
+	for path, log := range map[string][]event.Event{"/posts?limit=100": numbered(0, posts(1, 131)...), "/posts": nil} {
+		synctest.Test(t, func(t *testing.T) {
+			conn := visit(t, modelOf(t, log))
+			ask(t, conn, path, "*/*")
+			time.Sleep(pageTimeout + time.Second) // of the bubble's clock
+			if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				t.Errorf("%s: after %v the answer can still be read: %d bytes, %v", path, pageTimeout, n, err)
+			}
+		})
+	}
+}
+
+// A page's deadline is that of its own answer: what follows on the connection has
+// none, or its own.
+func TestTheDeadlineOfAPageEndsWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := visit(t, modelOf(t, someLog()))
+		answers := bufio.NewReader(conn)
+		for _, path := range []string{"/posts", "/posts/" + uuid7(99), "/elsewhere", "/posts"} {
+			ask(t, conn, path, "*/*")
+			res, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			if _, err := io.Copy(io.Discard, res.Body); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+			time.Sleep(pageTimeout + time.Second) // of the bubble's clock
+		}
+		ask(t, conn, "/posts", "text/event-stream")
+		res, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began, beats := time.Now(), 0
+		for lines := bufio.NewScanner(res.Body); time.Since(began) < 2*pageTimeout && lines.Scan(); {
+			if strings.HasPrefix(lines.Text(), ":") {
+				beats++
+			}
+		}
+		if want := int(2 * pageTimeout / heartbeat); beats != want {
+			t.Errorf("%d heartbeats, want %d", beats, want)
 		}
 	})
 }
