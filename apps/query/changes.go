@@ -4,13 +4,12 @@ import (
 	"sort"
 	"strconv"
 
-	"github.com/google/uuid"
-
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
 // What is kept in memory for streams: the last changesKept changes, or as many as
-// changesBytes holds. A reader that is further behind gets them from the log.
+// changesBytes holds, and at most twice that, because the older half goes at once. A
+// reader that is further behind gets them from the log.
 const (
 	changesKept  = 16_384
 	changesBytes = 64 << 20
@@ -65,29 +64,17 @@ func (c *changes) after(sequence uint64) (frames []change, ok bool) {
 // frame is a change as a server-sent event: what e is about as it now stands, or
 // nil if readers see nothing of it. The caller holds the model's lock.
 func (m *model) frame(e event.Event) []byte {
+	p, c := m.lookup(e)
+	if p == nil || p.head == nil {
+		return nil
+	}
 	var data []byte
-	switch e.Type {
-	case event.PostCreated:
-		p := m.lookUp(e.Post.ID)
-		if p == nil {
-			return nil
-		}
+	switch {
+	case e.Type == event.PostCreated:
 		data = p.newest().json
-	case event.CommentCreated, event.CommentUpdated:
-		p := m.lookUp(e.Comment.PostID)
-		if p == nil {
-			return nil
-		}
-		id, err := uuid.Parse(e.Comment.ID)
-		if err != nil {
-			return nil
-		}
-		at, found := p.find(id)
-		if !found {
-			return nil
-		}
+	case c != nil && (e.Type == event.CommentCreated || e.Type == event.CommentUpdated):
 		// The comment's JSON, with its post in front.
-		data = append([]byte(`{"postId":"`+e.Comment.PostID+`",`), p.comments[at].json[1:]...)
+		data = append([]byte(`{"postId":"`+e.Comment.PostID+`",`), c.json[1:]...)
 	default:
 		return nil
 	}
@@ -99,18 +86,6 @@ func (m *model) frame(e event.Event) []byte {
 	frame = append(frame, "\ndata: "...)
 	frame = append(frame, data...)
 	return append(frame, "\n\n"...)
-}
-
-// lookUp returns the visible post with the id, or nil.
-func (m *model) lookUp(id string) *post {
-	key, err := uuid.Parse(id)
-	if err != nil {
-		return nil
-	}
-	if p, ok := m.posts[key]; ok && p.head != nil {
-		return p
-	}
-	return nil
 }
 
 // frames makes the changes of the first of events that the model has, as they now

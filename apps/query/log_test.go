@@ -573,7 +573,7 @@ func TestTheBellForTheLastEventIsNotLostBehindAnOlderOne(t *testing.T) {
 		f.hear(t.Context(), posts(1, 2)) // in its grace, after which 1 and 2 are read
 		synctest.Wait()
 		f.hear(t.Context(), posts(2, 3)) // waits
-		f.hear(t.Context(), posts(3, 4)) // is dropped
+		f.hear(t.Context(), posts(3, 4)) // takes its place
 		time.Sleep(bellGrace)            // of the bubble's clock
 		synctest.Wait()
 		l.append(posted(3))
