@@ -429,8 +429,8 @@ func TestFramesStopOnceTheyHaveEnough(t *testing.T) {
 	}{
 		"one that is just enough":      {[]int{enough, 1}, 1, 2},
 		"one that is not quite enough": {[]int{enough - 1, 1, 1}, 2, 4},
-		"a huge one":                   {[]int{3 * framesBytes, 1}, 1, 2},
-		"a huge one at last":           {[]int{enough - 1, 3 * framesBytes, 1}, 2, 4},
+		"a huge one":                   {[]int{framesBytes, 1}, 1, 2},
+		"a huge one at last":           {[]int{enough - 1, framesBytes, 1}, 2, 4},
 		"all":                          {[]int{1, 2, 3}, 3, 7},
 	} {
 		if made, at := frames(c.lengths...); len(made) != c.made || at != c.at || made[len(made)-1].sequence > at {

@@ -440,6 +440,8 @@ func wantChunks(t *testing.T, what string, store *fakeStore, of ...manifest) {
 // A week of chunks that nothing names would fill the store; ones that a manifest
 // may yet name have to be there when it comes.
 func TestASaveThatFailsLeavesItsChunksOnlyIfItsManifestMayLand(t *testing.T) {
+	log := largeLog()
+	older, younger := modelOf(t, log[:400]), modelOf(t, log)
 	isManifest := func(key string) bool { return key == manifestKey }
 	for name, c := range map[string]struct {
 		fails func(store *fakeStore)
@@ -462,11 +464,13 @@ func TestASaveThatFailsLeavesItsChunksOnlyIfItsManifestMayLand(t *testing.T) {
 			}
 		}, false},
 	} {
-		log := largeLog()
-		store := saved(t, log[:400])
-		old := store.manifest()
+		store := newFakeStore()
+		old, err := newSnapshots(store).save(t.Context(), older)
+		if err != nil {
+			t.Fatal(err)
+		}
 		c.fails(store)
-		man, err := newSnapshots(store).save(t.Context(), modelOf(t, log))
+		man, err := newSnapshots(store).save(t.Context(), younger)
 		if err == nil {
 			t.Fatalf("%s: no error", name)
 		}
