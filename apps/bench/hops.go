@@ -145,7 +145,7 @@ func (b *bench) printSidecars(out io.Writer, each map[string]figures) error {
 }
 
 func (b *bench) readProfile(name string) (*profile.Profile, error) {
-	file, err := os.Open(filepath.Join(b.profiles, "accepted-"+name+".pprof"))
+	file, err := os.Open(filepath.Join(b.profiles, "accepted-"+name+".pprof")) //nolint:gosec // where they were written
 	if err != nil {
 		return nil, err
 	}

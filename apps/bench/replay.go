@@ -229,7 +229,7 @@ func forget(ctx context.Context, store *state.Store) error {
 
 // awaitSnapshot waits until the snapshot stands at the number.
 func (s *stack) awaitSnapshot(ctx context.Context, store *state.Store, at uint64) error {
-	return system.Until(ctx, 2*time.Minute, func() error {
+	return system.Until(ctx, 4*time.Minute, func() error {
 		items, err := store.Get(ctx, manifestKey)
 		if err != nil {
 			return err

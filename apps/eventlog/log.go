@@ -54,7 +54,7 @@ type eventLog struct {
 	loaded bool
 	lost   error // that the store has lost events, once it is seen
 	tail   *segment
-	looked time.Time        // when the store had no more than the tail
+	looked time.Time // when the store had no more than the tail
 	recent recentSegments
 	grown  chan struct{} // closed when the log has grown
 }

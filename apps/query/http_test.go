@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -443,7 +444,7 @@ func TestAVisitorWhoDoesNotReadIsLetGo(t *testing.T) {
 			conn := visit(t, modelOf(t, log))
 			ask(t, conn, path, "*/*")
 			time.Sleep(pageTimeout + time.Second) // of the bubble's clock
-			if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 				t.Errorf("%s: after %v the answer can still be read: %d bytes, %v", path, pageTimeout, n, err)
 			}
 		})
