@@ -100,7 +100,24 @@ func TestTheLogHasAllEventsAsCloudEvents(t *testing.T) {
 	if want := []string{"CommentCreated", "CommentModerated", "CommentUpdated", "PostCreated"}; !slices.Equal(types, want) {
 		t.Errorf("events: %v, want each once of %v", types, want)
 	}
-	// The order in which apps/internal/event/plain.go reads them, or a replay is slow.
+	// On the bus they are CloudEvents, too, and the services' own.
+	store := shared.store(t)
+	for _, topic := range types {
+		last, err := store.XRevRangeN(t.Context(), topic, "+", "-", 1).Result()
+		if err != nil || len(last) != 1 {
+			t.Fatalf("%s: %v, %v", topic, last, err)
+		}
+		data, _ := last[0].Values["data"].(string)
+		var e cloudevents.Event
+		if err := json.Unmarshal([]byte(data), &e); err != nil || e.Validate() != nil || e.Type() != topic {
+			t.Errorf("%s: %v %v: %s", topic, err, e.Validate(), data)
+		}
+		// As apps/internal/event/plain.go reads it, or a delivery costs more.
+		if !strings.HasPrefix(data, `{"specversion":"1.0","id":`) {
+			t.Errorf("a sidecar has encoded %s anew: %s", topic, data)
+		}
+	}
+	// In the order in which it reads their data, or a replay is slow.
 	for _, e := range events(t, shared.App("eventlog"))[before:] {
 		if data := string(e.Data); !strings.HasPrefix(data, `{"body":`) && !strings.HasPrefix(data, `{"content":`) {
 			t.Errorf("the members of %s's data are not sorted: %s", e.Type, data)
