@@ -217,6 +217,7 @@ func TestOnKubernetes(t *testing.T) {
 	t.Run("only those who may are let in", accessControl)
 	t.Run("nothing but the sidecar reaches the deliveries", deliveriesAreOutOfReach)
 	t.Run("under load", brokenUnderLoad)
+	t.Run("a backup is put back", backedUpAndPutBack)
 }
 
 // flow is the flow test of the system on one machine.
@@ -441,6 +442,62 @@ func fromAnotherPod(ip string, port int) string {
 		return strings.TrimSpace(out)
 	default: // it got so far as to be misunderstood
 		return "connected"
+	}
+}
+
+// backedUpAndPutBack is what the README says of k8s/backup and k8s/restore. It comes
+// last: what was written after the backup is gone.
+func backedUpAndPutBack(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "postbus.rdb")
+	script := func(name, file string) (string, error) {
+		out, err := exec.CommandContext(k8s.ctx, filepath.Join(k8s.files, "k8s", name), file, k8s.namespace).CombinedOutput() //nolint:gosec // our own copy
+		return string(out), err
+	}
+	outside := "http://" + k8s.host
+	written := func(title string) post {
+		t.Helper()
+		p := decode[post](t, want(t, 201, "POST", outside+"/posts/create", fmt.Sprintf(`{"title":%q}`, title)).body)
+		eventually(t, statusOf(outside+"/posts/"+p.ID, 200))
+		return p
+	}
+	kept := written("before the backup")
+	if out, err := script("backup", file); err != nil {
+		t.Fatalf("k8s/backup: %v\n%s", err, out)
+	}
+	lost := written("after the backup")
+
+	raw, err := os.ReadFile(file) //nolint:gosec // our own
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := filepath.Join(t.TempDir(), "damaged.rdb")
+	if err := os.WriteFile(damaged, raw[:len(raw)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := script("restore", damaged); err == nil {
+		t.Errorf("half a backup was put back: %s", out)
+	}
+	want(t, 200, "GET", outside+"/posts/"+lost.ID, "") // nothing has stopped
+
+	if out, err := script("restore", file); err != nil {
+		t.Fatalf("k8s/restore: %v\n%s", err, out)
+	}
+	if err := k8s.awaitRollouts("statefulset", "deployment"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, statusOf(outside+"/posts/"+kept.ID, 200))
+	want(t, 404, "GET", outside+"/posts/"+lost.ID, "")
+	written("after it was put back")
+}
+
+// statusOf returns nil once a GET is answered with the status.
+func statusOf(url string, status int) func() error {
+	return func() error {
+		r, err := do("GET", url, "")
+		if err == nil && r.status != status {
+			err = errors.New(r.String())
+		}
+		return err
 	}
 }
 
