@@ -25,6 +25,8 @@ import (
 type bench struct {
 	tools
 	rounds int
+	// commit is the checkout's when the run began, and whether it was changed since.
+	commit string
 	// each is how long one measurement of a rate takes.
 	each  time.Duration
 	out   string
@@ -107,6 +109,7 @@ func (b *bench) run(ctx context.Context, chosen []string) (err error) {
 		return err
 	}
 	b.profiles = profiles
+	b.commit = command("git", "-C", b.checkout.Root, "describe", "--always", "--dirty", "--exclude=*")
 	if !filepath.IsAbs(b.out) {
 		b.out = filepath.Join(b.checkout.Root, b.out)
 	}
@@ -163,15 +166,10 @@ func (b *bench) add(r row) { b.rows = append(b.rows, r) }
 func (b *bench) print(w io.Writer, took time.Duration) error {
 	_, _ = fmt.Fprintf(w, "On %s (%s), %s, commit %s; %d rounds, %s in all. Each figure is the median of its rounds (least–most). "+
 		"A ratio is the median of the rounds' own ratios, which need not be the ratio of the medians.\n\n",
-		machine(), b.versions(), time.Now().UTC().Format(time.DateOnly), b.commit(), b.rounds, took.Round(time.Second))
+		machine(), b.versions(), time.Now().UTC().Format(time.DateOnly), b.commit, b.rounds, took.Round(time.Second))
 	printTable(w, b.rows)
 	b.printCosts(w)
 	return b.printHops(w)
-}
-
-// commit is the checkout's, and whether it was changed since.
-func (b *bench) commit() string {
-	return command("git", "-C", b.checkout.Root, "describe", "--always", "--dirty", "--exclude=*")
 }
 
 // command is the first line that a command prints.
