@@ -3,6 +3,7 @@
 package traffic
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -72,6 +73,7 @@ func (l Load) Run(ctx context.Context) Result {
 	// net/http would cost more than what it measures: the generator shares the
 	// machine with the system.
 	client := &fasthttp.Client{MaxConnsPerHost: l.Connections, ReadTimeout: requestTimeout, NoDefaultUserAgentHeader: true,
+		StreamResponseBody: true, // see readBody
 		// A request that was sent is never sent again: it may have happened.
 		RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false }}
 	defer client.CloseIdleConnections()
@@ -91,6 +93,7 @@ func (l Load) Run(ctx context.Context) Result {
 			req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 			defer fasthttp.ReleaseRequest(req)
 			defer fasthttp.ReleaseResponse(res)
+			var body bytes.Buffer
 			for {
 				n := next.Add(1) - 1
 				due := time.Now()
@@ -103,6 +106,9 @@ func (l Load) Run(ctx context.Context) Result {
 				req.Reset()
 				l.Prepare(n, req)
 				err := client.DoTimeout(req, res, requestTimeout)
+				if err == nil {
+					err = readBody(res, &body)
+				}
 				took := time.Since(due)
 				if err == nil && res.StatusCode() != l.Want {
 					err = fmt.Errorf("%d %.200s", res.StatusCode(), res.Body())
@@ -134,6 +140,23 @@ func (l Load) Run(ctx context.Context) Result {
 		r.FirstFailure = errors.New("there was no answer")
 	}
 	return r
+}
+
+// readBody reads the answer into the connection's own buffer, where it stays until the
+// next. Fasthttp's buffers are shared, and those that are larger than most are thrown
+// away: where sizes differ, the generator would be measured and not the server.
+func readBody(res *fasthttp.Response, body *bytes.Buffer) error {
+	body.Reset()
+	if stream := res.BodyStream(); stream != nil {
+		if _, err := body.ReadFrom(stream); err != nil {
+			if s, ok := stream.(fasthttp.ReadCloserWithError); ok {
+				_ = s.CloseWithError(err) // with its connection, which is of no use any more
+			}
+			return err
+		}
+		res.SetBodyRaw(body.Bytes())
+	}
+	return nil
 }
 
 // sleepUntil returns false when ctx ended before the time came.
