@@ -42,6 +42,7 @@ const (
 // eventlog would. Only full segments: the log's length stays a multiple of theirs.
 type filler struct {
 	store    *state.Store
+	query    *state.Store // of query's snapshots
 	segments int
 	posts    []string
 	comments int
@@ -60,7 +61,20 @@ type follows struct {
 
 func newFiller(ctx context.Context, s *stack) (*filler, error) {
 	store, err := storeOf(ctx, s, "eventlog")
-	return &filler{store: store, random: 1}, err
+	if err != nil {
+		return nil, err
+	}
+	query, err := storeOf(ctx, s, "query")
+	return &filler{store: store, query: query, random: 1}, err
+}
+
+// shown waits until query shows what was written, and has saved it: no snapshot is
+// being saved while something is measured.
+func (f *filler) shown(ctx context.Context, s *stack) error {
+	if err := s.awaitSequence(ctx, f.events(), 2*time.Minute); err != nil {
+		return err
+	}
+	return s.awaitSnapshot(ctx, f.query, f.events())
 }
 
 // events is how many events were written.

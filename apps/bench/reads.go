@@ -27,21 +27,13 @@ func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
 		return err
 	}
 	b.filler = f
-	queryStore, err := storeOf(ctx, s, "query")
-	if err != nil {
-		return err
-	}
 	first, middle, bare := series{name: "first page"}, series{name: "a middle page"}, series{name: "the first page's bytes, bare gin"}
 	var small *frozen
 	for _, comments := range []int{fewComments, 10_000, 100_000, manyComments} {
 		if err := f.fill(ctx, comments); err != nil {
 			return err
 		}
-		if err := s.awaitSequence(ctx, f.events(), 2*time.Minute); err != nil {
-			return err
-		}
-		// No snapshot is being saved while pages are read.
-		if err := s.awaitSnapshot(ctx, queryStore, f.events()); err != nil {
+		if err := f.shown(ctx, s); err != nil {
 			return err
 		}
 		if small == nil {

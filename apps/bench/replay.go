@@ -33,17 +33,9 @@ func (b *bench) replay(ctx context.Context, s *stack) error {
 	if err := f.fillEvents(ctx, manyEvents); err != nil {
 		return err
 	}
-	if err := s.awaitSequence(ctx, f.events(), 2*time.Minute); err != nil {
-		return err
-	}
-	queryStore, err := storeOf(ctx, s, "query")
-	if err != nil {
-		return err
-	}
 	var raw, empty, rate figures
 	for i := range b.rounds {
-		// No snapshot is being saved while the reference is measured.
-		if err := s.awaitSnapshot(ctx, queryStore, f.events()); err != nil {
+		if err := f.shown(ctx, s); err != nil {
 			return err
 		}
 		took, err := f.readRaw(ctx)
@@ -51,7 +43,7 @@ func (b *bench) replay(ctx context.Context, s *stack) error {
 			return err
 		}
 		raw = append(raw, float64(f.events())/took.Seconds())
-		if took, err = b.startEmpty(ctx, s, queryStore, f.events(), i); err != nil {
+		if took, err = b.startEmpty(ctx, s, f, "replay", i); err != nil {
 			return err
 		}
 		empty, rate = append(empty, took.Seconds()), append(rate, float64(f.events())/took.Seconds())
@@ -65,21 +57,22 @@ func (b *bench) replay(ctx context.Context, s *stack) error {
 	return nil
 }
 
-// startEmpty restarts query without its snapshot and returns the time until it is ready.
-func (b *bench) startEmpty(ctx context.Context, s *stack, queryStore *state.Store, last uint64, round int) (time.Duration, error) {
+// startEmpty restarts query without its snapshot and returns the time until it is
+// ready. What names its profile.
+func (b *bench) startEmpty(ctx context.Context, s *stack, f *filler, what string, round int) (time.Duration, error) {
 	profiled := make(chan struct{})
 	took, err := s.restart(ctx, "query", func() error {
 		time.AfterFunc(500*time.Millisecond, func() { // when its listener is up
-			b.profile(s, "replay", round)()
+			b.profile(s, what, round)()
 			close(profiled)
 		})
-		return forget(ctx, queryStore)
+		return forget(ctx, f.query)
 	})
 	<-profiled
 	if err != nil {
 		return 0, err
 	}
-	if err := s.awaitSequence(ctx, last, time.Second); err != nil {
+	if err := s.awaitSequence(ctx, f.events(), time.Second); err != nil {
 		return 0, fmt.Errorf("query said that it is ready: %w", err)
 	}
 	return took, nil
@@ -99,21 +92,17 @@ func (b *bench) snapshot(ctx context.Context, s *stack) error {
 	if err := f.fill(ctx, manyComments); err != nil {
 		return err
 	}
-	if err := s.awaitSequence(ctx, f.events(), 2*time.Minute); err != nil {
-		return err
-	}
-	queryStore, err := storeOf(ctx, s, "query")
-	if err != nil {
+	if err := f.shown(ctx, s); err != nil {
 		return err
 	}
 	var empty, snapshot, resident, residentAfter figures
 	for i := range b.rounds {
-		took, err := b.startEmpty(ctx, s, queryStore, f.events(), i)
+		took, err := b.startEmpty(ctx, s, f, "snapshot", i)
 		if err != nil {
 			return err
 		}
 		empty = append(empty, took.Seconds())
-		if err := s.awaitSnapshot(ctx, queryStore, f.events()); err != nil {
+		if err := f.shown(ctx, s); err != nil {
 			return err
 		}
 		time.Sleep(settle)
