@@ -31,6 +31,8 @@ const (
 	commentsPerPost = 50
 	// pageOfPosts is how many posts the first page has.
 	pageOfPosts = 20
+	// postsCommented is how many of the newest posts are commented at any time, at most.
+	postsCommented = 1000
 	// inFlight is how many comments are on their way through the services at any
 	// time: what tells of one is among what tells of others.
 	inFlight = 100
@@ -147,7 +149,7 @@ func (f *filler) event() (event.Event, error) {
 		f.following = append(f.following, follows{event.CommentUpdated, next.comment, next.trace})
 		return event.OfComment(next.what, "moderation", next.comment, next.comment.CreatedAt, next.trace)
 	}
-	if len(f.posts) < pageOfPosts || f.comments >= len(f.posts)*commentsPerPost {
+	if len(f.posts) < f.postsDue() {
 		p := event.Post{ID: event.NewID(), Title: "Post " + strconv.Itoa(len(f.posts)), CreatedAt: now, Revision: 1}
 		f.posts = append(f.posts, p.ID)
 		return event.OfPost(event.PostCreated, "posts", p, now, f.trace())
@@ -159,15 +161,27 @@ func (f *filler) event() (event.Event, error) {
 	return event.OfComment(event.CommentCreated, "comments", c, now, trace)
 }
 
-// somePost is one of the newest 1,000 posts, so that comments come in no order; but
-// of the newest 20 in the end, so that the first page is as large as any.
-func (f *filler) somePost() string {
-	if last := 3 * pageOfPosts * commentsPerPost; f.goal-f.comments <= last {
-		recent := f.posts[max(0, len(f.posts)-pageOfPosts):]
-		return recent[f.comments%len(recent)]
+// ending says that what is left to the goal fills the newest 20 posts, so that the
+// first page is as long as any at every size.
+func (f *filler) ending() bool { return f.goal-f.comments <= pageOfPosts*commentsPerPost }
+
+// postsDue is how many posts there are before the next comment.
+func (f *filler) postsDue() int {
+	if f.ending() {
+		return max(pageOfPosts, f.goal/commentsPerPost)
 	}
-	recent := f.posts[max(0, len(f.posts)-1000):]
-	return recent[(f.next()>>33)%uint64(len(recent))]
+	return max(pageOfPosts, f.comments/commentsPerPost+1)
+}
+
+// somePost is each of the newer half of the posts in turn, so that no two comments
+// in a row are of one post, and the older half has as many as it will get.
+func (f *filler) somePost() string {
+	newest := max(pageOfPosts, min(postsCommented, len(f.posts)/2))
+	if f.ending() {
+		newest = pageOfPosts
+	}
+	recent := f.posts[len(f.posts)-newest:]
+	return recent[f.comments%len(recent)]
 }
 
 // next is Knuth's MMIX generator: the same at every run.

@@ -29,6 +29,7 @@ func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
 	b.filler = f
 	first, middle, bare := series{name: "first page"}, series{name: "a middle page"}, series{name: "the first page's bytes, bare gin"}
 	var small *frozen
+	var smallMiddle string // the address of its middle page
 	for _, comments := range []int{fewComments, 10_000, 100_000, manyComments} {
 		if err := f.fill(ctx, comments); err != nil {
 			return err
@@ -40,6 +41,7 @@ func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
 			if small, err = s.freeze(ctx); err != nil {
 				return err
 			}
+			smallMiddle = small.url + middlePage(f.posts)
 			defer small.stop(ctx)
 		}
 		pages, err := b.pages(ctx, s, s.App("query").URL(), f)
@@ -53,51 +55,79 @@ func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
 		bare.add(float64(f.comments), pages.bare.median())
 		if comments == fewComments {
 			ratio := pages.first.over(pages.bare)
-			b.add(row{"GET /posts a second, first page", pages.first.format("/s"), "a gin handler that answers the same bytes from memory", pages.bare.format("/s"),
+			b.add(row{"GET /posts a second, first page (" + kilobytes(pages.body) + ")", pages.first.format("/s"), "a gin handler that answers the same bytes from memory", pages.bare.format("/s"),
 				ratio.format(""), "≥ 0.8", verdict(ratio.median() >= 0.8)})
 		}
 	}
-	var large, few [2]figures
-	for range b.rounds + 2 {
-		for i, path := range []string{"/posts", "/posts?limit=20&cursor=" + f.posts[len(f.posts)/2]} {
-			l, err := b.rate(ctx, s.App("query").URL()+path)
-			if err != nil {
-				return err
-			}
-			if i == 1 {
-				path = "/posts?limit=20&cursor=" + small.middle
-			}
-			t, err := b.rate(ctx, small.url+path)
-			if err != nil {
-				return err
-			}
-			large[i], few[i] = append(large[i], l), append(few[i], t)
+	for _, page := range []struct{ what, large, few string }{
+		{"first page", s.App("query").URL() + "/posts", small.url + "/posts"},
+		{"middle page", s.App("query").URL() + middlePage(f.posts), smallMiddle},
+	} {
+		if err := b.pageOverSize(ctx, f, page.what, page.large, page.few); err != nil {
+			return err
 		}
-	}
-	for i, what := range []string{"first page", "middle page"} {
-		ratio := large[i].over(few[i])
-		b.add(row{fmt.Sprintf("GET /posts a second, %s, with %s comments on %s posts", what, short(float64(f.comments)), short(float64(len(f.posts)))),
-			large[i].format("/s"), "the same with 1,000 comments", few[i].format("/s"), ratio.format(""), "≥ 0.9", verdict(ratio.median() >= 0.9)})
 	}
 	return b.plot("throughput-over-size.svg", "Reads over data size", "comments", "answers a second", true, false, first, middle, bare)
 }
 
+// pageOverSize adds a row of a page with all comments, beside one with few: of about
+// one length, because a long answer takes longer whatever the data.
+func (b *bench) pageOverSize(ctx context.Context, f *filler, what, large, few string) error {
+	largePage, _, err := get(large)
+	if err != nil {
+		return err
+	}
+	fewPage, _, err := get(few)
+	if err != nil {
+		return err
+	}
+	if length := float64(len(largePage)) / float64(len(fewPage)); length < 0.9 || length > 1.1 {
+		return fmt.Errorf("the %s has %d bytes with %d comments, and %d with %d: not to be compared", what, len(largePage), f.comments, len(fewPage), fewComments)
+	}
+	var measured, reference figures
+	for range b.rounds + 2 {
+		l, err := b.rate(ctx, large)
+		if err != nil {
+			return err
+		}
+		t, err := b.rate(ctx, few)
+		if err != nil {
+			return err
+		}
+		measured, reference = append(measured, l), append(reference, t)
+	}
+	ratio := measured.over(reference)
+	b.add(row{fmt.Sprintf("GET /posts a second, %s (%s), with %s comments on %s posts", what, kilobytes(largePage), short(float64(f.comments)), short(float64(len(f.posts)))),
+		measured.format("/s"), fmt.Sprintf("the same (%s) with 1,000 comments", kilobytes(fewPage)), reference.format("/s"), ratio.format(""), "≥ 0.9", verdict(ratio.median() >= 0.9)})
+	return nil
+}
+
+func kilobytes(page []byte) string { return fmt.Sprintf("%d KB", len(page)/1000) }
+
+// middlePage is the path of a page that begins after the post in the middle. It has
+// half as many posts as the first page, so that there is one among 20 posts.
+func middlePage(posts []string) string {
+	return fmt.Sprintf("/posts?limit=%d&cursor=%s", pageOfPosts/2, posts[len(posts)/2])
+}
+
 // pages are the rates of reads, interleaved.
-type pages struct{ first, middle, bare figures }
+type pages struct {
+	body                []byte // of the first page
+	first, middle, bare figures
+}
 
 func (b *bench) pages(ctx context.Context, s *stack, base string, f *filler) (p pages, err error) {
-	page, _, err := get(base + "/posts")
-	if err != nil {
+	if p.body, _, err = get(base + "/posts"); err != nil {
 		return p, err
 	}
-	if err := put(s.App(reference).URL()+"/bytes", page); err != nil {
+	if err := put(s.App(reference).URL()+"/bytes", p.body); err != nil {
 		return p, err
 	}
 	for i := range b.rounds + 3 { // the first round warms up and does not count
 		for _, m := range []struct {
 			into *figures
 			url  string
-		}{{&p.bare, s.App(reference).URL() + "/bytes"}, {&p.first, base + "/posts"}, {&p.middle, base + "/posts?limit=20&cursor=" + f.posts[len(f.posts)/2]}} {
+		}{{&p.bare, s.App(reference).URL() + "/bytes"}, {&p.first, base + "/posts"}, {&p.middle, base + middlePage(f.posts)}} {
 			rate, err := b.rate(ctx, m.url)
 			if err != nil {
 				return p, err
@@ -137,7 +167,6 @@ func put(url string, body []byte) error {
 // started.
 type frozen struct {
 	url     string
-	middle  string // the id of a post in the middle
 	process *system.Process
 	sidecar *http.Server
 	cut     atomic.Bool
@@ -185,11 +214,6 @@ func (s *stack) freeze(ctx context.Context) (*frozen, error) {
 		return nil, err
 	}
 	z.cut.Store(true)
-	page, _, err := get(z.url + "/posts")
-	if err != nil {
-		return nil, err
-	}
-	z.middle = string(page[2 : 2+36]) // the newest post: what comes after it is a full page
 	return z, nil
 }
 

@@ -186,13 +186,9 @@ func (f *filler) readRaw(ctx context.Context) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-func decodeRaw(value []byte) error {
-	lines, err := unpacker.DecodeAll(value, []byte("["))
+func decodeRaw(segment []byte) error {
+	events, err := eventsOf(segment)
 	if err != nil {
-		return err
-	}
-	var events []event.Event
-	if err := json.Unmarshal(append(lines, ']'), &events); err != nil {
 		return err
 	}
 	for _, e := range events {
@@ -205,6 +201,15 @@ func decodeRaw(value []byte) error {
 		}
 	}
 	return nil
+}
+
+// eventsOf are a segment's events, decoded by encoding/json.
+func eventsOf(segment []byte) (events []event.Event, err error) {
+	lines, err := unpacker.DecodeAll(segment, []byte("["))
+	if err != nil {
+		return nil, err
+	}
+	return events, json.Unmarshal(append(lines, ']'), &events)
 }
 
 // forget deletes query's snapshot.
