@@ -262,25 +262,24 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// batchesAhead is how many batches a replay may have read, or decoded, and not
-// yet folded.
-const batchesAhead = 2
+// batchesAhead is how many batches a replay may have read and not yet folded.
+const batchesAhead = 4
 
 // catchUp reads and applies what the log has after the model's number: while one
-// batch is folded the next is decoded, and those after that are read. It returns
-// the number of the log's last event when the reading began.
+// batch is folded those after it are read and decoded. It returns the number of the
+// log's last event when the reading began.
 func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 	at := f.model.at()
-	first, last, err := f.log.fetch(ctx, at, 0, nil)
+	first, last, err := f.log.read(ctx, at, 0, nil)
 	if err != nil {
 		return 0, err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	reads, decoded := make(chan chan []byte, batchesAhead), make(chan []event.Event, batchesAhead)
+	reads := make(chan chan []event.Event, batchesAhead)
 	group.Go(func() error {
 		defer close(reads)
 		for after := at; after == at || after < last; after += readLimit {
-			batch := make(chan []byte, 1)
+			batch := make(chan []event.Event, 1)
 			select {
 			case reads <- batch: // in their order, whichever is answered first
 			case <-ctx.Done():
@@ -291,9 +290,9 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 				continue
 			}
 			group.Go(func() error {
-				raw, _, err := f.log.fetch(ctx, after, 0, nil)
+				events, _, err := f.log.read(ctx, after, 0, nil)
 				if err == nil {
-					batch <- raw
+					batch <- events
 				}
 				return err
 			})
@@ -301,28 +300,13 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 		return nil
 	})
 	group.Go(func() error {
-		defer close(decoded)
 		for batch := range reads {
-			var raw []byte
+			var events []event.Event
 			select {
-			case raw = <-batch:
+			case events = <-batch:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			events, err := event.ParseBatch(raw)
-			if err != nil {
-				return err
-			}
-			select {
-			case decoded <- events:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
-	group.Go(func() error {
-		for events := range decoded {
 			if err := f.model.apply(events); err != nil {
 				return err
 			}

@@ -142,36 +142,11 @@ func NewID() string {
 // IDTime is the time in a UUIDv7, to the millisecond; ok is false when id is
 // not one in its canonical lower-case form.
 func IDTime(id string) (at time.Time, ok bool) {
-	if len(id) != len("xxxxxxxx-xxxx-7xxx-vxxx-xxxxxxxxxxxx") {
+	u, err := uuid.Parse(id) // takes other forms, too, which are of other lengths or in upper case
+	if err != nil || len(id) != len("xxxxxxxx-xxxx-7xxx-vxxx-xxxxxxxxxxxx") || u.String() != id || u.Version() != 7 || u.Variant() != uuid.RFC4122 {
 		return time.Time{}, false
 	}
-	var ms int64
-	for i := range len(id) {
-		switch c := id[i]; {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			ok = c == '-'
-		case i == 14:
-			ok = c == '7' // the version
-		case i == 19:
-			ok = c == '8' || c == '9' || c == 'a' || c == 'b' // the variant
-		case '0' <= c && c <= '9':
-			ok = true
-			if i < 13 {
-				ms = ms<<4 | int64(c-'0')
-			}
-		case 'a' <= c && c <= 'f':
-			ok = true
-			if i < 13 {
-				ms = ms<<4 | int64(c-'a'+10)
-			}
-		default:
-			ok = false
-		}
-		if !ok {
-			return time.Time{}, false
-		}
-	}
-	return time.UnixMilli(ms).UTC(), true
+	return time.Unix(u.Time().UnixTime()).UTC(), true
 }
 
 // Marshal encodes as all of Postbus does: without the escapes for HTML, which

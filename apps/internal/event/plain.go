@@ -3,7 +3,6 @@ package event
 import (
 	"bytes"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -129,6 +128,14 @@ func (s *plain) option(text string) bool {
 	return true
 }
 
+// simple are the characters that a string has as they are, and that end none.
+var simple = func() (is [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		is[c] = c != '"' && c != '\\'
+	}
+	return is
+}()
+
 // quoted is a string without escapes.
 func (s *plain) quoted() []byte {
 	if !s.ok || len(s.rest) == 0 || s.rest[0] != '"' {
@@ -137,11 +144,13 @@ func (s *plain) quoted() []byte {
 	}
 	end, ascii := 1, true
 	for ; end < len(s.rest) && s.rest[end] != '"'; end++ {
-		if c := s.rest[end]; c == '\\' || c < ' ' {
+		switch c := s.rest[end]; {
+		case simple[c]:
+		case c >= utf8.RuneSelf:
+			ascii = false
+		default:
 			s.ok = false
 			return nil
-		} else if c >= utf8.RuneSelf {
-			ascii = false
 		}
 	}
 	if end == len(s.rest) || !ascii && !utf8.Valid(s.rest[1:end]) {
@@ -183,7 +192,7 @@ func (s *plain) time() (at time.Time) {
 
 func (s *plain) sequence() Sequence {
 	const digits = 20
-	if len(s.rest) <= digits || s.rest[digits] != '"' || strings.ContainsAny(string(s.rest[:digits]), "+-") {
+	if len(s.rest) <= digits || s.rest[digits] != '"' {
 		s.ok = false
 		return 0
 	}
