@@ -262,8 +262,13 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// batchesAhead is how many batches a replay may have read and not yet folded.
+// batchesAhead is how many batches may be read, or wait to be folded, behind the one
+// whose turn it is.
 const batchesAhead = 4
+
+// errShort ends a replay's reads after a batch that isn't full: the replica of the
+// event log that gave it knew no more, so what others gave does not follow.
+var errShort = errors.New("the batch is not full")
 
 // catchUp reads and applies what the log has after the model's number: while one
 // batch is folded those after it are read and decoded. It returns the number of the
@@ -310,10 +315,16 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 			if err := f.model.apply(events); err != nil {
 				return err
 			}
+			if len(events) < readLimit {
+				return errShort
+			}
 		}
 		return nil
 	})
-	return last, group.Wait()
+	if err = group.Wait(); errors.Is(err, errShort) {
+		err = nil
+	}
+	return last, err
 }
 
 // readOn waits for what comes after the model's number, and applies it.

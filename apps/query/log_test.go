@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -116,16 +117,16 @@ func (l *logServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// batch is what the event log answers.
+// batch is what the event log answers: an event a line.
 func batch(events []event.Event) []byte {
-	if events == nil {
-		events = []event.Event{}
+	lines := make([][]byte, len(events))
+	for i, e := range events {
+		var err error
+		if lines[i], err = event.Marshal(e); err != nil {
+			panic(err)
+		}
 	}
-	body, err := event.Marshal(events)
-	if err != nil {
-		panic(err)
-	}
-	return body
+	return slices.Concat([]byte("[\n"), bytes.Join(lines, []byte(",\n")), []byte("\n]\n"))
 }
 
 // direct is an http.Client's way to a handler without a network, so that a
@@ -298,6 +299,70 @@ func TestAFollowerKeepsOnAfterErrors(t *testing.T) {
 			if n := len(l.questions()); n < failures || n > failures+2 {
 				t.Errorf("%s: %d reads", name, n)
 			}
+		})
+	}
+}
+
+// A long log is read in several batches at once, which are folded in the log's order.
+func TestALongLogIsFoldedInItsOrder(t *testing.T) {
+	long := posts(1, 4)
+	for i := range 5*readLimit - len(long) + 200 {
+		long = append(long, commented(100+i, 1+i%3))
+	}
+	log := numbered(0, long...)
+	want := modelOf(t, log).postsPage(nil, 3)
+	const reads = 6
+	for name, c := range map[string]struct {
+		instead  func(n, after int, w http.ResponseWriter) bool
+		failures int
+		reads    [2]int // the least and the most
+	}{
+		"one answer at a time": {func(n, _ int, _ http.ResponseWriter) bool {
+			time.Sleep(time.Duration(n) * time.Millisecond)
+			return false
+		}, 0, [2]int{reads, reads}},
+		"the last answer first": {func(n, _ int, _ http.ResponseWriter) bool {
+			time.Sleep(time.Duration(reads-n) * time.Millisecond)
+			return false
+		}, 0, [2]int{reads, reads}},
+		"one that fails": {func(n, _ int, w http.ResponseWriter) bool {
+			if n == 3 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+			return n == 3
+		}, 1, [2]int{reads + 1, 2 * reads}},
+		"one that isn't full": {func(n, after int, w http.ResponseWriter) bool {
+			if n == 3 {
+				w.Header().Set("Postbus-Sequence", strconv.Itoa(len(log)))
+				_, _ = w.Write(batch(log[after : after+100]))
+			}
+			return n == 3
+		}, 0, [2]int{reads + 1, 2 * reads}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLogServer(log)
+				l.instead = func(n int, w http.ResponseWriter) bool { return c.instead(n, l.questions()[n-1].after, w) }
+				start := time.Now()
+				f := follow(t, l, newFakeStore())
+				time.Sleep(retryDelay - time.Millisecond) // of the bubble's clock
+				synctest.Wait()
+				if f.model.isReady() != (c.failures == 0) {
+					t.Errorf("ready %v after %v", f.model.isReady(), time.Since(start))
+				}
+				time.Sleep(time.Duration(c.failures) * retryDelay)
+				synctest.Wait()
+				if !f.model.isReady() || f.model.at() != uint64(len(log)) {
+					t.Fatalf("stands at %d of %d, ready %v", f.model.at(), len(log), f.model.isReady())
+				}
+				if got := f.model.postsPage(nil, 3); got.etag != want.etag {
+					t.Error("the first page is not that of the log")
+				}
+				replay := slices.DeleteFunc(l.questions(), func(q question) bool { return q.wait > 0 })
+				if n := len(replay); n < c.reads[0] || n > c.reads[1] {
+					t.Errorf("%d reads, %d to %d expected", n, c.reads[0], c.reads[1])
+				}
+			})
 		})
 	}
 }
