@@ -49,6 +49,7 @@ type filler struct {
 	posts    []string
 	comments int
 	goal     int // of comments
+	turn     int // of the newest posts: which was commented last
 	// following is what comes after the comments in flight, the oldest first.
 	following []follows
 	random    uint64
@@ -173,15 +174,15 @@ func (f *filler) postsDue() int {
 	return max(pageOfPosts, f.comments/commentsPerPost+1)
 }
 
-// somePost is each of the newer half of the posts in turn, so that no two comments
-// in a row are of one post, and the older half has as many as it will get.
+// somePost is each of the newer half of the posts in turn, of 1,000 at most: no two
+// comments in a row are of one post, and the older half has as many as it will get.
 func (f *filler) somePost() string {
 	newest := max(pageOfPosts, min(postsCommented, len(f.posts)/2))
 	if f.ending() {
 		newest = pageOfPosts
 	}
-	recent := f.posts[len(f.posts)-newest:]
-	return recent[f.comments%len(recent)]
+	f.turn = (f.turn + 1) % newest
+	return f.posts[len(f.posts)-1-f.turn]
 }
 
 // next is Knuth's MMIX generator: the same at every run.

@@ -19,6 +19,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/vg"
 )
 
 // bench is one run.
@@ -28,9 +31,10 @@ type bench struct {
 	// commit is the checkout's when the run began, and whether it was changed since.
 	commit string
 	// each is how long one measurement of a rate takes.
-	each  time.Duration
-	out   string
-	rows  []row
+	each time.Duration
+	rows []row
+	// plots are by the names of their files.
+	plots map[string]*plot.Plot
 	costs []written
 	// filler is what filled the log of the reading stack, once it has.
 	filler *filler
@@ -64,7 +68,7 @@ var parts = []part{
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
 
 func main() {
-	b := &bench{}
+	b := &bench{plots: map[string]*plot.Plot{}}
 	names := make([]string, len(parts))
 	for i, p := range parts {
 		names[i] = p.name
@@ -80,7 +84,7 @@ func main() {
 	only := flag.String("only", strings.Join(names, ","), "which `parts` to run")
 	flag.IntVar(&b.rounds, "rounds", 3, "how many interleaved `rounds`")
 	flag.DurationVar(&b.each, "each", 4*time.Second, "how long one measurement of a rate takes")
-	flag.StringVar(&b.out, "out", "apps/bench/results", "the `folder` for the plots and the table, from the checkout's root")
+	out := flag.String("out", "", "the `folder` for the table and the plots; if empty, apps/bench/results for a whole run, and for parts one for temporary files")
 	flag.StringVar(&b.profiles, "profiles", "", "also write CPU profiles of the apps and sidecars under load to this `folder`, and print what a comment costs by hop")
 	flag.Parse()
 	chosen := strings.Split(*only, ",")
@@ -92,13 +96,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := b.run(ctx, chosen); err != nil {
+	if err := b.run(ctx, chosen, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(ctx context.Context, chosen []string) (err error) {
+func (b *bench) run(ctx context.Context, chosen []string, out string) (err error) {
 	start := time.Now()
 	dir, err := os.MkdirTemp("", "postbus-bench-")
 	if err != nil {
@@ -110,12 +114,6 @@ func (b *bench) run(ctx context.Context, chosen []string) (err error) {
 	}
 	b.profiles = profiles
 	b.commit = command("git", "-C", b.checkout.Root, "describe", "--always", "--dirty", "--exclude=*")
-	if !filepath.IsAbs(b.out) {
-		b.out = filepath.Join(b.checkout.Root, b.out)
-	}
-	if err := os.MkdirAll(b.out, 0o750); err != nil {
-		return err
-	}
 	for _, name := range []string{writing, replaying, reading} {
 		if err := b.runOn(ctx, filepath.Join(dir, name), name, chosen); err != nil {
 			return fmt.Errorf("%w (logs are in %s)", err, dir)
@@ -131,10 +129,31 @@ func (b *bench) run(ctx context.Context, chosen []string) (err error) {
 	if _, err := os.Stdout.Write(table.Bytes()); err != nil {
 		return err
 	}
-	if len(chosen) < len(parts) {
-		return nil // a part does not take the place of the last whole run
+	switch {
+	case out != "":
+	case len(chosen) < len(parts): // which don't take the place of the last whole run
+		out = filepath.Join(os.TempDir(), "postbus-bench")
+	default:
+		out = filepath.Join(b.checkout.Root, "apps/bench/results")
 	}
-	return os.WriteFile(filepath.Join(b.out, "table.md"), table.Bytes(), 0o600)
+	return b.save(out, table.Bytes())
+}
+
+// save writes the table and the plots, all of one run.
+func (b *bench) save(out string, table []byte) error {
+	if err := os.MkdirAll(out, 0o750); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(out, "table.md"), table, 0o600); err != nil {
+		return err
+	}
+	for file, p := range b.plots {
+		if err := p.Save(20*vg.Centimeter, 11*vg.Centimeter, filepath.Join(out, file)); err != nil {
+			return err
+		}
+	}
+	say("the table and the plots are in %s", out)
+	return nil
 }
 
 // runOn runs the chosen parts of one stack.
@@ -164,9 +183,9 @@ func (b *bench) runOn(ctx context.Context, dir, name string, chosen []string) (e
 func (b *bench) add(r row) { b.rows = append(b.rows, r) }
 
 func (b *bench) print(w io.Writer, took time.Duration) error {
-	_, _ = fmt.Fprintf(w, "On %s (%s), %s, commit %s; %d rounds, %s in all. Each figure is the median of its rounds (least–most). "+
+	_, _ = fmt.Fprintf(w, "On %s (%s), %s, commit %s; %d rounds (of reads, %d), %s in all. Each figure is the median of its rounds (least–most). "+
 		"A ratio is the median of the rounds' own ratios, which need not be the ratio of the medians.\n\n",
-		machine(), b.versions(), time.Now().UTC().Format(time.DateOnly), b.commit, b.rounds, took.Round(time.Second))
+		machine(), b.versions(), time.Now().UTC().Format(time.DateOnly), b.commit, b.rounds, b.rounds+moreReads, took.Round(time.Second))
 	printTable(w, b.rows)
 	b.printCosts(w)
 	return b.printHops(w)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httputil"
@@ -17,7 +18,11 @@ import (
 	"github.com/postbus/postbus/apps/e2e/system"
 )
 
-const fewComments, manyComments, manyEvents = 1000, 1_000_000, 1_000_000
+const (
+	fewComments, manyComments, manyEvents = 1000, 1_000_000, 1_000_000
+	// moreReads are the rounds of reads beyond those of all: they are short.
+	moreReads = 2
+)
 
 // readsOverSize measures the first page and one in the middle while the log grows
 // to a million comments, beside a query that stays at a thousand.
@@ -27,7 +32,7 @@ func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
 		return err
 	}
 	b.filler = f
-	first, middle, bare := series{name: "first page"}, series{name: "a middle page"}, series{name: "the first page's bytes, bare gin"}
+	first, middle, bare := series{name: "first page (20 posts)"}, series{name: "a middle page (10 posts)"}, series{name: "the first page's bytes, bare gin"}
 	var small *frozen
 	var smallMiddle string // the address of its middle page
 	for _, comments := range []int{fewComments, 10_000, 100_000, manyComments} {
@@ -42,7 +47,7 @@ func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
 				return err
 			}
 			smallMiddle = small.url + middlePage(f.posts)
-			defer small.stop(ctx)
+			defer small.stop(context.WithoutCancel(ctx))
 		}
 		pages, err := b.pages(ctx, s, s.App("query").URL(), f)
 		if err != nil {
@@ -85,7 +90,7 @@ func (b *bench) pageOverSize(ctx context.Context, f *filler, what, large, few st
 		return fmt.Errorf("the %s has %d bytes with %d comments, and %d with %d: not to be compared", what, len(largePage), f.comments, len(fewPage), fewComments)
 	}
 	var measured, reference figures
-	for range b.rounds + 2 {
+	for range b.rounds + moreReads {
 		l, err := b.rate(ctx, large)
 		if err != nil {
 			return err
@@ -123,7 +128,7 @@ func (b *bench) pages(ctx context.Context, s *stack, base string, f *filler) (p 
 	if err := put(s.App(reference).URL()+"/bytes", p.body); err != nil {
 		return p, err
 	}
-	for i := range b.rounds + 3 { // the first round warms up and does not count
+	for i := range 1 + b.rounds + moreReads { // the first round warms up and does not count
 		for _, m := range []struct {
 			into *figures
 			url  string
@@ -174,7 +179,7 @@ type frozen struct {
 
 // freeze starts a second query behind the same sidecar, whose calls pass through a
 // proxy here, and cuts those calls when it has caught up.
-func (s *stack) freeze(ctx context.Context) (*frozen, error) {
+func (s *stack) freeze(ctx context.Context) (_ *frozen, err error) {
 	a := s.App("query")
 	p, err := system.ProcessOn(a.Port)
 	if err != nil {
@@ -206,8 +211,13 @@ func (s *stack) freeze(ctx context.Context) (*frozen, error) {
 		})}
 	go func() { _ = z.sidecar.ListenAndServe() }()
 	if err := z.process.Start(s.log); err != nil {
-		return nil, err
+		return nil, errors.Join(err, z.sidecar.Close())
 	}
+	defer func() {
+		if err != nil {
+			z.stop(context.WithoutCancel(ctx))
+		}
+	}()
 	b := a
 	b.Port += 600
 	if err := system.Until(ctx, time.Minute, b.Ready); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -68,10 +69,10 @@ func (b *bench) startEmpty(ctx context.Context, s *stack, f *filler, what string
 		})
 		return forget(ctx, f.query)
 	})
-	<-profiled
 	if err != nil {
 		return 0, err
 	}
+	<-profiled
 	if err := s.awaitSequence(ctx, f.events(), time.Second); err != nil {
 		return 0, fmt.Errorf("query said that it is ready: %w", err)
 	}
@@ -95,7 +96,7 @@ func (b *bench) snapshot(ctx context.Context, s *stack) error {
 	if err := f.shown(ctx, s); err != nil {
 		return err
 	}
-	var empty, snapshot, resident, residentAfter figures
+	var empty, snapshot, resident, residentAfter, peak figures
 	for i := range b.rounds {
 		took, err := b.startEmpty(ctx, s, f, "snapshot", i)
 		if err != nil {
@@ -111,6 +112,10 @@ func (b *bench) snapshot(ctx context.Context, s *stack) error {
 			return err
 		}
 		resident = append(resident, bytes/float64(f.comments))
+		if bytes, err = s.peakOf("query"); err != nil {
+			return err
+		}
+		peak = append(peak, bytes/float64(f.comments))
 
 		if took, err = s.restart(ctx, "query", nil); err != nil {
 			return err
@@ -131,11 +136,11 @@ func (b *bench) snapshot(ctx context.Context, s *stack) error {
 	b.add(row{fmt.Sprintf("query restarted with a snapshot of %s comments: time until ready", short(float64(f.comments))), snapshot.format(" s"),
 		fmt.Sprintf("starting empty, %s events", short(float64(f.events()))), empty.format(" s"), ratio.format(""), "≤ 3 s", verdict(snapshot.median() <= 3)})
 	for _, m := range []struct {
-		after string
+		when  string
 		bytes figures
-	}{{"a replay", resident}, {"a start from the snapshot", residentAfter}} {
+	}{{"at rest after a replay", resident}, {"at rest after a start from the snapshot", residentAfter}, {"at most, in a replay and while a snapshot is saved", peak}} {
 		ratio = m.bytes.over(repeat(size, len(m.bytes)))
-		b.add(row{"query's memory a comment (60 characters of text), after " + m.after, m.bytes.format(" bytes"), "the bytes of its JSON", short(size),
+		b.add(row{"query's memory a comment (60 characters of text), " + m.when, m.bytes.format(" bytes"), "the bytes of its JSON", short(size),
 			ratio.format(""), "≤ 3", verdict(ratio.median() <= 3)})
 	}
 	return nil
@@ -246,6 +251,23 @@ func (s *stack) residentOf(name string) (float64, error) {
 	}
 	n, err := memory(pid)
 	return float64(n), err
+}
+
+// peakOf is the most memory that a service's process has had, in bytes (VmHWM in
+// proc_pid_status(5)).
+func (s *stack) peakOf(name string) (float64, error) {
+	pid, ok := system.Holder(s.App(name).Port)
+	if !ok {
+		return 0, fmt.Errorf("%s is gone", name)
+	}
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
+	var kib float64
+	_, err = fmt.Sscanf(rest, "%f kB", &kib)
+	return kib * 1024, err
 }
 
 // commentSize is the length of a comment's JSON in GET /posts.

@@ -64,7 +64,7 @@ func prepare(ctx context.Context, dir string) (t tools, err error) {
 func profilePort(a system.App) (app, sidecar int) { return a.MetricsPort + 500, a.MetricsPort + 600 }
 
 // start starts a stack in a folder of its own and waits until it is ready.
-func (t tools) start(ctx context.Context, dir string) (*stack, error) {
+func (t tools) start(ctx context.Context, dir string) (_ *stack, err error) {
 	redisPort, err := system.FreePort()
 	if err != nil {
 		return nil, err
@@ -73,6 +73,11 @@ func (t tools) start(ctx context.Context, dir string) (*stack, error) {
 	if s.redis, err = system.StartRedis(ctx, filepath.Join(dir, "redis"), redisPort); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.redis.Stop())
+		}
+	}()
 	for shift := 10_000; ; shift += 1000 {
 		runFile, err := t.checkout.Derive(system.Derivation{Into: dir, Suffix: s.suffix, Shift: shift, Redis: s.redis.Address(), Binaries: t.binaries})
 		if err != nil {
@@ -95,13 +100,13 @@ func (t tools) start(ctx context.Context, dir string) (*stack, error) {
 		return nil, err
 	}
 	if err := s.Start(ctx, s.log); err != nil {
-		return nil, errors.Join(err, s.redis.Stop())
+		return nil, err
 	}
 	return s, nil
 }
 
-// addReference adds the reference, its bus and its subscription, which are like
-// the system's own, and the profilers if they are wanted.
+// addReference adds the reference, its bus, which is like the system's own, its
+// subscriptions, and the profilers if they are wanted.
 func (t tools) addReference(s *stack, runFile string, shift int) error {
 	docs, err := system.ReadYAML(runFile)
 	if err != nil {
@@ -163,10 +168,18 @@ func (t tools) addReference(s *stack, runFile string, shift int) error {
 			hop = candidate
 		}
 	}
-	hop["metadata"], hop["scopes"] = system.Document{"name": reference + "-hop"}, []string{reference + s.suffix}
 	spec = hop["spec"].(system.Document) //nolint:errcheck,forcetypeassert // as above
-	spec["pubsubname"], spec["topic"], spec["routes"] = reference+"-bus", reference+"-hop", system.Document{"default": "/deliver/reference-hop"}
-	return writeYAML(filepath.Join(resources, "reference-hop.yaml"), hop)
+	hop["scopes"], spec["pubsubname"] = []string{reference + s.suffix}, reference+"-bus"
+	for _, topic := range []string{reference + "-bulk-hop", reference + "-hop"} {
+		hop["metadata"] = system.Document{"name": topic}
+		spec["topic"], spec["routes"] = topic, system.Document{"default": "/deliver/" + topic}
+		if err := writeYAML(filepath.Join(resources, topic+".yaml"), hop); err != nil {
+			return err
+		}
+		delete(spec, "bulkSubscribe") // the other one is as Dapr has it by itself
+		delete(spec, "metadata")
+	}
+	return nil
 }
 
 func writeYAML(path string, doc system.Document) error {

@@ -5,11 +5,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 
 	dapr "github.com/dapr/go-sdk/client"
@@ -18,9 +20,16 @@ import (
 
 const (
 	component = "reference-bus"
-	// published is what nobody hears, hop what this program hears itself.
-	published, hop = "reference-published", "reference-hop"
+	// published is what nobody hears.
+	published = "reference-published"
+	// hop and bulkHop are what this program hears itself: as Dapr delivers by itself,
+	// one by one and as CloudEvents; and in the way of Postbus's own subscriptions.
+	hop, bulkHop = "reference-hop", "reference-bulk-hop"
+	// eventLength is that of a comment's event, in bytes.
+	eventLength = 560
 )
+
+var padding = strings.Repeat("x", eventLength)
 
 type reference struct {
 	dapr dapr.Client
@@ -34,6 +43,7 @@ type reference struct {
 type journey struct {
 	ID   string `json:"id"`
 	Hops int    `json:"hops"`
+	Bulk bool   `json:"bulk"`
 }
 
 func main() {
@@ -50,17 +60,20 @@ func main() {
 	public.PUT("/bytes", r.write)
 	public.POST("/hops/:count", r.travel)
 	channel.POST("/deliver/"+hop, r.deliver)
+	channel.POST("/deliver/"+bulkHop, r.deliverBulk)
 	go func() { log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Getenv("APP_PORT"), channel)) }() //nolint:gosec // a benchmark's
 	log.Fatal(http.ListenAndServe(":"+os.Getenv("PORT"), public))                               //nolint:gosec // as above
 }
 
-// publish is the bare command: one publish, 201.
+// publish is the bare command: one publish, 201. What it publishes is as long as an
+// event, and the sidecar takes it as it is, as it does Postbus's.
 func (r *reference) publish(c *gin.Context) {
 	var in map[string]any
 	if err := c.BindJSON(&in); err != nil {
 		return
 	}
-	if err := r.dapr.PublishEvent(c.Request.Context(), component, published, in); err != nil {
+	message := fmt.Appendf(nil, `{"data":%q}`, padding[:eventLength-len(`{"data":""}`)])
+	if err := r.dapr.PublishEvent(c.Request.Context(), component, published, message, dapr.PublishEventWithRawPayload()); err != nil {
 		c.String(http.StatusServiceUnavailable, err.Error())
 		return
 	}
@@ -87,14 +100,15 @@ func (r *reference) write(c *gin.Context) {
 	c.Status(http.StatusOK)
 }
 
-// travel answers when a message has been published and delivered that often.
+// travel answers when a message has been published and delivered that often, in
+// bulk if the query says so.
 func (r *reference) travel(c *gin.Context) {
 	hops, err := strconv.Atoi(c.Param("count"))
 	if err != nil || hops < 1 {
 		c.Status(http.StatusBadRequest)
 		return
 	}
-	j := journey{ID: c.Query("id"), Hops: hops}
+	j := journey{ID: c.Query("id"), Hops: hops, Bulk: c.Query("bulk") == "true"}
 	arrived := make(chan struct{})
 	r.mu.Lock()
 	r.waiting[j.ID] = arrived
@@ -111,11 +125,27 @@ func (r *reference) travel(c *gin.Context) {
 }
 
 func (r *reference) send(ctx context.Context, j journey) error {
-	return r.dapr.PublishEvent(ctx, component, hop, j, dapr.PublishEventWithRawPayload())
+	if j.Bulk {
+		return r.dapr.PublishEvent(ctx, component, bulkHop, j, dapr.PublishEventWithRawPayload())
+	}
+	return r.dapr.PublishEvent(ctx, component, hop, j)
 }
 
-// deliver takes a bulk delivery.
+const success, retry = "SUCCESS", "RETRY"
+
+// deliver takes a delivery.
 func (r *reference) deliver(c *gin.Context) {
+	var in struct {
+		Data journey `json:"data"`
+	}
+	if err := c.BindJSON(&in); err != nil {
+		return
+	}
+	c.JSON(http.StatusOK, gin.H{"status": r.goOn(c.Request.Context(), in.Data)})
+}
+
+// deliverBulk takes a bulk delivery.
+func (r *reference) deliverBulk(c *gin.Context) {
 	var in struct {
 		Entries []struct {
 			ID    string `json:"entryId"`
@@ -133,20 +163,26 @@ func (r *reference) deliver(c *gin.Context) {
 		Statuses []status `json:"statuses"`
 	}
 	for _, e := range in.Entries {
-		answer := "SUCCESS"
+		answer := success
 		var j journey
 		if err := json.Unmarshal(e.Event, &j); err != nil {
 			log.Print(err)
-		} else if j.Hops--; j.Hops > 0 {
-			if err := r.send(c.Request.Context(), j); err != nil {
-				answer = "RETRY"
-			}
 		} else {
-			r.arrive(j.ID)
+			answer = r.goOn(c.Request.Context(), j)
 		}
 		out.Statuses = append(out.Statuses, status{e.ID, answer})
 	}
 	c.JSON(http.StatusOK, out)
+}
+
+// goOn sends what has made a hop on its next one.
+func (r *reference) goOn(ctx context.Context, j journey) (status string) {
+	if j.Hops--; j.Hops == 0 {
+		r.arrive(j.ID)
+	} else if err := r.send(ctx, j); err != nil {
+		return retry
+	}
+	return success
 }
 
 func (r *reference) arrive(id string) {
