@@ -33,8 +33,13 @@ func (b *bench) plot(file, title, x, y string, logX, logY bool, lines ...series)
 	if err := plotutil.AddLinePoints(p, args...); err != nil {
 		return err
 	}
+	p.X.Max *= 1.1 // room for the last tick's label
+	if logX {
+		p.X.Max *= 1.5
+	}
 	if !logY {
 		p.Y.Min = 0
+		p.Y.Max *= 1.25 // and for the legend
 	}
 	b.plots[file] = p
 	return nil
