@@ -48,7 +48,7 @@ screenshots: ## make the README's screenshots again
 	@cd apps/e2e && go test -count=1 -timeout 20m -run TestTheClientInABrowser . -args -screenshots
 
 .PHONY: bench
-bench: ## measure everything and print the table (11 minutes; ARGS='-only accepted' runs a part)
+bench: ## measure everything and print the table (12 minutes; ARGS='-only accepted' runs a part)
 	@go run ./apps/bench $(ARGS)
 
 .PHONY: clean

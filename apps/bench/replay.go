@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -107,12 +106,12 @@ func (b *bench) snapshot(ctx context.Context, s *stack) error {
 			return err
 		}
 		time.Sleep(settle)
-		bytes, err := s.residentOf("query")
+		bytes, err := s.bytesOf("query", memory)
 		if err != nil {
 			return err
 		}
 		resident = append(resident, bytes/float64(f.comments))
-		if bytes, err = s.peakOf("query"); err != nil {
+		if bytes, err = s.bytesOf("query", peakMemory); err != nil {
 			return err
 		}
 		peak = append(peak, bytes/float64(f.comments))
@@ -122,7 +121,7 @@ func (b *bench) snapshot(ctx context.Context, s *stack) error {
 		}
 		snapshot = append(snapshot, took.Seconds())
 		time.Sleep(settle)
-		if bytes, err = s.residentOf("query"); err != nil {
+		if bytes, err = s.bytesOf("query", memory); err != nil {
 			return err
 		}
 		residentAfter = append(residentAfter, bytes/float64(f.comments))
@@ -135,16 +134,16 @@ func (b *bench) snapshot(ctx context.Context, s *stack) error {
 	ratio := snapshot.over(empty)
 	b.add(row{fmt.Sprintf("query restarted with a snapshot of %s comments: time until ready", short(float64(f.comments))), snapshot.format(" s"),
 		fmt.Sprintf("starting empty, %s events", short(float64(f.events()))), empty.format(" s"), ratio.format(""), "≤ 3 s", verdict(snapshot.median() <= 3)})
-	json := repeat(size, len(resident))
+	sizes := repeat(size, len(resident))
 	for _, m := range []struct {
 		when  string
 		bytes figures
 	}{{"after a replay", resident}, {"after a start from the snapshot", residentAfter}} {
-		ratio = m.bytes.over(json)
+		ratio = m.bytes.over(sizes)
 		b.add(row{"query's memory a comment (60 characters of text) at rest, " + m.when, m.bytes.format(" bytes"), "the bytes of its JSON", short(size),
 			ratio.format(""), "≤ 3", verdict(ratio.median() <= 3)})
 	}
-	b.add(row{"the same at most, in a replay and while a snapshot is saved", peak.format(" bytes"), "the bytes of its JSON", short(size), peak.over(json).format(""), "printed", ""})
+	b.add(row{"the same at most, in a replay and while a snapshot is saved", peak.format(" bytes"), "the bytes of its JSON", short(size), peak.over(sizes).format(""), "printed", ""})
 	return nil
 }
 
@@ -194,8 +193,12 @@ func (f *filler) readRaw(ctx context.Context) (time.Duration, error) {
 }
 
 func decodeRaw(segment []byte) error {
-	events, err := eventsOf(segment)
+	lines, err := unpacker.DecodeAll(segment, []byte("["))
 	if err != nil {
+		return err
+	}
+	var events []event.Event
+	if err := json.Unmarshal(append(lines, ']'), &events); err != nil {
 		return err
 	}
 	for _, e := range events {
@@ -208,15 +211,6 @@ func decodeRaw(segment []byte) error {
 		}
 	}
 	return nil
-}
-
-// eventsOf are a segment's events, decoded by encoding/json.
-func eventsOf(segment []byte) (events []event.Event, err error) {
-	lines, err := unpacker.DecodeAll(segment, []byte("["))
-	if err != nil {
-		return nil, err
-	}
-	return events, json.Unmarshal(append(lines, ']'), &events)
 }
 
 // forget deletes query's snapshot.
@@ -246,30 +240,14 @@ func (s *stack) awaitSnapshot(ctx context.Context, store *state.Store, at uint64
 	})
 }
 
-func (s *stack) residentOf(name string) (float64, error) {
+// bytesOf is what a service's process takes, in bytes: its memory, or its peakMemory.
+func (s *stack) bytesOf(name string, read func(pid int) (int64, error)) (float64, error) {
 	pid, ok := system.Holder(s.App(name).Port)
 	if !ok {
 		return 0, fmt.Errorf("%s is gone", name)
 	}
-	n, err := memory(pid)
+	n, err := read(pid)
 	return float64(n), err
-}
-
-// peakOf is the most memory that a service's process has had, in bytes (VmHWM in
-// proc_pid_status(5)).
-func (s *stack) peakOf(name string) (float64, error) {
-	pid, ok := system.Holder(s.App(name).Port)
-	if !ok {
-		return 0, fmt.Errorf("%s is gone", name)
-	}
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
-	var kib float64
-	_, err = fmt.Sscanf(rest, "%f kB", &kib)
-	return kib * 1024, err
 }
 
 // commentSize is the length of a comment's JSON in GET /posts.

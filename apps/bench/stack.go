@@ -271,6 +271,19 @@ func memory(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
+// peakMemory is the largest resident set that a process has had, in bytes (VmHWM in
+// proc_pid_status(5)).
+func peakMemory(pid int) (int64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
+	var kib int64
+	_, err = fmt.Sscanf(rest, "%d kB", &kib)
+	return kib * 1024, err
+}
+
 // usage is the CPU time of every process, by name.
 type usage map[string]time.Duration
 

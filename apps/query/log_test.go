@@ -318,7 +318,7 @@ func TestALongLogIsFoldedInItsOrder(t *testing.T) {
 		reads    [2]int // the least and the most
 	}{
 		"one answer at a time": {func(n, _ int, _ http.ResponseWriter) bool {
-			time.Sleep(time.Duration(n) * time.Millisecond)
+			time.Sleep(time.Duration(n) * time.Millisecond) // of the bubble's clock, as all here
 			return false
 		}, 0, [2]int{reads, reads}},
 		"the last answer first": {func(n, _ int, _ http.ResponseWriter) bool {

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -29,7 +28,7 @@ const (
 	eventLength = 560
 )
 
-var padding = strings.Repeat("x", eventLength)
+var message = []byte(`{"data":"` + strings.Repeat("x", eventLength-len(`{"data":""}`)) + `"}`)
 
 type reference struct {
 	dapr dapr.Client
@@ -72,7 +71,6 @@ func (r *reference) publish(c *gin.Context) {
 	if err := c.BindJSON(&in); err != nil {
 		return
 	}
-	message := fmt.Appendf(nil, `{"data":%q}`, padding[:eventLength-len(`{"data":""}`)])
 	if err := r.dapr.PublishEvent(c.Request.Context(), component, published, message, dapr.PublishEventWithRawPayload()); err != nil {
 		c.String(http.StatusServiceUnavailable, err.Error())
 		return
