@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -551,12 +553,15 @@ func brokenUnderLoad(t *testing.T) {
 			}
 		}},
 		{name: "every Deployment rolled", run: func(t *testing.T, _ *stack, l *load) {
+			ends := watchSidecars(t)
 			roll(t, l, func() {
 				for _, app := range apps {
 					k8s.must(t, "rollout", "restart", "deployment/"+app)
 					delivered(t)
 				}
 			})
+			// As they are asked to end, they may lose what they hold.
+			eventually(t, func() error { return killed(ends(), apps) })
 		}},
 		{name: "query from 1 to 3 to 1", run: func(t *testing.T, s *stack, l *load) {
 			roll(t, l, func() {
@@ -581,6 +586,53 @@ func brokenUnderLoad(t *testing.T) {
 	scale("comments", 1)
 	delivered(t)
 	printTable(rows)
+}
+
+// watchSidecars returns what tells how the sidecars have ended since: their exit
+// codes, by app. (The API server has them only for as long as their pods are ending.)
+func watchSidecars(t *testing.T) func() map[string][]string {
+	t.Helper()
+	watch := exec.CommandContext(t.Context(), "kubectl", "--namespace", k8s.namespace, "get", "pods", "--selector", "app", "--watch", //nolint:gosec // the arguments are ours
+		"--output", `jsonpath={.metadata.labels.app} {.status.initContainerStatuses[?(@.name=="daprd")].state.terminated.exitCode}{"\n"}`)
+	lines, err := watch.StdoutPipe()
+	if err == nil {
+		err = watch.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	ends := map[string][]string{}
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for in := bufio.NewScanner(lines); in.Scan(); {
+			if app, code, _ := strings.Cut(in.Text(), " "); code != "" {
+				mu.Lock()
+				ends[app] = append(ends[app], code)
+				mu.Unlock()
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = watch.Process.Kill()
+		reading.Wait()
+		_ = watch.Wait()
+	})
+	return func() map[string][]string {
+		mu.Lock()
+		defer mu.Unlock()
+		return maps.Clone(ends)
+	}
+}
+
+// killed returns nil when a sidecar of each app has ended, all of them by SIGKILL.
+func killed(ends map[string][]string, apps []string) error {
+	for _, app := range apps {
+		if len(ends[app]) == 0 || slices.ContainsFunc(ends[app], func(code string) bool { return code != "137" }) {
+			return fmt.Errorf("sidecars of %s ended with %v, want 137", app, ends[app])
+		}
+	}
+	return nil
 }
 
 // startReaders reads posts, and something of the client's host, until it is told to

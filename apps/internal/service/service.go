@@ -28,6 +28,10 @@ import (
 // stopWithin bounds how long a stop waits for requests under way.
 const stopWithin = 10 * time.Second
 
+// lastAnswers is how long a sidecar that is killed gets to pass on what it was just
+// answered: there is nothing that tells when it has.
+const lastAnswers = 200 * time.Millisecond
+
 // Service is a running service. Routes are added before Run.
 type Service struct {
 	// Name is the Dapr app id.
@@ -66,7 +70,7 @@ func New(name, purpose string, port int) *Service {
 	flags.Usage = func() {
 		_, _ = fmt.Fprintf(flags.Output(), "%s: %s\n\nUsage: %s [flags]\n", name, purpose, name)
 		flags.PrintDefaults()
-		_, _ = fmt.Fprint(flags.Output(), "\nAlso read: DAPR_GRPC_PORT, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, LOG_LEVEL, PPROF_PORT, OTEL_EXPORTER_OTLP_ENDPOINT.\n")
+		_, _ = fmt.Fprint(flags.Output(), "\nAlso read: DAPR_GRPC_PORT, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, KILL_SIDECAR, LOG_LEVEL, PPROF_PORT, OTEL_EXPORTER_OTLP_ENDPOINT.\n")
 	}
 	flags.IntVar(&s.port, "port", intEnv("PORT", port), "public `port`: API and probes (env PORT)")
 	flags.IntVar(&s.appPort, "app-port", intEnv("APP_PORT", port+100), "Dapr app channel `port`, on loopback (env APP_PORT)")
@@ -144,6 +148,12 @@ func (s *Service) Run(background ...func(context.Context)) {
 		s.log.Warn("traces were lost", "error", err)
 	}
 	s.Dapr.Close()
+	if Env("KILL_SIDECAR", "false") == "true" {
+		time.Sleep(lastAnswers)
+		if err := killSidecar("/proc"); err != nil {
+			s.log.Warn("the sidecar is left to end by itself, and may lose what it was about to deliver", "error", err)
+		}
+	}
 	s.log.Info("stopped")
 }
 

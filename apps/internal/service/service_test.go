@@ -8,8 +8,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -237,6 +241,47 @@ func TestRunAnswersUntilItStopsAndLeavesNothingBehind(t *testing.T) {
 		t.Errorf("%d background tasks had ended, want 2", ended.Load())
 	}
 	goleak.VerifyNone(t, before)
+}
+
+// The list of processes is one of the test's own: the machine's may have sidecars.
+func TestOnlyTheSidecarIsKilled(t *testing.T) {
+	proc := t.TempDir()
+	start := func(comm string) *exec.Cmd {
+		t.Helper()
+		p := exec.CommandContext(t.Context(), "sleep", "60")
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(proc, strconv.Itoa(p.Process.Pid))
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "comm"), []byte(comm+"\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if err := os.Mkdir(filepath.Join(proc, "1"), 0o700); err != nil { // one that has ended meanwhile
+		t.Fatal(err)
+	}
+	others := []*exec.Cmd{start("comments"), start("daprd2"), start("pause")}
+	if err := killSidecar(proc); err == nil || !strings.Contains(err.Error(), "shareProcessNamespace") {
+		t.Errorf("without a sidecar: %v", err)
+	}
+	sidecar := start("daprd")
+	if err := killSidecar(proc); err != nil {
+		t.Fatal(err)
+	}
+	_ = sidecar.Wait()                                                                                 // says that it was killed
+	if status := sidecar.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL { //nolint:errcheck,forcetypeassert // of a process of Unix
+		t.Errorf("the sidecar ended with %v", status)
+	}
+	for _, other := range others {
+		if err := other.Process.Signal(syscall.Signal(0)); err != nil {
+			t.Errorf("process %d: %v", other.Process.Pid, err)
+		}
+		if err := other.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		_ = other.Wait()
+	}
 }
 
 func TestCallsOfTheSidecarCarryTheTokenAndTheTrace(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"time"
 
 	dapr "github.com/dapr/go-sdk/client"
@@ -54,6 +56,35 @@ func outgoing(token string) grpc.UnaryClientInterceptor {
 		}
 		return call(ctx, method, req, reply, cc, opts...)
 	}
+}
+
+// killSidecar ends the sidecar of a pod whose containers share their processes, and
+// says why it could not. A sidecar that is asked to end (SIGTERM) gives up the batches
+// that it holds, and Dapr 1.18.2 may then acknowledge some of their messages, which
+// nobody has handled. One that is killed leaves them pending: another replica's is
+// given them after the bus's processingTimeout. proc is where the kernel lists the
+// processes (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html).
+func killSidecar(proc string) error {
+	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		// One that can't be read has ended since.
+		if comm, err := os.ReadFile(name); err != nil || string(comm) != "daprd\n" { //nolint:gosec // of the kernel
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		if err != nil {
+			return err
+		}
+		process, err := os.FindProcess(pid)
+		if err != nil {
+			return err
+		}
+		return process.Kill()
+	}
+	return fmt.Errorf("no daprd among the %d processes (does the pod have shareProcessNamespace?)", len(names))
 }
 
 // startTraces makes trace ids for the log, and sends spans to an OpenTelemetry
