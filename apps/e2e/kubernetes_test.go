@@ -554,14 +554,16 @@ func brokenUnderLoad(t *testing.T) {
 		}},
 		{name: "every Deployment rolled", run: func(t *testing.T, _ *stack, l *load) {
 			ends := watchSidecars(t)
+			l.afterwards = func() {
+				// Asked to end, they may lose what they hold.
+				eventually(t, func() error { return killed(ends()) })
+			}
 			roll(t, l, func() {
 				for _, app := range apps {
 					k8s.must(t, "rollout", "restart", "deployment/"+app)
 					delivered(t)
 				}
 			})
-			// As they are asked to end, they may lose what they hold.
-			eventually(t, func() error { return killed(ends(), apps) })
 		}},
 		{name: "query from 1 to 3 to 1", run: func(t *testing.T, s *stack, l *load) {
 			roll(t, l, func() {
@@ -588,12 +590,13 @@ func brokenUnderLoad(t *testing.T) {
 	printTable(rows)
 }
 
-// watchSidecars returns what tells how the sidecars have ended since: their exit
-// codes, by app. (The API server has them only for as long as their pods are ending.)
+// watchSidecars returns what tells how the sidecars of pods that end have ended since:
+// their exit codes, by app. (The API server has them for as long as a pod is ending.)
 func watchSidecars(t *testing.T) func() map[string][]string {
 	t.Helper()
 	watch := exec.CommandContext(t.Context(), "kubectl", "--namespace", k8s.namespace, "get", "pods", "--selector", "app", "--watch", //nolint:gosec // the arguments are ours
-		"--output", `jsonpath={.metadata.labels.app} {.status.initContainerStatuses[?(@.name=="daprd")].state.terminated.exitCode}{"\n"}`)
+		"--output", `jsonpath={.metadata.labels.app} {.metadata.deletionTimestamp} {.status.initContainerStatuses[?(@.name=="daprd")].state.terminated.exitCode}{"\n"}`)
+	watch.Stderr = os.Stderr
 	lines, err := watch.StdoutPipe()
 	if err == nil {
 		err = watch.Start()
@@ -606,17 +609,16 @@ func watchSidecars(t *testing.T) func() map[string][]string {
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		for in := bufio.NewScanner(lines); in.Scan(); {
-			if app, code, _ := strings.Cut(in.Text(), " "); code != "" {
+			if of := strings.Fields(in.Text()); len(of) == 3 { // app, since when its pod ends, code
 				mu.Lock()
-				ends[app] = append(ends[app], code)
+				ends[of[0]] = append(ends[of[0]], of[2])
 				mu.Unlock()
 			}
 		}
 	})
 	t.Cleanup(func() {
-		_ = watch.Process.Kill()
 		reading.Wait()
-		_ = watch.Wait()
+		_ = watch.Wait() // ended with the test
 	})
 	return func() map[string][]string {
 		mu.Lock()
@@ -625,9 +627,10 @@ func watchSidecars(t *testing.T) func() map[string][]string {
 	}
 }
 
-// killed returns nil when a sidecar of each app has ended, all of them by SIGKILL.
-func killed(ends map[string][]string, apps []string) error {
-	for _, app := range apps {
+// killed returns nil when a sidecar of each app that is to kill its own has ended, all
+// of them by SIGKILL.
+func killed(ends map[string][]string) error {
+	for _, app := range []string{"posts", "comments", "moderation", "eventlog"} {
 		if len(ends[app]) == 0 || slices.ContainsFunc(ends[app], func(code string) bool { return code != "137" }) {
 			return fmt.Errorf("sidecars of %s ended with %v, want 137", app, ends[app])
 		}

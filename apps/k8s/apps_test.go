@@ -66,6 +66,9 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 			}
 		}
 		errs = append(errs, endsInTime(d, annotations)...)
+		if hears := slices.Contains(killers, app.AppID); hears != killsItsSidecar(d) {
+			add("%s: that it kills its sidecar when it is done, and sees it, is %v, not %v", app.AppID, !hears, hears)
+		}
 
 		port, _ := strconv.Atoi(app.Env["PORT"])
 		containers, _ := at(d, "spec", "template", "spec", "containers").([]any)
@@ -90,6 +93,18 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 		add("a Secret is committed")
 	}
 	return errs
+}
+
+// killers are the apps whose sidecars would lose what they hold if they were asked to
+// end. (Query's would, too, and query reads the log.)
+var killers = []string{"posts", "comments", "moderation", "eventlog"}
+
+func killsItsSidecar(d object) bool {
+	spec := at(d, "spec", "template", "spec")
+	containers, _ := at(spec, "containers").([]any)
+	env, _ := at(containers[0], "env").([]any)
+	said := slices.ContainsFunc(env, func(v any) bool { return at(v, "name") == "KILL_SIDECAR" && at(v, "value") == "true" })
+	return said && at(spec, "shareProcessNamespace") == true
 }
 
 // stopsWithin is how long an app takes to stop, at most: stopWithin in

@@ -102,8 +102,9 @@ func (s *Service) API(routes func(gin.IRoutes)) {
 }
 
 // Run serves until SIGTERM or SIGINT, and returns when all requests under way
-// are answered. The background tasks run beside and are cancelled after that. It
-// exits the process with 1 when it can't serve.
+// are answered. The background tasks run beside and are cancelled after that. With
+// KILL_SIDECAR=true it ends the pod's sidecar then, also when the app alone is to be
+// started again. It exits the process with 1 when it can't serve.
 func (s *Service) Run(background ...func(context.Context)) {
 	public, err := net.Listen("tcp", fmt.Sprintf(":%d", s.port))
 	if err != nil {

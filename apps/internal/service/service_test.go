@@ -40,7 +40,7 @@ func get(h http.Handler, path string, header http.Header) *httptest.ResponseReco
 // asProcess makes New see this environment and command line.
 func asProcess(t *testing.T, env map[string]string, args ...string) {
 	t.Helper()
-	for _, name := range []string{"APP_ID", "PORT", "APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "DAPR_API_TOKEN", "APP_API_TOKEN", "LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
+	for _, name := range []string{"APP_ID", "PORT", "APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "DAPR_API_TOKEN", "APP_API_TOKEN", "KILL_SIDECAR", "LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
 		t.Setenv(name, env[name])
 	}
 	argv, log := os.Args, slog.Default()
@@ -243,6 +243,12 @@ func TestRunAnswersUntilItStopsAndLeavesNothingBehind(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
+// endOf waits for a process, and returns the signal that ended it.
+func endOf(p *exec.Cmd) syscall.Signal {
+	_ = p.Wait()                                              // says which, too
+	return p.ProcessState.Sys().(syscall.WaitStatus).Signal() //nolint:errcheck,forcetypeassert // of a process of Unix
+}
+
 // The list of processes is one of the test's own: the machine's may have sidecars.
 func TestOnlyTheSidecarIsKilled(t *testing.T) {
 	proc := t.TempDir()
@@ -269,18 +275,16 @@ func TestOnlyTheSidecarIsKilled(t *testing.T) {
 	if err := killSidecar(proc); err != nil {
 		t.Fatal(err)
 	}
-	_ = sidecar.Wait()                                                                                 // says that it was killed
-	if status := sidecar.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL { //nolint:errcheck,forcetypeassert // of a process of Unix
-		t.Errorf("the sidecar ended with %v", status)
+	if s := endOf(sidecar); s != syscall.SIGKILL {
+		t.Errorf("the sidecar ended with %v", s)
 	}
 	for _, other := range others {
-		if err := other.Process.Signal(syscall.Signal(0)); err != nil {
-			t.Errorf("process %d: %v", other.Process.Pid, err)
-		}
-		if err := other.Process.Kill(); err != nil {
+		if err := other.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Error(err)
 		}
-		_ = other.Wait()
+		if s := endOf(other); s != syscall.SIGTERM { // the first signal ends it
+			t.Errorf("%v ended with %v", other, s)
+		}
 	}
 }
 
