@@ -282,3 +282,22 @@ func (s *stack) nothingPending(t *testing.T, store *redis.Client) error {
 	}
 	return errors.Join(errs...)
 }
+
+// quiet returns the number that query stands at when nothing is on its way to it any
+// more. That all is shown is not enough: the log may number a comment's last event
+// before its others.
+func (s *stack) quiet(t *testing.T, store *redis.Client) uint64 {
+	t.Helper()
+	var at uint64
+	eventually(t, func() error {
+		if err := s.nothingPending(t, store); err != nil {
+			return err
+		}
+		at = sequence(t, want(t, 200, "GET", s.url("query", "/posts"), ""))
+		if last := len(events(t, s.App("eventlog"))); at != uint64(last) {
+			return fmt.Errorf("query stands at %d of %d", at, last)
+		}
+		return nil
+	})
+	return at
+}
