@@ -66,8 +66,8 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 			}
 		}
 		errs = append(errs, endsInTime(d, annotations)...)
-		if hears := slices.Contains(killers, app.AppID); hears != killsItsSidecar(d) {
-			add("%s: that it kills its sidecar when it is done, and sees it, is %v, not %v", app.AppID, !hears, hears)
+		if shall := slices.Contains(killers, app.AppID); shall != killsItsSidecar(d) {
+			add("%s: that it kills its sidecar when it is done, and sees it, is %v, not %v", app.AppID, !shall, shall)
 		}
 
 		port, _ := strconv.Atoi(app.Env["PORT"])

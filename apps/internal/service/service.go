@@ -149,7 +149,7 @@ func (s *Service) Run(background ...func(context.Context)) {
 		s.log.Warn("traces were lost", "error", err)
 	}
 	s.Dapr.Close()
-	if Env("KILL_SIDECAR", "false") == "true" {
+	if os.Getenv("KILL_SIDECAR") == "true" {
 		time.Sleep(lastAnswers)
 		if err := killSidecar("/proc"); err != nil {
 			s.log.Warn("the sidecar is left to end by itself, and may lose what it was about to deliver", "error", err)
