@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/postbus/postbus/apps/internal/service"
+	"github.com/postbus/postbus/apps/internal/web"
 )
 
 // build has web/dist, if `npm run build` has made it. web/dist.txt is always there,
@@ -23,8 +24,8 @@ func main() {
 		slog.Error("the built client is of no use", "error", err)
 		os.Exit(1)
 	}
-	s.Public = newEdge(s.Public)
-	site.routes(s.Public)
-	newProxy(s.Stopping, s.Sidecar).routes(s.Public)
+	visitors := newEdge(s.Public)
+	site.routes(visitors)
+	newProxy(s.Stopping, s.Sidecar).routes(visitors.Group("/", web.WellFormedQuery))
 	s.Run()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log"
 	"log/slog"
@@ -24,11 +25,11 @@ import (
 // send none that means something to Dapr: an app id, a caller, a token, nor an
 // Authorization, in which the sidecar would look for an app id, too.
 var forwarded = []string{
-	"Accept", "Accept-Language", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-Id", "User-Agent", requestID,
+	"Accept", "Accept-Language", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-Id", "User-Agent", web.RequestID,
 }
 
-// dropped are headers of an answer that are the sidecars', or the host's to set.
-var dropped = []string{"Server", "Traceparent", "Tracestate", requestID}
+// dropped are headers of an answer that are the sidecars' own.
+var dropped = []string{"Server", "Traceparent", "Tracestate"}
 
 // segment is what an id in a path may be. Whatever else is there, and however it
 // is encoded, no path leads to another route.
@@ -100,24 +101,35 @@ func (p *proxy) to(name, appID string) gin.HandlerFunc {
 				for _, name := range dropped {
 					r.Header.Del(name)
 				}
-				if strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream") {
+				for name := range c.Writer.Header() { // what the host has set is its own to say
+					r.Header.Del(name)
+				}
+				if web.HasMediaType(r.Header, "text/event-stream") {
 					r.Body = endedAt(p.stopping, r.Body)
 				}
 				return nil
 			},
 			ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) {
-				slog.WarnContext(ctx, "no answer", "app", appID, "request", c.GetHeader(requestID), "error", err)
-				detail := "The " + name + " service does not answer. Try again."
-				if c.Request.Method == http.MethodPost {
-					detail = "The " + name + " service does not answer, so it is not known whether this happened. Repeat the request with the same Idempotency-Key."
-				}
-				web.Fail(c, web.Unavailable(detail))
+				slog.WarnContext(ctx, "no answer", "app", appID, "error", err)
+				web.Fail(c, unanswered(name, c.Request.Method, err))
 			},
 			ErrorLog:   quiet, // it tells of visitors who leave
 			BufferPool: p.buffers,
 		}
 		forward.ServeHTTP(c.Writer, c.Request)
 	}
+}
+
+// unanswered is the problem of a request that the service of that name has not answered.
+func unanswered(name, method string, err error) *web.Problem {
+	var refused *refusedError
+	switch {
+	case errors.As(err, &refused):
+		return web.NewProblem(refused.status, "The request can't be passed on to the "+name+" service as it is: repeating it changes nothing.")
+	case method == http.MethodPost:
+		return web.Unavailable("The " + name + " service does not answer, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
+	}
+	return web.Unavailable("The " + name + " service does not answer. Try again.")
 }
 
 // buffer reads the request's body, to refuse a large one here and to be able to
@@ -149,7 +161,7 @@ func (p *proxy) headers(in http.Header, appID, traceParent string) http.Header {
 	// The sidecars treat a request for an event stream and nothing else in a way of
 	// their own (dapr/pkg/sse), in which a refusal becomes a 500 without its reason.
 	// Any other answer they stream as well.
-	if accept := out.Get("Accept"); strings.Contains(accept, "text/event-stream") {
+	if accept := out.Get("Accept"); strings.Contains(strings.ToLower(accept), "text/event-stream") {
 		out.Set("Accept", accept+", application/problem+json")
 	}
 	out.Set("Dapr-App-Id", appID)

@@ -29,7 +29,7 @@ func hostOf(t *testing.T, sidecar http.HandlerFunc) host {
 	t.Cleanup(behind.Close)
 	stopping, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
-	e := newEdge(http.NotFoundHandler())
+	e := newEdge(web.NewEngine())
 	newProxy(stopping, behind.URL).routes(e)
 	h := host{httptest.NewServer(e), stop}
 	t.Cleanup(h.Close)

@@ -104,7 +104,7 @@ func (s *site) routes(r *gin.Engine) {
 	}
 	r.NoRoute(func(c *gin.Context) {
 		c.Header("Cache-Control", "no-store")
-		if strings.Contains(c.GetHeader("Accept"), "text/html") && c.Request.Method == http.MethodGet {
+		if c.Request.Method == http.MethodGet && web.Accepts(c.Request, "application/problem+json", "text/html") == "text/html" {
 			s.page(c, http.StatusNotFound)
 			return
 		}
@@ -142,7 +142,7 @@ func (f file) serve(w http.ResponseWriter, r *http.Request) {
 		h.Add("Vary", "Accept-Encoding")
 	}
 	for _, e := range encodings {
-		if form, ok := f.forms[e.name]; ok && accepts(r.Header.Get("Accept-Encoding"), e.name) {
+		if form, ok := f.forms[e.name]; ok && web.AcceptsEncoding(r, e.name) {
 			h.Set("Content-Encoding", e.name)
 			best = form
 			break
@@ -151,24 +151,4 @@ func (f file) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", f.contentType)
 	h.Set("Etag", best.etag)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(best.content))
-}
-
-// accepts says whether an Accept-Encoding header takes a coding (RFC 9110, section
-// 12.5.3).
-func accepts(header, coding string) bool {
-	others := false
-	for item := range strings.SplitSeq(header, ",") {
-		name, params, _ := strings.Cut(item, ";")
-		weight := 1.0
-		if q, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(params)), "q="); ok {
-			weight, _ = strconv.ParseFloat(q, 64) // what is no number is not taken
-		}
-		switch name = strings.TrimSpace(name); {
-		case strings.EqualFold(name, coding):
-			return weight > 0
-		case name == "*":
-			others = weight > 0
-		}
-	}
-	return others
 }

@@ -8,6 +8,8 @@ import (
 	"testing/fstest"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/postbus/postbus/apps/internal/web"
 )
 
 const script = "/assets/index-Bx3_k-1a.js"
@@ -35,7 +37,7 @@ func engineOf(t *testing.T, build fstest.MapFS) *gin.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newEdge(http.NotFoundHandler())
+	e := newEdge(web.NewEngine())
 	s.routes(e)
 	return e
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/postbus/postbus/apps/internal/web"
 )
 
 const (
@@ -35,7 +37,7 @@ func (t tries) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	deadline := time.Now().Add(answerWithin)
 	res, err := t.once(req, firstTry)
-	for n := 1; err != nil && n < maxTries && req.Context().Err() == nil && time.Until(deadline) > 0; n++ {
+	for n := 1; err != nil && !permanent(err) && n < maxTries && req.Context().Err() == nil && time.Until(deadline) > 0; n++ {
 		res, err = t.once(req, time.Until(deadline))
 	}
 	return res, err
@@ -76,14 +78,34 @@ func (t tries) once(req *http.Request, within time.Duration) (*http.Response, er
 	return res, nil
 }
 
+// refusedError is a sidecar's own answer of a status that blames the request, which it
+// gives again however often the request is repeated.
+type refusedError struct {
+	status int
+	text   string
+}
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("the sidecar says %d: %s", e.status, e.text)
+}
+
+func permanent(err error) bool {
+	var refused *refusedError
+	return errors.As(err, &refused)
+}
+
 // refusal is the error of an answer that a sidecar made because it could not call
 // the service: the services' own errors are problem documents.
 func refusal(res *http.Response) error {
-	if res.StatusCode < http.StatusBadRequest || res.Header.Get("Content-Type") == "application/problem+json" {
+	if res.StatusCode < http.StatusBadRequest || web.HasMediaType(res.Header, "application/problem+json") {
 		return nil
 	}
 	text, err := io.ReadAll(io.LimitReader(res.Body, 500))
 	_ = res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge:
+		return &refusedError{res.StatusCode, string(text)}
+	}
 	return errors.Join(fmt.Errorf("the sidecar says %s: %s", res.Status, text), err)
 }
 

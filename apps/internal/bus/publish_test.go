@@ -181,11 +181,11 @@ func TestADeadLetterIsPublishedRawWithItsBytes(t *testing.T) {
 	check(t, "dead letter", back, d)
 }
 
-func TestTheReceiverOfABusBuriesOnThatBus(t *testing.T) {
+func TestTheReceiverOfABusDeadLettersOnThatBus(t *testing.T) {
 	s := &sidecar{}
 	r := NewReceiver("posts", New(s))
-	check(t, "answer", r.bury(context.Background(), event.PostCreated, []byte("x"), errors.New("so")), success)
+	check(t, "answer", r.deadLetter(context.Background(), DeadLetter{ID: "1"}), success)
 	s.err = errors.New("bus is down")
-	check(t, "answer while down", r.bury(context.Background(), event.PostCreated, []byte("x"), errors.New("so")), retry)
+	check(t, "answer while down", r.deadLetter(context.Background(), DeadLetter{ID: "1"}), retry)
 	check(t, "publishes", len(s.published), 2)
 }

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"runtime/debug"
 
 	"github.com/gin-gonic/gin"
-	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/web"
@@ -48,17 +46,21 @@ func Path(t event.Type) string { return "/deliver/" + string(t) }
 
 // Handle routes deliveries of type t, on the app channel, to handle.
 func (r *Receiver) Handle(channel gin.IRoutes, t event.Type, handle Handler) {
-	route(channel, t, func(ctx context.Context, in envelope) reply { return r.receive(ctx, t, in, handle) })
+	r.route(channel, t, func(ctx context.Context, in envelope) reply { return r.receive(ctx, t, in, handle) })
 }
 
 // HandleDeadLetters routes the dead letters, on the app channel, to keep, which
 // returns an error as a Handler does; one that is no dead letter comes as one.
 func (r *Receiver) HandleDeadLetters(channel gin.IRoutes, keep func(context.Context, []DeadLetter) []error) {
-	route(channel, DeadLetterTopic, func(ctx context.Context, in envelope) reply {
+	r.route(channel, DeadLetterTopic, func(ctx context.Context, in envelope) reply {
 		letters := make([]DeadLetter, len(in.Entries))
 		out := reply{Statuses: make([]status, len(in.Entries))}
 		for i, entry := range in.Entries {
 			out.Statuses[i] = status{entry.ID, success}
+			if entry.refused != nil {
+				letters[i] = *entry.refused
+				continue
+			}
 			err := json.Unmarshal(entry.Event, &letters[i])
 			if err == nil && letters[i].ID == "" {
 				err = errors.New("a dead letter without id")
@@ -76,17 +78,28 @@ func (r *Receiver) HandleDeadLetters(channel gin.IRoutes, keep func(context.Cont
 	})
 }
 
-func route(channel gin.IRoutes, t event.Type, receive func(context.Context, envelope) reply) {
+func (r *Receiver) route(channel gin.IRoutes, t event.Type, receive func(context.Context, envelope) reply) {
 	channel.POST(Path(t), refuseCallers, func(c *gin.Context) {
-		var in envelope
-		// No limit on the body: only the sidecar gets here, and a delivery that
-		// is refused for its size would be tried again for ever.
-		if err := jsonv2.UnmarshalRead(c.Request.Body, &in); err != nil {
-			slog.ErrorContext(c.Request.Context(), "delivery is not a bulk envelope", "topic", t, "error", err)
-			c.Status(http.StatusBadRequest)
+		ctx := c.Request.Context()
+		// A form of a web page can't send this media type.
+		if !web.HasMediaType(c.Request.Header, "application/json") {
+			web.Fail(c, web.NewProblem(http.StatusUnsupportedMediaType, "A delivery is application/json."))
 			return
 		}
-		c.JSON(http.StatusOK, receive(c.Request.Context(), in))
+		in, err := readEnvelope(c.Request.Body, func(raw []byte) DeadLetter {
+			_, err := event.Parse(t, raw)
+			return newDeadLetter(r.service, string(t), raw, err)
+		})
+		switch {
+		case errors.Is(err, errTooLarge):
+			slog.ErrorContext(ctx, "delivery is too large", "topic", t, "error", err)
+			web.Fail(c, web.NewProblem(http.StatusRequestEntityTooLarge, "The delivery "+err.Error()+"."))
+		case err != nil:
+			slog.ErrorContext(ctx, "delivery is not a bulk envelope", "topic", t, "error", err)
+			web.Fail(c, web.NewProblem(http.StatusBadRequest, "The delivery is not a bulk envelope."))
+		default:
+			c.JSON(http.StatusOK, receive(ctx, in))
+		}
 	})
 }
 
@@ -97,33 +110,6 @@ func refuseCallers(c *gin.Context) {
 	if _, called := c.Request.Header["Dapr-Caller-App-Id"]; called {
 		c.AbortWithStatus(http.StatusForbidden)
 	}
-}
-
-// envelope is a bulk delivery with raw payloads
-// (https://docs.dapr.io/reference/api/pubsub_api/#receiving-bulk-messages).
-type envelope struct {
-	Entries []entry `json:"entries"`
-}
-
-type entry struct {
-	ID    string  `json:"entryId"`
-	Event payload `json:"event"`
-}
-
-// payload is the message itself: base64 in the envelope. Whatever else stands
-// there is taken as the message, so that it is refused for what it is.
-type payload []byte
-
-func (p *payload) UnmarshalJSON(data []byte) error {
-	if len(data) >= 2 && data[0] == '"' { // base64 has nothing that JSON escapes
-		decoded := make([]byte, base64.StdEncoding.DecodedLen(len(data)-2))
-		if n, err := base64.StdEncoding.Decode(decoded, data[1:len(data)-1]); err == nil {
-			*p = decoded[:n]
-			return nil
-		}
-	}
-	*p = append([]byte(nil), data...)
-	return nil
 }
 
 type reply struct {
@@ -148,9 +134,13 @@ func (r *Receiver) receive(ctx context.Context, t event.Type, in envelope, handl
 	index := make([]int, 0, len(in.Entries)) // of the event in the envelope
 	for i, entry := range in.Entries {
 		out.Statuses[i] = status{entry.ID, success}
+		if entry.refused != nil {
+			out.Statuses[i].Status = r.deadLetter(ctx, *entry.refused)
+			continue
+		}
 		e, err := event.Parse(t, entry.Event)
 		if err != nil {
-			out.Statuses[i].Status = r.bury(ctx, t, entry.Event, err)
+			out.Statuses[i].Status = r.deadLetter(ctx, newDeadLetter(r.service, string(t), entry.Event, err))
 			continue
 		}
 		events, index = append(events, e), append(index, i)
@@ -167,7 +157,7 @@ func (r *Receiver) receive(ctx context.Context, t event.Type, in envelope, handl
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrPoison):
-			out.Statuses[index[i]].Status = r.bury(ctx, t, in.Entries[index[i]].Event, err)
+			out.Statuses[index[i]].Status = r.deadLetter(ctx, newDeadLetter(r.service, string(t), in.Entries[index[i]].Event, err))
 		default:
 			out.Statuses[index[i]].Status = retry
 			if refused++; first == nil {
@@ -196,13 +186,12 @@ func safely(ctx context.Context, handle Handler, events []event.Event) (errs []e
 	return errs
 }
 
-// bury publishes a dead letter and says how to answer its delivery.
-func (r *Receiver) bury(ctx context.Context, t event.Type, raw []byte, reason error) string {
-	d := newDeadLetter(r.service, string(t), raw, reason)
+// deadLetter publishes a dead letter and says how to answer its delivery.
+func (r *Receiver) deadLetter(ctx context.Context, d DeadLetter) string {
 	if err := r.deadLetters.publishDeadLetter(ctx, d); err != nil {
-		slog.WarnContext(ctx, "could not publish a dead letter, asking for it again", "topic", t, "error", err)
+		slog.WarnContext(ctx, "could not publish a dead letter, asking for its message again", "topic", d.Topic, "error", err)
 		return retry
 	}
-	slog.WarnContext(ctx, "dead letter", "topic", t, "id", d.ID, "reason", reason)
+	slog.WarnContext(ctx, "dead letter", "topic", d.Topic, "id", d.ID, "reason", d.Reason)
 	return success
 }

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
+	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/postbus/postbus/apps/internal/event"
 )
@@ -59,6 +60,7 @@ func channel(g *graveyard, handle Handler) http.Handler {
 
 func deliver(h http.Handler, body []byte, header http.Header) *httptest.ResponseRecorder {
 	req := httptest.NewRequest(http.MethodPost, "/deliver/PostCreated", bytes.NewReader(body))
+	req.Header.Set("Content-Type", "application/json")
 	for name, values := range header {
 		req.Header[name] = values
 	}
@@ -195,6 +197,7 @@ func TestWhatIsNoDeadLetterBecomesOne(t *testing.T) {
 		entries = append(entries, fmt.Sprintf(`{"entryId":"%d","event":"%s"}`, i, base64.StdEncoding.EncodeToString(m)))
 	}
 	req := httptest.NewRequest(http.MethodPost, Path(DeadLetterTopic), strings.NewReader(`{"entries":[`+strings.Join(entries, ",")+`]}`))
+	req.Header.Set("Content-Type", "application/json")
 	h.ServeHTTP(httptest.NewRecorder(), req)
 	if len(kept) != len(messages) || kept[0].ID != "a" {
 		t.Fatalf("got %+v", kept)
@@ -265,9 +268,7 @@ func TestPoisonIsAskedForAgainWhileItsDeadLetterCannotBePublished(t *testing.T) 
 
 func TestADeadLettersIDIsThatOfServiceTopicAndBytes(t *testing.T) {
 	id := func(service string, topic event.Type, raw string) string {
-		var g graveyard
-		(&Receiver{service, &g}).bury(context.Background(), topic, []byte(raw), errors.New(fmt.Sprint("a reason ", event.NewID())))
-		return g.letters[0].ID
+		return newDeadLetter(service, string(topic), []byte(raw), errors.New(fmt.Sprint("a reason ", event.NewID()))).ID
 	}
 	first := id("query", event.PostCreated, "x")
 	check(t, "the same again", id("query", event.PostCreated, "x"), first)
@@ -453,8 +454,14 @@ func FuzzReceive(f *testing.F) {
 		if res.Code != http.StatusOK {
 			t.Fatalf("answered %d", res.Code)
 		}
-		var in struct{ Entries []struct{ EntryID string } }
-		_ = json.NewDecoder(bytes.NewReader(body)).Decode(&in)
+		var in struct {
+			Entries []struct {
+				EntryID string `json:"entryId"`
+			} `json:"entries"`
+		}
+		if err := jsonv2.Unmarshal(body, &in); err != nil {
+			t.Fatalf("took %q: %v", body, err)
+		}
 		var out reply
 		if err := json.Unmarshal(res.Body.Bytes(), &out); err != nil {
 			t.Fatalf("answered %s: %v", res.Body, err)

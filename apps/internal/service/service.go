@@ -10,11 +10,13 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,8 +27,8 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// stopWithin bounds how long a stop waits for requests under way.
-const stopWithin = 10 * time.Second
+// tracesTimeout bounds how long a stop waits for the traces to be sent.
+const tracesTimeout = 5 * time.Second
 
 // lastAnswers is how long a sidecar that is killed gets to pass on what it was just
 // answered: there is nothing that tells when it has.
@@ -52,8 +54,11 @@ type Service struct {
 	// Ready, if set, returns why the service can't serve yet, or nil.
 	Ready func() error
 
+	purpose       string
 	log           *slog.Logger
+	host          string
 	port, appPort int
+	connections   int
 	closeTraces   func(context.Context) error
 }
 
@@ -61,7 +66,7 @@ type Service struct {
 // injector set, and exits where they are of no use. Port is the public port
 // unless the user says otherwise.
 func New(name, purpose string, port int) *Service {
-	s := &Service{Name: Env("APP_ID", name), closeTraces: startTraces(name)}
+	s := &Service{Name: Env("APP_ID", name), purpose: purpose, closeTraces: startTraces(name)}
 	s.Stopping, _ = signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	s.log = newLog(name)
 	slog.SetDefault(s.log)
@@ -70,8 +75,10 @@ func New(name, purpose string, port int) *Service {
 	flags.Usage = func() {
 		_, _ = fmt.Fprintf(flags.Output(), "%s: %s\n\nUsage: %s [flags]\n", name, purpose, name)
 		flags.PrintDefaults()
-		_, _ = fmt.Fprint(flags.Output(), "\nAlso read: DAPR_GRPC_PORT, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, KILL_SIDECAR, LOG_LEVEL, PPROF_PORT, OTEL_EXPORTER_OTLP_ENDPOINT.\n")
+		_, _ = fmt.Fprint(flags.Output(), "\nAlso read: DAPR_GRPC_PORT, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, KILL_SIDECAR, LOG_LEVEL, ALLOWED_HOSTS, PPROF_PORT, OTEL_EXPORTER_OTLP_ENDPOINT.\n")
 	}
+	flags.StringVar(&s.host, "host", Env("HOST", "127.0.0.1"), "`address` of the public port; * is every interface (env HOST)")
+	flags.IntVar(&s.connections, "max-connections", intEnv("MAX_CONNECTIONS", maxConnections), "`number` of connections at once, of each port (env MAX_CONNECTIONS)")
 	flags.IntVar(&s.port, "port", intEnv("PORT", port), "public `port`: API and probes (env PORT)")
 	flags.IntVar(&s.appPort, "app-port", intEnv("APP_PORT", port+100), "Dapr app channel `port`, on loopback (env APP_PORT)")
 	_ = flags.Parse(os.Args[1:]) // exits on an error
@@ -87,18 +94,47 @@ func New(name, purpose string, port int) *Service {
 	s.Dapr = client
 
 	s.Public, s.Channel = web.NewEngine(), web.NewEngine()
-	if token := os.Getenv("APP_API_TOKEN"); token != "" {
-		s.Channel.Use(requireToken(token))
-	}
+	s.guard(os.Getenv("ALLOWED_HOSTS"), os.Getenv("APP_API_TOKEN"))
 	s.Public.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	s.Public.GET("/readyz", s.readyz)
 	return s
 }
 
-// API adds routes to both listeners.
+// guard has both engines refuse what is not for them. A public port that only this
+// machine reaches answers under this machine's names alone; allowed adds to these, by
+// commas. Any other public port answers under every name unless allowed names some.
+func (s *Service) guard(allowed, token string) {
+	s.Public.Use(web.WellFormedHead)
+	if names := strings.FieldsFunc(strings.ToLower(allowed), func(r rune) bool { return r == ',' || r == ' ' }); isLoopback(s.host) || len(names) > 0 {
+		s.Public.Use(web.OnlyHosts(names...))
+	}
+	s.Channel.Use(web.RefuseBrowsers, web.OnlyHosts())
+	if token != "" {
+		s.Channel.Use(requireToken(token))
+	}
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+// API adds routes to both listeners, and to the public one a list of them at /.
 func (s *Service) API(routes func(gin.IRoutes)) {
-	routes(s.Public)
-	routes(s.Channel)
+	routes(s.Public.Group("/", web.WellFormedQuery))
+	routes(s.Channel.Group("/", web.WellFormedQuery))
+	s.Public.GET("/", s.about)
+}
+
+// about says what the service is and what can be asked of it.
+func (s *Service) about(c *gin.Context) {
+	var routes []string
+	for _, r := range s.Public.Routes() {
+		routes = append(routes, r.Method+" "+r.Path)
+	}
+	slices.Sort(routes)
+	c.IndentedJSON(http.StatusOK, gin.H{"service": s.Name, "purpose": s.purpose, "routes": routes})
+	_, _ = c.Writer.WriteString("\n")
 }
 
 // Run serves until SIGTERM or SIGINT, and returns when all requests under way
@@ -106,13 +142,13 @@ func (s *Service) API(routes func(gin.IRoutes)) {
 // KILL_SIDECAR=true it ends the pod's sidecar then, also when the app alone is to be
 // started again. It exits the process with 1 when it can't serve.
 func (s *Service) Run(background ...func(context.Context)) {
-	public, err := net.Listen("tcp", fmt.Sprintf(":%d", s.port))
+	public, err := listen(s.host, s.port, s.connections, s.Public)
 	if err != nil {
-		s.exit(fmt.Errorf("public listener: %w (does another process hold the port? -port chooses one)", err))
+		s.exit(fmt.Errorf("public port: %w (stop what holds the port, or choose another with -port or PORT)", err))
 	}
-	channel, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", s.appPort))
+	channel, err := listen("127.0.0.1", s.appPort, s.connections, s.Channel)
 	if err != nil {
-		s.exit(fmt.Errorf("app channel: %w (does another process hold the port? -app-port chooses one)", err))
+		s.exit(fmt.Errorf("app channel: %w (stop what holds the port, or choose another with -app-port or APP_PORT)", err))
 	}
 
 	tasks, cancelTasks := context.WithCancel(context.Background())
@@ -123,12 +159,12 @@ func (s *Service) Run(background ...func(context.Context)) {
 	}
 	// The public server stops first: until its requests are answered they may
 	// need events that come over the channel.
-	servers := []*http.Server{newServer(s.Public), newServer(s.Channel)}
+	servers := []*server{public, channel}
 	failed := make(chan error, len(servers))
-	for i, l := range []net.Listener{public, channel} {
-		go func() { failed <- servers[i].Serve(l) }()
+	for _, server := range servers {
+		go func() { failed <- server.serve() }()
 	}
-	s.log.Info("serving", "port", s.port, "appPort", s.appPort)
+	s.log.Info("serving", "host", s.host, "port", s.port, "appPort", s.appPort)
 
 	select {
 	case err := <-failed:
@@ -136,15 +172,15 @@ func (s *Service) Run(background ...func(context.Context)) {
 	case <-s.Stopping.Done():
 	}
 	s.log.Info("stopping")
-	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
-	defer cancel()
 	for _, server := range servers {
-		if err := server.Shutdown(ctx); err != nil {
+		if err := server.stop(); err != nil {
 			s.log.Warn("requests were cut off", "error", err)
 		}
 	}
 	cancelTasks()
 	running.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), tracesTimeout)
+	defer cancel()
 	if err := s.closeTraces(ctx); err != nil {
 		s.log.Warn("traces were lost", "error", err)
 	}
@@ -156,10 +192,6 @@ func (s *Service) Run(background ...func(context.Context)) {
 		}
 	}
 	s.log.Info("stopped")
-}
-
-func newServer(h http.Handler) *http.Server {
-	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 }
 
 func (s *Service) exit(err error) {

@@ -27,8 +27,12 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-func get(h http.Handler, path string, header http.Header) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(http.MethodGet, path, nil)
+// get asks h for a path, at this machine unless it says which host.
+func get(h http.Handler, path string, header http.Header, host ...string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil)
+	if len(host) > 0 {
+		req.Host = host[0]
+	}
 	for name, values := range header {
 		req.Header[name] = values
 	}
@@ -40,7 +44,7 @@ func get(h http.Handler, path string, header http.Header) *httptest.ResponseReco
 // asProcess makes New see this environment and command line.
 func asProcess(t *testing.T, env map[string]string, args ...string) {
 	t.Helper()
-	for _, name := range []string{"APP_ID", "PORT", "APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "DAPR_API_TOKEN", "APP_API_TOKEN", "KILL_SIDECAR", "LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
+	for _, name := range []string{"APP_ID", "HOST", "ALLOWED_HOSTS", "MAX_CONNECTIONS", "PORT", "APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "DAPR_API_TOKEN", "APP_API_TOKEN", "KILL_SIDECAR", "LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
 		t.Setenv(name, env[name])
 	}
 	argv, log := os.Args, slog.Default()
@@ -203,7 +207,7 @@ func TestRunAnswersUntilItStopsAndLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Service{
-		Name: "test", Dapr: client, Public: web.NewEngine(), Channel: web.NewEngine(), Stopping: stop,
+		Name: "test", Dapr: client, Public: web.NewEngine(), Channel: web.NewEngine(), Stopping: stop, host: "127.0.0.1", connections: 10,
 		log: slog.New(slog.DiscardHandler), closeTraces: startTraces("test"),
 	}
 	var ended atomic.Int32

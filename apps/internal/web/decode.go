@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
@@ -19,15 +17,16 @@ import (
 // MaxBody bounds the body of a request, in bytes.
 const MaxBody = 64 << 10
 
-// bodyTimeout is how long a client may take to send a body.
-const bodyTimeout = 10 * time.Second
-
-// ReadBody reads the request's body. The error is a *Problem: 413 for one over
-// MaxBody, 400 for one that ends early or takes longer than bodyTimeout.
+// ReadBody reads the request's body. The error is a *Problem: 415 for one in a content
+// coding (RFC 9110, section 15.5.16), 413 for one over MaxBody, 400 for one that ends
+// early or does not come before the server's read deadline.
 func ReadBody(c *gin.Context) ([]byte, error) {
-	deadlines := http.NewResponseController(c.Writer)
-	_ = deadlines.SetReadDeadline(time.Now().Add(bodyTimeout)) // a test's writer has none
-	defer func() { _ = deadlines.SetReadDeadline(time.Time{}) }()
+	for _, coding := range c.Request.Header.Values("Content-Encoding") {
+		if !strings.EqualFold(coding, "identity") {
+			c.Header("Accept-Encoding", "identity")
+			return nil, NewProblem(http.StatusUnsupportedMediaType, fmt.Sprintf("Send the body as it is, without Content-Encoding: %.40s.", coding))
+		}
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, MaxBody))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, NewProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes.", MaxBody))
@@ -35,6 +34,7 @@ func ReadBody(c *gin.Context) ([]byte, error) {
 	if err != nil {
 		return nil, NewProblem(http.StatusBadRequest, "The body could not be read to its end.")
 	}
+	c.Set(bodyRead, true)
 	return body, nil
 }
 
@@ -44,8 +44,7 @@ func ReadBody(c *gin.Context) ([]byte, error) {
 // object or has members that v doesn't (names match to the letter) or one twice, 422
 // for text that is not Unicode.
 func Decode(c *gin.Context, v any) ([]byte, error) {
-	mediaType, _, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
-	if err != nil || mediaType != "application/json" {
+	if !HasMediaType(c.Request.Header, "application/json") {
 		return nil, NewProblem(http.StatusUnsupportedMediaType, "Send the body as Content-Type: application/json.")
 	}
 	body, err := ReadBody(c)

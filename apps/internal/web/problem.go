@@ -1,5 +1,6 @@
 // Package web is what every HTTP API of Postbus has alike: errors as problem
-// documents (RFC 9457), bodies decoded within their limits, requests logged.
+// documents (RFC 9457), limits on what a client sends and on how long it takes, the
+// headers that bind a browser, content negotiation, and traces.
 package web
 
 import (
@@ -61,6 +62,10 @@ func Fail(c *gin.Context, err error) {
 	body, err := event.Marshal(p)
 	if err != nil {
 		body = []byte("{}")
+	}
+	body = append(body, '\n')
+	if c.Request.ContentLength != 0 && !c.GetBool(bodyRead) {
+		closeAfter(c)
 	}
 	c.Abort()
 	c.Header("Content-Type", "application/problem+json") // c.Data would leave one that is set

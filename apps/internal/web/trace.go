@@ -41,12 +41,15 @@ func Follow(ctx context.Context, traceParent, name string) (end func()) {
 	return func() { span.End() }
 }
 
-// TraceLog adds the trace id of the context to each line that h logs.
+// TraceLog adds the ids of the context's request and trace to each line that h logs.
 func TraceLog(h slog.Handler) slog.Handler { return traceLog{h} }
 
 type traceLog struct{ slog.Handler }
 
 func (t traceLog) Handle(ctx context.Context, r slog.Record) error {
+	if id, ok := ctx.Value(requestIDKey{}).(string); ok {
+		r.AddAttrs(slog.String("request", id))
+	}
 	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
 		r.AddAttrs(slog.String("trace", span.TraceID().String()))
 	}

@@ -1,0 +1,112 @@
+package bus
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// A form of a web page has one of the first three.
+func TestOnlyJSONIsTakenForADelivery(t *testing.T) {
+	whole := []byte(`{"entries":[]}`)
+	for value, status := range map[string]int{
+		"text/plain": 415, "application/x-www-form-urlencoded": 415, "multipart/form-data; boundary=x": 415,
+		"": 415, "text/plain; application/json": 415, "application/jsonx": 415,
+		"application/json": 200, "Application/JSON; charset=utf-8": 200,
+	} {
+		var g graveyard
+		var r recorder
+		if res := deliver(channel(&g, r.handle), whole, http.Header{"Content-Type": {value}}); res.Code != status {
+			t.Errorf("%q is answered %d, want %d", value, res.Code, status)
+		}
+	}
+}
+
+func TestAnEnvelopeIsReadToItsEnd(t *testing.T) {
+	for body, status := range map[string]int{
+		`null`: 200, `{}`: 200, `{"entries":null}`: 200, `{"entries":[]}`: 200, `{"entries":[null,{}],"x":{"entries":[7]}}`: 200,
+		" {\"entries\" : [ ] }\n": 200,
+		``:                        400, `[]`: 400, `7`: 400, `{"entries":{}}`: 400, `{"entries":[7]}`: 400, `{"entries":[]`: 400, `{"entries":[{}`: 400,
+		`{"entries":[]}{}`: 400, `null null`: 400, `{"entries":[],"entries":[]}`: 400, `{"entries":[],}`: 400,
+	} {
+		var g graveyard
+		var r recorder
+		if res := deliver(channel(&g, r.handle), []byte(body), nil); res.Code != status {
+			t.Errorf("%s is answered %d, want %d", body, res.Code, status)
+		}
+	}
+}
+
+// repeated reads as before, then unit n times, then after.
+func repeated(before, unit string, n int, after string) io.Reader {
+	readers := []io.Reader{strings.NewReader(before)}
+	for range n {
+		readers = append(readers, strings.NewReader(unit))
+	}
+	return io.MultiReader(append(readers, strings.NewReader(after))...)
+}
+
+// peak is how much more memory the heap takes while f runs than before, as the
+// garbage collector last saw it, in bytes.
+func peak(f func()) (most uint64) {
+	var before, now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&now)
+	return now.HeapSys - min(now.HeapSys, before.HeapSys)
+}
+
+func TestADeliveryTakesABoundedMemory(t *testing.T) {
+	large := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("x"), 16<<20))
+	post := base64.StdEncoding.EncodeToString(post(t, "a"))
+	for name, test := range map[string]struct {
+		body    io.Reader
+		status  int
+		letters int
+		most    uint64
+	}{
+		// What the bus can bring is taken, however large it is as a whole.
+		"9 messages of 16 MiB":   {repeated(`{"entries":[`, `{"event":"`+large+`"},`, 9, `{"event":"`+post+`"}]}`), 200, 9, 160 << 20},
+		"one of 200 MiB":         {repeated(`{"entries":[{"event":"`, strings.Repeat("x", 1<<20), 200, `"}]}`), 413, 0, 160 << 20},
+		"a field of 200 MiB":     {repeated(`{"id":"`, strings.Repeat("x", 1<<20), 200, `","entries":[]}`), 413, 0, 160 << 20},
+		"millions of entries":    {repeated(`{"entries":[`, strings.Repeat(`{},`, 1<<18), 100, `{}]}`), 413, 0, 160 << 20},
+		"200 MiB of white space": {repeated(`{"entries":[`, strings.Repeat(" ", 1<<20), 200, `]}`), 413, 0, 160 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var g graveyard
+			var r recorder
+			req := httptest.NewRequest(http.MethodPost, "/deliver/PostCreated", test.body)
+			req.Header.Set("Content-Type", "application/json")
+			res := httptest.NewRecorder()
+			h := channel(&g, r.handle)
+			used := peak(func() { h.ServeHTTP(res, req) })
+			if res.Code != test.status || len(g.letters) != test.letters {
+				t.Errorf("answered %d with %d dead letters, want %d and %d", res.Code, len(g.letters), test.status, test.letters)
+			}
+			if used > test.most {
+				t.Errorf("took %d MiB", used>>20)
+			}
+		})
+	}
+}
+
+func TestAMessageOfMaxBytesIsAnEventAndOneMoreIsNone(t *testing.T) {
+	for extra, letters := range map[int]int{0: 0, 1: 1} {
+		raw := post(t, "a")
+		raw = append(raw, bytes.Repeat([]byte(" "), event.MaxBytes-len(raw)+extra)...)
+		var g graveyard
+		var r recorder
+		check(t, "statuses", delivered(t, channel(&g, r.handle), raw), []string{success})
+		check(t, fmt.Sprint("dead letters with ", extra, " more"), len(g.letters), letters)
+		check(t, fmt.Sprint("events with ", extra, " more"), len(r.events), 1-letters)
+	}
+}

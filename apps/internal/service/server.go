@@ -1,0 +1,73 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+const (
+	// headTimeout bounds how long a client may take to send a request's header fields,
+	// requestTimeout how long for the whole request. Both hold whatever the handler does,
+	// and end where the body ends: they bound no answer.
+	headTimeout    = 5 * time.Second
+	requestTimeout = 15 * time.Second
+	// idleTimeout is how long a connection may wait for its next request.
+	idleTimeout = time.Minute
+	// maxHeadBytes is where net/http itself stops to read header fields, and answers 431
+	// in plain text. web.WellFormedHead's bound is below it.
+	maxHeadBytes = 2 * web.MaxHead
+	// maxConnections is how many connections a listener has at most; further ones wait.
+	// Each takes some 40 KB at most while it sends its header fields.
+	maxConnections = 2_048
+	// stopTimeout bounds how long one server waits, when it stops, for its requests under
+	// way: somewhat longer than the longest that a client's host gives a service (3.5 s).
+	stopTimeout = 5 * time.Second
+)
+
+// server is one listener with what it serves.
+type server struct {
+	http.Server
+	listener net.Listener
+}
+
+// listen opens a port on a host; "*" stands for every interface of the machine.
+func listen(host string, port, connections int, handler http.Handler) (*server, error) {
+	if host == "*" {
+		host = ""
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return nil, err
+	}
+	return newServer(netutil.LimitListener(l, connections), handler), nil
+}
+
+func newServer(l net.Listener, handler http.Handler) *server {
+	return &server{listener: l, Server: http.Server{
+		Handler: handler, ReadHeaderTimeout: headTimeout, ReadTimeout: requestTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeadBytes, ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+	}}
+}
+
+func (s *server) serve() error { return s.Serve(s.listener) }
+
+// stop answers the requests under way, and cuts off those that take longer than
+// stopTimeout.
+func (s *server) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		_ = s.Close()
+		return fmt.Errorf("after %s: %w", stopTimeout, err)
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+)
+
+const (
+	// MaxHead bounds what of a request comes before its body, in bytes: the address and
+	// the header fields, each with the four bytes that separate it. It is below what a
+	// sidecar takes (readBufferSize in dapr.yaml), so that a request that a service's
+	// own port takes reaches it through sidecars as well.
+	MaxHead = 8 << 10
+	// writeTimeout bounds how long a client may take to accept writeBytes of an answer.
+	writeTimeout = 30 * time.Second
+	writeBytes   = 256 << 10
+)
+
+// WellFormedHead refuses a request that is not worth passing on: 431 (RFC 6585, section
+// 5) for one over MaxHead, and 400 for bytes in its address or header fields that are
+// not UTF-8, which no sidecar takes.
+func WellFormedHead(c *gin.Context) {
+	size := len(c.Request.RequestURI)
+	for name, values := range c.Request.Header {
+		if name == RequestID {
+			continue // it is bounded, and may be the service's own
+		}
+		for _, value := range values {
+			size += len(name) + len(value) + len(": \r\n")
+			if !utf8.ValidString(value) {
+				Fail(c, NewProblem(http.StatusBadRequest, "The header "+name+" is not valid UTF-8."))
+				return
+			}
+		}
+	}
+	switch {
+	case size > MaxHead:
+		Fail(c, NewProblem(http.StatusRequestHeaderFieldsTooLarge,
+			fmt.Sprintf("The address and the headers have %d bytes; at most %d are allowed.", size, MaxHead)))
+	case !utf8.ValidString(c.Request.RequestURI):
+		Fail(c, NewProblem(http.StatusBadRequest, "The address is not valid UTF-8; percent-encode it."))
+	}
+}
+
+// WellFormedQuery refuses, with 400, a query that can't be read as parameters, and one
+// that has a parameter twice: the other parameters would silently count for nothing.
+func WellFormedQuery(c *gin.Context) {
+	query, err := url.ParseQuery(c.Request.URL.RawQuery)
+	if err != nil {
+		Fail(c, NewProblem(http.StatusBadRequest, "The query can't be read: "+err.Error()+"."))
+		return
+	}
+	for name, values := range query {
+		if len(values) > 1 {
+			Fail(c, NewProblem(http.StatusBadRequest, fmt.Sprintf("The query has %.40q %d times.", name, len(values))))
+			return
+		}
+	}
+}
+
+// progressing gives up a client that accepts less than writeBytes of its answer in
+// writeTimeout.
+func progressing(c *gin.Context) {
+	w := progressWriter{c.Writer, http.NewResponseController(c.Writer)}
+	_ = w.extend() // not every part comes through Write
+	// What is buffered net/http writes after the handler, and then ends the deadline.
+	defer func() { _ = w.extend() }()
+	c.Writer = w
+	c.Next()
+}
+
+type progressWriter struct {
+	gin.ResponseWriter
+	deadlines *http.ResponseController
+}
+
+// Write writes, each writeBytes within writeTimeout.
+func (w progressWriter) Write(b []byte) (written int, err error) {
+	for part := range slices.Chunk(b, writeBytes) {
+		if err := w.extend(); err != nil {
+			return written, err
+		}
+		n, err := w.ResponseWriter.Write(part)
+		if written += n; err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// WriteString is Write.
+func (w progressWriter) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+
+// Unwrap is for http.ResponseController.
+func (w progressWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w progressWriter) extend() error {
+	err := w.deadlines.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if errors.Is(err, http.ErrNotSupported) { // by a test's writer
+		return nil
+	}
+	return err
+}
+
+// unread has the connection closed after a request that announces a body where none is
+// taken: net/http would otherwise wait for that body before it answers.
+func unread(c *gin.Context) {
+	if c.Request.ContentLength != 0 && (c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead) {
+		closeAfter(c)
+	}
+}
+
+// bodyRead is set in the context of a request whose body was read to its end.
+const bodyRead = "body read"
+
+// closeAfter ends the connection with this answer, which then does not wait for what
+// the client has yet to send.
+func closeAfter(c *gin.Context) { c.Header("Connection", "close") }

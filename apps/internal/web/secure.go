@@ -1,0 +1,67 @@
+package web
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+)
+
+// APIPolicy is the Content-Security-Policy of every answer but a page's: a browser that
+// shows it loads nothing, runs nothing and puts it into no frame
+// (https://www.w3.org/TR/CSP3/).
+const APIPolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// secured sets the headers that bind a browser. Strict-Transport-Security is for
+// what terminates TLS before the services.
+func secured(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("Content-Security-Policy", APIPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// RefuseBrowsers refuses, with 403, what a web page had sent: a browser puts an Origin
+// on every form and script that changes something, and Sec-Fetch-Site on every request
+// to this machine (https://fetch.spec.whatwg.org, https://www.w3.org/TR/fetch-metadata/).
+// It is for listeners that only programs use.
+func RefuseBrowsers(c *gin.Context) {
+	for _, name := range []string{"Origin", "Sec-Fetch-Site"} {
+		if _, sent := c.Request.Header[name]; sent {
+			Fail(c, NewProblem(http.StatusForbidden, "This port is not for web pages; the request has the header "+name+"."))
+			return
+		}
+	}
+}
+
+// OnlyHosts refuses, with 421, a request whose Host is not this machine itself or one
+// of the names. So a web page whose own name was made to lead to this machine (DNS
+// rebinding) reads nothing. A request without a Host is no browser's.
+func OnlyHosts(names ...string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		host := c.Request.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+		if host == "" || local(host) || slices.Contains(names, host) {
+			return
+		}
+		Fail(c, NewProblem(http.StatusMisdirectedRequest,
+			"This service is for this machine alone, and does not know the host that was asked for. ALLOWED_HOSTS names further ones."))
+	}
+}
+
+// local says whether a host name is that of this machine's loopback interface (RFC 6761,
+// section 6.3).
+func local(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.IsLoopback()
+}
