@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -72,6 +73,63 @@ func TestCreatePublishesTheCommentAndStoresNothing(t *testing.T) {
 	wantErrors(t, newHandlers(s.store, s.bus).commentCreated(context.Background(), []event.Event{e}), nil)
 	if read := s.do(http.MethodGet, res.Header().Get("Location"), "", ""); read.Code != http.StatusOK || read.Body.String() != res.Body.String() {
 		t.Errorf("at its Location there is %d %s, not %s", read.Code, read.Body, res.Body)
+	}
+}
+
+// A key belongs to what was asked for, however the client wrote it.
+func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
+	post := idAt(time.Now(), 1)
+	s := newSite(t, post)
+	target := "/posts/" + post + "/comments"
+	first := s.do(http.MethodPost, target, "key", `{"content":"a <b>","author":"Ann"}`)
+	if first.Code != http.StatusCreated {
+		t.Fatalf("answered %d %s", first.Code, first.Body)
+	}
+	for name, test := range map[string]struct {
+		body   string
+		status int
+	}{
+		"spaces":          {"\n{ \"content\" :\t\"a <b>\" , \"author\":\"Ann\"} ", 201},
+		"order":           {`{"author":"Ann","content":"a <b>"}`, 201},
+		"escapes":         {`{"content":"\u0061 \u003cb\u003E","\u0061uthor":"\u0041nn"}`, 201},
+		"another content": {`{"content":"a <b> ","author":"Ann"}`, 422},
+		"another author":  {`{"content":"a <b>","author":"ann"}`, 422},
+		"no author":       {`{"content":"a <b>"}`, 422},
+		"the other way":   {`{"content":"Ann","author":"a <b>"}`, 422},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res := s.do(http.MethodPost, target, "key", test.body)
+			if res.Code != test.status {
+				t.Fatalf("answered %d %s, want %d", res.Code, res.Body, test.status)
+			}
+			if test.status == http.StatusCreated && (res.Body.String() != first.Body.String() || res.Header().Get("Location") != first.Header().Get("Location")) {
+				t.Errorf("answered %s, and at first %s", res.Body, first.Body)
+			}
+		})
+	}
+	for _, e := range s.bus.events {
+		if e.ID != s.bus.events[0].ID {
+			t.Errorf("another event was published: %+v", e)
+		}
+	}
+	none := s.do(http.MethodPost, target, "another key", `{"content":"a"}`)
+	if res := s.do(http.MethodPost, target, "another key", `{"author":"","content":"a"}`); res.Code != http.StatusCreated || res.Body.String() != none.Body.String() {
+		t.Errorf("no author and an empty one: answered %d %s, and at first %s", res.Code, res.Body, none.Body)
+	}
+}
+
+// Replicas of commit 3b4f435 compare this digest: during an upgrade one of them may
+// get a repeat.
+func TestAClaimHasTheDigestOfThePostAndTheBody(t *testing.T) {
+	post := idAt(time.Now(), 1)
+	s := newSite(t, post)
+	s.do(http.MethodPost, "/posts/"+post+"/comments", "key", ` {"content":"a"}`)
+	var claim struct{ Request string }
+	if err := json.Unmarshal([]byte(s.store.values[fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key")))]), &claim); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(post+"\n"+` {"content":"a"}`))); claim.Request != want {
+		t.Errorf("the digest is %s, want %s", claim.Request, want)
 	}
 }
 

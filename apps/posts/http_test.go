@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -79,6 +81,60 @@ func TestARepeatWithTheSameKeyAnswersTheSameBody(t *testing.T) {
 	}
 	if res := create(bus, store, "key", `{"title":"b"}`); res.Code != http.StatusUnprocessableEntity {
 		t.Errorf("another request with the key is answered %d", res.Code)
+	}
+}
+
+// A key belongs to what was asked for, however the client wrote it.
+func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
+	bus, store := &topic{}, statetest.New()
+	first := create(bus, store, "key", `{"title":"a","body":"b <c>"}`)
+	if first.Code != http.StatusCreated {
+		t.Fatalf("answered %d %s", first.Code, first.Body)
+	}
+	for name, test := range map[string]struct {
+		body   string
+		status int
+	}{
+		"spaces":         {" {\n\t\"title\" : \"a\", \"body\": \"b <c>\"\r\n}\n", 201},
+		"order":          {`{"body":"b <c>","title":"a"}`, 201},
+		"escapes":        {`{"\u0074itle":"\u0061","body":"b \u003Cc\u003e"}`, 201},
+		"another title":  {`{"title":"A","body":"b <c>"}`, 422},
+		"another body":   {`{"title":"a","body":"b <c> "}`, 422},
+		"no body":        {`{"title":"a"}`, 422},
+		"title and body": {`{"title":"b <c>","body":"a"}`, 422},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res := create(bus, store, "key", test.body)
+			if res.Code != test.status {
+				t.Fatalf("answered %d %s, want %d", res.Code, res.Body, test.status)
+			}
+			if test.status == http.StatusCreated && (res.Body.String() != first.Body.String() || res.Header().Get("Location") != first.Header().Get("Location")) {
+				t.Errorf("answered %s, and at first %s", res.Body, first.Body)
+			}
+		})
+	}
+	for _, e := range bus.events {
+		if e.ID != bus.events[0].ID {
+			t.Errorf("another event was published: %+v", e)
+		}
+	}
+	none := create(bus, store, "another key", `{"title":"a"}`)
+	if res := create(bus, store, "another key", `{"title":"a","body":""}`); res.Code != http.StatusCreated || res.Body.String() != none.Body.String() {
+		t.Errorf("no body and an empty one: answered %d %s, and at first %s", res.Code, res.Body, none.Body)
+	}
+}
+
+// Replicas of commit 3b4f435 compare this digest: during an upgrade one of them may
+// get a repeat.
+func TestAClaimHasTheDigestOfTheBody(t *testing.T) {
+	store := statetest.New()
+	create(&topic{}, store, "key", ` {"title":"a"}`)
+	var claim struct{ Request string }
+	if err := json.Unmarshal([]byte(store.Values[fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key")))]), &claim); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(` {"title":"a"}`))); claim.Request != want {
+		t.Errorf("the digest is %s, want %s", claim.Request, want)
 	}
 }
 

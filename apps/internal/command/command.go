@@ -44,19 +44,24 @@ type Commands struct {
 // New returns the commands of a service; its store keeps the claims.
 func New(bus publisher, store store) *Commands { return &Commands{bus, store} }
 
-// claim is what is kept for a key: the event that the command publishes,
-// whichever replica does it and however often, and what was asked for.
+// claim is what is kept for a key.
 type claim struct {
-	Request string          `json:"request"`
-	Event   json.RawMessage `json:"event"`
+	// Request is the digest of the request's bytes. Replicas of versions up to 3b4f435
+	// take claims of the same digest alone, so it is written until no upgrade begins
+	// from one of them.
+	Request string `json:"request"`
+	// Event is what the command publishes, whichever replica does it and however often.
+	// It tells what was asked for.
+	Event json.RawMessage `json:"event"`
 }
 
 // Publish publishes e and returns it; or, if key is not empty and was used
-// before, publishes again the event of that time and returns that one. Request
-// tells requests apart: the path and the body. The error is a *web.Problem (400
-// for a key out of bounds, 422 for a key used for another request, and 503 when
-// it isn't known whether the event was published) or, for an event that can't be
-// encoded or a claim that is damaged, another one.
+// before, publishes again the event of that time and returns that one. Request is
+// the path and the body: the same bytes ask for the same, and other bytes do if
+// event.SameRequest says so. The error is a *web.Problem (400 for a key out of
+// bounds, 422 for a key used for another request, and 503 when it isn't known
+// whether the event was published) or, for an event that can't be encoded or a claim
+// that is damaged, another one.
 func (c *Commands) Publish(ctx context.Context, key string, request []byte, e event.Event) (event.Event, error) {
 	if len(key) > maxKeyLength {
 		return e, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("The Idempotency-Key is longer than %d bytes.", maxKeyLength))
@@ -101,10 +106,16 @@ func (c *Commands) claim(ctx context.Context, key string, request []byte, e even
 	if err := json.Unmarshal(items[0].Value, &theirs); err != nil {
 		return e, fmt.Errorf("decoding claim: %w", err)
 	}
-	if theirs.Request != mine.Request {
+	claimed, err := event.Parse(e.Type, theirs.Event)
+	if err != nil {
+		return e, fmt.Errorf("decoding claim: %w", err)
+	}
+	// The digest counts as well: it holds also where an earlier version read the same
+	// bytes in another way.
+	if theirs.Request != mine.Request && !event.SameRequest(claimed, e) {
 		return e, web.NewProblem(http.StatusUnprocessableEntity, "This Idempotency-Key was used for another request.")
 	}
-	return event.Parse(e.Type, theirs.Event)
+	return claimed, nil
 }
 
 func digest(b []byte) string {

@@ -2,6 +2,8 @@ package command
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -178,6 +180,72 @@ func TestAKeyOfAnotherRequestIsRefused(t *testing.T) {
 	_, err := c.Publish(context.Background(), "key", []byte("b"), created(t, "b"))
 	wantProblem(t, err, http.StatusUnprocessableEntity)
 	wantPublished(t, bus, first)
+}
+
+// How a client wrote its JSON is in the bytes of the request and not in the event.
+func TestOtherBytesThatAskForTheSameAreARepeat(t *testing.T) {
+	bus, store := &topic{}, newMemory()
+	first := created(t, "a")
+	publish(t, New(bus, store), "key", `{"title":"a"}`, first)
+	wantSame(t, publish(t, New(bus, store), "key", `{ "title": "\u0061" }`, created(t, "a")), first)
+	wantPublished(t, bus, first, first)
+}
+
+// A claim as commit 3b4f435 wrote it, for the request `{"title":"a"}`.
+const earlierClaim = `{"request":"c66a6f9e3a6339f6c80c5fb40a9c15c11878e8aae519469861478ff8643b0f4f","event":` +
+	`{"specversion":"1.0","id":"1743151b-cd0c-5765-8847-2d1a77a379f2","source":"/posts","type":"PostCreated",` +
+	`"subject":"01936f5e-7a00-7abc-8def-0123456789ab","time":"2024-11-27T12:00:00.123456789Z","datacontenttype":"application/json",` +
+	`"data":{"body":"","createdAt":"2024-11-27T12:00:00.123456789Z","id":"01936f5e-7a00-7abc-8def-0123456789ab","revision":1,"title":"a"}}}`
+
+func TestTheClaimsOfEarlierVersionsHold(t *testing.T) {
+	for name, test := range map[string]struct {
+		request, title string
+		status         int
+	}{
+		"the same bytes":                            {`{"title":"a"}`, "a", http.StatusCreated},
+		"the same, written otherwise":               {` {"title":"a"}`, "a", http.StatusCreated},
+		"the same bytes, read otherwise since":      {`{"title":"a"}`, "A", http.StatusCreated},
+		"other bytes, which ask for something else": {`{"title":"b"}`, "b", http.StatusUnprocessableEntity},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bus, store := &topic{}, newMemory()
+			key := "claim-" + digest([]byte("key"))
+			store.versions[key], store.items[key] = 1, state.Item{Key: key, Value: []byte(earlierClaim)}
+			got, err := New(bus, store).Publish(context.Background(), "key", []byte(test.request), created(t, test.title))
+			if test.status != http.StatusCreated {
+				wantProblem(t, err, test.status)
+				wantPublished(t, bus)
+				return
+			}
+			if err != nil || got.Subject != "01936f5e-7a00-7abc-8def-0123456789ab" {
+				t.Fatalf("%s, and error %v", got.Subject, err)
+			}
+			wantPublished(t, bus, got)
+		})
+	}
+}
+
+// During an upgrade a replica of commit 3b4f435 may get the repeat: it compares the
+// digest of the request's bytes, under this name, and publishes the event.
+func TestEarlierVersionsTakeTheClaims(t *testing.T) {
+	store := newMemory()
+	e := created(t, "a")
+	publish(t, New(&topic{}, store), "key", `{"title":"a"}`, e)
+	var earlier struct {
+		Request string          `json:"request"`
+		Event   json.RawMessage `json:"event"`
+	}
+	if err := json.Unmarshal(store.items["claim-"+digest([]byte("key"))].Value, &earlier); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(`{"title":"a"}`))); earlier.Request != want {
+		t.Errorf("the digest is %s, want %s", earlier.Request, want)
+	}
+	claimed, err := event.Parse(event.PostCreated, earlier.Event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, claimed, e)
 }
 
 func TestKeysAreApart(t *testing.T) {
