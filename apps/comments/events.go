@@ -19,7 +19,7 @@ type handlers struct {
 }
 
 func (h *handlers) postCreated(ctx context.Context, events []event.Event) []error {
-	return h.posts.hear(ctx, events)
+	return h.posts.add(ctx, events)
 }
 
 func (h *handlers) commentCreated(ctx context.Context, events []event.Event) []error {

@@ -137,6 +137,21 @@ func (m *memory) writesOf(prefix string) int {
 	return n
 }
 
+// readsOf counts the reads of a key.
+func (m *memory) readsOf(key string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, keys := range m.gets {
+		for _, k := range keys {
+			if k == key {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // always is the fate of every write.
 func always(f fate) func(string) fate { return func(string) fate { return f } }
 

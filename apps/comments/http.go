@@ -115,6 +115,8 @@ func (a *api) get(c *gin.Context) {
 	defer cancel()
 	comment, err := a.comments.await(ctx, c.Param("commentId"))
 	switch {
+	case errors.Is(err, errTooManyWait):
+		web.Fail(c, web.Unavailable("This comment is not there. If it was just created, it is on its way; try again."))
 	case err != nil:
 		web.Fail(c, storeProblem(err))
 	case comment == nil || comment.PostID != c.Param("id"):
@@ -128,8 +130,8 @@ func postProblem(err error) error {
 	switch {
 	case errors.Is(err, errNoPost):
 		return web.NewProblem(http.StatusNotFound, "There is no post with this id.")
-	case errors.Is(err, errPostNotHeardOf):
-		return web.Unavailable("Comments has not heard of this post. If it was just created, it is on its way; try again.")
+	case errors.Is(err, errNotArrived), errors.Is(err, errTooManyWait):
+		return web.Unavailable("This post is not there. If it was just created, it is on its way; try again.")
 	}
 	return storeProblem(err)
 }

@@ -28,12 +28,12 @@ type site struct {
 	handler http.Handler
 }
 
-// newSite is a replica that has heard of the post.
+// newSite is a replica that knows the post.
 func newSite(t *testing.T, post string) *site {
 	t.Helper()
 	s := &site{bus: &topic{}, store: newMemory()}
 	s.posts = newKnownPosts(s.store)
-	hear(t, s.posts, post)
+	addPosts(t, s.posts, post)
 	engine := web.NewEngine()
 	(&api{source: "comments", commands: command.New(s.bus, s.store), posts: s.posts, comments: newComments(s.store)}).routes(engine)
 	s.handler = engine
@@ -139,7 +139,7 @@ func TestAKeyIsThatOfThePostAndTheBody(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	post, other := idAt(time.Now(), 1), idAt(time.Now(), 2)
 	s := newSite(t, post)
-	hear(t, s.posts, other)
+	addPosts(t, s.posts, other)
 	first := s.do(http.MethodPost, "/posts/"+post+"/comments", "key", `{"content":"a"}`)
 	again := s.do(http.MethodPost, "/posts/"+post+"/comments", "key", `{"content":"a"}`)
 	if first.Code != http.StatusCreated || again.Code != first.Code || again.Body.String() != first.Body.String() {

@@ -18,38 +18,32 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-var (
-	// errNoPost is returned for the id of a post that can't exist: it isn't one,
-	// or it is so old that comments would have heard of it.
-	errNoPost = errors.New("no such post")
-	// errPostNotHeardOf is returned for a post that may be on its way.
-	errPostNotHeardOf = errors.New("post not heard of")
-)
+// errNoPost is returned for the id of a post that can't exist: it isn't one, or it is
+// so old that comments would have it.
+var errNoPost = errors.New("no such post")
 
 const (
-	// postDelay is how much later than a younger post one may still be heard of.
+	// postDelay is how much later than a younger post one may still be delivered.
 	// A sidecar that died with the event gives it back after the bus's
 	// processingTimeout and redeliverInterval, 7 s, plus its own start.
 	postDelay = 30 * time.Second
-	// postPatience is how long a command waits for its post.
-	postPatience = time.Second
-	postPoll     = 20 * time.Millisecond
 
 	knownPostsCached = 100_000
-	heardKey         = "posts-heard"
+	youngestKey      = "posts-heard"
 )
 
 // knownPosts knows which posts exist, from PostCreated. The store has a document
-// a post, "post-<id>", with the digest of what was heard, and "posts-heard", the
-// time of the youngest.
+// a post, "post-<id>", with the digest of the post, and "posts-heard", the time of the
+// youngest.
 type knownPosts struct {
-	store state.Swapper
-	known *lru.Cache[string, struct{}]
+	store    state.Swapper
+	known    *lru.Cache[string, struct{}]
+	arrivals *arrivals
 
 	mu sync.Mutex
-	// heard is the making of the youngest post that this replica heard of.
-	heard time.Time
-	// saved is what of heard is in the store; it may lag by a second.
+	// youngest is the making of the youngest post that this replica knows of.
+	youngest time.Time
+	// saved is what of youngest is in the store; it may lag by a second.
 	saved time.Time
 }
 
@@ -58,41 +52,29 @@ func newKnownPosts(store state.Swapper) *knownPosts {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &knownPosts{store: store, known: known}
+	return &knownPosts{store: store, known: known, arrivals: newArrivals()}
 }
 
-// await returns nil once the post is known. For one that isn't it returns
-// errNoPost at once, or errPostNotHeardOf after postPatience; any other error is
-// the store's.
+// await returns nil once the post is known. For one that can't exist it returns
+// errNoPost at once; for one that may be on its way errNotArrived after arrivalWait, or
+// errTooManyWait at once. Any other error is the store's, or that of ctx.
 func (k *knownPosts) await(ctx context.Context, id string) error {
 	made, ok := event.IDTime(id)
 	if !ok || time.Until(made) > postDelay { // no clock of posts is that far ahead
 		return errNoPost
 	}
-	patience := time.NewTimer(postPatience)
-	defer patience.Stop()
-	poll := time.NewTicker(postPoll)
-	defer poll.Stop()
-	for {
-		// Before the look at the store: what was heard until now is in it.
-		old := made.Before(k.youngest().Add(-postDelay))
-		known, err := k.look(ctx, id)
-		switch {
-		case err != nil:
-			return err
-		case known:
-			return nil
-		case old:
-			return errNoPost
-		}
-		select {
-		case <-poll.C:
-		case <-patience.C:
-			return errPostNotHeardOf
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if k.known.Contains(id) {
+		return nil
 	}
+	return k.arrivals.await(ctx, id, func() (bool, error) {
+		// Before the look at the store: what came until now is in it.
+		old := made.Before(k.youngestMade().Add(-postDelay))
+		known, err := k.look(ctx, id)
+		if err == nil && !known && old {
+			err = errNoPost
+		}
+		return known, err
+	})
 }
 
 func (k *knownPosts) look(ctx context.Context, id string) (bool, error) {
@@ -109,14 +91,14 @@ func (k *knownPosts) look(ctx context.Context, id string) (bool, error) {
 	return items[0].Exists(), nil
 }
 
-func (k *knownPosts) youngest() time.Time {
+func (k *knownPosts) youngestMade() time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.heard
+	return k.youngest
 }
 
-// hear stores that posts exist.
-func (k *knownPosts) hear(ctx context.Context, events []event.Event) []error {
+// add stores that posts exist, and wakes up the requests that wait for them.
+func (k *knownPosts) add(ctx context.Context, events []event.Event) []error {
 	items := make([]state.Item, len(events))
 	for i, e := range events {
 		value, err := event.Marshal(e.Post)
@@ -135,6 +117,7 @@ func (k *knownPosts) hear(ctx context.Context, events []event.Event) []error {
 			errs[i] = fmt.Errorf("%w: post %s exists with other content", bus.ErrPoison, e.Post.ID)
 		default:
 			k.known.Add(e.Post.ID, struct{}{})
+			k.arrivals.wake(e.Post.ID)
 			if made, _ := event.IDTime(e.Post.ID); made.After(youngest) {
 				youngest = made
 			}
@@ -144,27 +127,27 @@ func (k *knownPosts) hear(ctx context.Context, events []event.Event) []error {
 	return errs
 }
 
-// advance notes that a post made at this time was heard of. A post can't be made
+// advance notes that a post made at this time exists. A post can't be made
 // later than now; one that claims it must not make others look old.
 func (k *knownPosts) advance(ctx context.Context, made time.Time) {
 	if now := time.Now(); made.After(now) {
 		made = now
 	}
 	k.mu.Lock()
-	if made.After(k.heard) {
-		k.heard = made
+	if made.After(k.youngest) {
+		k.youngest = made
 	}
-	save := k.heard.Sub(k.saved) >= time.Second
-	heard := k.heard
+	youngest := k.youngest
+	save := youngest.Sub(k.saved) >= time.Second
 	k.mu.Unlock()
 	if !save {
 		return
 	}
 	// A failure costs nothing: the next batch saves it, and until then a replica
-	// that restarts is only more patient.
-	stored, item, err := k.readHeard(ctx)
-	if err == nil && heard.After(stored) {
-		item.Value = []byte(heard.UTC().Format(time.RFC3339Nano))
+	// that restarts takes fewer posts for old.
+	stored, item, err := k.readYoungest(ctx)
+	if err == nil && youngest.After(stored) {
+		item.Value = []byte(youngest.UTC().Format(time.RFC3339Nano))
 		err = k.store.Swap(ctx, item)
 	}
 	if err != nil {
@@ -172,14 +155,14 @@ func (k *knownPosts) advance(ctx context.Context, made time.Time) {
 		return
 	}
 	k.mu.Lock()
-	k.saved = heard
+	k.saved = youngest
 	k.mu.Unlock()
 }
 
-func (k *knownPosts) readHeard(ctx context.Context) (time.Time, state.Item, error) {
-	items, err := k.store.Get(ctx, heardKey)
+func (k *knownPosts) readYoungest(ctx context.Context) (time.Time, state.Item, error) {
+	items, err := k.store.Get(ctx, youngestKey)
 	if err != nil || !items[0].Exists() {
-		return time.Time{}, state.Item{Key: heardKey}, err
+		return time.Time{}, state.Item{Key: youngestKey}, err
 	}
 	at, err := time.Parse(time.RFC3339Nano, string(items[0].Value))
 	if err != nil {
@@ -188,15 +171,15 @@ func (k *knownPosts) readHeard(ctx context.Context) (time.Time, state.Item, erro
 	return at, items[0], nil
 }
 
-// loadHeard starts from what was heard before the restart. It tries until the
-// store answers.
-func (k *knownPosts) loadHeard(ctx context.Context) {
+// loadYoungest starts from the youngest post of before the restart. It retries until
+// the store answers.
+func (k *knownPosts) loadYoungest(ctx context.Context) {
 	for ctx.Err() == nil {
-		stored, _, err := k.readHeard(ctx)
+		stored, _, err := k.readYoungest(ctx)
 		if err == nil {
 			k.mu.Lock()
-			if stored.After(k.heard) {
-				k.heard, k.saved = stored, stored
+			if stored.After(k.youngest) {
+				k.youngest, k.saved = stored, stored
 			}
 			k.mu.Unlock()
 			return

@@ -12,14 +12,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// hear makes k hear of posts, each of which has to be taken.
-func hear(t *testing.T, k *knownPosts, ids ...string) {
+// addPosts has k add posts, each of which has to be taken.
+func addPosts(t *testing.T, k *knownPosts, ids ...string) {
 	t.Helper()
 	events := make([]event.Event, len(ids))
 	for i, id := range ids {
 		events[i] = postCreated(t, id, "a")
 	}
-	wantErrors(t, k.hear(context.Background(), events), make([]error, len(ids))...)
+	wantErrors(t, k.add(context.Background(), events), make([]error, len(ids))...)
 }
 
 // wantAwait checks what awaiting the post says, and after how long.
@@ -34,12 +34,12 @@ func wantAwait(t *testing.T, k *knownPosts, id string, want error, after time.Du
 	}
 }
 
-func TestAPostThatWasHeardOfIsKnownAtOnce(t *testing.T) {
+func TestAPostThatWasDeliveredIsKnownAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		k := newKnownPosts(m)
 		young, old := idAt(time.Now(), 1), idAt(time.Now().Add(-time.Hour), 2)
-		hear(t, k, young, old)
+		addPosts(t, k, young, old)
 		wantAwait(t, k, young, nil, 0)
 		wantAwait(t, k, old, nil, 0)
 		// Another replica looks in the store.
@@ -52,7 +52,7 @@ func TestAKnownPostIsNotReadTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		id := idAt(time.Now(), 1)
-		hear(t, newKnownPosts(m), id)
+		addPosts(t, newKnownPosts(m), id)
 		k := newKnownPosts(m)
 		m.gets = nil
 		wantAwait(t, k, id, nil, 0)
@@ -82,22 +82,22 @@ func TestAPostFromTheFarFutureIsNoneAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKnownPosts(newMemory())
 		wantAwait(t, k, idAt(time.Now().Add(postDelay+time.Second), 1), errNoPost, 0)
-		wantAwait(t, k, idAt(time.Now().Add(postDelay), 1), errPostNotHeardOf, postPatience)
+		wantAwait(t, k, idAt(time.Now().Add(postDelay), 1), errNotArrived, arrivalWait)
 	})
 }
 
 func TestADamagedTimeOfTheYoungestPostIsWrittenAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
-		if err := m.Swap(t.Context(), state.Item{Key: heardKey, Value: []byte("yesterday")}); err != nil {
+		if err := m.Swap(t.Context(), state.Item{Key: youngestKey, Value: []byte("yesterday")}); err != nil {
 			t.Fatal(err)
 		}
 		k := newKnownPosts(m)
-		k.loadHeard(t.Context()) // comes back, rather than to try for ever
-		hear(t, k, idAt(time.Now(), 1))
+		k.loadYoungest(t.Context()) // comes back, rather than to try for ever
+		addPosts(t, k, idAt(time.Now(), 1))
 		again := newKnownPosts(m)
-		again.loadHeard(t.Context())
-		if again.youngest().IsZero() {
+		again.loadYoungest(t.Context())
+		if again.youngestMade().IsZero() {
 			t.Error("it is still damaged")
 		}
 	})
@@ -108,44 +108,81 @@ func TestAnUnknownPostIsNoneAtOnceOnlyIfItIsOld(t *testing.T) {
 		m := newMemory()
 		k := newKnownPosts(m)
 		now := time.Now()
-		hear(t, k, idAt(now, 1))
+		addPosts(t, k, idAt(now, 1))
 		wantAwait(t, k, idAt(now.Add(-postDelay-time.Millisecond), 2), errNoPost, 0)
 		wantAwait(t, k, idAt(now.Add(-24*time.Hour), 2), errNoPost, 0)
-		wantAwait(t, k, idAt(now.Add(-postDelay), 2), errPostNotHeardOf, postPatience)
-		wantAwait(t, k, idAt(now, 2), errPostNotHeardOf, postPatience)
-		wantAwait(t, k, idAt(time.Now(), 2), errPostNotHeardOf, postPatience)
+		wantAwait(t, k, idAt(now.Add(-postDelay), 2), errNotArrived, arrivalWait)
+		wantAwait(t, k, idAt(now, 2), errNotArrived, arrivalWait)
+		wantAwait(t, k, idAt(time.Now(), 2), errNotArrived, arrivalWait)
 	})
 }
 
-// Old is measured by what was heard, and not by the clock: while comments is
+// Old is measured by what was delivered, and not by the clock: while comments is
 // behind, or just started, a post of an hour ago may be on its way.
 func TestBehindTheBusNoPostIsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKnownPosts(newMemory())
 		old := time.Now().Add(-time.Hour)
-		wantAwait(t, k, idAt(old, 2), errPostNotHeardOf, postPatience)
-		hear(t, k, idAt(old, 1))
-		wantAwait(t, k, idAt(old.Add(time.Minute), 2), errPostNotHeardOf, postPatience)
+		wantAwait(t, k, idAt(old, 2), errNotArrived, arrivalWait)
+		addPosts(t, k, idAt(old, 1))
+		wantAwait(t, k, idAt(old.Add(time.Minute), 2), errNotArrived, arrivalWait)
 		wantAwait(t, k, idAt(old.Add(-time.Minute), 2), errNoPost, 0)
 	})
 }
 
+// The event wakes up who waits at this replica; what another replica is delivered is
+// found at the next look.
 func TestAPostThatArrivesMeanwhileIsKnown(t *testing.T) {
-	const after = 300*time.Millisecond + time.Millisecond
-	for name, replica := range map[string]func(*knownPosts, *memory) *knownPosts{
-		"at this replica":  func(k *knownPosts, _ *memory) *knownPosts { return k },
-		"at the other one": func(_ *knownPosts, m *memory) *knownPosts { return newKnownPosts(m) },
+	for name, test := range map[string]struct {
+		elsewhere    bool
+		after, known time.Duration
+		reads        int
+	}{
+		"at this replica":                 {false, 110 * time.Millisecond, 110 * time.Millisecond, 1},
+		"at this replica, at the end":     {false, arrivalWait - 1, arrivalWait - 1, 2},
+		"at the other one":                {true, 110 * time.Millisecond, arrivalPause, 2},
+		"at the other one, at the end":    {true, arrivalWait - 1, arrivalWait, 3},
+		"at the other one, in the middle": {true, arrivalPause + 1, arrivalWait, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMemory()
 				k := newKnownPosts(m)
+				other, replica := newKnownPosts(m), k
+				if test.elsewhere {
+					replica = other
+				}
 				id := idAt(time.Now(), 1)
-				time.AfterFunc(after, func() { hear(t, replica(k, m), id) })
-				wantAwait(t, k, id, nil, after.Truncate(postPoll)+postPoll)
+				time.AfterFunc(test.after, func() { addPosts(t, replica, id) })
+				wantAwait(t, k, id, nil, test.known)
+				if got := m.readsOf("post-" + id); got != test.reads {
+					t.Errorf("%d reads, want %d", got, test.reads)
+				}
+				wantNobodyWaits(t, k.arrivals)
 			})
 		})
 	}
+}
+
+// Whoever makes up an id has the store read three times, and no more.
+func TestAPostThatDoesNotArriveIsReadThreeTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		k := newKnownPosts(m)
+		id := idAt(time.Now(), 1)
+		wantAwait(t, k, id, errNotArrived, arrivalWait)
+		if len(m.gets) != 3 || m.readsOf("post-"+id) != 3 {
+			t.Errorf("read %q, want the post three times", m.gets)
+		}
+		// One that can't be on its way is read once.
+		addPosts(t, k, idAt(time.Now(), 2))
+		m.gets = nil
+		wantAwait(t, k, idAt(time.Now().Add(-time.Hour), 3), errNoPost, 0)
+		if len(m.gets) != 1 {
+			t.Errorf("read %q, want one read", m.gets)
+		}
+		wantNobodyWaits(t, k.arrivals)
+	})
 }
 
 // It became old while it was waited for, and still isn't there.
@@ -154,8 +191,9 @@ func TestAPostThatTurnsOutOldIsNone(t *testing.T) {
 		m := newMemory()
 		k := newKnownPosts(m)
 		start := time.Now()
-		time.AfterFunc(110*time.Millisecond, func() { hear(t, k, idAt(start, 1)) })
-		wantAwait(t, k, idAt(start.Add(-time.Minute), 2), errNoPost, 120*time.Millisecond)
+		time.AfterFunc(110*time.Millisecond, func() { addPosts(t, k, idAt(start, 1)) })
+		wantAwait(t, k, idAt(start.Add(-time.Minute), 2), errNoPost, arrivalPause)
+		wantNobodyWaits(t, k.arrivals)
 	})
 }
 
@@ -168,7 +206,7 @@ func TestAwaitingAPostEndsWithItsRequestAndWithTheStore(t *testing.T) {
 		if err := k.await(ctx, idAt(time.Now(), 1)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
-		hear(t, k, idAt(time.Now(), 2))
+		addPosts(t, k, idAt(time.Now(), 2))
 		m.getErr = errDown
 		// Down is neither "no such post" nor "on its way", for an old one either.
 		wantAwait(t, k, idAt(time.Now(), 1), errDown, 0)
@@ -176,16 +214,16 @@ func TestAwaitingAPostEndsWithItsRequestAndWithTheStore(t *testing.T) {
 	})
 }
 
-func TestWhatWasHeardOutlivesARestart(t *testing.T) {
+func TestTheYoungestPostOutlivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		now := time.Now()
-		hear(t, newKnownPosts(m), idAt(now, 1))
+		addPosts(t, newKnownPosts(m), idAt(now, 1))
 		k := newKnownPosts(m)
-		wantAwait(t, k, idAt(now.Add(-time.Minute), 2), errPostNotHeardOf, postPatience)
-		k.loadHeard(context.Background())
-		if !k.youngest().Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("the youngest is of %v, want %v", k.youngest(), now)
+		wantAwait(t, k, idAt(now.Add(-time.Minute), 2), errNotArrived, arrivalWait)
+		k.loadYoungest(context.Background())
+		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", k.youngestMade(), now)
 		}
 		wantAwait(t, k, idAt(now.Add(-time.Minute), 2), errNoPost, 0)
 	})
@@ -194,29 +232,29 @@ func TestWhatWasHeardOutlivesARestart(t *testing.T) {
 func TestLoadingWithNothingStoredChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKnownPosts(newMemory())
-		k.loadHeard(context.Background())
-		if !k.youngest().IsZero() {
-			t.Errorf("the youngest is of %v", k.youngest())
+		k.loadYoungest(context.Background())
+		if !k.youngestMade().IsZero() {
+			t.Errorf("the youngest is of %v", k.youngestMade())
 		}
 	})
 }
 
-func TestLoadingDoesNotGoBehindWhatWasHeardSince(t *testing.T) {
+func TestLoadingDoesNotGoBehindWhatWasDeliveredSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		now := time.Now()
-		hear(t, newKnownPosts(m), idAt(now.Add(-time.Hour), 1))
+		addPosts(t, newKnownPosts(m), idAt(now.Add(-time.Hour), 1))
 		k := newKnownPosts(m)
 		m.fate = func(key string) fate {
-			if key == heardKey {
+			if key == youngestKey {
 				return refused
 			}
 			return written
 		}
-		hear(t, k, idAt(now, 2))
-		k.loadHeard(context.Background())
-		if !k.youngest().Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("the youngest is of %v, want %v", k.youngest(), now)
+		addPosts(t, k, idAt(now, 2))
+		k.loadYoungest(context.Background())
+		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", k.youngestMade(), now)
 		}
 	})
 }
@@ -225,21 +263,21 @@ func TestLoadingTriesUntilTheStoreAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		now := time.Now()
-		hear(t, newKnownPosts(m), idAt(now, 1))
+		addPosts(t, newKnownPosts(m), idAt(now, 1))
 		m.getErr = errDown
 		k := newKnownPosts(m)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			k.loadHeard(context.Background())
+			k.loadYoungest(context.Background())
 		}()
 		<-time.After(2500 * time.Millisecond)
 		m.mu.Lock()
 		m.getErr = nil
 		m.mu.Unlock()
 		<-done
-		if took := time.Since(now); took != 3*time.Second || k.youngest().IsZero() {
-			t.Errorf("took %v, and the youngest is of %v", took, k.youngest())
+		if took := time.Since(now); took != 3*time.Second || k.youngestMade().IsZero() {
+			t.Errorf("took %v, and the youngest is of %v", took, k.youngestMade())
 		}
 	})
 }
@@ -251,7 +289,7 @@ func TestLoadingEndsWithTheService(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		newKnownPosts(m).loadHeard(ctx)
+		newKnownPosts(m).loadYoungest(ctx)
 		if took := time.Since(start); took != 1500*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
@@ -263,18 +301,18 @@ func TestAPostFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		k := newKnownPosts(m)
-		hear(t, k, idAt(time.Now().AddDate(10, 0, 0), 1))
-		if k.youngest().After(time.Now()) {
-			t.Errorf("the youngest is of %v", k.youngest())
+		addPosts(t, k, idAt(time.Now().AddDate(10, 0, 0), 1))
+		if k.youngestMade().After(time.Now()) {
+			t.Errorf("the youngest is of %v", k.youngestMade())
 		}
-		wantAwait(t, k, idAt(time.Now().Add(-time.Second), 2), errPostNotHeardOf, postPatience)
+		wantAwait(t, k, idAt(time.Now().Add(-time.Second), 2), errNotArrived, arrivalWait)
 		id := idAt(time.Now(), 3)
-		time.AfterFunc(100*time.Millisecond+1, func() { hear(t, k, id) })
-		wantAwait(t, k, id, nil, 120*time.Millisecond)
+		time.AfterFunc(110*time.Millisecond, func() { addPosts(t, k, id) })
+		wantAwait(t, k, id, nil, 110*time.Millisecond)
 		// Nor after a restart.
 		again := newKnownPosts(m)
-		again.loadHeard(context.Background())
-		wantAwait(t, again, idAt(time.Now().Add(-time.Second), 4), errPostNotHeardOf, postPatience)
+		again.loadYoungest(context.Background())
+		wantAwait(t, again, idAt(time.Now().Add(-time.Second), 4), errNotArrived, arrivalWait)
 	})
 }
 
@@ -282,23 +320,23 @@ func TestTheYoungestIsTheYoungestOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKnownPosts(newMemory())
 		now := time.Now()
-		hear(t, k, idAt(now.Add(-time.Hour), 1), idAt(now, 2), idAt(now.Add(-time.Minute), 3))
-		hear(t, k, idAt(now.Add(-2*time.Hour), 4))
-		if !k.youngest().Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("the youngest is of %v, want %v", k.youngest(), now)
+		addPosts(t, k, idAt(now.Add(-time.Hour), 1), idAt(now, 2), idAt(now.Add(-time.Minute), 3))
+		addPosts(t, k, idAt(now.Add(-2*time.Hour), 4))
+		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", k.youngestMade(), now)
 		}
 	})
 }
 
-func TestWhatWasHeardIsSavedOnceASecond(t *testing.T) {
+func TestTheYoungestPostIsSavedOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		k := newKnownPosts(m)
 		for n := range 50 { // over 2.45 s
-			hear(t, k, idAt(time.Now(), n))
+			addPosts(t, k, idAt(time.Now(), n))
 			<-time.After(50 * time.Millisecond)
 		}
-		if got := m.writesOf(heardKey); got != 3 {
+		if got := m.writesOf(youngestKey); got != 3 {
 			t.Errorf("%d writes, want 3", got)
 		}
 	})
@@ -309,19 +347,19 @@ func TestWhatCouldNotBeSavedIsSavedByTheNextBatch(t *testing.T) {
 		m := newMemory()
 		k := newKnownPosts(m)
 		m.fate = func(key string) fate {
-			if key == heardKey {
+			if key == youngestKey {
 				return refused
 			}
 			return written
 		}
 		now := time.Now()
-		hear(t, k, idAt(now, 1)) // the event is taken all the same
+		addPosts(t, k, idAt(now, 1)) // the event is taken all the same
 		m.fate = nil
-		hear(t, k, idAt(now, 2))
+		addPosts(t, k, idAt(now, 2))
 		again := newKnownPosts(m)
-		again.loadHeard(context.Background())
-		if !again.youngest().Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("the youngest is of %v, want %v", again.youngest(), now)
+		again.loadYoungest(context.Background())
+		if !again.youngestMade().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", again.youngestMade(), now)
 		}
 	})
 }
@@ -331,44 +369,44 @@ func TestAReplicaThatIsBehindDoesNotTakeBackWhatWasSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		now := time.Now()
-		hear(t, newKnownPosts(m), idAt(now, 1))
-		hear(t, newKnownPosts(m), idAt(now.Add(-time.Hour), 2))
+		addPosts(t, newKnownPosts(m), idAt(now, 1))
+		addPosts(t, newKnownPosts(m), idAt(now.Add(-time.Hour), 2))
 		again := newKnownPosts(m)
-		again.loadHeard(context.Background())
-		if !again.youngest().Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("the youngest is of %v, want %v", again.youngest(), now)
+		again.loadYoungest(context.Background())
+		if !again.youngestMade().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", again.youngestMade(), now)
 		}
 	})
 }
 
-func TestWhatCouldNotBeStoredIsNotHeard(t *testing.T) {
+func TestWhatCouldNotBeStoredIsNotKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		k := newKnownPosts(m)
 		id := idAt(time.Now(), 1)
 		m.fate = always(refused)
-		errs := k.hear(context.Background(), []event.Event{postCreated(t, id, "a")})
+		errs := k.add(context.Background(), []event.Event{postCreated(t, id, "a")})
 		if len(errs) != 1 || errs[0] == nil || errors.Is(errs[0], bus.ErrPoison) {
 			t.Fatalf("errors %v, want one that asks for it again", errs)
 		}
-		if !k.youngest().IsZero() {
-			t.Errorf("the youngest is of %v", k.youngest())
+		if !k.youngestMade().IsZero() {
+			t.Errorf("the youngest is of %v", k.youngestMade())
 		}
 		m.fate = nil
-		wantAwait(t, k, id, errPostNotHeardOf, postPatience)
-		hear(t, k, id)
+		wantAwait(t, k, id, errNotArrived, arrivalWait)
+		addPosts(t, k, id)
 		wantAwait(t, k, id, nil, 0)
 	})
 }
 
-func TestAPostIsHeardAgainWithoutHarmAndAnotherOfItsIDIsPoison(t *testing.T) {
+func TestAPostIsRedeliveredWithoutHarmAndAnotherOfItsIDIsPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		k := newKnownPosts(m)
 		first, forged := idAt(time.Now(), 1), idAt(time.Now(), 2)
-		hear(t, k, first, first)
-		hear(t, newKnownPosts(m), first)
-		errs := k.hear(context.Background(), []event.Event{postCreated(t, first, "forged"), postCreated(t, forged, "a"), postCreated(t, forged, "forged")})
+		addPosts(t, k, first, first)
+		addPosts(t, newKnownPosts(m), first)
+		errs := k.add(context.Background(), []event.Event{postCreated(t, first, "forged"), postCreated(t, forged, "a"), postCreated(t, forged, "forged")})
 		wantErrors(t, errs, bus.ErrPoison, nil, bus.ErrPoison)
 		for _, id := range []string{first, forged} {
 			if n := m.versions["post-"+id]; n != 1 {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,7 +32,8 @@ type comments struct {
 	lists *lists
 	// recent are documents as this replica wrote them. One that another replica has
 	// written since makes the next swap fail, and is read then.
-	recent *lru.Cache[string, state.Item]
+	recent   *lru.Cache[string, state.Item]
+	arrivals *arrivals
 }
 
 func newComments(store state.Swapper) *comments {
@@ -39,7 +41,7 @@ func newComments(store state.Swapper) *comments {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &comments{store: store, lists: newLists(store), recent: recent}
+	return &comments{store: store, lists: newLists(store), recent: recent, arrivals: newArrivals()}
 }
 
 // document is a comment as it is stored.
@@ -73,6 +75,11 @@ func (s *comments) merge(ctx context.Context, events []event.Event, list bool) [
 			}
 		}
 		return errs
+	}
+	for i, e := range events {
+		if errs[i] == nil {
+			s.arrivals.wake(e.Comment.ID)
+		}
 	}
 	if !list {
 		return errs
@@ -268,41 +275,27 @@ func postsOf(events []event.Event) []string {
 // commentDelay is how old a comment may be and yet be on its way to the store.
 const commentDelay = 10 * time.Second
 
-// await returns the comment, or nil when there is none. For one that was just
-// made it waits as commands wait for their post.
-func (s *comments) await(ctx context.Context, id string) (*event.Comment, error) {
+// await returns the comment, or nil when there is none. One that was made less than
+// commentDelay ago may be on its way: it waits for it, for at most arrivalWait. The error
+// is errTooManyWait, the store's or that of ctx.
+func (s *comments) await(ctx context.Context, id string) (found *event.Comment, err error) {
 	made, ok := event.IDTime(id)
 	if !ok {
 		return nil, nil
 	}
-	wait := time.Duration(0)
-	if time.Since(made).Abs() < commentDelay {
-		wait = postPatience
-	}
-	patience := time.NewTimer(wait)
-	defer patience.Stop()
-	poll := time.NewTicker(postPoll)
-	defer poll.Stop()
-	for {
-		found, err := s.load(ctx, []string{id})
-		if err != nil || len(found) > 0 {
-			return first(found), err
+	look := func() (bool, error) {
+		comments, err := s.load(ctx, []string{id})
+		if len(comments) > 0 {
+			found = comments[0]
 		}
-		select {
-		case <-poll.C:
-		case <-patience.C:
-			return nil, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+		return found != nil, err
 	}
-}
-
-func first(found []*event.Comment) *event.Comment {
-	if len(found) == 0 {
-		return nil
+	if time.Since(made).Abs() >= commentDelay {
+		_, err = look()
+	} else if err = s.arrivals.await(ctx, id, look); errors.Is(err, errNotArrived) {
+		err = nil
 	}
-	return found[0]
+	return found, err
 }
 
 // page returns at most limit comments of the post, newest first, from before the

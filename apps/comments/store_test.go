@@ -378,48 +378,77 @@ func TestAPageHoldsTheCommentsNewestFirst(t *testing.T) {
 }
 
 func TestAwaitingAComment(t *testing.T) {
+	const here, elsewhere, never = "here", "elsewhere", ""
 	for name, test := range map[string]struct {
-		id     func(now time.Time) string
-		put    time.Duration // when it comes; negative for never
-		found  bool
-		within time.Duration
+		id    func(now time.Time) string
+		comes string        // at this replica, or at another
+		at    time.Duration // when it comes
+		found bool
+		after time.Duration
+		reads int
 	}{
-		"that is there":                          {func(now time.Time) string { return idAt(now, 1) }, 0, true, 0},
-		"that is old and there":                  {func(now time.Time) string { return idAt(now.Add(-time.Hour), 1) }, 0, true, 0},
-		"that is old and isn't":                  {func(now time.Time) string { return idAt(now.Add(-commentDelay), 1) }, -1, false, 0},
-		"that is young and isn't":                {func(now time.Time) string { return idAt(now, 1) }, -1, false, postPatience},
-		"that is young and comes":                {func(now time.Time) string { return idAt(now.Add(-time.Second), 1) }, 300 * time.Millisecond, true, 300*time.Millisecond + postPoll},
-		"that is a little ahead of us and comes": {func(now time.Time) string { return idAt(now.Add(2*time.Second), 1) }, 300 * time.Millisecond, true, 300*time.Millisecond + postPoll},
-		"from the far future":                    {func(now time.Time) string { return idAt(now.Add(time.Hour), 1) }, -1, false, 0},
-		"that has no such id":                    {func(time.Time) string { return "8c5f0f1e-58a5-4a0a-9a55-3d8c8b1f6b11" }, 0, false, 0},
+		"that is there":                          {func(now time.Time) string { return idAt(now, 1) }, elsewhere, 0, true, 0, 1},
+		"that is old and there":                  {func(now time.Time) string { return idAt(now.Add(-time.Hour), 1) }, elsewhere, 0, true, 0, 1},
+		"that is old and isn't":                  {func(now time.Time) string { return idAt(now.Add(-commentDelay), 1) }, never, 0, false, 0, 1},
+		"that is young and isn't":                {func(now time.Time) string { return idAt(now.Add(-commentDelay+time.Millisecond), 1) }, never, 0, false, arrivalWait, 3},
+		"that is young and comes":                {func(now time.Time) string { return idAt(now.Add(-time.Second), 1) }, here, 110 * time.Millisecond, true, 110 * time.Millisecond, 2},
+		"that comes later":                       {func(now time.Time) string { return idAt(now, 1) }, here, arrivalWait - 1, true, arrivalWait - 1, 3},
+		"that comes elsewhere":                   {func(now time.Time) string { return idAt(now, 1) }, elsewhere, 110 * time.Millisecond, true, arrivalPause, 2},
+		"that comes elsewhere, and later":        {func(now time.Time) string { return idAt(now, 1) }, elsewhere, arrivalWait - 1, true, arrivalWait, 3},
+		"that is a little ahead of us and comes": {func(now time.Time) string { return idAt(now.Add(2*time.Second), 1) }, here, 110 * time.Millisecond, true, 110 * time.Millisecond, 2},
+		"from the far future":                    {func(now time.Time) string { return idAt(now.Add(time.Hour), 1) }, never, 0, false, 0, 1},
+		"that has no such id":                    {func(time.Time) string { return "8c5f0f1e-58a5-4a0a-9a55-3d8c8b1f6b11" }, never, 0, false, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMemory()
-				id := test.id(time.Now())
+				s := newComments(m)
+				replica := s
+				if test.comes == elsewhere {
+					replica = newComments(m)
+				}
 				c := aComment(aPost, 1)
-				c.ID = id
-				value, err := event.Marshal(c)
-				if err != nil {
-					t.Fatal(err)
-				}
+				c.ID = test.id(time.Now())
+				come := func() { wantErrors(t, replica.merge(context.Background(), []event.Event{told(t, c)}, true), nil) }
 				switch {
-				case test.put == 0:
-					m.put("comment-"+id, string(value))
-				case test.put > 0:
-					time.AfterFunc(test.put, func() { m.put("comment-"+id, string(value)) })
+				case test.comes != never && test.at == 0:
+					come()
+				case test.comes != never:
+					time.AfterFunc(test.at, come)
 				}
+				before := m.readsOf("comment-" + c.ID)
 				start := time.Now()
-				got, err := newComments(m).await(context.Background(), id)
+				got, err := s.await(context.Background(), c.ID)
 				if err != nil || (got != nil) != test.found {
 					t.Errorf("got %+v and error %v", got, err)
 				}
-				if took := time.Since(start); took > test.within || !test.found && took != test.within {
-					t.Errorf("took %v, want %v", took, test.within)
+				if took := time.Since(start); took != test.after {
+					t.Errorf("took %v, want %v", took, test.after)
 				}
+				if reads := m.readsOf("comment-"+c.ID) - before; reads != test.reads {
+					t.Errorf("%d reads, want %d", reads, test.reads)
+				}
+				wantNobodyWaits(t, s.arrivals)
 			})
 		})
 	}
+}
+
+// A decision that overtakes its comment is stored, and so is the comment with it.
+func TestACommentArrivesWithWhicheverEventIsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newComments(newMemory())
+		c := aComment(aPost, 1)
+		c.ID = idAt(time.Now(), 1)
+		time.AfterFunc(110*time.Millisecond, func() {
+			wantErrors(t, s.merge(context.Background(), []event.Event{told(t, moderated(c))}, false), nil)
+		})
+		start := time.Now()
+		got, err := s.await(context.Background(), c.ID)
+		if took := time.Since(start); err != nil || got == nil || *got != moderated(c) || took != 110*time.Millisecond {
+			t.Errorf("got %+v and error %v after %v", got, err, took)
+		}
+	})
 }
 
 func TestAwaitingACommentEndsWithItsRequestAndWithTheStore(t *testing.T) {
