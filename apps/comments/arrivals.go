@@ -46,8 +46,8 @@ type arrival struct {
 func newArrivals() *arrivals { return &arrivals{byID: map[string]*arrival{}} }
 
 // await looks for the entity of that id until look finds it or returns an error, at
-// most arrivalLooks times. Otherwise the error is errNotArrived, or errTooManyWait
-// after the first look.
+// most arrivalLooks times. Otherwise the error is errNotArrived, errTooManyWait after
+// the first look, or that of ctx.
 func (a *arrivals) await(ctx context.Context, id string, look func() (found bool, err error)) error {
 	// Before the first look: what comes after it wakes up this request.
 	awaited := a.join(id)

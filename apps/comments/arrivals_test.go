@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -294,6 +296,9 @@ func TestWhileTooManyWaitOthersAreUnavailableAtOnce(t *testing.T) {
 
 // A client that goes away ends its wait, at the service as well.
 func TestARequestThatIsGivenUpFreesItsPlace(t *testing.T) {
+	var log bytes.Buffer
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, idAt(time.Now(), 0))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -309,6 +314,9 @@ func TestARequestThatIsGivenUpFreesItsPlace(t *testing.T) {
 		<-done
 		if took := time.Since(start); took != 0 {
 			t.Errorf("it went on for %v", took)
+		}
+		if log.Len() > 0 { // nobody could do anything about it
+			t.Errorf("it was logged: %s", log.String())
 		}
 		wantNobodyWaits(t, s.posts.arrivals)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -143,10 +144,8 @@ func (m *memory) readsOf(key string) int {
 	defer m.mu.Unlock()
 	n := 0
 	for _, keys := range m.gets {
-		for _, k := range keys {
-			if k == key {
-				n++
-			}
+		if slices.Contains(keys, key) {
+			n++
 		}
 	}
 	return n

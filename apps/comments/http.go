@@ -137,6 +137,8 @@ func postProblem(err error) error {
 }
 
 func storeProblem(err error) error {
-	slog.Warn("store failed", "error", err)
+	if !errors.Is(err, context.Canceled) { // the client has gone away
+		slog.Warn("store failed", "error", err)
+	}
 	return web.Unavailable("The service's store did not answer in time. Try again.")
 }
