@@ -56,6 +56,7 @@ func (a *api) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
+	comment.Author = event.Optional(comment.Author)
 
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()

@@ -155,6 +155,28 @@ func TestAKeyIsThatOfThePostAndTheBody(t *testing.T) {
 	}
 }
 
+func TestContentThatShowsNothingIsRefusedAndANameLikeThatIsNone(t *testing.T) {
+	for _, blank := range []string{"   ", "\u200b", "\u00ad", "\u2800", "\u3164", "\u0007"} {
+		post := idAt(time.Now(), 1)
+		s := newSite(t, post)
+		content, err := json.Marshal(blank)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res := s.do(http.MethodPost, "/posts/"+post+"/comments", "", fmt.Sprintf(`{"content":%s}`, content))
+		if res.Code != http.StatusUnprocessableEntity || len(s.bus.events) > 0 || !strings.Contains(res.Body.String(), "content must not be empty") {
+			t.Errorf("content %+q: %d %s", blank, res.Code, res.Body)
+		}
+		res = s.do(http.MethodPost, "/posts/"+post+"/comments", "", fmt.Sprintf(`{"content":"x\u200b","author":%s}`, content))
+		if res.Code != http.StatusCreated || strings.Contains(res.Body.String(), "author") || len(s.bus.events) != 1 {
+			t.Fatalf("author %+q: %d %s", blank, res.Code, res.Body)
+		}
+		if c := s.bus.events[0].Comment; c.Author != "" || c.Content != "x\u200b" {
+			t.Errorf("author %+q: published %+v", blank, c)
+		}
+	}
+}
+
 func TestWhatIsRefusedIsNotPublished(t *testing.T) {
 	post := idAt(time.Now(), 1)
 	none := "8c5f0f1e-58a5-4a0a-9a55-3d8c8b1f6b11"

@@ -40,6 +40,7 @@ func (a *api) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
+	post.Body = event.Optional(post.Body)
 
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()

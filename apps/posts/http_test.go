@@ -138,6 +138,29 @@ func TestAClaimHasTheDigestOfTheBody(t *testing.T) {
 	}
 }
 
+func postJSON(t *testing.T, title, body string) string {
+	t.Helper()
+	raw, err := json.Marshal(map[string]string{"title": title, "body": body})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func TestATitleThatShowsNothingIsRefusedAndABodyLikeThatIsNone(t *testing.T) {
+	for _, blank := range []string{"   ", "\u200b", "\u00ad", "\u2800", "\u3164", "\u0007"} {
+		bus, store := &topic{}, statetest.New()
+		res := create(bus, store, "", postJSON(t, blank, ""))
+		if res.Code != http.StatusUnprocessableEntity || len(bus.events) > 0 || !strings.Contains(res.Body.String(), "title must not be empty") {
+			t.Errorf("title %+q: %d %s", blank, res.Code, res.Body)
+		}
+		res = create(bus, store, "", postJSON(t, "\u200bx👨‍👩‍👧", blank))
+		if res.Code != http.StatusCreated || bus.events[0].Post.Body != "" || bus.events[0].Post.Title != "\u200bx👨‍👩‍👧" {
+			t.Errorf("body %+q: %d %s", blank, res.Code, res.Body)
+		}
+	}
+}
+
 func TestWhatIsRefusedIsNotPublished(t *testing.T) {
 	for body, status := range map[string]int{
 		`{}`:                                422,

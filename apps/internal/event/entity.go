@@ -8,6 +8,8 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/internal/text"
 )
 
 // Bounds of the fields, in characters (Unicode code points).
@@ -59,26 +61,36 @@ type FieldError struct {
 // Error names the field.
 func (e *FieldError) Error() string { return e.Field + " " + e.Detail }
 
-// Validate returns a *FieldError for the first field that is out of bounds.
+// Validate returns a *FieldError for the first field that is out of bounds. It takes all
+// that any version has published, so also a title that ValidateText refuses.
 func (p *Post) Validate() error {
 	if err := validID("id", p.ID); err != nil {
 		return err
 	}
-	if err := p.ValidateText(); err != nil {
+	if err := p.validTexts(); err != nil {
 		return err
 	}
 	return validVersion(p.CreatedAt, p.Revision)
 }
 
-// ValidateText checks what the writer of the post chose.
+// ValidateText checks what the writer of the post chose: the title must have something
+// to see. The error is a *FieldError.
 func (p *Post) ValidateText() error {
+	if err := p.validTexts(); err != nil {
+		return err
+	}
+	return visible("title", p.Title)
+}
+
+func (p *Post) validTexts() error {
 	if err := validText("title", p.Title, 1, MaxTitle); err != nil {
 		return err
 	}
 	return validText("body", p.Body, 0, MaxBody)
 }
 
-// Validate returns a *FieldError for the first field that is out of bounds.
+// Validate returns a *FieldError for the first field that is out of bounds. It takes all
+// that any version has published, so also content that ValidateText refuses.
 func (c *Comment) Validate() error {
 	if err := validID("id", c.ID); err != nil {
 		return err
@@ -86,7 +98,7 @@ func (c *Comment) Validate() error {
 	if err := validID("postId", c.PostID); err != nil {
 		return err
 	}
-	if err := c.ValidateText(); err != nil {
+	if err := c.validTexts(); err != nil {
 		return err
 	}
 	if c.Status != Pending && c.Status != Approved && c.Status != Rejected {
@@ -95,23 +107,50 @@ func (c *Comment) Validate() error {
 	return validVersion(c.CreatedAt, c.Revision)
 }
 
-// ValidateText checks what the writer of the comment chose.
+// ValidateText checks what the writer of the comment chose: the content must have
+// something to see. The error is a *FieldError.
 func (c *Comment) ValidateText() error {
+	if err := c.validTexts(); err != nil {
+		return err
+	}
+	return visible("content", c.Content)
+}
+
+func (c *Comment) validTexts() error {
 	if err := validText("content", c.Content, 1, MaxContent); err != nil {
 		return err
 	}
 	return validText("author", c.Author, 0, MaxAuthor)
 }
 
-func validText(field, text string, least, most int) error {
-	n := utf8.RuneCountInString(text)
+// Optional is s, or "" if a reader sees nothing of it: a name or a body like that is as
+// if none was given.
+func Optional(s string) string {
+	if text.IsBlank(s) {
+		return ""
+	}
+	return s
+}
+
+// isEmpty is the detail of a FieldError for text that must be there.
+const isEmpty = "must not be empty"
+
+func visible(field, s string) error {
+	if text.IsBlank(s) {
+		return &FieldError{field, isEmpty}
+	}
+	return nil
+}
+
+func validText(field, s string, least, most int) error {
+	n := utf8.RuneCountInString(s)
 	switch {
-	case !utf8.ValidString(text):
+	case !utf8.ValidString(s):
 		return &FieldError{field, "is not valid UTF-8"}
 	case n > most:
 		return &FieldError{field, fmt.Sprintf("has %d characters; at most %d are allowed", n, most)}
-	case n < least || least > 0 && strings.TrimSpace(text) == "":
-		return &FieldError{field, "must not be empty"}
+	case n < least || least > 0 && strings.TrimSpace(s) == "":
+		return &FieldError{field, isEmpty}
 	}
 	return nil
 }

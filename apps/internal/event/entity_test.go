@@ -2,6 +2,8 @@ package event
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -89,6 +91,56 @@ func TestValidateTextAsksForNothingButText(t *testing.T) {
 	}
 	if err := (&Comment{Content: "x"}).ValidateText(); err != nil {
 		t.Error(err)
+	}
+}
+
+// shownNothing are texts that a reader sees nothing of; those before the bar were
+// refused by every version.
+var shownNothing = []string{"", " \n\t\u00a0\u3000", "|", "\u200b", "\u00ad", "\u2800", "\u3164", "\ufeff", "\x00\x1b", " \u200d\u202e\ufe0f ", "\U0001d159"}
+
+// seen are texts that look like little and are something.
+var seen = []string{".", "\u200bx", "👨‍👩‍👧‍👦", "🇳🇱", "❤️", "שלום \u200fעולם", "می‌خواهم", "\u0301", "\ufffd", "\u202eabc\u202c"}
+
+func TestACommandsTextHasSomethingToSee(t *testing.T) {
+	for _, s := range shownNothing {
+		if s == "|" {
+			continue
+		}
+		for field, err := range map[string]error{"title": (&Post{Title: s, Body: "x"}).ValidateText(), "content": (&Comment{Content: s}).ValidateText()} {
+			var of *FieldError
+			if !errors.As(err, &of) || of.Field != field || of.Detail != "must not be empty" {
+				t.Errorf("%s %+q: error %v", field, s, err)
+			}
+		}
+		if got := Optional(s); got != "" {
+			t.Errorf("%+q is an optional text", s)
+		}
+	}
+	for _, s := range seen {
+		if err := errors.Join((&Post{Title: s}).ValidateText(), (&Comment{Content: s}).ValidateText()); err != nil {
+			t.Errorf("%+q: %v", s, err)
+		}
+		if got := Optional(s); got != s {
+			t.Errorf("%+q becomes %+q", s, got)
+		}
+	}
+}
+
+// Version 3b4f435 published these: they are in logs, and no consumer may stop at them.
+func TestAnEventWithTextThatShowsNothingIsStillRead(t *testing.T) {
+	was := slices.Index(shownNothing, "|") + 1
+	for _, s := range shownNothing[was:] {
+		raw := wire(t, PostCreated, map[string]any{"data.title": s, "data.body": s})
+		if e, err := Parse(PostCreated, raw); err != nil || e.Post.Title != s || e.Post.Body != s {
+			t.Errorf("a post with %+q: %+v, %v", s, e.Post, err)
+		}
+		raw = wire(t, CommentCreated, map[string]any{"data.content": s, "data.author": s, "sequence": "00000000000000000001"})
+		if e, err := Parse(CommentCreated, raw); err != nil || e.Comment.Content != s || e.Comment.Author != s {
+			t.Errorf("a comment with %+q: %+v, %v", s, e.Comment, err)
+		}
+		if _, err := ParseBatch(fmt.Appendf(nil, "[%s]", raw)); err != nil {
+			t.Errorf("%+q in the log: %v", s, err)
+		}
 	}
 }
 

@@ -504,6 +504,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(wire(f, typ, nil))
 	}
 	f.Add(wire(f, PostCreated, map[string]any{"id": "\u2028<&>\ufffd", "time": "0000-01-01T00:00:00+23:59", "sequence": "7"}))
+	f.Add(wire(f, PostCreated, map[string]any{"data.title": "\u200b", "data.body": "\u2800"}))
+	f.Add(wire(f, CommentCreated, map[string]any{"data.content": "\u00ad\u3164", "data.author": "   "}))
 	f.Add([]byte(`{"specversion":"1.0","id":"\ud800"}`))
 	f.Add([]byte("null"))
 	f.Add([]byte("[]"))

@@ -113,6 +113,7 @@ func FuzzPlain(f *testing.F) {
 	f.Add(plainLine(f, CommentCreated, nil))
 	f.Add(bytes.Replace(plainLine(f, CommentCreated, nil), []byte(`,"data":`), []byte(`,"traceid":"00-a-b-00","data":`), 1))
 	f.Add(plainLine(f, CommentUpdated, func(c *Comment) { c.Status, c.Reason, c.Author = Rejected, "why", "who" }))
+	f.Add(plainLine(f, CommentCreated, func(c *Comment) { c.Content, c.Author = "\u200b\u2800", "\u3164" }))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, ok := parsePlain(raw)
 		if !ok {

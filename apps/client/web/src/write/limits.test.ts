@@ -26,15 +26,20 @@ describe('mistakeIn', () => {
     expect(mistakeIn('content', 'x'.repeat(10_001))).toBe('The comment has 10,001 characters; at most 10,000 are allowed.')
   })
 
-  test.each(['', ' ', '\n\t ', '\u00a0', '\u0085', '\u3000'])('a title and a comment of %j are empty', (text) => {
+  const blank = [
+    ...['', ' ', '\n\t ', '\u00a0', '\u0085', '\u3000', '\ufeff', '\u200b', '\u00ad', '\u2800', '\u3164', '\uffa0', '\u180e', '\u2065'],
+    ...['\0\x07\x1b', '\u200d\u202e\u2066', '\ufe0f', '\u{e0067}\u{e007f}', '\ufff9\ufffc', '\u{1d159}', '\u{13430}\u{13441}', ' \u200b\u2800 '],
+  ]
+  test.each(blank)('a title and a comment of %j are empty', (text) => {
     expect(mistakeIn('title', text)).toBe('The title must not be empty.')
     expect(mistakeIn('content', text)).toBe('The comment must not be empty.')
     expect(mistakeIn('body', text)).toBeUndefined()
     expect(mistakeIn('author', text)).toBeUndefined()
   })
 
-  test('a byte order mark is a character to the services', () => {
-    expect(mistakeIn('title', '\ufeff')).toBeUndefined()
+  test.each(['.', '\u200bx', '👨‍👩‍👧‍👦', '🇳🇱', '🏴\u{e0067}\u{e0062}\u{e007f}', '❤️', 'שלום', 'می‌خواهم', '\u0600', '\u0301', '\ufffd', '\ue000', '\u2801'])('%j is seen', (text) => {
+    expect(mistakeIn('title', text)).toBeUndefined()
+    expect(mistakeIn('content', text)).toBeUndefined()
   })
 
   test('half of a character is none', () => {

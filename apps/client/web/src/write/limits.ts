@@ -14,14 +14,21 @@ export function characters(text: string): number {
   return Array.from(text).length
 }
 
+/**
+ * Whether a reader sees nothing of the text: white space, control characters, and what Unicode or its
+ * name says has no ink. In step with apps/internal/text.
+ */
+export function isBlank(text: string): boolean {
+  return /^[\p{White_Space}\p{Cc}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffc\u{13430}-\u{1343f}\u{13441}\u{13442}\u{16fe4}\u{1d159}]*$/u.test(text)
+}
+
 /** What is wrong with a field's text, as a sentence, or undefined. It is what the services check, in their order. */
 export function mistakeIn(field: FieldName, text: string): string | undefined {
   const count = characters(text)
   if (count > limits[field]) {
     return `${names[field]} has ${number(count)} characters; at most ${number(limits[field])} are allowed.`
   }
-  // Not trim(): U+FEFF is no white space to the services, and U+0085 is.
-  if (required.has(field) && /^\p{White_Space}*$/u.test(text)) return `${names[field]} must not be empty.`
+  if (required.has(field) && isBlank(text)) return `${names[field]} must not be empty.`
   if (!text.isWellFormed()) return `${names[field]} has half of a character in it. Type it again.`
   return undefined
 }
