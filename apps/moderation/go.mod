@@ -4,6 +4,7 @@ go 1.26.8
 
 require (
 	github.com/postbus/postbus/apps/internal v0.0.0
+	github.com/rivo/uniseg v0.4.7
 	golang.org/x/text v0.43.0
 )
 

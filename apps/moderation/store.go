@@ -36,7 +36,7 @@ func (d *decisions) of(ctx context.Context, events []event.Event) ([]decision, [
 		}
 		sum := sha256.Sum256(comment)
 		made[i].Comment = hex.EncodeToString(sum[:])
-		made[i].Status, made[i].Reason = decide(*e.Comment)
+		made[i].Status, made[i].Reason = rules.decide(*e.Comment)
 		value, err := event.Marshal(made[i])
 		if err != nil {
 			return nil, bus.All(len(events), err)

@@ -47,7 +47,7 @@ func TestTextThatShowsNothingIsBlank(t *testing.T) {
 func TestTextWithInkIsNotBlank(t *testing.T) {
 	for name, s := range map[string]string{
 		"a letter": "x", "a letter among blanks": "\u200b x\u2800", "a full stop": ".", "a family": "👨‍👩‍👧‍👦", "a flag": "🇳🇱", "a flag of tags": "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
-		"an emoji with a selector": "❤️", "Hebrew": "שלום", "Arabic with a joiner": "می‌خواهم", "an Arabic number sign": "\u0600", "a combining mark": "\u0301",
+		"an emoji with a selector": "❤️", "Hebrew": "שלום", "Arabic with a joiner": "می\u200cخواهم", "an Arabic number sign": "\u0600", "a combining mark": "\u0301",
 		"a replacement character": "\ufffd", "a private character": "\ue000", "a dotted Braille pattern": "\u2801", "Hangul with a filler": "\u1160ᆫ", "a hieroglyph": "𓀀",
 	} {
 		if IsBlank(s) {

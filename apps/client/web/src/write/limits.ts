@@ -19,7 +19,7 @@ export function characters(text: string): number {
  * name says has no ink. In step with apps/internal/text.
  */
 export function isBlank(text: string): boolean {
-  return /^[\p{White_Space}\p{Cc}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffc\u{13430}-\u{1343f}\u{13441}\u{13442}\u{16fe4}\u{1d159}]*$/u.test(text)
+  return /^[\u{16fe4}\p{White_Space}\p{Cc}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffc\u{13430}-\u{1343f}\u{13441}\u{13442}\u{1d159}]*$/u.test(text)
 }
 
 /** What is wrong with a field's text, as a sentence, or undefined. It is what the services check, in their order. */

@@ -1,0 +1,72 @@
+package seen
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+func TestTheFormsOfAText(t *testing.T) {
+	for text, want := range map[string]Text{
+		"":                         {[]string{""}, []string{""}},
+		"A Plain\ttext\n":          {[]string{"a plain\ttext\n"}, []string{"a plain\ttext\n"}},
+		"FAIL 10 m|":               {[]string{"fail lo rnl"}, []string{"fail lo rnl"}},
+		"a\x00b\rc":                {[]string{"abc", "a b c"}, []string{"abc", "a b c"}},
+		"a\u200bb\u00adc":          {[]string{"abc"}, []string{"abc"}},
+		"a\u3164b":                 {[]string{"ab", "a b"}, []string{"ab", "a b"}},
+		"a\u2800b\u00a0c":          {[]string{"a\u2800b c"}, []string{"a\u2800b c"}},
+		"É":                        {[]string{"e"}, []string{"e"}},
+		"Straße":                   {[]string{"straße", "strasse"}, []string{"straße", "strasse"}},
+		"\u039d":                   {[]string{"n", "v"}, []string{"n", "v"}}, // "Ν", and "ν"
+		"\u0406\u0399":             {[]string{"ii"}, []string{"ii"}},         // "ІΙ", Cyrillic and Greek
+		"\u0141":                   {[]string{"l"}, []string{"l"}},
+		"\u202eba":                 {[]string{"ba"}, []string{"ab"}},
+		"x\u202eBA\u202c\nא1":      {[]string{"xba\nאl"}, []string{"xab\nlא"}},
+		"👨‍👩‍👧":                    {[]string{"👨👩👧"}, []string{"👨👩👧"}},
+		"half of \xff a character": {[]string{"half of � a character"}, []string{"half of � a character"}},
+	} {
+		if got := Of(text); !slices.Equal(got.Written, want.Written) || !slices.Equal(got.Shown, want.Shown) {
+			t.Errorf("%+q has the forms %+q, want %+q", text, got, want)
+		}
+	}
+}
+
+// What looks like a Latin letter or a digit has the same form as it, by every line of
+// the published file.
+func TestAllThatLooksLikeAsciiHasItsForm(t *testing.T) {
+	lines := 0
+	for line := range strings.Lines(published) {
+		source, target, ok := strings.Cut(strings.TrimSpace(line), ";")
+		if !ok || line[0] == '#' {
+			continue
+		}
+		lines++
+		prototype := ""
+		for _, hex := range strings.Fields(target) {
+			prototype += string(character(hex))
+		}
+		if strings.IndexFunc(prototype, func(r rune) bool { return r > unicode.MaxASCII }) >= 0 {
+			continue
+		}
+		got, want := looksLike[character(source)], Of(prototype).Written[0]
+		if prototype == "l" && unicode.IsUpper(character(source)) {
+			want = "i"
+		}
+		if got != want {
+			t.Errorf("%s looks like %q, and its form is %q, not %q", source, prototype, got, want)
+		}
+	}
+	if lines != 6311 {
+		t.Errorf("%d mappings, not the 6311 of Unicode 15.0.0", lines)
+	}
+}
+
+// ASCII takes a way of its own.
+func TestASCIIHasTheFormThatAnyTextHas(t *testing.T) {
+	for r := rune(' '); r < unicode.MaxASCII; r++ {
+		if got, want := Of("x"+string(r)).Written, Of("é"+string(r)).Written; got[0] != "x"+want[0][1:] {
+			t.Errorf("%q: %q alone, and %q beside an é", r, got, want)
+		}
+	}
+}
