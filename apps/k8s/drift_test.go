@@ -92,7 +92,7 @@ func components(t *testing.T) map[string]object {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			if o != nil {
+			if o != nil && o.kind() != "Kustomization" { // which kustomize reads, and does not deploy
 				found[o.String()] = o
 			}
 		}

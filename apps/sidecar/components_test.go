@@ -84,6 +84,9 @@ type topic struct {
 	publishers, hearers []string
 }
 
+// kustomization is for k8s/, and tested in apps/k8s. Dapr's loaders find nothing in it.
+const kustomization = "components/kustomization.yaml"
+
 // files are the contents of components/* and dapr.yaml by their paths.
 type files map[string]string
 
@@ -250,7 +253,7 @@ func TestChecksBite(t *testing.T) {
 		{"a port that is an app's own", "run file", run, `PORT: "4001"`, `PORT: "4100"`, "port 4100"},
 		{"a port that isn't pinned", "run file", run, "    daprInternalGRPCPort: 3701\n", "", "comments: daprInternalGRPCPort is not pinned"},
 		{"an outgoing connection's port", "run file", run, "metricsPort: 3800", "metricsPort: 33800", "port 33800"},
-		{"a setting that the CLI doesn't know", "run file", run, "daprHTTPPort: 3504", "daprHttpPort: 3504", `unknown field "apps[0].daprHttpPort"`},
+		{"a setting that the CLI doesn't know", "run file", run, "daprHTTPPort: 3504", "daprHttpPort: 3504", `unknown field "apps[1].daprHttpPort"`},
 		{"other components", "run file", run, "[./components]", "[./component]", "resourcesPaths"},
 		{"another app's folder", "run file", run, "./apps/posts", "./apps/query", "appDirPath"},
 		{"a command that leaves an orphan", "run file", run, "&& exec ", "&& ", "exec"},
@@ -878,7 +881,7 @@ type document struct {
 // documents returns all resources, split as Kubernetes splits them.
 func (f files) documents(p *problems) (docs []document) {
 	for _, file := range slices.Sorted(maps.Keys(f)) {
-		if path.Dir(file) != "components" {
+		if path.Dir(file) != "components" || file == kustomization {
 			continue
 		}
 		reader := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(f[file])))
@@ -1081,9 +1084,6 @@ func readFiles(t *testing.T) files {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		if entry.Name() == "Kustomization" {
-			continue // for k8s/, and tested in apps/k8s; Dapr reads YAML files alone
-		}
 		read("components/" + entry.Name()) // a folder, which Dapr would skip, fails
 	}
 	read("dapr.yaml")
