@@ -39,6 +39,9 @@ const (
 	bodyTimeout = 30 * time.Second
 	// retryDelay is between reads that fail.
 	retryDelay = 100 * time.Millisecond
+	// quietStart is for how long a follower that has not yet read the log does not warn
+	// of it: all services start at once, and eventlog or a sidecar may not be there yet.
+	quietStart = 30 * time.Second
 	// bellGrace is how long the waiting read gets to bring the event that the bus
 	// announced, before the log is asked anew.
 	bellGrace = 10 * time.Millisecond
@@ -231,10 +234,10 @@ func (f *follower) run(ctx context.Context) {
 		case errors.Is(err, context.Canceled):
 			continue // the bell rang
 		case err != nil:
-			if !failing {
+			if !failing && (known || time.Since(start) >= quietStart) {
 				slog.WarnContext(ctx, "can't read the event log, trying on", "at", f.model.at(), "error", err)
+				failing = true
 			}
-			failing = true
 			select {
 			case <-time.After(retryDelay):
 			case <-ctx.Done():

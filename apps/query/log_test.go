@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -172,6 +173,16 @@ func follow(t testing.TB, l *logServer, store store) *follower {
 	return f
 }
 
+// logged gets what is logged from now on. It is to be read when those that log have ended.
+func logged(t *testing.T) *bytes.Buffer {
+	t.Helper()
+	var out bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&out, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	return &out
+}
+
 // wantAt checks that a model has folded a log, all of it and nothing else.
 func wantAt(t testing.TB, m *model, log []event.Event, ready bool) {
 	t.Helper()
@@ -300,6 +311,40 @@ func TestAFollowerKeepsOnAfterErrors(t *testing.T) {
 				t.Errorf("%s: %d reads", name, n)
 			}
 		})
+	}
+}
+
+// All services start at once: that the log is not there yet is nothing to act on.
+func TestAFollowerWarnsOfALogThatIsAwayOnlyIfItStaysAwayOrWasThere(t *testing.T) {
+	const warning = "can't read the event log"
+	for name, test := range map[string]struct {
+		there, away time.Duration // since the start; then it is there again
+		warnings    int
+	}{
+		"not yet there":           {0, quietStart - time.Second, 0},
+		"it does not come":        {0, quietStart + time.Second, 1},
+		"away after it was there": {time.Second, 2 * time.Second, 1},
+	} {
+		said := logged(t)
+		synctest.Test(t, func(t *testing.T) {
+			l := newLogServer(someLog())
+			start := time.Now()
+			l.instead = func(_ int, w http.ResponseWriter) bool {
+				at := time.Since(start)
+				gone := at >= test.there && at < test.away
+				if gone {
+					w.WriteHeader(http.StatusInternalServerError)
+				}
+				return gone
+			}
+			f := follow(t, l, newFakeStore())
+			time.Sleep(quietStart + 2*time.Second) // of the bubble's clock
+			synctest.Wait()
+			wantAt(t, f.model, someLog(), true)
+		})
+		if got := strings.Count(said.String(), warning); got != test.warnings {
+			t.Errorf("%s: %d warnings, want %d", name, got, test.warnings)
+		}
 	}
 }
 
