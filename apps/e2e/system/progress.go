@@ -1,15 +1,17 @@
-// Package system brings Postbus up on one machine, for `make run` and for the
-// tests: it finds or builds the tools, finds or starts Redis, derives run files
-// from the committed one, and runs them with the Dapr CLI.
 package system
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"time"
+	"unicode"
+
+	"golang.org/x/term"
 )
 
 // say tells the user what is going on.
@@ -17,44 +19,125 @@ func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "postbus: "+format+"\n", args...)
 }
 
-// sayEvery is how often a long step shows that it goes on.
-const sayEvery = 15 * time.Second
+const (
+	// rewriteEvery is how often the line of a long step is rewritten on a terminal.
+	rewriteEvery = time.Second
+	// sayEvery is how often a long step shows elsewhere that it goes on.
+	sayEvery = time.Minute
+)
 
-// step runs a command that may take long, saying what it does while it does it.
-// Its output is shown only if it fails.
+// display shows how long steps go: on a terminal each on one line, which is
+// rewritten; elsewhere with a line at its start, one every sayEvery, and one at its
+// end.
+type display struct {
+	out io.Writer
+	// columns returns the terminal's width. It is nil where out is no terminal.
+	columns func() int
+}
+
+// displayOn returns the display that fits what the file is.
+func displayOn(f *os.File) display {
+	fd := int(f.Fd())
+	if !term.IsTerminal(fd) || os.Getenv("TERM") == "dumb" {
+		return display{out: f}
+	}
+	return display{f, func() int {
+		width, _, err := term.GetSize(fd)
+		if err != nil || width < 1 {
+			return 80
+		}
+		return width
+	}}
+}
+
+// while shows what until done yields the step's result, which it returns.
+func (d display) while(what string, done <-chan error) error {
+	start := time.Now()
+	every := sayEvery
+	if d.columns != nil {
+		every = rewriteEvery
+		d.rewrite(what, 0)
+	} else {
+		d.line("%s ...", what)
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			took := time.Since(start).Round(time.Second)
+			if d.columns != nil {
+				d.rewrite(what, took)
+			} else {
+				d.line("%s: still at it after %s", what, took)
+			}
+		case err := <-done:
+			if d.columns != nil {
+				_, _ = fmt.Fprint(d.out, clearLine)
+			}
+			if err == nil {
+				d.line("%s: done in %s", what, time.Since(start).Round(100*time.Millisecond))
+			}
+			return err
+		}
+	}
+}
+
+// clearLine moves to the line's start and clears it (ECMA-48: CR, and EL).
+const clearLine = "\r\x1b[K"
+
+// rewrite replaces the line. It leaves the last column free: a terminal would wrap
+// there, and the next rewrite would begin on another line. What does not fit is cut
+// off before the time is.
+func (d display) rewrite(what string, took time.Duration) {
+	room := max(0, d.columns()-1)
+	suffix := " ... " + took.String()
+	text := []rune("postbus: " + printable(what))
+	text = text[:min(len(text), max(0, room-len(suffix)))]
+	line := append(text, []rune(suffix)...)
+	_, _ = fmt.Fprint(d.out, clearLine+string(line[:min(len(line), room)]))
+}
+
+func (d display) line(format string, args ...any) {
+	_, _ = fmt.Fprintf(d.out, "postbus: "+format+"\n", args...)
+}
+
+// printable replaces what could move a terminal's cursor, or change it otherwise.
+func printable(text string) string {
+	runes := []rune(text)
+	for i, r := range runes {
+		if !unicode.IsPrint(r) {
+			runes[i] = '?'
+		}
+	}
+	return string(runes)
+}
+
+// step runs a command that may take long, and shows what it does while it does it.
+// Its output is shown only if it fails. The command is one that ends with ctx.
 func step(ctx context.Context, what string, cmd *exec.Cmd) error {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	say("%s ...", what)
-	start := time.Now()
+	cmd.WaitDelay = time.Second // for what it has started, and left behind with its output
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	tick := time.NewTicker(sayEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-done:
-			if err != nil {
-				return fmt.Errorf("%s: %w\n%s", what, err, out.Bytes())
-			}
-			say("%s: done in %s", what, time.Since(start).Round(time.Second))
-			return nil
-		case <-tick.C:
-			say("%s: still at it after %s", what, time.Since(start).Round(time.Second))
-		case <-ctx.Done():
-			_ = cmd.Process.Kill()
-			<-done
-			return ctx.Err()
-		}
+	err := displayOn(os.Stderr).while(what, done)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay): // the command itself was successful then
+		return fmt.Errorf("%s: %w\n%s", what, err, out.Bytes())
 	}
+	return nil
 }
 
-// Until calls ok until it returns nil, for at most that long, and then returns
-// its last error.
+// Until calls ok until it returns nil, for at most that long and until ctx is done,
+// and then returns its last error.
 func Until(ctx context.Context, atMost time.Duration, ok func() error) error {
+	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -67,7 +150,7 @@ func Until(ctx context.Context, atMost time.Duration, ok func() error) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("after %s: %w", atMost, err)
+			return fmt.Errorf("after %s: %w", time.Since(start).Round(10*time.Millisecond), err)
 		}
 	}
 }
