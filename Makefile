@@ -4,10 +4,17 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 launcher := .postbus/bin/run
+# The oldest Go that will do.
+go := $(shell sed -n 's/^go //p' go.work)
 
 .PHONY: help
-help: ## what there is
+help: ## the list of targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@printf '%s\n' '' 'make run also reads, from the environment or behind it (make run HOST=...):' \
+	  "  HOST              the address on which the services' ports are opened to others" \
+	  '                    (default 127.0.0.1, this machine alone; * is every interface)' \
+	  '  REDIS_HOST        the host:port of a Redis to use (default localhost:6379,' \
+	  '                    where one is started if none answers)'
 
 .PHONY: run
 run: $(launcher) ## everything up, until Ctrl-C
@@ -18,15 +25,15 @@ stop: $(launcher) ## stop a run that was left behind
 	@exec $(launcher) stop
 
 .PHONY: test
-test: ## lint, unit tests and end-to-end tests
+test: go ## lint, unit tests and end-to-end tests
 	@go run ./apps/e2e/check
 
 .PHONY: dead-letters
-dead-letters: ## show the messages that services refused for good
+dead-letters: go ## show the messages that services refused for good
 	@go run ./apps/eventlog/deadletters list
 
 .PHONY: redrive
-redrive: ## publish those of them again that are valid
+redrive: go ## publish those of them again that are valid
 	@go run ./apps/eventlog/deadletters redrive
 
 .PHONY: test-faults
@@ -48,7 +55,7 @@ screenshots: ## make the README's screenshots again
 	@cd apps/e2e && go test -count=1 -timeout 20m -run TestTheClientInABrowser . -args -screenshots
 
 .PHONY: bench
-bench: ## measure everything and print the table (12 minutes; ARGS='-only accepted' runs a part)
+bench: go ## measure everything and print the table (12 minutes; ARGS='-only accepted' runs a part)
 	@go run ./apps/bench $(ARGS)
 
 .PHONY: clean
@@ -57,5 +64,12 @@ clean: ## remove all that was built or kept, Redis's data too
 
 # Go knows by itself whether there is something to build.
 .PHONY: $(launcher)
-$(launcher):
+$(launcher): go
 	@go build -o $@ ./apps/e2e/run
+
+# An older Go fetches the one that go.work names, unless that is switched off or there
+# is no network.
+.PHONY: go
+go:
+	@command -v go >/dev/null || { echo 'postbus: Go is missing: install Go $(go) or later (https://go.dev/dl), and start this again' >&2; exit 1; }
+	@go list -m >/dev/null || { echo 'postbus: this needs Go $(go) or later (https://go.dev/dl), and the go on the PATH is another' >&2; exit 1; }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -26,7 +27,11 @@ Usage:
   run linter  build the linter and print its path
   run web     build the web client
 
-Environment: REDIS_HOST, a Redis to use if it answers (default localhost:6379).
+Environment:
+  HOST        the address on which the services' ports are opened to others (default
+              127.0.0.1, which is this machine alone; * is every interface)
+  REDIS_HOST  the host:port of a Redis to use (default localhost:6379, where one is
+              started if none answers)
 `
 
 func main() {
@@ -57,16 +62,35 @@ func main() {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		fmt.Fprintln(os.Stderr, "postbus:", err)
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(os.Stderr, "postbus: %s\n", strings.TrimRight(line, "\n"))
+		}
 		os.Exit(1)
 	}
 }
 
 func pidFile(c system.Checkout) string { return filepath.Join(c.Kept(), "run.pid") }
 
-func up(ctx context.Context, c system.Checkout) (err error) {
+// up first looks for all that could be in the way, because what it builds then may
+// take minutes.
+func up(ctx context.Context, c system.Checkout) error {
 	if pid, ok := running(c); ok {
 		return fmt.Errorf("it is running already, as process %d; `make stop` stops it", pid)
+	}
+	s, err := system.Load(system.Dapr{}, filepath.Join(c.Root, "dapr.yaml"))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(system.Host(os.Getenv("HOST")).Check(), system.Free(s.Uses())); err != nil {
+		return err
+	}
+	redis, err := findRedis(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer redis.stop()
+	if err := c.BuildServices(ctx, filepath.Join(c.Kept(), "bin")); err != nil {
+		return err
 	}
 	dapr, own := system.FindDapr()
 	if !own {
@@ -75,44 +99,21 @@ func up(ctx context.Context, c system.Checkout) (err error) {
 		}
 	}
 	fmt.Fprintf(os.Stderr, "postbus: the Dapr CLI is %s\n", dapr.CLI)
-
-	runFile := filepath.Join(c.Root, "dapr.yaml")
-	address := os.Getenv("REDIS_HOST")
-	if address == "" {
-		address = "localhost:6379"
-	}
-	switch redisErr := system.RedisAnswers(address); {
-	case redisErr == nil:
-		fmt.Fprintf(os.Stderr, "postbus: using the Redis at %s\n", address)
-	case address != "localhost:6379":
-		return fmt.Errorf("no Redis answers at REDIS_HOST: %w", redisErr)
-	default:
-		if err := system.Free(6379); err != nil {
-			return fmt.Errorf("%w, and that is no Redis that can be used: %w", err, redisErr)
-		}
-		redis, err := system.StartRedis(ctx, filepath.Join(c.Kept(), "redis"), 6379)
+	if redis.address != defaultRedis {
+		runFile, err := c.Derive(system.Derivation{Into: filepath.Join(c.Kept(), "run"), Redis: redis.address})
 		if err != nil {
 			return err
 		}
-		defer func() {
-			if stopErr := redis.Stop(); stopErr != nil {
-				fmt.Fprintln(os.Stderr, "postbus: stopping Redis:", stopErr)
-			}
-		}()
-		fmt.Fprintf(os.Stderr, "postbus: started Redis on port 6379, its data is in %s\n", filepath.Join(c.Kept(), "redis"))
-	}
-	if address != "localhost:6379" {
-		if runFile, err = c.Derive(system.Derivation{Into: filepath.Join(c.Kept(), "run"), Redis: address}); err != nil {
+		if s, err = system.Load(dapr, runFile); err != nil {
 			return err
 		}
 	}
-	s, err := system.Load(dapr, runFile)
-	if err != nil {
-		return err
-	}
-	if err := c.BuildServices(ctx, filepath.Join(c.Kept(), "bin")); err != nil {
-		return err
-	}
+	s.Dapr = dapr
+	return serve(ctx, c, s)
+}
+
+// serve runs the system until ctx is done.
+func serve(ctx context.Context, c system.Checkout, s *system.System) error {
 	if err := os.WriteFile(pidFile(c), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func up(ctx context.Context, c system.Checkout) (err error) {
 	if err := s.Start(ctx, os.Stdout); err != nil {
 		return err
 	}
-	hello(s)
+	hello(os.Stdout, s)
 	select {
 	case <-s.Done():
 		return errors.Join(errors.New("dapr run has ended by itself; its logs are in apps/*/.dapr/logs"), s.Stop())
@@ -130,19 +131,29 @@ func up(ctx context.Context, c system.Checkout) (err error) {
 	}
 }
 
-func hello(s *system.System) {
-	fmt.Printf("\nPostbus is up.\n")
-	for _, a := range s.Apps {
-		fmt.Printf("  %-11s %s\n", a.Name, a.URL())
-	}
-	fmt.Printf(`
-Try:
-  curl -i %s/posts/create -H 'Content-Type: application/json' -d '{"title":"Hello"}'
-  curl -i %s/posts
-Ctrl-C stops it.
+// purposes are what one finds at each service's address.
+var purposes = map[string]string{
+	"posts":      "takes new posts",
+	"comments":   "takes comments, and lists those of a post",
+	"moderation": "approves comments or rejects them",
+	"eventlog":   "keeps every event: /events, /dead-letters",
+	"query":      "the posts with their comments: /posts",
+	"client":     "the blog, and the whole public API",
+}
 
-Open http://localhost:%d
-`, s.App("client").URL(), s.App("client").URL(), s.App("client").Port)
+// hello says where everything is. The address to open is the last line.
+func hello(out io.Writer, s *system.System) {
+	client := s.App("client")
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
+	say("\nPostbus is up.\n")
+	for _, a := range s.Apps {
+		say("  %-11s %s  %s", a.Name, a.URL(), purposes[a.Name])
+	}
+	say("\nTry:\n  curl -i %s/posts/create -H 'Content-Type: application/json' -d '{\"title\":\"Hello\"}'\n  curl -i %s/posts\n", client.URL(), client.URL())
+	if opens := client.Host.Opens(s.Apps); opens != "" {
+		say("%s", opens)
+	}
+	say("Ctrl-C stops it.\n\nOpen %s", strings.Replace(client.URL(), "127.0.0.1", "localhost", 1))
 }
 
 // running returns the process of a run of this checkout.
@@ -179,7 +190,7 @@ func stopLeftBehind(ctx context.Context, c system.Checkout) error {
 	if err != nil {
 		return err
 	}
-	stopped, err := c.StopHolders(ctx, append(s.Ports(), 6379))
+	stopped, err := c.StopHolders(ctx, append(s.Ports(), redisPort))
 	if err == nil && stopped == 0 {
 		fmt.Fprintln(os.Stderr, "postbus: nothing of this checkout is running")
 	}

@@ -11,31 +11,23 @@ import (
 	"strings"
 )
 
-// Free returns an error that names the holder if something listens on the port.
-func Free(port int) error {
-	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)) //nolint:gosec // only to see whether it can be had
-	if err == nil {
-		return l.Close()
-	}
-	holder := "another process (of another user?)"
-	if pid, ok := Holder(port); ok {
-		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err != nil {
-			cmdline = []byte("gone meanwhile")
-		}
-		holder = fmt.Sprintf("process %d (%.120s)", pid, strings.TrimSpace(strings.ReplaceAll(string(cmdline), "\x00", " ")))
-	}
-	return fmt.Errorf("port %d is taken by %s", port, holder)
-}
-
 // AllFree says whether nothing listens on any of the ports.
 func AllFree(ports []int) bool {
 	for _, port := range ports {
-		if Free(port) != nil {
+		if canListen(port) != nil {
 			return false
 		}
 	}
 	return true
+}
+
+// canListen returns why nothing can listen on the port, on any address, or nil.
+func canListen(port int) error {
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)) //nolint:gosec // only to see whether it can be had
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // FreePort is a port that nothing listens on, as the kernel chooses it.

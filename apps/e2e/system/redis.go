@@ -76,9 +76,12 @@ func (r *Redis) Start(ctx context.Context) error {
 	}
 	gone := make(chan struct{})
 	r.gone = gone
-	go func() { _ = r.cmd.Wait(); close(gone) }()
-	err := Until(ctx, redisStart, func() error { return RedisAnswers(r.Address()) })
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { _ = r.cmd.Wait(); close(gone); cancel() }()
+	err := Until(waiting, redisStart, func() error { return RedisAnswers(r.Address()) })
 	if err != nil {
+		_ = r.Signal(syscall.SIGKILL) // unless it has ended by itself
 		return fmt.Errorf("redis-server on port %d: %w (its log: %s)", r.Port, err, filepath.Join(r.dir, "redis.log"))
 	}
 	return nil

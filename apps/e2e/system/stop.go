@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 )
 
 // StopHolders stops the processes that listen on the ports, if they are this
-// checkout's: run from its folder of built programs, or with a path in it among
-// their arguments. Others are left alone. It returns how many it stopped.
+// checkout's Postbus. Others are left alone. It returns how many it stopped.
 func (c Checkout) StopHolders(ctx context.Context, ports []int) (int, error) {
 	stopped := map[int]bool{}
 	for _, port := range ports {
@@ -22,7 +21,7 @@ func (c Checkout) StopHolders(ctx context.Context, ports []int) (int, error) {
 			continue
 		}
 		// The CLI that started it would stay behind, without children.
-		if group, err := syscall.Getpgid(pid); err == nil && group != pid && group != syscall.Getpgrp() && c.owns(group) {
+		if group, err := syscall.Getpgid(pid); err == nil && group != pid && group != syscall.Getpgrp() && c.ownsCLI(group) {
 			say("stopping process group %d", group)
 			_ = syscall.Kill(-group, syscall.SIGINT)
 		} else {
@@ -42,14 +41,12 @@ func (c Checkout) StopHolders(ctx context.Context, ports []int) (int, error) {
 	})
 }
 
-func (c Checkout) owns(pid int) bool {
-	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && strings.HasPrefix(exe, c.Kept()+string(filepath.Separator)) {
-		return true
-	}
-	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err == nil && strings.Contains(string(cmdline), c.Root+string(filepath.Separator)) {
-		return true
-	}
+func (c Checkout) owns(pid int) bool { return checkoutOf(pid) == c.Root }
+
+// ownsCLI says whether a process is a Dapr CLI that runs this checkout, be it with
+// `dapr run -f .` alone.
+func (c Checkout) ownsCLI(pid int) bool {
+	args := arguments(pid)
 	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
-	return err == nil && (cwd == c.Root || strings.HasPrefix(cwd, c.Root+string(filepath.Separator)))
+	return c.owns(pid) || err == nil && cwd == c.Root && filepath.Base(args[0]) == "dapr" && slices.Contains(args, "run")
 }

@@ -28,12 +28,14 @@ type App struct {
 	Port, AppPort, HTTPPort, GRPCPort, InternalPort, MetricsPort int
 	// Logs is the folder of its logs and its sidecar's.
 	Logs string
+	// Host is where Port is.
+	Host Host
 	// Base, if set, is the base of its public API, when that isn't Port on this machine.
 	Base string
 }
 
 // URL is the base of the service's public API.
-func (a App) URL() string { return cmp.Or(a.Base, fmt.Sprintf("http://127.0.0.1:%d", a.Port)) }
+func (a App) URL() string { return cmp.Or(a.Base, a.Host.base(a.Port)) }
 
 // Sidecar is the base of its sidecar's HTTP API.
 func (a App) Sidecar() string { return fmt.Sprintf("http://127.0.0.1:%d", a.HTTPPort) }
@@ -48,7 +50,7 @@ type System struct {
 	gone chan struct{}
 }
 
-// Load reads a run file.
+// Load reads a run file. HOST in this process's environment is the services', too.
 func Load(d Dapr, runFile string) (*System, error) {
 	docs, err := ReadYAML(runFile)
 	if err != nil {
@@ -63,6 +65,10 @@ func Load(d Dapr, runFile string) (*System, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: PORT of %v: %w", runFile, app["appID"], err)
 		}
+		host, given := env["HOST"].(string)
+		if !given {
+			host = os.Getenv("HOST")
+		}
 		port := func(name string) int { n, _ := app[name].(int); return n }
 		dir := fmt.Sprint(app["appDirPath"])
 		if !filepath.IsAbs(dir) {
@@ -71,7 +77,7 @@ func Load(d Dapr, runFile string) (*System, error) {
 		s.Apps = append(s.Apps, App{
 			Name: filepath.Base(dir), ID: fmt.Sprint(app["appID"]), Port: public, AppPort: port("appPort"),
 			HTTPPort: port("daprHTTPPort"), GRPCPort: port("daprGRPCPort"), InternalPort: port("daprInternalGRPCPort"),
-			MetricsPort: port("metricsPort"), Logs: filepath.Join(dir, ".dapr", "logs"),
+			MetricsPort: port("metricsPort"), Logs: filepath.Join(dir, ".dapr", "logs"), Host: Host(host),
 		})
 	}
 	return s, nil
@@ -90,8 +96,8 @@ func (s *System) App(name string) App {
 // Ports are all that the system listens on.
 func (s *System) Ports() []int {
 	var ports []int
-	for _, a := range s.Apps {
-		ports = append(ports, a.Port, a.AppPort, a.HTTPPort, a.GRPCPort, a.InternalPort, a.MetricsPort)
+	for _, u := range s.Uses() {
+		ports = append(ports, u.Port)
 	}
 	return ports
 }
@@ -99,12 +105,8 @@ func (s *System) Ports() []int {
 // Start runs `dapr run -f` and returns when every service is ready. What the apps
 // log goes to log.
 func (s *System) Start(ctx context.Context, log io.Writer) error {
-	var taken []error
-	for _, port := range s.Ports() {
-		taken = append(taken, Free(port))
-	}
-	if err := errors.Join(taken...); err != nil {
-		return fmt.Errorf("%w\nstop what holds it (`make stop` stops a Postbus left behind) or change the port in dapr.yaml", err)
+	if err := Free(s.Uses()); err != nil {
+		return err
 	}
 	s.cmd = exec.Command(s.Dapr.CLI, "run", "-f", s.RunFile) //nolint:gosec // the CLI that we found
 	s.cmd.Env = os.Environ()
@@ -128,9 +130,13 @@ func (s *System) Start(ctx context.Context, log io.Writer) error {
 	return nil
 }
 
+// firstWhy is after how long a start that takes longer than usual says why. The next
+// time is sayEvery later.
+const firstWhy = 15 * time.Second
+
 // AwaitReady waits until every service says that it is ready.
 func (s *System) AwaitReady(ctx context.Context, atMost time.Duration) error {
-	said := time.Now()
+	due := time.Now().Add(firstWhy)
 	err := Until(ctx, atMost, func() error {
 		var waiting []error
 		for _, a := range s.Apps {
@@ -138,9 +144,9 @@ func (s *System) AwaitReady(ctx context.Context, atMost time.Duration) error {
 				waiting = append(waiting, fmt.Errorf("%s is not ready: %w", a.Name, err))
 			}
 		}
-		if len(waiting) > 0 && time.Since(said) > sayEvery {
-			said = time.Now()
-			say("%s", strings.ReplaceAll(errors.Join(waiting...).Error(), "\n", "; "))
+		if len(waiting) > 0 && time.Now().After(due) {
+			due = time.Now().Add(sayEvery)
+			say("%s", printable(strings.ReplaceAll(errors.Join(waiting...).Error(), "\n", "; ")))
 		}
 		select {
 		case <-s.gone:

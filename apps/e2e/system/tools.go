@@ -134,7 +134,7 @@ func (c Checkout) build(ctx context.Context, what, out, module, pkg string, flag
 }
 
 // Services are the services' names, in the order of starting.
-var Services = []string{"posts", "comments", "query", "moderation", "eventlog", "client"}
+var Services = []string{"eventlog", "posts", "comments", "moderation", "query", "client"}
 
 // BuildServices builds the services into a folder, with flags, and before that the
 // web client, which is in one of them.
@@ -162,20 +162,24 @@ func (c Checkout) CompileServices(ctx context.Context, into string, flags ...str
 }
 
 // Install returns the path of a command, whose packages it installs with apt if it
-// is missing.
+// is missing. Where that can't be done, the error says what to do.
 func Install(ctx context.Context, command string, packages ...string) (string, error) {
 	if path, err := exec.LookPath(command); err == nil {
 		return path, nil
 	}
+	names := strings.Join(packages, " ")
 	apt, err := exec.LookPath("apt-get")
 	if err != nil {
-		return "", fmt.Errorf("%s is missing, and so is apt-get: install %s", command, strings.Join(packages, " "))
+		return "", fmt.Errorf("%s is missing, and there is no apt-get to install it with: install %s as your system does that, and start this again", command, names)
 	}
 	sudo := []string{}
 	if os.Geteuid() != 0 {
 		path, err := exec.LookPath("sudo")
 		if err != nil {
-			return "", fmt.Errorf("%s is missing: install it (as root: apt-get install %s)", command, strings.Join(packages, " "))
+			return "", fmt.Errorf("%s is missing, and you are not root: have root do `apt-get install %s`, and start this again", command, names)
+		}
+		if err := exec.CommandContext(ctx, path, "-n", "true").Run(); err != nil { //nolint:gosec // found on PATH
+			return "", fmt.Errorf("%s is missing, and sudo asks for a password: do `sudo apt-get install %s`, and start this again", command, names)
 		}
 		sudo = []string{path, "-n"}
 	}
@@ -184,7 +188,7 @@ func Install(ctx context.Context, command string, packages ...string) (string, e
 		argv := append(append(append([]string{}, sudo...), "env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", apt), args...)
 		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // the arguments are ours
 		if err := step(ctx, "apt-get "+strings.Join(args, " "), cmd); err != nil {
-			return "", err
+			return "", fmt.Errorf("%s is missing, and can't be installed: %w", command, err)
 		}
 	}
 	return exec.LookPath(command)

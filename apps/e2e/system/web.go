@@ -80,7 +80,7 @@ func (c Checkout) BuildWeb(ctx context.Context) error {
 
 // findNode looks for Node.js and npm, and installs them if they are missing.
 func findNode(ctx context.Context) error {
-	needed := fmt.Sprintf("the web client needs Node.js %d.%d or later and npm, which https://nodejs.org has", oldestNode[0], oldestNode[1])
+	needed := fmt.Sprintf("the web client is built with Node.js %d.%d or later and npm (https://nodejs.org/en/download has both)", oldestNode[0], oldestNode[1])
 	if _, err := Install(ctx, "node", "nodejs", "npm"); err != nil {
 		return fmt.Errorf("%s: %w", needed, err)
 	}
@@ -94,7 +94,7 @@ func findNode(ctx context.Context) error {
 	version := strings.TrimSpace(string(out))
 	var found [2]int
 	if _, err := fmt.Sscanf(version, "v%d.%d.", &found[0], &found[1]); err != nil || slices.Compare(found[:], oldestNode[:]) < 0 {
-		return fmt.Errorf("%s; the one on the PATH is %s", needed, version)
+		return fmt.Errorf("%s, and the node on the PATH is %s: install a later one, and start this again", needed, version)
 	}
 	return nil
 }
