@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -38,69 +41,145 @@ const compressFrom = 256
 // contentType is that of a batch (CloudEvents JSON format 1.0, section 4).
 const contentType = "application/cloudevents-batch+json"
 
-// sequenceHeader carries the number of the last event in the log.
-const sequenceHeader = "Postbus-Sequence"
+// sequenceHeader carries the number of the last event in the log, positionHeader its
+// whole position.
+const (
+	sequenceHeader = "Postbus-Sequence"
+	positionHeader = "Postbus-Position"
+)
 
 type api struct {
 	log      *eventLog
 	stopping context.Context
 }
 
-// events answers with the events after a number, in order and without gaps, as a
-// batch of CloudEvents (JSON event format, section 4). It waits for at most
-// `wait` seconds until there is one.
-func (a *api) events(c *gin.Context) {
-	var after, limit, wait uint64
+// question is what a reader asks for.
+type question struct {
+	// from is the position that it goes on from, as far as it says.
+	from  event.Position
+	limit uint64
+	wait  time.Duration
+}
+
+func questionOf(c *gin.Context) (q question, err error) {
+	var wait uint64
 	for _, p := range []struct {
 		name            string
 		into            *uint64
 		otherwise, most uint64
-	}{{"after", &after, 0, 1 << 62}, {"limit", &limit, defaultLimit, maxLimit}, {"wait", &wait, 0, maxWait}} {
-		var err error
+	}{{"after", &q.from.Sequence, 0, 1 << 62}, {"limit", &q.limit, defaultLimit, maxLimit}, {"wait", &wait, 0, maxWait}} {
 		if *p.into, err = web.Number(c, p.name, p.otherwise, 0, p.most); err != nil {
-			web.Fail(c, err)
-			return
+			return question{}, err
 		}
 	}
-	if err := a.log.ready(); err != nil {
+	q.wait = time.Duration(wait) * time.Second //nolint:gosec // at most maxWait
+	q.from.Log, q.from.Event = c.Query("log"), c.Query("event")
+	return q, nil
+}
+
+// events answers with the events after a number, in order and without gaps, as a
+// batch of CloudEvents (JSON event format, section 4). It waits for at most
+// `wait` seconds until there is one. A reader that says which log it has read, and
+// which event it read last, is refused with 409 when they are not this log's.
+func (a *api) events(c *gin.Context) {
+	q, err := questionOf(c)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	known, err := a.log.end()
+	if err != nil {
 		a.broken(c, err)
 		return
 	}
 	ctx := c.Request.Context()
-	// Whoever does not wait is told where the log stands, whatever of it he gets.
-	if known := a.log.last(); known <= after || wait == 0 && known < after+limit && a.log.unlooked() > refreshEvery {
-		if err := a.await(ctx, after, time.Duration(wait)*time.Second); err != nil && known <= after { //nolint:gosec // at most maxWait
+	// A reader that does not wait is told where the log stands, whatever of it it gets.
+	mustLook := known.Sequence <= q.from.Sequence || q.isElsewhere(known)
+	if mustLook || q.wait == 0 && known.Sequence < q.from.Sequence+q.limit && a.log.unlooked() > refreshEvery {
+		if err := a.await(ctx, q); err != nil && mustLook {
 			a.broken(c, err)
 			return
 		}
 	}
-	last := a.log.last()
-	c.Header(sequenceHeader, strconv.FormatUint(last, 10))
-	a.write(c, after, min(last, after+limit))
+	end, err := a.log.end()
+	if err == nil {
+		err = a.fits(ctx, q.from, end)
+	}
+	if misfit := new(web.Problem); errors.As(err, &misfit) {
+		a.stands(c, end)
+		web.Fail(c, misfit)
+		return
+	}
+	if err != nil {
+		a.broken(c, err)
+		return
+	}
+	a.stands(c, end)
+	a.write(c, end.Log, q.from.Sequence, min(end.Sequence, q.from.Sequence+q.limit))
 }
 
-// await waits until the log goes beyond after, for at most that long. With 0 it looks
-// whether it does.
-func (a *api) await(ctx context.Context, after uint64, atMost time.Duration) error {
+// stands says where the log stands.
+func (a *api) stands(c *gin.Context, end event.Position) {
+	c.Header(sequenceHeader, strconv.FormatUint(end.Sequence, 10))
+	c.Header(positionHeader, end.String())
+}
+
+// isElsewhere says whether the position is in no part of the log up to end.
+func (q question) isElsewhere(end event.Position) bool {
+	return q.from.Sequence > end.Sequence || q.from.Log != "" && q.from.Log != end.Log
+}
+
+// fits returns a *web.Problem, 409, for a position that is not one of the log that ends
+// at end: nothing of the log follows it.
+func (a *api) fits(ctx context.Context, from, end event.Position) error {
+	refuse := func(format string, args ...any) error {
+		return web.NewProblem(http.StatusConflict, fmt.Sprintf(format+" Read the log from its start.", args...))
+	}
+	switch {
+	case from.Log != "" && from.Log != end.Log:
+		return refuse("This is not log %.40q but %s, which ends at event %d.", from.Log, end.Log, end.Sequence)
+	case from.Sequence > end.Sequence:
+		return refuse("There is no event %d: log %s ends at event %d.", from.Sequence, end.Log, end.Sequence)
+	case from.Event == "":
+		return nil
+	}
+	id, err := a.log.idAt(ctx, end, from.Sequence)
+	if err == nil && id != from.Event {
+		err = refuse("Event %d of log %s is not %.40q but %q; the log has lost its end, and has grown to %d again.", from.Sequence, end.Log, from.Event, id, end.Sequence)
+	}
+	return err
+}
+
+// await waits until the log goes beyond the position, or the position is in no part of
+// it, for at most as long as the reader waits. For one that does not wait it looks
+// whether there is more.
+func (a *api) await(ctx context.Context, q question) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(a.stopping, cancel)()
-	for deadline := time.Now().Add(atMost); ; {
+	for deadline := time.Now().Add(q.wait); ; {
+		end, err := a.log.end()
+		if err != nil {
+			return err
+		}
 		pause := refreshEvery - a.log.unlooked()
-		if atMost == 0 || pause <= 0 || a.log.last() < after { // or the reader knows more
-			if err := a.refresh(ctx); err != nil && ctx.Err() == nil {
-				return err
+		if q.wait == 0 || pause <= 0 || q.isElsewhere(end) {
+			if err := a.refresh(ctx); err != nil && (ctx.Err() == nil || q.isElsewhere(end)) {
+				return err // nobody is refused by what this replica knows alone
 			}
 			pause = refreshEvery
+			if end, err = a.log.end(); err != nil {
+				return err
+			}
 		}
 		left := time.Until(deadline)
-		if left <= 0 || a.log.last() > after || ctx.Err() != nil {
+		if left <= 0 || end.Sequence > q.from.Sequence || q.isElsewhere(end) || ctx.Err() != nil {
 			return nil
 		}
 		waiting, stop := context.WithTimeout(ctx, min(left, pause))
-		a.log.wait(waiting, after)
+		a.log.wait(waiting, q.from.Sequence)
 		stop()
-		if a.log.last() > after {
+		if a.log.last() > q.from.Sequence {
 			return nil
 		}
 	}
@@ -112,8 +191,8 @@ func (a *api) refresh(ctx context.Context) error {
 	return a.log.refresh(ctx)
 }
 
-// write sends the events with numbers in (after, upTo].
-func (a *api) write(c *gin.Context, after, upTo uint64) {
+// write sends the log's events with numbers in (after, upTo].
+func (a *api) write(c *gin.Context, log string, after, upTo uint64) {
 	c.Header("Content-Type", contentType)
 	if after >= upTo {
 		_, _ = c.Writer.WriteString("[]\n")
@@ -126,7 +205,7 @@ func (a *api) write(c *gin.Context, after, upTo uint64) {
 		c.Header("Content-Encoding", "zstd")
 	}
 	before := opening
-	for r := range a.readAhead(ctx, after, upTo) {
+	for r := range a.readAhead(ctx, log, after, upTo) {
 		if r.err == nil && r.segments[0].last() <= after {
 			r.err = fmt.Errorf("the log has no event %d", after+1)
 		}
@@ -189,15 +268,15 @@ type reading struct {
 	err      error
 }
 
-// readAhead reads the segments of the events with numbers in (after, upTo]: the
+// readAhead reads the segments of the log's events with numbers in (after, upTo]: the
 // next ones while the last are sent. It ends with the first error, or with ctx.
-func (a *api) readAhead(ctx context.Context, after, upTo uint64) <-chan reading {
+func (a *api) readAhead(ctx context.Context, log string, after, upTo uint64) <-chan reading {
 	readings := make(chan reading)
 	number, last := int(after/segmentSize), int((upTo-1)/segmentSize) //nolint:gosec // the log is smaller than that
 	go func() {
 		defer close(readings)
 		for number <= last {
-			segments, err := a.log.read(ctx, number, last-number+1)
+			segments, err := a.log.read(ctx, log, number, last-number+1)
 			select {
 			case readings <- reading{segments, err}:
 			case <-ctx.Done():

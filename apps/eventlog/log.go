@@ -42,8 +42,11 @@ var errLoading = errors.New("the log is being read")
 // by compare-and-swap of the tail. Replicas append to the same log; what one has
 // in memory is a prefix of it.
 type eventLog struct {
-	store   state.Swapper
+	store state.Swapper
+	// beside are the stores of other logs that the same replicas append to.
+	beside  []state.Swapper
 	commits chan commit
+	gone    chan struct{} // has one when the log has to be loaded anew
 
 	// writing has room for one: who moves the tail on, by a commit or a refresh.
 	writing chan struct{}
@@ -52,8 +55,10 @@ type eventLog struct {
 
 	mu     sync.RWMutex
 	loaded bool
-	lost   error // that the store has lost events, once it is seen
+	origin origin // the last one, also when its log is gone
+	lost   error  // that the store has lost events, once it is seen
 	tail   *segment
+	lastID string    // of the last event
 	looked time.Time // when the store had no more than the tail
 	recent recentSegments
 	grown  chan struct{} // closed when the log has grown
@@ -73,10 +78,12 @@ func (c commit) hurries() bool {
 	})
 }
 
-func newEventLog(store state.Swapper) *eventLog {
+// newEventLog is the log in a store. Beside are the stores of other logs that the same
+// replicas append to.
+func newEventLog(store state.Swapper, beside ...state.Swapper) *eventLog {
 	return &eventLog{
-		store: store, commits: make(chan commit), writing: make(chan struct{}, 1), seen: newSeen(seenEvents),
-		tail: &segment{}, grown: make(chan struct{}),
+		store: store, beside: beside, commits: make(chan commit), gone: make(chan struct{}, 1), writing: make(chan struct{}, 1),
+		seen: newSeen(seenEvents), tail: &segment{}, grown: make(chan struct{}),
 	}
 }
 
@@ -127,20 +134,24 @@ func (l *eventLog) append(ctx context.Context, events []event.Event) []error {
 }
 
 // run loads the log and then appends, all that waits in one commit, until ctx is done.
+// When the store has lost the log it begins anew.
 func (l *eventLog) run(ctx context.Context) {
-	for l.load(ctx) != nil {
-		select {
-		case <-time.After(500 * time.Millisecond):
-		case <-ctx.Done():
-			return
+	for ctx.Err() == nil {
+		for l.load(ctx) != nil {
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
 		}
-	}
-	for {
-		select {
-		case c := <-l.commits:
-			l.commitGroup(ctx, l.gather(c))
-		case <-ctx.Done():
-			return
+		for l.ready() == nil {
+			select {
+			case c := <-l.commits:
+				l.commitGroup(ctx, l.gather(c))
+			case <-l.gone:
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
 }
@@ -195,9 +206,17 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 	if err := l.whole(); err != nil {
 		return bus.All(len(events), err)
 	}
+	verified := false
 	for tries := 0; ; {
 		todo, index := l.unseen(events, errs)
-		if len(todo) == 0 {
+		if len(todo) == 0 && verified {
+			return errs
+		}
+		if len(todo) == 0 { // all are repeats, if the log is still there
+			if err := l.verify(ctx); err != nil {
+				l.forget(ctx, err)
+				return bus.All(len(events), err)
+			}
 			return errs
 		}
 		base := l.tail
@@ -208,8 +227,9 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 		grown, n, err := base.with(todo)
 		if err == nil {
 			value, began := grown.encode(), time.Now()
-			err = l.store.Swap(ctx, state.Item{Key: segmentKey(grown.number), Value: value, ETag: l.etag})
+			err = l.swap(ctx, state.Item{Key: l.origin.key(grown.number), Value: value, ETag: l.etag})
 			if err == nil {
+				verified = true
 				if grown.full() {
 					grown.packed = value
 				}
@@ -218,13 +238,17 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 				}
 				l.etag = state.ETagAfter(l.etag)
 				l.sawTail(began) // of a tail that had moved on the swap would have failed
-				l.publish(grown)
+				l.publish(grown, todo[n-1].ID)
 				continue
 			}
 		}
 		// Whether it was written, or another replica was first, the tail tells.
 		tries++
 		refreshErr := l.refreshLocked(ctx)
+		if gone := errors.Join(err, refreshErr); errors.Is(gone, errGone) {
+			l.forget(ctx, gone)
+			return bus.All(len(events), gone)
+		}
 		if tries < commitTries && refreshErr == nil {
 			continue
 		}
@@ -258,16 +282,46 @@ func (l *eventLog) unseen(events []event.Event, errs []error) (todo []event.Even
 	return todo, index
 }
 
-// publish makes s the tail that readers see, and wakes those who wait.
-func (l *eventLog) publish(s *segment) {
+// publish makes s the tail that readers see, with the id of its last event, and wakes
+// those who wait.
+func (l *eventLog) publish(s *segment, lastID string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.number != l.tail.number {
 		l.recent.add(l.tail)
 	}
-	l.tail = s
+	l.tail, l.lastID = s, lastID
+	l.wake()
+}
+
+// wake wakes those who wait. The caller holds mu.
+func (l *eventLog) wake() {
 	close(l.grown)
 	l.grown = make(chan struct{})
+}
+
+// forget drops all of a log that the store no longer has, and has the one that is there
+// now loaded, or a new one begun. It does nothing for another error. The caller holds
+// its turn to move the tail on.
+func (l *eventLog) forget(ctx context.Context, err error) {
+	if !errors.Is(err, errGone) {
+		return
+	}
+	slog.ErrorContext(ctx, "the log is gone from the store, and another one begins", "log", l.origin.ID, "last", l.last(), "error", err)
+	l.clear()
+	select {
+	case l.gone <- struct{}{}:
+	default: // it is known already
+	}
+}
+
+// clear empties all but the origin, until the log is loaded.
+func (l *eventLog) clear() {
+	l.seen, l.etag = newSeen(seenEvents), ""
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loaded, l.lost, l.tail, l.lastID, l.recent = false, nil, &segment{}, "", recentSegments{}
+	l.wake()
 }
 
 // refresh reads on from the tail, to see what other replicas appended.
@@ -283,22 +337,30 @@ func (l *eventLog) refresh(ctx context.Context) error {
 	if l.unlooked() < time.Since(asked) {
 		return nil // somebody else just did
 	}
-	return l.refreshLocked(ctx)
+	err := l.refreshLocked(ctx)
+	l.forget(ctx, err)
+	return err
 }
 
 func (l *eventLog) refreshLocked(ctx context.Context) error {
 	began := time.Now()
 	for number := l.tail.number; ; number++ {
-		items, err := l.store.Get(ctx, segmentKey(number))
+		items, err := l.store.Get(ctx, originKey, l.origin.key(number))
 		if err != nil {
 			return err
 		}
-		s, err := decodeSegment(number, items[0].Value)
+		if err := l.sameOrigin(items[0]); err != nil {
+			return err
+		}
+		s, err := decodeSegment(number, items[1].Value)
 		if err != nil {
 			return err
 		}
 		if s.last() < l.last() { // never of a later segment, which begins there
-			err := fmt.Errorf("%s lost events: it ends at %d, and ended at %d; a restart goes on from where it ends now", segmentKey(number), s.last(), l.last())
+			if err := l.verify(ctx); err != nil {
+				return err // the log went while the two were read
+			}
+			err := fmt.Errorf("%s lost events: it ends at %d, and ended at %d; a restart goes on from where it ends now", s.name(), s.last(), l.last())
 			l.mu.Lock()
 			l.lost = err
 			l.mu.Unlock()
@@ -315,9 +377,9 @@ func (l *eventLog) refreshLocked(ctx context.Context) error {
 		for _, e := range added {
 			l.seen.add(e)
 		}
-		l.etag = items[0].ETag
+		l.etag = items[1].ETag
 		if len(added) > 0 {
-			l.publish(s)
+			l.publish(s, added[len(added)-1].ID)
 		}
 		if !s.full() {
 			l.sawTail(began)
@@ -347,16 +409,16 @@ func (l *eventLog) load(ctx context.Context) error {
 	}
 	defer l.unlock()
 	start := time.Now()
-	tail, err := l.findTail(ctx)
+	l.clear()
+	tail, err := l.findLog(ctx)
 	if err != nil {
 		slog.WarnContext(ctx, "can't read the log yet", "error", err)
 		return err
 	}
 	first := max(0, tail-(seenEvents+segmentSize-1)/segmentSize)
-	l.seen = newSeen(seenEvents)
-	last := &segment{number: first}
+	last, lastID := &segment{number: first}, ""
 	for number := first; number < tail; {
-		read, err := l.read(ctx, number, tail-number)
+		read, err := l.read(ctx, l.origin.ID, number, tail-number)
 		if err != nil {
 			slog.WarnContext(ctx, "can't read the log yet", "error", err)
 			return err
@@ -364,7 +426,7 @@ func (l *eventLog) load(ctx context.Context) error {
 		for _, s := range read {
 			ids, err := s.identities(s.base())
 			if err == nil && !s.full() {
-				err = fmt.Errorf("%s has %d events, but is not the last", segmentKey(s.number), s.count)
+				err = fmt.Errorf("%s has %d events, but is not the last", s.name(), s.count)
 			}
 			if err != nil {
 				slog.ErrorContext(ctx, "the log is damaged", "error", err)
@@ -376,12 +438,12 @@ func (l *eventLog) load(ctx context.Context) error {
 			l.mu.Lock()
 			l.recent.add(s)
 			l.mu.Unlock()
-			last = s
+			last, lastID = s, ids[len(ids)-1].ID // it is full
 		}
 		number += len(read)
 	}
 	l.mu.Lock()
-	l.tail = last
+	l.tail, l.lastID = last, lastID
 	l.mu.Unlock()
 	if err := l.refreshLocked(ctx); err != nil {
 		return err
@@ -389,14 +451,27 @@ func (l *eventLog) load(ctx context.Context) error {
 	l.mu.Lock()
 	l.loaded = true
 	l.mu.Unlock()
-	slog.InfoContext(ctx, "log read", "last", l.last(), "took", time.Since(start).Round(time.Millisecond))
+	slog.InfoContext(ctx, "log read", "log", l.origin.ID, "last", l.last(), "took", time.Since(start).Round(time.Millisecond))
 	return nil
+}
+
+// findLog finds the log that is in the store now, or begins one, and returns the number
+// of its first segment that isn't full.
+func (l *eventLog) findLog(ctx context.Context) (tail int, err error) {
+	found, err := l.findOrigin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	l.origin = found
+	l.mu.Unlock()
+	return l.findTail(ctx)
 }
 
 // findTail returns the number of the first segment that isn't full.
 func (l *eventLog) findTail(ctx context.Context) (int, error) {
 	return state.Tail(-1, func(number int) (bool, error) {
-		items, err := l.store.Get(ctx, segmentKey(number))
+		items, err := l.store.Get(ctx, l.origin.key(number))
 		if err != nil {
 			return false, err
 		}
@@ -415,13 +490,23 @@ func (l *eventLog) last() uint64 {
 	return l.tail.last()
 }
 
-// wait returns when the log has grown beyond after, or ctx is done.
+// end is the position of the last event that this replica knows of.
+func (l *eventLog) end() (event.Position, error) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if !l.loaded {
+		return event.Position{}, errLoading
+	}
+	return event.Position{Sequence: l.tail.last(), Log: l.origin.ID, Event: l.lastID}, nil
+}
+
+// wait returns when the log has grown beyond after, when it is gone, or when ctx is done.
 func (l *eventLog) wait(ctx context.Context, after uint64) {
 	for {
 		l.mu.RLock()
-		last, grown := l.tail.last(), l.grown
+		last, grown, loaded := l.tail.last(), l.grown, l.loaded
 		l.mu.RUnlock()
-		if last > after {
+		if last > after || !loaded {
 			return
 		}
 		select {
@@ -432,16 +517,21 @@ func (l *eventLog) wait(ctx context.Context, after uint64) {
 	}
 }
 
-// read returns segments from number on: at least one, at most count.
-func (l *eventLog) read(ctx context.Context, number, count int) ([]*segment, error) {
-	if s := l.inMemory(number); s != nil {
+// read returns segments of the log with the id, from number on: at least one, at most
+// count. One answer has events of one log, whatever becomes of it meanwhile.
+func (l *eventLog) read(ctx context.Context, log string, number, count int) ([]*segment, error) {
+	of, s := l.inMemory(number)
+	if of.ID != log {
+		return nil, fmt.Errorf("%w: %s", errGone, log)
+	}
+	if s != nil {
 		return []*segment{s}, nil
 	}
 	// What is read here begins before those in memory, so all but the tail is full.
 	count = min(count, readAtOnce)
 	keys := make([]string, count)
 	for i := range keys {
-		keys[i] = segmentKey(number + i)
+		keys[i] = of.key(number + i)
 	}
 	for {
 		items, err := l.store.Get(ctx, keys...)
@@ -462,11 +552,36 @@ func (l *eventLog) read(ctx context.Context, number, count int) ([]*segment, err
 	}
 }
 
-func (l *eventLog) inMemory(number int) *segment {
+// inMemory returns the segment, or nil if it isn't in memory, and which log that is of.
+func (l *eventLog) inMemory(number int) (origin, *segment) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.loaded && number == l.tail.number {
-		return l.tail
+		return l.origin, l.tail
 	}
-	return l.recent.find(number)
+	return l.origin, l.recent.find(number)
+}
+
+// idAt returns the id of the event with the number in the log that ends at end or
+// beyond; of 0 it is empty.
+func (l *eventLog) idAt(ctx context.Context, end event.Position, number uint64) (string, error) {
+	switch number {
+	case end.Sequence:
+		return end.Event, nil
+	case 0:
+		return "", nil
+	}
+	segments, err := l.read(ctx, end.Log, int((number-1)/segmentSize), 1) //nolint:gosec // the log is smaller than that
+	if err != nil {
+		return "", err
+	}
+	s := segments[0]
+	if s.last() < number {
+		return "", fmt.Errorf("the log has no event %d", number)
+	}
+	ids, err := s.identities(number - 1)
+	if err != nil {
+		return "", err
+	}
+	return ids[0].ID, nil
 }

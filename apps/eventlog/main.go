@@ -16,7 +16,7 @@ import (
 func main() {
 	s := service.New("eventlog", "keeps every event, numbered, and serves GET /events", 4005)
 	store := state.New(s.Dapr, "eventlog-store")
-	log, dead := newEventLog(store), newEventLog(prefixed{store, "dead-letters-"})
+	log, dead := newEventLog(store), newEventLog(prefixed{store, "dead-letters-"}, store)
 	s.API(func(r gin.IRoutes) {
 		r.GET("/events", (&api{log: log, stopping: s.Stopping}).events)
 		r.GET("/dead-letters", (&api{log: dead, stopping: s.Stopping}).events)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -44,11 +45,12 @@ type fakeStore struct {
 	mu      sync.Mutex
 	values  map[string]record
 	pending []state.Item // late writes under way
-	swaps   int
-	reads   int // keys read
+	swaps   int          // of segments
+	reads   int          // segments read
+	origins int          // reads of the origin
 	down    bool
 
-	// next, if set, decides what becomes of the nth Swap. It runs without the lock.
+	// next, if set, decides what becomes of the nth Swap of segments. It runs without the lock.
 	next func(n int) outcome
 	// etag, if set, makes other ETags than counters of a version.
 	etag func(version int) string
@@ -79,10 +81,16 @@ func (f *fakeStore) Get(ctx context.Context, keys ...string) ([]state.Item, erro
 	if f.down {
 		return nil, fmt.Errorf("reading %v: the store is down", keys)
 	}
-	if f.most > 0 && len(keys) > f.most {
+	if f.most > 0 && len(keys) > f.most && keys[0] != originKey {
 		return nil, fmt.Errorf("reading %d keys: the answer is too large", len(keys))
 	}
-	f.reads += len(keys)
+	for _, key := range keys {
+		if key == originKey {
+			f.origins++
+		} else {
+			f.reads++
+		}
+	}
 	items := make([]state.Item, len(keys))
 	for i, key := range keys {
 		items[i] = state.Item{Key: key}
@@ -94,13 +102,15 @@ func (f *fakeStore) Get(ctx context.Context, keys ...string) ([]state.Item, erro
 }
 
 func (f *fakeStore) Swap(ctx context.Context, items ...state.Item) error {
-	f.mu.Lock()
-	f.swaps++
-	n, next := f.swaps, f.next
-	f.mu.Unlock()
 	what := asUsual
-	if next != nil {
-		what = next(n)
+	if items[0].Key != originKey {
+		f.mu.Lock()
+		f.swaps++
+		n, next := f.swaps, f.next
+		f.mu.Unlock()
+		if next != nil {
+			what = next(n)
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -207,7 +217,25 @@ func some(t testing.TB, from, to int) []event.Event {
 	return events
 }
 
-// filled is a store that holds a log of events.
+// segmentKey is that of a segment of the log that is in the store, which may have been
+// begun before logs had ids.
+func (f *fakeStore) segmentKey(number int) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.segmentKeyLocked(number)
+}
+
+func (f *fakeStore) segmentKeyLocked(number int) string {
+	o := origin{Segments: formerSegments}
+	if r, ok := f.values[originKey]; ok {
+		if err := json.Unmarshal(r.value, &o); err != nil {
+			panic(err)
+		}
+	}
+	return o.key(number)
+}
+
+// filled is a store that holds a log of events, begun before logs had ids.
 func filled(t testing.TB, events []event.Event) *fakeStore {
 	t.Helper()
 	store := newFakeStore()
@@ -216,7 +244,7 @@ func filled(t testing.TB, events []event.Event) *fakeStore {
 		if err != nil {
 			t.Fatal(err)
 		}
-		store.set(segmentKey(number), s.encode())
+		store.set(store.segmentKey(number), s.encode())
 		events = events[n:]
 	}
 	return store
@@ -256,10 +284,11 @@ func stored(t testing.TB, store *fakeStore) []event.Event {
 	defer store.mu.Unlock()
 	var all []event.Event
 	for number := 0; ; number++ {
-		r, ok := store.values[segmentKey(number)]
+		key := store.segmentKeyLocked(number)
+		r, ok := store.values[key]
 		if !ok {
-			if len(store.values) != number {
-				t.Fatalf("the store has %d keys, but no %s", len(store.values), segmentKey(number))
+			if _, begun := store.values[originKey]; len(store.values) != number+1 || !begun {
+				t.Fatalf("the store has %d keys, but no %s", len(store.values), key)
 			}
 			return all
 		}

@@ -50,7 +50,8 @@ func (s *segment) bytes() int {
 	return len(s.lines) + len(s.packed)
 }
 
-func segmentKey(number int) string { return fmt.Sprintf("segment-%08d", number) }
+// name is what the segment is called where it is complained of.
+func (s *segment) name() string { return fmt.Sprintf("segment %d", s.number) }
 
 var (
 	opening   = []byte("[\n")
@@ -94,11 +95,11 @@ func decodeSegment(number int, value []byte) (*segment, error) {
 	lines, opened := bytes.CutPrefix(value, opening)
 	lines, closed := bytes.CutSuffix(lines, closing)
 	if !opened || !closed || len(lines) == 0 {
-		return nil, fmt.Errorf("%s is damaged: it is no array of lines", segmentKey(number))
+		return nil, fmt.Errorf("segment %d is damaged: it is no array of lines", number)
 	}
 	s := &segment{number: number, lines: lines, count: 1 + bytes.Count(lines, separator)}
 	if s.count > segmentSize {
-		return nil, fmt.Errorf("%s is damaged: %d events", segmentKey(number), s.count)
+		return nil, fmt.Errorf("%s is damaged: %d events", s.name(), s.count)
 	}
 	return s, nil
 }
@@ -114,7 +115,7 @@ func (s *segment) unpack() error {
 		err = fmt.Errorf("%d events", n)
 	}
 	if err != nil {
-		return fmt.Errorf("%s is damaged: %w", segmentKey(s.number), err)
+		return fmt.Errorf("%s is damaged: %w", s.name(), err)
 	}
 	s.lines = lines
 	return nil
@@ -182,7 +183,7 @@ func (s *segment) identities(after uint64) ([]identity, error) {
 	}
 	var ids []identity
 	if err := jsonv2.Unmarshal(slices.Concat(opening, s.between(after, s.last()), closing), &ids); err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w", segmentKey(s.number), err)
+		return nil, fmt.Errorf("%s is damaged: %w", s.name(), err)
 	}
 	return ids, nil
 }

@@ -104,7 +104,7 @@ func TestADamagedPackedSegmentSaysSo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.unpack(); err == nil || !strings.Contains(err.Error(), "segment-00000002 is damaged") {
+		if err := s.unpack(); err == nil || !strings.Contains(err.Error(), "segment 2 is damaged") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := s.identities(s.base()); err == nil {
