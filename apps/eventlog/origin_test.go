@@ -1,0 +1,412 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// flush is FLUSHALL.
+func (f *fakeStore) flush() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.values = map[string]record{}
+}
+
+// keys are those of the segments, of whichever log.
+func (f *fakeStore) keys() (segments []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for key := range f.values {
+		if key != originKey {
+			segments = append(segments, key)
+		}
+	}
+	return segments
+}
+
+// endOf is where a replica's log ends, once it is loaded.
+func endOf(t testing.TB, l *eventLog) event.Position {
+	t.Helper()
+	mustAppend(t, l)
+	end, err := l.end()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return end
+}
+
+// deliver appends as the bus does: until it is acknowledged.
+func deliver(t testing.TB, l *eventLog, events ...event.Event) {
+	t.Helper()
+	for tries := 0; ; tries++ {
+		err := errors.Join(l.append(t.Context(), events)...)
+		if err == nil {
+			return
+		}
+		if tries == 10 {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAllReplicasGiveALogTheSameID(t *testing.T) {
+	store := newFakeStore()
+	replicas := make([]*eventLog, 5)
+	for i := range replicas {
+		replicas[i] = start(t, store)
+	}
+	id := endOf(t, replicas[0]).Log
+	if _, ok := event.IDTime(id); !ok {
+		t.Errorf("the id is %q", id)
+	}
+	for i, l := range append(replicas, start(t, store)) {
+		if got := endOf(t, l).Log; got != id {
+			t.Errorf("replica %d has %s, and another %s", i, got, id)
+		}
+	}
+	mustAppend(t, replicas[0], some(t, 0, 1)...)
+	if keys := store.keys(); len(keys) != 1 || !strings.Contains(keys[0], id) {
+		t.Errorf("the keys are %v, without %s", keys, id)
+	}
+}
+
+// The replicas of the version before may run beside.
+func TestALogFromBeforeIDsGetsOneAndKeepsItsKeys(t *testing.T) {
+	store := filled(t, some(t, 0, 130))
+	l := start(t, store)
+	id := endOf(t, l).Log
+	if _, ok := event.IDTime(id); !ok {
+		t.Errorf("the id is %q", id)
+	}
+	mustAppend(t, l, some(t, 130, 140)...)
+	former := filled(t, some(t, 0, 145)) // as one of them goes on
+	store.set("segment-00000001", former.values["segment-00000001"].value)
+	mustAppend(t, l, some(t, 140, 150)...)
+	if keys := store.keys(); len(keys) != 2 {
+		t.Errorf("the keys are %v", keys)
+	}
+	wantLog(t, store, some(t, 0, 150), true)
+	if again := endOf(t, start(t, store)).Log; again != id {
+		t.Errorf("after a restart the id is %s, and was %s", again, id)
+	}
+}
+
+// There are seldom any dead letters when the version before is upgraded.
+func TestAnEmptyLogBesideOneFromBeforeIDsHasItsKeys(t *testing.T) {
+	for name, main := range map[string]*fakeStore{"segment-00000000": filled(t, some(t, 0, 1)), "": newFakeStore()} {
+		store := newFakeStore()
+		l := newEventLog(store, main)
+		if err := l.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.origin.key(0); name != "" && got != name || name == "" && !strings.Contains(got, l.origin.ID) {
+			t.Errorf("beside %v the first segment is %s", main.keys(), got)
+		}
+	}
+}
+
+func TestADamagedOriginIsNotLoaded(t *testing.T) {
+	for _, value := range []string{"oops", "null", "{}", `{"id":"x","segments":"segment-"}`, fmt.Sprintf(`{"id":%q}`, event.NewID())} {
+		store := filled(t, some(t, 0, 3))
+		store.set(originKey, []byte(value))
+		if err := newEventLog(store).load(t.Context()); err == nil || !strings.Contains(err.Error(), "origin is damaged") {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+}
+
+func TestEveryCommitVerifiesThatTheLogIsThere(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 1)...)
+	store.mu.Lock()
+	before := store.origins
+	store.mu.Unlock()
+	for i := 1; i < 300; i++ {
+		mustAppend(t, l, some(t, i, i+1)...)
+	}
+	mustAppend(t, l, some(t, 0, 1)...) // a repeat
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	if n := store.origins - before; n != 300 {
+		t.Errorf("300 commits read the origin %d times", n)
+	}
+}
+
+// Whatever is delivered first after the loss, and whatever log it was.
+func TestAStoreThatIsEmptiedBeginsANewLogFrom1(t *testing.T) {
+	for name, c := range map[string]struct {
+		before  int
+		former  bool
+		deliver [2]int // the first events after the loss
+	}{
+		"in the first segment":           {3, false, [2]int{3, 8}},
+		"in a later one":                 {300, false, [2]int{300, 305}},
+		"where a segment begins":         {segmentSize, false, [2]int{128, 133}},
+		"over the end of a segment":      {segmentSize - 2, false, [2]int{126, 140}},
+		"an empty log":                   {0, false, [2]int{0, 5}},
+		"a repeat of what was there":     {3, false, [2]int{2, 3}},
+		"a repeat and more":              {3, false, [2]int{2, 8}},
+		"a log from before ids":          {3, true, [2]int{3, 8}},
+		"a longer log from before ids":   {300, true, [2]int{300, 305}},
+		"and a repeat of what was there": {3, true, [2]int{1, 3}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newFakeStore()
+			if c.former {
+				store = filled(t, some(t, 0, 1))
+			}
+			l := start(t, store)
+			mustAppend(t, l, some(t, 0, c.before)...)
+			was := endOf(t, l)
+			store.flush()
+			events := some(t, c.deliver[0], c.deliver[1])
+			for i, err := range l.append(t.Context(), events) {
+				if err == nil || errors.Is(err, bus.ErrPoison) {
+					t.Errorf("event %d: %v, although the log is gone", i, err)
+				}
+			}
+			deliver(t, l, events...)
+			now := endOf(t, l)
+			if now.Log == was.Log || now.Sequence != uint64(len(events)) {
+				t.Errorf("the log ended at %v and ends at %v", was, now)
+			}
+			for _, key := range store.keys() { // the writes that came too late are in no log
+				if !strings.Contains(key, now.Log) {
+					store.remove(key)
+				}
+			}
+			wantLog(t, store, events, true)
+			if again := endOf(t, start(t, store)); again != now {
+				t.Errorf("after a restart the log ends at %v, and ended at %v", again, now)
+			}
+		})
+	}
+}
+
+func TestAReplicaThatHasNotNoticedWritesIntoNoOtherLog(t *testing.T) {
+	store := newFakeStore()
+	a, b := start(t, store), start(t, store)
+	mustAppend(t, a, some(t, 0, 10)...)
+	mustAppend(t, b, some(t, 0, 10)...)
+	store.flush()
+	deliver(t, a, some(t, 20, 22)...)
+	if errs := b.append(t.Context(), some(t, 22, 23)); errs[0] == nil {
+		t.Error("acknowledged in a log that is gone")
+	}
+	deliver(t, b, some(t, 22, 24)...)
+	if endOf(t, a).Log != endOf(t, b).Log {
+		t.Fatal("the two go on in logs of their own")
+	}
+	want := some(t, 20, 24)
+	for name, l := range map[string]*eventLog{"a": a, "b": b, "one that starts": start(t, store)} {
+		mustAppend(t, l)
+		if events, err := event.ParseBatch([]byte(served(t, l))); err != nil || len(events) != len(want) || events[0].ID != want[0].ID || events[3].ID != want[3].ID {
+			t.Errorf("%s serves %d events, %v", name, len(events), err)
+		}
+	}
+}
+
+// Whichever of the replicas notices first, the bus delivers until it is acknowledged.
+func TestReplicasUnderLoadGoOnInOneNewLog(t *testing.T) {
+	store := newFakeStore()
+	replicas := []*eventLog{start(t, store), start(t, store)}
+	mustAppend(t, replicas[0], some(t, 0, 200)...)
+	mustAppend(t, replicas[1], some(t, 200, 300)...)
+	var writers sync.WaitGroup
+	for w := range 4 {
+		writers.Go(func() {
+			for i := range 50 {
+				if w == 0 && i == 25 {
+					store.flush()
+				}
+				n := 1000 + 50*w + i
+				deliver(t, replicas[w%2], some(t, n, n+1)...)
+			}
+		})
+	}
+	writers.Wait()
+	last := some(t, 2000, 2002)
+	deliver(t, replicas[0], last[0])
+	deliver(t, replicas[1], last[1])
+	events, err := event.ParseBatch([]byte(served(t, replicas[0])))
+	if err != nil || served(t, replicas[1]) != served(t, replicas[0]) {
+		t.Fatalf("the replicas serve other logs, %v", err)
+	}
+	seen := map[string]int{}
+	for i, e := range events {
+		if e.Sequence != event.Sequence(i+1) { //nolint:gosec // never negative
+			t.Fatalf("event %d has number %d", i+1, e.Sequence)
+		}
+		seen[e.ID]++
+	}
+	for n := range 25 { // sent by the writer that emptied the store, after that
+		if id := some(t, 1025+n, 1026+n)[0].ID; seen[id] != 1 {
+			t.Errorf("event %d is in the log %d times", 1025+n, seen[id])
+		}
+	}
+	if seen[some(t, 0, 1)[0].ID] != 0 || seen[last[0].ID] != 1 || seen[last[1].ID] != 1 {
+		t.Error("the log is not the new one")
+	}
+}
+
+// A log that can't be begun anew at once, because the store is away, is begun later.
+func TestANewLogBeginsOnceTheStoreIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		l := start(t, store)
+		mustAppend(t, l, some(t, 0, 3)...)
+		store.flush()
+		if err := l.refresh(t.Context()); !errors.Is(err, errGone) {
+			t.Errorf("refresh: %v", err)
+		}
+		store.setDown(true)
+		synctest.Wait()
+		wantUnavailable(t, "meanwhile", get(t, engine(context.Background(), l), "/events"))
+		time.Sleep(time.Minute) // of the bubble's clock
+		store.setDown(false)
+		deliver(t, l, some(t, 3, 5)...)
+		wantLog(t, store, some(t, 3, 5), true)
+	})
+}
+
+// at is the path of a read that goes on from a position.
+func at(p event.Position, more string) string {
+	return fmt.Sprintf("/events?after=%d&log=%s&event=%s%s", p.Sequence, url.QueryEscape(p.Log), url.QueryEscape(p.Event), more)
+}
+
+// wantRefused checks that an answer refuses a position and says where the log stands.
+func wantRefused(t *testing.T, what string, res *httptest.ResponseRecorder, end event.Position) {
+	t.Helper()
+	var p struct{ Detail string }
+	if err := json.Unmarshal(res.Body.Bytes(), &p); err != nil || res.Code != http.StatusConflict || res.Header().Get("Content-Type") != "application/problem+json" ||
+		!strings.Contains(p.Detail, end.Log) || !strings.Contains(p.Detail, fmt.Sprint(end.Sequence)) {
+		t.Errorf("%s: %d %s", what, res.Code, res.Body)
+	}
+	if got := res.Header().Get(positionHeader); got != end.String() || res.Header().Get(sequenceHeader) != fmt.Sprint(end.Sequence) {
+		t.Errorf("%s: the log stands at %q, want %q", what, got, end)
+	}
+}
+
+func TestAPositionIsComparedBeforeReadingGoesOn(t *testing.T) {
+	const n = 2*segmentSize + 44
+	store := newFakeStore()
+	l := start(t, store)
+	events := some(t, 0, n)
+	mustAppend(t, l, events...)
+	end, h := endOf(t, l), engine(context.Background(), l)
+	other := event.Position{Log: event.NewID()}
+	for _, inMemory := range []bool{true, false} {
+		if !inMemory {
+			l.mu.Lock()
+			l.recent = recentSegments{}
+			l.mu.Unlock()
+		}
+		for _, after := range []int{1, 127, 128, 129, 256, 257, n - 1, n} {
+			p := event.Position{Sequence: uint64(after), Log: end.Log, Event: events[after-1].ID} //nolint:gosec // never negative
+			res := get(t, h, at(p, ""))
+			wantEvents(t, res, after, n, n)
+			if got := res.Header().Get(positionHeader); got != end.String() {
+				t.Errorf("the log stands at %q, want %q", got, end)
+			}
+			p.Log = ""
+			wantEvents(t, get(t, h, at(p, "")), after, n, n)
+			p.Event = events[after%n].ID
+			wantRefused(t, "another event", get(t, h, at(p, "")), end)
+			p.Log = end.Log
+			wantRefused(t, "another event", get(t, h, at(p, "")), end)
+			p.Event, p.Log = events[after-1].ID, other.Log
+			wantRefused(t, "another log", get(t, h, at(p, "&wait=30")), end)
+		}
+	}
+	wantEvents(t, get(t, h, at(event.Position{Log: end.Log}, "")), 0, n, n)
+	wantRefused(t, "another log's start", get(t, h, at(other, "")), end)
+	wantRefused(t, "an event at the start", get(t, h, at(event.Position{Log: end.Log, Event: events[0].ID}, "")), end)
+	for _, beyond := range []uint64{n + 1, 10 * n, 1 << 62} {
+		wantRefused(t, "beyond the end", get(t, h, fmt.Sprintf("/events?after=%d", beyond)), end)
+		wantRefused(t, "beyond the end", get(t, h, fmt.Sprintf("/events?after=%d&wait=30", beyond)), end)
+	}
+}
+
+func TestNobodyIsRefusedByWhatOneReplicaKnowsAlone(t *testing.T) {
+	store := newFakeStore()
+	a, b := start(t, store), start(t, store)
+	mustAppend(t, a, some(t, 0, 2)...)
+	mustAppend(t, b, some(t, 2, 5)...)
+	h := engine(context.Background(), a)
+	wantEvents(t, get(t, h, at(endOf(t, b), "")), 5, 5, 5)
+	mustAppend(t, b, some(t, 5, 6)...)
+	store.setDown(true)
+	wantUnavailable(t, "beyond what it knows", get(t, h, "/events?after=6"))
+	wantUnavailable(t, "of a log that it does not know", get(t, h, at(event.Position{Log: event.NewID()}, "")))
+}
+
+func TestAPositionOfALogThatIsGoneIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		l := start(t, store)
+		mustAppend(t, l, some(t, 0, 3)...)
+		was := endOf(t, l)
+		h := engine(context.Background(), l)
+		store.flush()
+		answer := ask(t.Context(), h, at(was, "&wait=30"))
+		got := <-answer
+		if got.res.Code == http.StatusOK || got.took > refreshEvery+time.Millisecond {
+			t.Errorf("a reader who waits is answered %d after %v", got.res.Code, got.took)
+		}
+		deliver(t, l, some(t, 3, 8)...)
+		wantRefused(t, "the end of a log that is gone", get(t, h, at(was, "")), endOf(t, l))
+		wantRefused(t, "its start", get(t, h, at(event.Position{Log: was.Log}, "")), endOf(t, l))
+	})
+}
+
+func TestAPositionInALostEndIsRefused(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 5)...)
+	id, kept := endOf(t, l).Log, store.values[store.segmentKey(0)].value
+	mustAppend(t, l, some(t, 5, 8)...)
+	lost := endOf(t, l)
+	store.set(store.segmentKey(0), kept)
+	again := start(t, store)
+	if end := endOf(t, again); end.Log != id || end.Sequence != 5 {
+		t.Fatalf("after a restart the log ends at %v", end)
+	}
+	h := engine(context.Background(), again)
+	wantRefused(t, "beyond the end", get(t, h, at(lost, "")), endOf(t, again))
+	mustAppend(t, again, some(t, 10, 15)...)
+	wantRefused(t, "once it has grown again", get(t, h, at(lost, "")), endOf(t, again))
+	fits := event.Position{Sequence: 5, Log: id, Event: some(t, 4, 5)[0].ID}
+	if res := get(t, h, at(fits, "")); res.Code != http.StatusOK || lineCount(res.Body.String()) != 5 {
+		t.Errorf("what was not lost: %d %s", res.Code, res.Body)
+	}
+}
+
+// An answer under way must not go on with the events of another log.
+func TestAnAnswerHasEventsOfOneLog(t *testing.T) {
+	store := newFakeStore()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 3*segmentSize)...)
+	was := endOf(t, l)
+	store.flush()
+	deliver(t, l, some(t, 1000, 1000+2*segmentSize)...)
+	if _, err := l.read(t.Context(), was.Log, 1, 1); !errors.Is(err, errGone) {
+		t.Errorf("read: %v", err)
+	}
+	if segments, err := l.read(t.Context(), endOf(t, l).Log, 1, 1); err != nil || len(segments) != 1 || segments[0].number != 1 {
+		t.Errorf("read: %v", err)
+	}
+}
