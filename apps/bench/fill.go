@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -24,7 +25,9 @@ var (
 	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0))
 )
 
-func segmentKey(number int) string { return fmt.Sprintf("segment-%08d", number) }
+// originKey is the key of the document that says which log the store holds
+// (apps/eventlog/origin.go).
+const originKey = "log"
 
 const (
 	// commentsPerPost is how many comments there are for one post.
@@ -45,6 +48,7 @@ const (
 type filler struct {
 	store    *state.Store
 	query    *state.Store // of query's snapshots
+	prefix   string       // of the segments' keys
 	segments int
 	posts    []string
 	comments int
@@ -68,8 +72,21 @@ func newFiller(ctx context.Context, s *stack) (*filler, error) {
 		return nil, err
 	}
 	query, err := storeOf(ctx, s, "query")
-	return &filler{store: store, query: query, random: 1}, err
+	if err != nil {
+		return nil, err
+	}
+	items, err := store.Get(ctx, originKey)
+	if err != nil {
+		return nil, err
+	}
+	var origin struct{ Segments string }
+	if err := json.Unmarshal(items[0].Value, &origin); err != nil {
+		return nil, fmt.Errorf("the log's origin: %w", err)
+	}
+	return &filler{store: store, query: query, prefix: origin.Segments, random: 1}, nil
 }
+
+func (f *filler) key(segment int) string { return fmt.Sprintf("%s%08d", f.prefix, segment) }
 
 // shown waits until query shows what was written, and has saved it: no snapshot is
 // being saved while something is measured.
@@ -106,7 +123,7 @@ func (f *filler) write(ctx context.Context, done func() bool) error {
 			if err != nil {
 				return err
 			}
-			items = append(items, state.Item{Key: segmentKey(f.segments), Value: value})
+			items = append(items, state.Item{Key: f.key(f.segments), Value: value})
 			f.segments++
 		}
 		g.Go(func() error { return f.store.Swap(ctx, items...) })

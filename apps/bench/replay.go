@@ -174,7 +174,7 @@ func (f *filler) readRaw(ctx context.Context) (time.Duration, error) {
 		g.Go(func() error {
 			var keys []string
 			for n := first; n < min(first+rawAtOnce, f.segments); n++ {
-				keys = append(keys, segmentKey(n))
+				keys = append(keys, f.key(n))
 			}
 			items, err := f.store.Get(ctx, keys...)
 			if err != nil {
