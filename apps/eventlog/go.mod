@@ -8,7 +8,7 @@ require (
 	github.com/klauspost/compress v1.19.2
 	github.com/postbus/postbus/apps/internal v0.0.0
 	go.uber.org/goleak v1.3.0
-	pgregory.net/rapid v1.2.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (

@@ -10,7 +10,7 @@ require (
 	github.com/postbus/postbus/apps/internal v0.0.0
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sync v0.24.0
-	pgregory.net/rapid v1.2.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (
