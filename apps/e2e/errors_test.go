@@ -49,6 +49,9 @@ func TestBadInputGetsAClearError(t *testing.T) {
 		{"deeply nested", "POST", create, `{"title":` + strings.Repeat("[", 60_000), 400, nil},
 		{"deeply nested and closed", "POST", create, `{"title":` + strings.Repeat("[", 30_000) + strings.Repeat("]", 30_000) + `}`, 400, nil},
 		{"wrong content type", "POST", create, title("x"), 415, []string{"Content-Type: text/plain"}},
+		{"a content coding", "POST", create, title("x"), 415, []string{"Content-Encoding: gzip"}},
+		{"a content coding, through the host", "POST", shared.url("client", "/posts/create"), title("x"), 415, []string{"Content-Encoding: br"}},
+		{"the coding that is none", "POST", create, title("x"), 201, []string{"Content-Encoding: identity"}},
 		{"content type with charset", "POST", create, title("x"), 201, []string{"Content-Type: application/json; charset=utf-8"}},
 		{"wrong method", "PUT", create, title("x"), 405, nil},
 		{"no such path", "GET", shared.url("posts", "/nothing"), "", 404, nil},
@@ -69,6 +72,13 @@ func TestBadInputGetsAClearError(t *testing.T) {
 		{"no such comment", "GET", comments + "/" + p.ID, "", 404, nil},
 		{"a comment's id that is none", "GET", comments + "/x", "", 404, nil},
 		{"no such post", "GET", shared.url("query", "/posts/x"), "", 404, nil},
+
+		{"a query with a semicolon", "GET", shared.url("query", "/posts?limit=1;cursor=x"), "", 400, nil},
+		{"a query with a semicolon, through the host", "GET", shared.url("client", "/posts?limit=1;cursor=x"), "", 400, nil},
+		{"a query that is cut off", "GET", comments + "?limit=%", "", 400, nil},
+		{"a limit twice", "GET", shared.url("eventlog", "/events?limit=1&limit=2"), "", 400, nil},
+		{"a limit that is none", "GET", shared.url("query", "/posts?limit=x"), "", 400, nil},
+		{"a cursor that is none", "GET", shared.url("query", "/posts?cursor=x"), "", 400, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := want(t, c.status, c.method, c.url, c.body, c.headers...)

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -100,18 +101,24 @@ func wantInvoked(t *testing.T, status int, method, url, body string, headers ...
 	}
 }
 
-func TestAppChannelsAndSidecarsAreBoundToLoopback(t *testing.T) {
+func TestEveryPortIsBoundToLoopback(t *testing.T) {
 	outside := outsideAddress(t)
-	for _, a := range shared.Apps {
+	// A service that is to be reached shows that the address would be.
+	b := shared.replica(t, "posts", "HOST=*")
+	want(t, 200, "GET", fmt.Sprintf("http://%s:%d/healthz", outside, b.Port), "")
+	for _, a := range append(slices.Clone(shared.Apps), b) {
 		if got := system.Listeners(a.AppPort); len(got) != 1 || got[0] != "0100007F" {
 			t.Errorf("%s's channel listens at %v", a.Name, got)
 		}
-		// The public listener shows that the address would be reached.
-		want(t, 200, "GET", fmt.Sprintf("http://%s:%d/healthz", outside, a.Port), "")
-		for what, port := range map[string]int{
+		ports := map[string]int{"public port": a.Port}
+		if a.Port == b.Port {
+			delete(ports, "public port")
+		}
+		maps.Copy(ports, map[string]int{
 			"app channel": a.AppPort, "sidecar's HTTP API": a.HTTPPort, "sidecar's gRPC API": a.GRPCPort,
 			"port for other sidecars": a.InternalPort, "sidecar's metrics": a.MetricsPort,
-		} {
+		})
+		for what, port := range ports {
 			if conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", outside, port), time.Second); err == nil {
 				_ = conn.Close()
 				t.Errorf("%s's %s can be reached at %s", a.Name, what, outside)
