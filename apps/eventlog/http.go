@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -200,7 +199,7 @@ func (a *api) write(c *gin.Context, log string, after, upTo uint64) {
 	}
 	ctx, cancel := context.WithCancel(c.Request.Context())
 	defer cancel()
-	out := answer{c.Writer, upTo-after >= compressFrom && strings.Contains(c.GetHeader("Accept-Encoding"), "zstd")}
+	out := answer{c.Writer, upTo-after >= compressFrom && web.AcceptsEncoding(c.Request, "zstd")}
 	if out.compressed {
 		c.Header("Content-Encoding", "zstd")
 	}
