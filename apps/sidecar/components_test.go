@@ -31,6 +31,8 @@ import (
 	contribmeta "github.com/dapr/components-contrib/metadata"
 	pubsubredis "github.com/dapr/components-contrib/pubsub/redis"
 	stateredis "github.com/dapr/components-contrib/state/redis"
+	daprhttp "github.com/dapr/dapr/pkg/api/http"
+	"github.com/dapr/dapr/pkg/api/http/endpoints"
 	compapi "github.com/dapr/dapr/pkg/apis/components/v1alpha1"
 	configapi "github.com/dapr/dapr/pkg/apis/configuration/v1alpha1"
 	resapi "github.com/dapr/dapr/pkg/apis/resiliency/v1alpha1"
@@ -71,6 +73,11 @@ var (
 		{"dead-letters", services, []string{"eventlog"}},
 	}
 )
+
+// byHTTP are the groups of a sidecar's HTTP API that are used: query and the client
+// invoke, the CLI and the dashboard read the metadata, and who waits for a sidecar its
+// health.
+var byHTTP = []string{"v1.0/invoke", "v1.0/metadata", "v1.0/healthz"}
 
 const (
 	// A service that was away for as long finds on the bus what it missed.
@@ -246,6 +253,13 @@ func TestChecksBite(t *testing.T) {
 		{"a configuration that is another thing", "configuration", run, "configFilePath: ./components/configuration.yaml", "configFilePath: ./components/bus.yaml", "holds no Configuration"},
 		{"a configuration of another type", "configuration", conf, `enabled: true`, `enabled: sure`, "cannot unmarshal"},
 		{"a rate that isn't one", "configuration", conf, `samplingRate: "1"`, `samplingRate: "always"`, `samplingRate "always"`},
+		{"an API that is open", "configuration", conf, "    allowed:", "    denied:", "PublishEvent v1.0/publish/{pubsubname}/* is open by HTTP: true"},
+		{"a group too many", "configuration", conf, "{ name: healthz, version: v1,", "{ name: state, version: v1,", "SaveState v1.0/state/{storeName} is open by HTTP: true"},
+		{"a group in another version", "configuration", conf, "{ name: healthz, version: v1,", "{ name: state, version: v1alpha1,", "QueryStateAlpha1 v1.0-alpha1/state/{storeName}/query is open by HTTP: true"},
+		{"a group too few", "configuration", conf, "{ name: invoke, version: v1,", "{ name: call, version: v1,", "InvokeService v1.0/invoke/* is open by HTTP: false"},
+		{"a list that ends with this runtime", "configuration", conf, "{ name: healthz, version: v1,", "{ name: later, version: v2,", "an endpoint of a later runtime"},
+		{"a rule for gRPC", "configuration", conf, "{ name: metadata, version: v1, protocol: http }", "{ name: metadata, version: v1, protocol: grpc }", "services and tools use all of gRPC"},
+		{"a rule for no protocol", "configuration", conf, "{ name: metadata, version: v1, protocol: http }", "{ name: metadata, version: v1 }", `protocol ""`},
 
 		{"an app that nobody knows", "run file", run, "appID: posts", "appID: blog", `the apps are`},
 		{"an app twice", "run file", run, "appID: posts", "appID: query", `the apps are`},
@@ -770,7 +784,30 @@ func checkConfiguration(t *testing.T, f files) error {
 	if rate, err := strconv.ParseFloat(loaded.GetTracingSpec().SamplingRate, 64); err != nil || rate < 0 || rate > 1 {
 		p.add("samplingRate %q is not from 0 to 1", loaded.GetTracingSpec().SamplingRate)
 	}
+	checkAPI(&p, loaded.GetAPISpec())
 	return p.err()
+}
+
+// checkAPI says whether a sidecar offers by HTTP what is used, and nothing else, and
+// by gRPC everything. It asks the runtime for its own endpoints.
+func checkAPI(p *problems, spec config.APISpec) {
+	allowed, denied := spec.Allowed.GetRulesByProtocol(config.APIAccessRuleProtocolHTTP), spec.Denied.GetRulesByProtocol(config.APIAccessRuleProtocolHTTP)
+	for _, e := range daprhttp.NewAPI(daprhttp.APIOpts{}).APIEndpoints() {
+		group := e.Version + "/" + strings.Split(e.Route, "/")[0]
+		if open, should := e.IsAllowed(allowed, denied), slices.Contains(byHTTP, group); open != should {
+			p.add("%s %s is open by HTTP: %t", e.Settings.Name, e.Version+"/"+e.Route, open)
+		}
+	}
+	// What a later runtime has and this one has not is closed as well.
+	later := endpoints.Endpoint{Route: "later", Version: "v2.0", Group: &endpoints.EndpointGroup{Name: "later", Version: "v2"}}
+	if later.IsAllowed(allowed, denied) {
+		p.add("an endpoint of a later runtime is open by HTTP")
+	}
+	for _, rule := range slices.Concat(spec.Allowed, spec.Denied) {
+		if !strings.EqualFold(string(rule.Protocol), string(config.APIAccessRuleProtocolHTTP)) {
+			p.add("the rule for %s is of protocol %q: services and tools use all of gRPC", rule.Name, rule.Protocol)
+		}
+	}
 }
 
 // checkRunFile says whether dapr.yaml starts each service once, on ports that
