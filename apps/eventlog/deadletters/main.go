@@ -3,7 +3,7 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -13,8 +13,11 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	dapr "github.com/dapr/go-sdk/client"
+
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/terminal"
 )
 
 const usage = `Deadletters shows and gives back the messages that services refused for good.
@@ -23,8 +26,8 @@ Usage:
   deadletters [flags] list      number, topic, who refused it, why, id, first bytes
   deadletters [flags] redrive   publish the valid ones again; the others are named
 
-It talks to Dapr alone: it reads by invocation of eventlog, and publishes by the
-sidecar of each event's own publisher, the only one that may.
+It talks to Dapr alone: it reads by invocation of eventlog, over HTTP, and publishes
+over gRPC by the sidecar of each event's own publisher, the only one that may.
 
 Flags:
 `
@@ -34,30 +37,38 @@ var publishers = map[event.Type]string{
 	event.PostCreated: "posts", event.CommentCreated: "comments", event.CommentModerated: "moderation", event.CommentUpdated: "comments",
 }
 
-func main() {
-	sidecars := map[string]*string{
-		"posts":      flag.String("posts", "http://127.0.0.1:3504", "`address` of the sidecar of posts"),
-		"comments":   flag.String("comments", "http://127.0.0.1:3501", "`address` of the sidecar of comments"),
-		"moderation": flag.String("moderation", "http://127.0.0.1:3503", "`address` of the sidecar of moderation"),
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the program; it returns the exit status.
+func run(args []string, out, errs io.Writer) int {
+	flags := flag.NewFlagSet("deadletters", flag.ContinueOnError)
+	flags.SetOutput(errs)
+	flags.Usage = func() { _, _ = fmt.Fprint(errs, usage); flags.PrintDefaults() }
+	p := publisher{clients: map[string]dapr.Client{}, sidecars: map[string]*string{
+		"posts":      flags.String("posts", "127.0.0.1:3600", "gRPC `address` of the sidecar of posts"),
+		"comments":   flags.String("comments", "127.0.0.1:3601", "gRPC `address` of the sidecar of comments"),
+		"moderation": flags.String("moderation", "127.0.0.1:3603", "gRPC `address` of the sidecar of moderation"),
+	}}
+	log := flags.String("eventlog", "http://127.0.0.1:3505", "HTTP `address` of the sidecar of eventlog")
+	appID := flags.String("app-id", "eventlog", "app `id` of eventlog")
+	if err := flags.Parse(args); err != nil {
+		return 2
 	}
-	log := flag.String("eventlog", "http://127.0.0.1:3505", "`address` of the sidecar of eventlog")
-	appID := flag.String("app-id", "eventlog", "app `id` of eventlog")
-	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
-	flag.Parse()
 	var err error
-	switch flag.Arg(0) {
+	switch flags.Arg(0) {
 	case "list":
-		err = list(*log, *appID, os.Stdout)
+		err = list(*log, *appID, out)
 	case "redrive":
-		err = redrive(*log, *appID, sidecars, os.Stdout)
+		err = redrive(*log, *appID, p.publish, out)
 	default:
-		flag.Usage()
-		os.Exit(2)
+		flags.Usage()
+		return 2
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "deadletters:", err)
-		os.Exit(1)
+		_, _ = fmt.Fprintln(errs, "deadletters:", terminal.Lines(err.Error()))
+		return 1
 	}
+	return 0
 }
 
 // letter is a dead letter with its number.
@@ -70,7 +81,7 @@ type letter struct {
 func each(sidecar, appID string, do func(letter) error) error {
 	for after := uint64(0); ; {
 		url := fmt.Sprintf("%s/v1.0/invoke/%s/method/dead-letters?after=%d&limit=1000", sidecar, appID, after)
-		raw, err := call(http.MethodGet, url, "", nil)
+		raw, err := get(url)
 		if err != nil {
 			return fmt.Errorf("%w (is Postbus running?)", err)
 		}
@@ -96,7 +107,8 @@ func list(sidecar, appID string, out io.Writer) error {
 	_, _ = fmt.Fprintln(table, "NUMBER\tTOPIC\tREFUSED BY\tREASON\tID\tMESSAGE")
 	err := each(sidecar, appID, func(l letter) error {
 		reason, message := strings.TrimPrefix(l.Data.Reason, "malformed event: "), l.Data.Payload
-		_, err := fmt.Fprintf(table, "%d\t%s\t%s\t%.80q\t%s\t%q\n", l.Sequence, l.Data.Topic, l.Data.Service, reason, l.Data.ID, message[:min(shown, len(message))])
+		_, err := fmt.Fprintf(table, "%d\t%s\t%s\t%.80q\t%s\t%q\n", l.Sequence, terminal.Line(l.Data.Topic), terminal.Line(l.Data.Service),
+			reason, terminal.Line(l.Data.ID), message[:min(shown, len(message))])
 		return err
 	})
 	if err != nil {
@@ -105,13 +117,14 @@ func list(sidecar, appID string, out io.Writer) error {
 	return table.Flush()
 }
 
-func redrive(sidecar, appID string, sidecars map[string]*string, out io.Writer) error {
+// redrive publishes every letter that is a valid event, in order.
+func redrive(sidecar, appID string, publish func(event.Type, []byte) error, out io.Writer) error {
 	published, kept := map[string]bool{}, 0
 	err := each(sidecar, appID, func(l letter) error {
 		topic := event.Type(l.Data.Topic)
 		if _, err := event.Parse(topic, l.Data.Payload); err != nil {
 			kept++
-			_, err = fmt.Fprintf(out, "%d stays: %v\n", l.Sequence, err)
+			_, err = fmt.Fprintf(out, "%d stays: %s\n", l.Sequence, terminal.Line(err.Error()))
 			return err
 		}
 		message := l.Data.Topic + " " + string(l.Data.Payload)
@@ -119,19 +132,40 @@ func redrive(sidecar, appID string, sidecars map[string]*string, out io.Writer) 
 			return nil // every service that heard it refused it: once is enough
 		}
 		published[message] = true
-		_, err := call(http.MethodPost, *sidecars[publishers[topic]]+"/v1.0/publish/"+bus.Component+"/"+l.Data.Topic, "application/cloudevents+json", l.Data.Payload)
-		return err
+		return publish(topic, l.Data.Payload)
 	})
 	_, _ = fmt.Fprintf(out, "%d published again, %d not valid\n", len(published), kept)
 	return err
 }
 
-func call(method, url, contentType string, body []byte) ([]byte, error) {
-	req, err := http.NewRequest(method, url, bytes.NewReader(body))
+// publisher publishes by the sidecar of each event's own publisher.
+type publisher struct {
+	// sidecars are the gRPC addresses by app, clients those that are connected.
+	sidecars map[string]*string
+	clients  map[string]dapr.Client
+}
+
+// publish puts a message on its topic as it is.
+func (p publisher) publish(topic event.Type, message []byte) error {
+	ctx, app := context.Background(), publishers[topic]
+	client, ok := p.clients[app]
+	if !ok {
+		var err error
+		// It sends DAPR_API_TOKEN if that is set.
+		if client, err = dapr.NewClientWithAddressContext(ctx, *p.sidecars[app]); err != nil {
+			return fmt.Errorf("the sidecar of %s: %w", app, err)
+		}
+		p.clients[app] = client
+	}
+	return client.PublishEvent(ctx, bus.Component, string(topic), message,
+		dapr.PublishEventWithContentType("application/cloudevents+json"), dapr.PublishEventWithRawPayload())
+}
+
+func get(url string) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", contentType)
 	if token := os.Getenv("DAPR_API_TOKEN"); token != "" {
 		req.Header.Set("dapr-api-token", token)
 	}
@@ -142,7 +176,7 @@ func call(method, url, contentType string, body []byte) ([]byte, error) {
 	defer func() { _ = res.Body.Close() }()
 	raw, err := io.ReadAll(res.Body)
 	if err == nil && res.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s: %s: %.300s", method, url, res.Status, raw)
+		err = fmt.Errorf("GET %s: %s: %.300s", url, res.Status, raw)
 	}
 	return raw, err
 }

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// letters serves one page of dead letters, as a sidecar that invokes eventlog.
+func letters(t *testing.T, all ...map[string]any) (sidecar string) {
+	t.Helper()
+	page, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1.0/invoke/eventlog/method/dead-letters" {
+			t.Errorf("asked for %s", r.URL)
+		}
+		if r.FormValue("after") != "0" {
+			page = []byte("[]")
+		}
+		_, _ = w.Write(page)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// hostile is text that takes over a terminal, adds a column and a line.
+const hostile = "\x1b]0;owned\a\x1b[2J\u009b31m\u202e\tcolumn\nline\rstart\xff"
+
+func letterOf(topic, payload string) map[string]any {
+	return map[string]any{"sequence": "1", "data": map[string]any{
+		"id": hostile, "service": hostile, "topic": topic, "reason": hostile, "payload": []byte(payload),
+	}}
+}
+
+// harmless fails the test if a terminal would do with text anything but show it.
+func harmless(t *testing.T, text string, lines int) {
+	t.Helper()
+	if at := strings.IndexAny(text, "\x1b\a\r\t\u009b\u202e"); at >= 0 {
+		t.Errorf("it prints %q", text[at:])
+	}
+	if n := strings.Count(text, "\n"); n != lines {
+		t.Errorf("it prints %d lines, not %d:\n%s", n, lines, text)
+	}
+	if !strings.Contains(text, `\x1b]0;owned\a`) {
+		t.Errorf("it does not show what is there:\n%s", text)
+	}
+}
+
+func TestAListShowsWhatALetterHasAndDoesNothingOfIt(t *testing.T) {
+	var out bytes.Buffer
+	if err := list(letters(t, letterOf(hostile, hostile)), "eventlog", &out); err != nil {
+		t.Fatal(err)
+	}
+	harmless(t, out.String(), 2)
+}
+
+func TestARedriveShowsWhyALetterStaysAndDoesNothingOfIt(t *testing.T) {
+	valid, err := event.OfPost(event.PostCreated, "posts", event.Post{ID: uuid.Must(uuid.NewV7()).String(), Title: "x", CreatedAt: time.Now(), Revision: 1}, time.Now(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := event.Marshal(valid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var published []string
+	publish := func(topic event.Type, message []byte) error {
+		published = append(published, string(topic)+" "+string(message))
+		return nil
+	}
+	var out bytes.Buffer
+	// The same message twice, which is published once, and one that stays, whose topic the reason quotes.
+	of := letters(t, letterOf("PostCreated", string(raw)), letterOf(hostile, string(raw)), letterOf("PostCreated", string(raw)))
+	if err := redrive(of, "eventlog", publish, &out); err != nil {
+		t.Fatal(err)
+	}
+	harmless(t, out.String(), 2)
+	if want := "PostCreated " + string(raw); len(published) != 1 || published[0] != want {
+		t.Errorf("published %q, want %q", published, want)
+	}
+}
+
+func TestAnErrorShowsWhatTheSidecarSaidAndDoesNothingOfIt(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, hostile, http.StatusInternalServerError)
+	}))
+	t.Cleanup(s.Close)
+	for _, verb := range []string{"list", "redrive"} {
+		var out, errs bytes.Buffer
+		if status := run([]string{"-eventlog", s.URL, verb}, &out, &errs); status != 1 {
+			t.Errorf("%s: exit status %d", verb, status)
+		}
+		if text := errs.String(); strings.ContainsAny(text, "\x1b\a\r\u009b\u202e") || !strings.Contains(text, `\x1b]0;owned\a`) {
+			t.Errorf("%s prints %q", verb, text)
+		}
+	}
+}
