@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 )
@@ -33,6 +34,16 @@ func readDeadLetters(t *testing.T, s *stack) []deadLetter {
 	}
 }
 
+// noEscapes fails the test if a terminal would do anything but show the text.
+func noEscapes(t *testing.T, text string) {
+	t.Helper()
+	for _, r := range text {
+		if !unicode.IsPrint(r) && r != '\n' {
+			t.Fatalf("%q has a %q", text, r)
+		}
+	}
+}
+
 func TestDeadLettersAreListedAndGivenBack(t *testing.T) {
 	s, store := shared, shared.store(t)
 	tool := filepath.Join(t.TempDir(), "deadletters")
@@ -44,9 +55,9 @@ func TestDeadLettersAreListedAndGivenBack(t *testing.T) {
 	run := func(verb string) string {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		args := []string{"-app-id", s.App("eventlog").ID}
-		for _, name := range []string{"eventlog", "posts", "comments", "moderation"} {
-			args = append(args, "-"+name, s.App(name).Sidecar())
+		args := []string{"-app-id", s.App("eventlog").ID, "-eventlog", s.App("eventlog").Sidecar()}
+		for _, name := range []string{"posts", "comments", "moderation"} {
+			args = append(args, "-"+name, fmt.Sprintf("127.0.0.1:%d", s.App(name).GRPCPort))
 		}
 		out, err := exec.CommandContext(ctx, tool, append(args, verb)...).CombinedOutput() //nolint:gosec // our own
 		if err != nil {
@@ -54,17 +65,28 @@ func TestDeadLettersAreListedAndGivenBack(t *testing.T) {
 		}
 		return string(out)
 	}
-	// One that is valid by now, as after an upgrade, and one that never will be.
+	// One that is valid by now, as after an upgrade, one that never will be, and a valid
+	// one on no topic of ours, which takes over a terminal.
 	event, bad := rawEvent(t, "PostCreated"), "never valid "+uuid.NewString()
-	for _, payload := range []string{event, bad} {
+	const escapes = "\x1b]0;owned\a\x1b[2J\u009b31m\u202e\n\t"
+	for _, letter := range []struct{ id, service, topic, payload string }{
+		{uuid.NewString(), "query", "PostCreated", event},
+		{uuid.NewString(), "query", "PostCreated", bad},
+		{uuid.NewString() + escapes, "query" + escapes, "PostCreated" + escapes, event + escapes},
+		{uuid.NewString() + escapes, "query" + escapes, "PostCreated" + escapes, event},
+	} {
 		putOnTopic(t, store, "dead-letters", jsonOf(t, map[string]any{
-			"id": uuid.NewString(), "service": "query", "topic": "PostCreated", "reason": "an old version did not know it", "payload": []byte(payload),
+			"id": letter.id, "service": letter.service, "topic": letter.topic, "reason": "an old version did not know it" + escapes, "payload": []byte(letter.payload),
 		}))
 	}
+	const shown = `\x1b]0;owned\a\x1b[2J\u009b31m\u202e\n\t`
 	eventually(t, func() error {
-		if listed := run("list"); !strings.Contains(listed, bad) || !strings.Contains(listed, "an old version did not know it") {
-			return fmt.Errorf("not listed:\n%s", listed)
+		listed := run("list")
+		if strings.Count(listed, "PostCreated"+shown) != 2 || strings.Count(listed, "query"+shown) != 2 ||
+			!strings.Contains(listed, bad) || !strings.Contains(listed, "an old version did not know it") {
+			return fmt.Errorf("not listed:\n%q", listed)
 		}
+		noEscapes(t, listed)
 		return nil
 	})
 	var subject struct{ Subject string }
@@ -73,9 +95,11 @@ func TestDeadLettersAreListedAndGivenBack(t *testing.T) {
 	}
 	want(t, 404, "GET", s.url("query", "/posts/"+subject.Subject), "")
 	for range 2 { // the second time changes nothing
-		if said := run("redrive"); !strings.Contains(said, "published again") || !strings.Contains(said, "stays: ") {
-			t.Fatalf("redrive says\n%s", said)
+		said := run("redrive")
+		if !strings.Contains(said, "published again") || !strings.Contains(said, "stays: ") || !strings.Contains(said, "on topic PostCreated"+shown) {
+			t.Fatalf("redrive says\n%q", said)
 		}
+		noEscapes(t, said)
 		eventually(t, func() error {
 			r, err := do("GET", s.url("query", "/posts/"+subject.Subject), "")
 			if err == nil && r.status != 200 {

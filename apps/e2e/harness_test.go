@@ -104,8 +104,8 @@ func plain(t *testing.T) string {
 var stacks int
 
 // start starts a system of the binaries, with resources edited by edit, if that
-// isn't nil.
-func start(ctx context.Context, dir, binaries string, edit func(system.Document)) (*stack, error) {
+// isn't nil, and env added to the environment of `dapr run`.
+func start(ctx context.Context, dir, binaries string, edit func(system.Document), env ...string) (*stack, error) {
 	stacks++
 	s := &stack{dir: dir, posts: map[string]bool{}}
 	redisPort, err := system.FreePort()
@@ -140,6 +140,7 @@ func start(ctx context.Context, dir, binaries string, edit func(system.Document)
 		return nil, err
 	}
 	stopsBy(s, func() { _ = s.end() })
+	s.Env = env
 	if err := s.Start(ctx, s.log); err != nil {
 		_ = s.redis.Stop()
 		return nil, err
@@ -182,12 +183,12 @@ func (s *stack) noRaces() error {
 var notInPaths = regexp.MustCompile(`[^A-Za-z0-9]+`)
 
 // another starts a system of its own for a test.
-func another(t *testing.T, edit func(system.Document), binaries string) *stack {
+func another(t *testing.T, edit func(system.Document), binaries string, env ...string) *stack {
 	t.Helper()
 	// Beside the shared one, so that its logs are kept if a test fails. A comma in
 	// the path would make two configurations of one.
 	dir := filepath.Join(filepath.Dir(shared.dir), notInPaths.ReplaceAllString(t.Name(), "-"))
-	s, err := start(t.Context(), dir, binaries, edit)
+	s, err := start(t.Context(), dir, binaries, edit, env...)
 	if err != nil {
 		t.Fatal(err)
 	}

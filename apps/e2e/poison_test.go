@@ -56,12 +56,8 @@ func poison(t *testing.T, topic string) map[string]string {
 // rawEvent is a valid event of the topic, of something new.
 func rawEvent(t *testing.T, topic string) string {
 	t.Helper()
-	envelope, _ := forged(t, topic)
-	var in struct{ Entries []struct{ Event []byte } }
-	if err := json.Unmarshal([]byte(envelope), &in); err != nil {
-		t.Fatal(err)
-	}
-	return string(in.Entries[0].Event)
+	event, _ := forgedEvent(t, topic)
+	return event
 }
 
 // putOnTopic writes messages straight to a topic's stream, all at once.

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	pb "github.com/dapr/dapr/pkg/proto/runtime/v1"
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
 
 	"github.com/postbus/postbus/apps/e2e/system"
 )
@@ -29,6 +30,21 @@ var routes = map[string][]string{
 // forged is a delivery that, if it were taken, would put a post into the log.
 func forged(t *testing.T, topic string) (body, subject string) {
 	t.Helper()
+	event, subject := forgedEvent(t, topic)
+	return envelopeOf(t, event), subject
+}
+
+// envelopeOf is the delivery of a message.
+func envelopeOf(t *testing.T, message string) string {
+	t.Helper()
+	return jsonOf(t, map[string]any{"entries": []any{map[string]any{
+		"entryId": "1", "event": base64.StdEncoding.EncodeToString([]byte(message)), "contentType": "application/octet-stream",
+	}}})
+}
+
+// forgedEvent is a valid event of the topic that nobody has published.
+func forgedEvent(t *testing.T, topic string) (event, subject string) {
+	t.Helper()
 	id := uuid.Must(uuid.NewV7()).String()
 	entity := map[string]any{"id": id, "title": "forged", "body": "", "createdAt": time.Now(), "revision": 1}
 	if topic != "PostCreated" {
@@ -37,13 +53,10 @@ func forged(t *testing.T, topic string) (body, subject string) {
 			"status": map[bool]string{true: "pending", false: "approved"}[topic == "CommentCreated"], "revision": 1,
 		}
 	}
-	event := jsonOf(t, map[string]any{
+	return jsonOf(t, map[string]any{
 		"specversion": "1.0", "id": uuid.NewString(), "source": "/forger", "type": topic, "subject": id,
 		"time": time.Now(), "datacontenttype": "application/json", "data": entity,
-	})
-	return jsonOf(t, map[string]any{"entries": []any{map[string]any{
-		"entryId": "1", "event": base64.StdEncoding.EncodeToString([]byte(event)), "contentType": "application/octet-stream",
-	}}}), id
+	}), id
 }
 
 func inLog(t *testing.T, s *stack, subject string) bool {
@@ -144,33 +157,33 @@ func outsideAddress(t *testing.T) string {
 }
 
 // publish publishes an event by an app's sidecar.
-func publish(t *testing.T, s *stack, app, topic string) response {
+func publish(t *testing.T, s *stack, app, topic string) error {
 	t.Helper()
 	event := jsonOf(t, map[string]any{
 		"specversion": "1.0", "id": uuid.NewString(), "source": "/forger", "type": topic, "subject": "x", "data": map[string]any{},
 	})
-	r, err := do("POST", s.App(app).Sidecar()+"/v1.0/publish/bus/"+topic, event, "Content-Type: application/cloudevents+json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	_, err := sidecarOf(t, s.App(app)).PublishEvent(t.Context(), &pb.PublishEventRequest{
+		PubsubName: "bus", Topic: topic, Data: []byte(event), DataContentType: "application/cloudevents+json",
+	})
+	return err
+}
+
+// publisherOf is the app that may publish an event.
+var publisherOf = map[string]string{
+	"PostCreated": "posts", "CommentCreated": "comments", "CommentModerated": "moderation", "CommentUpdated": "comments",
 }
 
 func TestOnlyItsPublisherCanPublishAnEvent(t *testing.T) {
-	publishers := map[string]string{
-		"PostCreated": "posts", "CommentCreated": "comments", "CommentModerated": "moderation", "CommentUpdated": "comments",
-	}
-	for topic, publisher := range publishers {
+	for topic, publisher := range publisherOf {
 		for _, app := range system.Services {
 			if app == publisher {
 				continue
 			}
-			refused := http.StatusForbidden
-			if !slices.Contains(onTheBus, app) {
-				refused = http.StatusNotFound // it does not even have the bus
-			}
-			if r := publish(t, shared, app, topic); r.status != refused {
-				t.Errorf("%s publishes %s: %s", app, topic, r)
+			err := publish(t, shared, app, topic)
+			if slices.Contains(onTheBus, app) {
+				wantRefused(t, app+" publishes "+topic, err, "is not allowed for app id", codes.PermissionDenied)
+			} else { // it does not even have the bus
+				wantRefused(t, app+" publishes "+topic, err, "pubsub bus is not", codes.InvalidArgument, codes.FailedPrecondition)
 			}
 		}
 	}
@@ -179,12 +192,12 @@ func TestOnlyItsPublisherCanPublishAnEvent(t *testing.T) {
 func TestAnAppCanNotReadAnothersStore(t *testing.T) {
 	for _, owner := range onTheBus {
 		for _, app := range system.Services {
-			r, err := do("GET", shared.App(app).Sidecar()+"/v1.0/state/"+owner+"-store/x", "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if allowed := r.status < 300; allowed != (app == owner) {
-				t.Errorf("%s reads the store of %s: %s", app, owner, r)
+			_, err := sidecarOf(t, shared.App(app)).GetState(t.Context(), &pb.GetStateRequest{StoreName: owner + "-store", Key: "x"})
+			switch what := app + " reads the store of " + owner; {
+			case app != owner:
+				wantRefused(t, what, err, owner+"-store is not", codes.InvalidArgument, codes.FailedPrecondition)
+			case err != nil:
+				t.Errorf("%s: %v", what, err)
 			}
 		}
 	}
@@ -209,11 +222,11 @@ func TestTheScopesAreWhatGuards(t *testing.T) {
 			delete(resource, "scopes")
 		}
 	}, built.binaries)
-	if r := publish(t, s, "posts", "CommentModerated"); r.status != http.StatusNoContent {
-		t.Errorf("posts publishes CommentModerated without scopes: %s", r)
+	if err := publish(t, s, "posts", "CommentModerated"); err != nil {
+		t.Errorf("posts publishes CommentModerated without scopes: %v", err)
 	}
-	if r, err := do("GET", s.App("posts").Sidecar()+"/v1.0/state/comments-store/x", ""); err != nil || r.status >= 300 {
-		t.Errorf("posts reads the store of comments without scopes: %s, %v", r, err)
+	if _, err := sidecarOf(t, s.App("posts")).GetState(t.Context(), &pb.GetStateRequest{StoreName: "comments-store", Key: "x"}); err != nil {
+		t.Errorf("posts reads the store of comments without scopes: %v", err)
 	}
 }
 

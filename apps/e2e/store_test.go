@@ -1,11 +1,14 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
+
+	common "github.com/dapr/dapr/pkg/proto/common/v1"
+	pb "github.com/dapr/dapr/pkg/proto/runtime/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // TestAWriteIsACompareAndSwapOfEachKey is what apps/internal/state relies on: where
@@ -13,52 +16,49 @@ import (
 // none, whatever the ETag; and in a transaction, where one key is written by somebody
 // else, the others are written.
 func TestAWriteIsACompareAndSwapOfEachKey(t *testing.T) {
-	store := shared.App("posts").Sidecar() + "/v1.0/state/posts-store"
-	run := time.Now().UnixNano()
+	const store = "posts-store"
+	sidecar, run := sidecarOf(t, shared.App("posts")), time.Now().UnixNano()
 	key := func(name string) string { return fmt.Sprintf("%s-%d-%s", t.Name(), run, name) }
-	write := func(name, value, etag string) string {
-		return fmt.Sprintf(`{"key":%q,"value":%q,"etag":%q,"options":{"concurrency":"first-write"}}`, key(name), value, etag)
+	write := func(name, value, etag string) *common.StateItem {
+		return &common.StateItem{
+			Key: key(name), Value: []byte(value), Etag: &common.Etag{Value: etag},
+			Options: &common.StateOptions{Concurrency: common.StateOptions_CONCURRENCY_FIRST_WRITE},
+		}
 	}
-	alone := func(item string) response {
-		r, err := do("POST", store, "["+item+"]")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
+	alone := func(item *common.StateItem) error {
+		_, err := sidecar.SaveState(t.Context(), &pb.SaveStateRequest{StoreName: store, States: []*common.StateItem{item}})
+		return err
 	}
-	together := func(items ...string) response {
-		for i, item := range items {
-			items[i] = `{"operation":"upsert","request":` + item + `}`
+	together := func(items ...*common.StateItem) error {
+		var operations []*pb.TransactionalStateOperation
+		for _, item := range items {
+			operations = append(operations, &pb.TransactionalStateOperation{OperationType: "upsert", Request: item})
 		}
-		r, err := do("POST", store+"/transaction", `{"operations":[`+strings.Join(items, ",")+`]}`)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
+		_, err := sidecar.ExecuteStateTransaction(t.Context(), &pb.ExecuteStateTransactionRequest{StoreName: store, Operations: operations})
+		return err
 	}
 	holds := func(want map[string]string) {
 		t.Helper()
 		for name, value := range want {
-			var got string
-			r, err := do("GET", store+"/"+key(name), "")
+			got, err := sidecar.GetState(t.Context(), &pb.GetStateRequest{StoreName: store, Key: key(name)})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := json.Unmarshal(r.body, &got); err != nil || got != value {
-				t.Errorf("%s holds %s (%v), want %q", name, r, err, value)
+			if string(got.GetData()) != value {
+				t.Errorf("%s holds %q, want %q", name, got.GetData(), value)
 			}
 		}
 	}
-	succeeds := func(r response) {
+	succeeds := func(err error) {
 		t.Helper()
-		if r.status >= 300 {
-			t.Errorf("not written: %s", r)
+		if err != nil {
+			t.Errorf("not written: %v", err)
 		}
 	}
-	conflicts := func(r response) {
+	conflicts := func(err error) {
 		t.Helper()
-		if r.status < 400 {
-			t.Errorf("no conflict: %s", r)
+		if code := status.Code(err); code != codes.Aborted && code != codes.Internal {
+			t.Errorf("no conflict: %v", err)
 		}
 	}
 

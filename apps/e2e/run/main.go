@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -32,6 +33,7 @@ Environment:
               127.0.0.1, which is this machine alone; * is every interface)
   REDIS_HOST  the host:port of a Redis to use (default localhost:6379, where one is
               started if none answers)
+  APP_API_TOKEN  what the app channels know their sidecars by (default a random one)
 `
 
 func main() {
@@ -118,6 +120,7 @@ func serve(ctx context.Context, c system.Checkout, s *system.System) error {
 		return err
 	}
 	defer func() { _ = os.Remove(pidFile(c)) }()
+	s.Env = append(s.Env, appToken()...)
 	if err := s.Start(ctx, os.Stdout); err != nil {
 		return err
 	}
@@ -129,6 +132,16 @@ func serve(ctx context.Context, c system.Checkout, s *system.System) error {
 		fmt.Fprintln(os.Stderr, "\npostbus: stopping")
 		return s.Stop()
 	}
+}
+
+// appToken is the variable by which an app channel knows its sidecar, at random unless
+// the user has set it. It is in the environments of apps and sidecars and on no command
+// line, which other users of the machine may read.
+func appToken() []string {
+	if os.Getenv("APP_API_TOKEN") != "" {
+		return nil
+	}
+	return []string{"APP_API_TOKEN=" + rand.Text()}
 }
 
 // purposes are what one finds at each service's address.

@@ -99,3 +99,19 @@ func TestARedisThatCanNotBeUsedIsSaidWithTheMend(t *testing.T) {
 	}
 	_ = l.Close()
 }
+
+func TestEachRunHasATokenOfItsOwn(t *testing.T) {
+	t.Setenv("APP_API_TOKEN", "")
+	const bits = 5 // of a character of base32
+	first, second := appToken(), appToken()
+	if len(first) != 1 || len(second) != 1 || first[0] == second[0] || len(strings.TrimPrefix(first[0], "APP_API_TOKEN="))*bits < 128 {
+		t.Errorf("the tokens are %q and %q", first, second)
+	}
+}
+
+func TestTheUsersTokenIsKept(t *testing.T) {
+	t.Setenv("APP_API_TOKEN", "mine")
+	if all := appToken(); len(all) != 0 {
+		t.Errorf("it is overruled by %q", all)
+	}
+}

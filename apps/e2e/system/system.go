@@ -45,6 +45,9 @@ type System struct {
 	Dapr    Dapr
 	RunFile string
 	Apps    []App
+	// Env is what is added to the environment of `dapr run`, and so to that of every
+	// app and sidecar, as "NAME=value".
+	Env []string
 
 	cmd  *exec.Cmd
 	gone chan struct{}
@@ -109,7 +112,7 @@ func (s *System) Start(ctx context.Context, log io.Writer) error {
 		return err
 	}
 	s.cmd = exec.Command(s.Dapr.CLI, "run", "-f", s.RunFile) //nolint:gosec // the CLI that we found
-	s.cmd.Env = os.Environ()
+	s.cmd.Env = append(os.Environ(), s.Env...)
 	if s.Dapr.Runtime != "" {
 		s.cmd.Env = append(s.cmd.Env, "DAPR_RUNTIME_PATH="+s.Dapr.Runtime)
 	}
