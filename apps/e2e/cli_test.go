@@ -76,11 +76,6 @@ func TestARunWithATokenIsListedAndStopped(t *testing.T) {
 		}
 	})
 	eventually(t, func() error {
-		for _, port := range s.Ports() {
-			if err := system.Free(port); err != nil {
-				return err
-			}
-		}
-		return nil
+		return system.Free(s.Uses())
 	})
 }
