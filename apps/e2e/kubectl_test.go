@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,9 @@ type cluster struct {
 	namespace, host string
 	// files are copies of components/ and k8s/ with these two.
 	files string
+	// redisImage, if set, takes the place of the pinned image, for a cluster that can't
+	// pull it.
+	redisImage string
 
 	ctx        context.Context
 	mu         sync.Mutex
@@ -65,6 +69,7 @@ func (k *cluster) copyFiles(root string) error {
 		}
 	}
 	edited := 0
+	redisImage := regexp.MustCompile(`image: redis:\S+`)
 	err := filepath.WalkDir(filepath.Join(k.files, "k8s"), func(path string, e os.DirEntry, err error) error {
 		if err != nil || e.IsDir() || filepath.Ext(path) != ".yaml" {
 			return err
@@ -75,6 +80,9 @@ func (k *cluster) copyFiles(root string) error {
 		}
 		text := strings.ReplaceAll(string(raw), "\nnamespace: postbus\n", "\nnamespace: "+k.namespace+"\n")
 		text = strings.ReplaceAll(text, "posts.com", k.host)
+		if k.redisImage != "" {
+			text = redisImage.ReplaceAllString(text, "image: "+k.redisImage)
+		}
 		if text == string(raw) {
 			return nil
 		}

@@ -31,8 +31,9 @@ import (
 )
 
 var (
-	keep    = flag.Bool("keep", false, "leave the namespace as it is in the end")
-	ingress = flag.String("ingress", "", "`address` of the ingress controller, if the Ingress doesn't say it (minikube ip)")
+	keep       = flag.Bool("keep", false, "leave the namespace as it is in the end")
+	redisImage = flag.String("redis-image", "", "`name` of an image to run instead of the pinned one, on a cluster that can't pull it")
+	ingress    = flag.String("ingress", "", "`address` of the ingress controller, if the Ingress doesn't say it (minikube ip)")
 )
 
 // k8s is the cluster that the tests are on.
@@ -43,6 +44,7 @@ var publicPorts = map[string]int{"posts": 4000, "comments": 4001, "query": 4002,
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	k8s.redisImage = *redisImage
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	k8s.ctx = ctx
 	code := runOnKubernetes(m)
@@ -183,11 +185,11 @@ func (k *cluster) stack() (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	password, err := k.secret("redis", "password")
-	if err != nil {
+	s.redisAt.Addr = fmt.Sprintf("127.0.0.1:%d", port)
+	s.redisAt.Username = "operator"
+	if s.redisAt.Password, err = k.secret("redis-operator", "password"); err != nil {
 		return nil, err
 	}
-	s.redisAt = redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port), Password: password}
 	s.replicasOf = func(name string) []system.App {
 		replicas, err := k.replicas(name, publicPorts[name])
 		if err != nil {
@@ -218,6 +220,12 @@ func TestOnKubernetes(t *testing.T) {
 	t.Run("sidecars talk by mutual TLS", mutualTLS)
 	t.Run("only those who may are let in", accessControl)
 	t.Run("nothing but the sidecar reaches the deliveries", deliveriesAreOutOfReach)
+	t.Run("a store's user of Redis reaches no other store", usersOfRedis)
+	t.Run("a full Redis refuses writes and loses nothing", func(t *testing.T) {
+		fullRedis(t, shared, func() string {
+			return k8s.must(t, "get", "pods", "--output", `jsonpath={range .items[*]}{.metadata.name}{.status['initContainerStatuses','containerStatuses'][*].restartCount} {end}`)
+		})
+	})
 	t.Run("under load", brokenUnderLoad)
 	t.Run("a backup is put back", backedUpAndPutBack)
 }
@@ -429,6 +437,25 @@ func deliveriesAreOutOfReach(t *testing.T) {
 		fmt.Println("this cluster does NOT enforce network policies: another pod reaches eventlog's port, which they deny")
 	} else {
 		fmt.Printf("this cluster enforces network policies: another pod can't reach eventlog's port (%s)\n", said)
+	}
+}
+
+// usersOfRedis logs in by the secrets that the components log in by.
+func usersOfRedis(t *testing.T) {
+	for _, owner := range onTheBus {
+		password, err := k8s.secret("redis-"+owner+"-store", "password")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := connect(t, redis.Options{Addr: shared.redisAt.Addr, Username: owner + "-store", Password: password})
+		for _, of := range onTheBus {
+			if err := c.HGetAll(t.Context(), of+"||x").Err(); (of == owner) != (err == nil) || err != nil && !isRefused(err) {
+				t.Errorf("%s's user reads a key of %s: %v", owner, of, err)
+			}
+		}
+	}
+	if err := connect(t, redis.Options{Addr: shared.redisAt.Addr}).Ping(t.Context()).Err(); err == nil {
+		t.Error("nobody in particular may log in to Redis")
 	}
 }
 

@@ -70,6 +70,10 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 			add("%s: that it kills its sidecar when it is done, and sees it, is %v, not %v", app.AppID, !shall, shall)
 		}
 
+		if host := env(d, "HOST"); host != "*" {
+			add("%s listens on HOST %v alone", app.AppID, host)
+		}
+
 		port, _ := strconv.Atoi(app.Env["PORT"])
 		containers, _ := at(d, "spec", "template", "spec", "containers").([]any)
 		ports, _ := at(containers[0], "ports").([]any)
@@ -100,11 +104,19 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 var killers = []string{"posts", "comments", "moderation", "eventlog"}
 
 func killsItsSidecar(d object) bool {
-	spec := at(d, "spec", "template", "spec")
-	containers, _ := at(spec, "containers").([]any)
-	env, _ := at(containers[0], "env").([]any)
-	said := slices.ContainsFunc(env, func(v any) bool { return at(v, "name") == "KILL_SIDECAR" && at(v, "value") == "true" })
-	return said && at(spec, "shareProcessNamespace") == true
+	return env(d, "KILL_SIDECAR") == "true" && at(d, "spec", "template", "spec", "shareProcessNamespace") == true
+}
+
+// env is the value of a variable of a Deployment's app, or nil.
+func env(d object, name string) any {
+	containers, _ := at(d, "spec", "template", "spec", "containers").([]any)
+	all, _ := at(containers[0], "env").([]any)
+	for _, v := range all {
+		if at(v, "name") == name {
+			return at(v, "value")
+		}
+	}
+	return nil
 }
 
 // stopsWithin is how long an app takes to stop, at most: stopWithin in

@@ -15,7 +15,7 @@ import (
 )
 
 // checkDrift says whether what Dapr gets on Kubernetes is what is in components/, but
-// for Redis's address, password and TLS, mutual TLS and the access control.
+// for Redis's address, users and TLS, mutual TLS and the access control.
 func checkDrift(t *testing.T, _ string, objects []object) []error {
 	source := components(t)
 	var errs []error
@@ -58,12 +58,12 @@ func isDapr(o object) bool {
 	return version == "dapr.io/v1alpha1" || version == "dapr.io/v2alpha1"
 }
 
-// withoutRedis are a component's fields but those that say where Redis is.
+// withoutRedis are a component's fields but those that say where Redis is, and who asks.
 func withoutRedis(fields []any) []any {
 	var rest []any
 	for _, f := range fields {
 		switch at(f, "name") {
-		case "redisHost", "redisPassword", "enableTLS":
+		case "redisHost", "redisUsername", "redisPassword", "enableTLS":
 		default:
 			rest = append(rest, f)
 		}

@@ -52,6 +52,7 @@ var checks = map[string]func(t *testing.T, overlay string, objects []object) []e
 	"policy": checkPolicy,
 	"apps":   checkApps,
 	"access": checkAccess,
+	"redis":  checkRedis,
 }
 
 func TestOverlays(t *testing.T) {
@@ -136,6 +137,7 @@ func TestChecksBite(t *testing.T) {
 		{"a sidecar that its app can't see", "apps", minikube, "k8s/base/kill-sidecar.yaml", "shareProcessNamespace: true", "shareProcessNamespace: false", "kills its sidecar"},
 		{"a sidecar that is not killed", "apps", production, "k8s/base/kill-sidecar.yaml", "KILL_SIDECAR, value: \"true\"", "KILL_SIDECAR, value: \"yes\"", "kills its sidecar"},
 		{"sidecars that readers' hosts see", "apps", minikube, "k8s/base/kustomization.yaml", "posts|comments|moderation|eventlog", "posts|comments|moderation|eventlog|client", "client: that it kills"},
+		{"an app that only its pod reaches", "apps", minikube, "k8s/base/app.yaml", "{ name: HOST, value: \"*\" }", "{ name: HOST, value: 127.0.0.1 }", "HOST"},
 		{"no time to end in", "apps", minikube, "k8s/base/app.yaml", "terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 20", "terminationGracePeriodSeconds"},
 		{"an autoscaler too few", "apps", production, "k8s/overlays/production/autoscaling.yaml", "name: query }", "name: posts }", "query"},
 		{"a replica too few", "apps", production, "k8s/overlays/production/kustomization.yaml", "path: /spec/replicas, value: 3", "path: /spec/replicas, value: 2", "replicas"},
@@ -144,6 +146,23 @@ func TestChecksBite(t *testing.T) {
 		{"access for all", "access", minikube, "k8s/base/access-control.yaml", "  accessControl:\n    defaultAction: deny", "  accessControl:\n    defaultAction: allow", "posts may call GET /events of eventlog"},
 		{"access to the log for the client", "access", minikube, "k8s/base/access-control.yaml", "name: /posts/**", "name: /**", "client may call GET /events"},
 		{"no access to the log for query", "access", minikube, "k8s/base/access-control.yaml", "name: /events", "name: /event", "query may not call GET /events"},
+		{"no limit of Redis's own", "redis", minikube, "k8s/redis/redis.yaml", "              maxmemory 384mb\n", "", "no maxmemory"},
+		{"a limit that is too near", "redis", minikube, "k8s/redis/redis.yaml", "maxmemory 384mb", "maxmemory 388mb", "may need"},
+		{"a container that is too small", "redis", minikube, "k8s/redis/redis.yaml", "memory: 1Gi", "memory: 1015Mi", "may need"},
+		{"eviction", "redis", minikube, "k8s/redis/redis.yaml", "noeviction", "allkeys-lru", "noeviction"},
+		{"an image by its tag", "redis", minikube, "k8s/redis/redis.yaml", "@sha256:", "-", "no digest"},
+		{"another's user", "redis", production, "k8s/base/kustomization.yaml", "redisUsername, value: posts-store", "redisUsername, value: query-store", "redisUsername"},
+		{"another's password", "redis", production, "k8s/base/kustomization.yaml", "name: redis-posts-store", "name: redis-query-store", "of the secret"},
+		{"no user", "redis", minikube, "k8s/base/kustomization.yaml", "{ op: add, path: /spec/metadata/1, value: { name: redisUsername, value: bus } }", "{ op: test, path: /spec/version, value: v1 }", "bus: redisUsername"},
+		{"a user who is missing", "redis", minikube, "k8s/redis/users.acl", "user bus ", "# user bus ", "no user bus"},
+		{"a user for all", "redis", minikube, "k8s/redis/users.acl", "user operator on ~*", "user all on ~* +@all\nuser operator on ~*", "user all reaches"},
+		{"another's keys", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "~posts||* ~query||*", "posts-store reaches"},
+		{"keys of all", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "allkeys", "posts-store reaches"},
+		{"commands of all", "redis", minikube, "k8s/redis/users.acl", "~posts||* -@all", "~posts||* +@all", "posts-store has +@all"},
+		{"no password", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "nopass ~posts||*", "posts-store has nopass"},
+		{"a topic that the bus's user doesn't reach", "redis", minikube, "k8s/redis/users.acl", " ~dead-letters", "", "bus reaches"},
+		{"a topic that is new", "redis", minikube, "components/bus.yaml", "value: PostCreated,", "value: PostRead,PostCreated,", "bus reaches"},
+
 		{"another namespace", "access", minikube, "k8s/base/kustomization.yaml", "spec.accessControl.policies.*.namespace", "spec.accessControl.policies.1.trustDomain", "trustDomain"},
 	}
 	bites := map[string]bool{}
