@@ -36,6 +36,10 @@ dead-letters: go ## show the messages that services refused for good
 redrive: go ## publish those of them again that are valid
 	@go run ./apps/eventlog/deadletters redrive
 
+.PHONY: fuzz
+fuzz: ## fuzz what parses the input of others (FUZZTIME=1h, of each target; make test takes 20 s)
+	@go run ./apps/e2e/check -only fuzz -fuzztime $(or $(FUZZTIME),10m)
+
 .PHONY: test-faults
 test-faults: ## break everything under load, one thing at a time (10 minutes; SEED= repeats a run)
 	@cd apps/e2e && go test -count=1 -v -timeout 60m -run 'TestFaults|TestTheAccounts' . -args -all-faults $(if $(SEED),-seed $(SEED))
@@ -46,7 +50,7 @@ images: $(launcher) ## build the container images (APPS="posts query", LOAD="min
 	@cd apps/k8s && GOWORK=off go run ./images $(if $(LOAD),-load '$(LOAD)') $(APPS)
 
 .PHONY: test-k8s
-test-k8s: ## deploy on the current kubectl context, in a namespace of its own, and break things there (LOAD= as above; ARGS=-keep)
+test-k8s: ## deploy on the current kubectl context, in a namespace of its own, and break things there (LOAD= as above; ARGS='-keep -redis-image redis:7')
 	@$(MAKE) --no-print-directory images
 	@cd apps/e2e && go test -tags k8s -count=1 -v -timeout 30m -run 'TestOnKubernetes' . $(if $(ARGS),-args $(ARGS))
 

@@ -32,6 +32,7 @@ type check struct {
 var checks = []check{
 	{"lint", lint},
 	{"unit", unit},
+	{"fuzz", fuzz},
 	{"client", client},
 	{"components", components},
 	{"k8s", k8s},
