@@ -2,7 +2,7 @@
 // needs ever meets what the services need.
 module github.com/postbus/postbus/lint
 
-go 1.26
+go 1.26.8
 
 tool github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 

@@ -50,13 +50,23 @@ func head(ctx context.Context, root string) (commit, error) {
 	return commit{version, revision, time.Unix(at, 0).UTC()}, err
 }
 
-// build builds the image of an app: the binary, and the certificates of those that
-// it may trust, which come with a Go module and so are the same everywhere.
-func build(ctx context.Context, root, app, arch string, c commit) (v1.Image, error) {
+// build builds the image of an app: the binary, the certificates of those that it may
+// trust, which come with a Go module and so are the same everywhere, and the bill of
+// materials, which is returned, too.
+func build(ctx context.Context, root, app, arch string, c commit) (image v1.Image, sbom []byte, err error) {
 	binary, err := compile(ctx, root, app, arch)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	if sbom, err = billOfMaterials(ctx, root, app, binary, c); err != nil {
+		return nil, nil, fmt.Errorf("the bill of materials: %w", err)
+	}
+	image, err = assemble(app, arch, c, binary, sbom)
+	return image, sbom, err
+}
+
+// assemble makes the image, a layer a file.
+func assemble(app, arch string, c commit, binary, sbom []byte) (v1.Image, error) {
 	var roots bytes.Buffer
 	for r := range bundle.Roots() {
 		if r.Constraint != nil {
@@ -74,10 +84,15 @@ func build(ctx context.Context, root, app, arch string, c commit) (v1.Image, err
 	if err != nil {
 		return nil, err
 	}
+	materials, err := layer(sbomPath(app), 0o444, sbom)
+	if err != nil {
+		return nil, err
+	}
 	created := v1.Time{Time: c.at}
 	image, err := mutate.Append(empty.Image,
 		mutate.Addendum{Layer: certificates, History: v1.History{Created: created, CreatedBy: "golang.org/x/crypto/x509roots"}},
 		mutate.Addendum{Layer: program, History: v1.History{Created: created, CreatedBy: "go build ./apps/" + app}},
+		mutate.Addendum{Layer: materials, History: v1.History{Created: created, CreatedBy: "github.com/CycloneDX/cyclonedx-gomod"}},
 	)
 	if err != nil {
 		return nil, err

@@ -33,8 +33,9 @@ const usage = `Images builds the apps' container images.
 Usage: images [flags] [app...]
 
 Each is written as NAME.tar, as docker save does it, and named REPOSITORY/NAME:VERSION
-(VERSION is what git describe says) and REPOSITORY/NAME:dev. Where a Docker engine
-answers, it gets them. For others:
+(VERSION is what git describe says) and REPOSITORY/NAME:dev. What is in it is listed as
+CycloneDX in NAME.cdx.json beside it, which the image has as /sbom/NAME.cdx.json. Where
+a Docker engine answers, it gets the images. For others:
 
   -load 'minikube image load'     run this with each file's name at its end
   -push                           push to the registry that REPOSITORY names
@@ -95,9 +96,12 @@ func run(ctx context.Context, into, repository, load, arch string, push bool, ap
 		if !slices.Contains(known, app) {
 			return fmt.Errorf("there is no app %q; there are %s", app, strings.Join(known, ", "))
 		}
-		image, err := build(ctx, root, app, arch, commit)
+		image, sbom, err := build(ctx, root, app, arch, commit)
 		if err != nil {
 			return fmt.Errorf("%s: %w", app, err)
+		}
+		if err := os.WriteFile(filepath.Join(into, app+".cdx.json"), sbom, 0o644); err != nil { //nolint:gosec // for scanners
+			return err
 		}
 		names := []string{repository + "/" + app + ":" + commit.version, repository + "/" + app + ":dev"}
 		if wanted != "" {

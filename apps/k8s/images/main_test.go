@@ -33,7 +33,7 @@ func TestTheSameCommitIsTheSameImage(t *testing.T) {
 	copySources(t, here, elsewhere)
 	var sums [2][sha256.Size]byte
 	for i, root := range []string{here, elsewhere} {
-		image, err := build(t.Context(), root, "posts", runtime.GOARCH, commit)
+		image, sbom, err := build(t.Context(), root, "posts", runtime.GOARCH, commit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +47,7 @@ func TestTheSameCommitIsTheSameImage(t *testing.T) {
 		}
 		sums[i] = sha256.Sum256(raw)
 		if i == 0 {
-			look(t, image, commit)
+			look(t, image, commit, sbom)
 		}
 	}
 	if sums[0] != sums[1] {
@@ -81,7 +81,7 @@ func copySources(t *testing.T, from, to string) {
 }
 
 // look says whether the image is what a cluster and its owner expect.
-func look(t *testing.T, image v1.Image, c commit) {
+func look(t *testing.T, image v1.Image, c commit, sbom []byte) {
 	t.Helper()
 	config, err := image.ConfigFile()
 	if err != nil {
@@ -113,6 +113,10 @@ func look(t *testing.T, image v1.Image, c commit) {
 	if !x509.NewCertPool().AppendCertsFromPEM(contents["etc/ssl/certs/ca-certificates.crt"]) {
 		t.Error("no certificates")
 	}
+	if !bytes.Equal(contents[sbomPath("posts")], sbom) {
+		t.Error("the bill of materials in the image is another one than beside it")
+	}
+	checkSBOM(t, sbom, contents["posts"], false)
 	binary, err := elf.NewFile(bytes.NewReader(contents["posts"]))
 	if err != nil {
 		t.Fatal(err)
