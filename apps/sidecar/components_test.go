@@ -894,6 +894,7 @@ type runFile struct {
 		DaprGRPCPort         int               `json:"daprGRPCPort"`
 		DaprInternalGRPCPort int               `json:"daprInternalGRPCPort"`
 		MetricsPort          int               `json:"metricsPort"`
+		LogLevel             string            `json:"logLevel"`
 	} `json:"apps"`
 }
 

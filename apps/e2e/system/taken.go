@@ -112,18 +112,30 @@ func ranges(numbers []int) string {
 }
 
 // checkoutOf returns the root of the checkout of Postbus that a process was started
-// from, or an empty string if it is no part of a Postbus. Its program is there, or its
-// arguments name what runs there: the working directory alone says nothing, because
-// people start programs of their own in a checkout.
+// from, or an empty string if it is no part of a Postbus: its program is there, its
+// arguments name what runs there, or it works in the folder of what is kept, as Redis
+// does. Another working directory says nothing, because people start programs of their
+// own in a checkout.
 func checkoutOf(pid int) string {
 	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	if root := checkoutAbove(cwd, kept); root != "" {
+		return root
+	}
 	for _, path := range append([]string{exe}, arguments(pid)...) {
-		for dir := path; filepath.IsAbs(dir) && dir != "/"; dir = filepath.Dir(dir) {
-			below, err := filepath.Rel(dir, path)
-			first, _, _ := strings.Cut(below, "/")
-			if err == nil && slices.Contains([]string{".postbus", "components", "dapr.yaml"}, first) && isCheckout(dir) {
-				return dir
-			}
+		if root := checkoutAbove(path, kept, "components", "dapr.yaml"); root != "" {
+			return root
+		}
+	}
+	return ""
+}
+
+// checkoutAbove returns the root of the checkout that has the path in, or as, one of
+// these entries of its root.
+func checkoutAbove(path string, entries ...string) string {
+	for dir := path; filepath.IsAbs(dir) && dir != "/"; dir = filepath.Dir(dir) {
+		if slices.Contains(entries, filepath.Base(dir)) && isCheckout(filepath.Dir(dir)) {
+			return filepath.Dir(dir)
 		}
 	}
 	return ""

@@ -148,9 +148,11 @@ func TestAPortThatIsTakenIsSaidWithItsUseItsHolderAndTheMend(t *testing.T) {
 func TestPortsTakenByAPostbusAreOneLineThatSaysWhichAndHowToStopIt(t *testing.T) {
 	root, program := checkoutAt(t)
 	byProgram, _ := listener(t, program, t.TempDir(), 2)
-	// As a sidecar of somebody's own Dapr is started, and Redis.
+	// As a sidecar of somebody's own Dapr is started; and as Redis is, which changes what
+	// one sees of its arguments.
 	byArgument, _ := listener(t, self(t), t.TempDir(), 1, "--resources-path", filepath.Join(root, "components"))
-	ports := append(byProgram, byArgument...)
+	byFolder, _ := listener(t, self(t), filepath.Join(root, ".postbus", "bin"), 1)
+	ports := slices.Concat(byProgram, byArgument, byFolder)
 
 	err := Free(uses(ports))
 	wantSaid(t, err, "ports "+ranges(ports)+" are taken by another Postbus, that of "+root+": `make stop` there stops it")

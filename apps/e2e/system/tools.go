@@ -33,7 +33,9 @@ func FindCheckout() (Checkout, error) {
 }
 
 // Kept is the git-ignored folder of all that is built, downloaded or stored.
-func (c Checkout) Kept() string { return filepath.Join(c.Root, ".postbus") }
+func (c Checkout) Kept() string { return filepath.Join(c.Root, kept) }
+
+const kept = ".postbus"
 
 func (c Checkout) bin(name string) string { return filepath.Join(c.Kept(), "bin", name) }
 
