@@ -231,7 +231,7 @@ func components(ctx context.Context, c system.Checkout, t *tally) error {
 	// The flags are those of the runtime's own build, whose cache they share. The
 	// count is for go test, which does not see that files outside the module change.
 	return goTest(ctx, filepath.Join(c.Root, "apps", "sidecar"), t,
-		[]string{"GOWORK=off", "CGO_ENABLED=0"}, "-count=1", "-trimpath", "-tags", "stablecomponents", "./...")
+		[]string{"GOWORK=off", "CGO_ENABLED=0"}, "-count=1", "-trimpath", "./...")
 }
 
 // k8s is what is tested of k8s/ and the images without a cluster.

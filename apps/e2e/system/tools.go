@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Checkout is the root of this checkout, and where its tools are kept.
@@ -80,8 +81,7 @@ const (
 func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 	d := Dapr{CLI: c.bin("dapr"), Runtime: c.Kept(), Daprd: c.bin("daprd")}
 	if err := c.build(ctx, "building the Dapr runtime "+runtimeVersion+" from its Go module (some minutes, once)", d.Daprd, "apps/sidecar",
-		"github.com/dapr/dapr/cmd/daprd", "-tags", "stablecomponents",
-		"-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version="+runtimeVersion); err != nil {
+		"./daprd", "-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version="+runtimeVersion); err != nil {
 		return d, err
 	}
 	if err := c.build(ctx, "building the Dapr CLI "+cliVersion+" from its Go module (some minutes, once)", d.CLI, "apps/sidecar/cli",
@@ -114,14 +114,14 @@ func (c Checkout) BuildLinter(ctx context.Context) (string, error) {
 		"github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "-ldflags", "-s -w")
 }
 
-// build builds a package of a module of its own, unless that is done and the
-// module has not changed since.
+// build builds a package of a module of its own, unless that is done and neither has
+// changed since.
 func (c Checkout) build(ctx context.Context, what, out, module, pkg string, flags ...string) error {
-	gomod, err := os.Stat(filepath.Join(c.Root, module, "go.mod"))
+	changed, err := lastChange(filepath.Join(c.Root, module), pkg)
 	if err != nil {
 		return err
 	}
-	if built, err := os.Stat(out); err == nil && built.ModTime().After(gomod.ModTime()) {
+	if built, err := os.Stat(out); err == nil && built.ModTime().After(changed) {
 		return nil
 	}
 	fresh := out + ".new" // so that an interrupted build leaves nothing that looks done
@@ -133,6 +133,26 @@ func (c Checkout) build(ctx context.Context, what, out, module, pkg string, flag
 		return err
 	}
 	return os.Rename(fresh, out)
+}
+
+// lastChange is when a module's go.mod, or a file of its package, was last changed. A
+// package of another module changes with go.mod.
+func lastChange(module, pkg string) (time.Time, error) {
+	files, err := filepath.Glob(filepath.Join(module, pkg, "*.go"))
+	if err != nil {
+		return time.Time{}, err
+	}
+	var last time.Time
+	for _, file := range append(files, filepath.Join(module, "go.mod")) {
+		info, err := os.Stat(file)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last, nil
 }
 
 // Services are the services' names, in the order of starting.
