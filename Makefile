@@ -64,7 +64,7 @@ bench: go ## measure everything and print the table (12 minutes; ARGS='-only acc
 
 .PHONY: clean
 clean: ## remove all that was built or kept, Redis's data too
-	rm -rf .postbus apps/*/.dapr apps/client/web/node_modules apps/client/web/dist
+	rm -rf .postbus apps/*/.dapr apps/.names.db* apps/client/web/node_modules apps/client/web/dist
 
 # Go knows by itself whether there is something to build.
 .PHONY: $(launcher)

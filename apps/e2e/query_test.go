@@ -303,7 +303,7 @@ func TestASecondQueryReplicaShowsTheSame(t *testing.T) {
 }
 
 func TestASecondEventLogReplicaAppendsToo(t *testing.T) {
-	// Of its own: sidecars go on calling the replica for up to 70 s after its end.
+	// Of its own: sidecars go on calling the replica for up to 5 s after its end.
 	s := another(t, nil, built.binaries)
 	second := s.replica(t, "eventlog")
 	written := s.write(t, 10, 6)

@@ -99,11 +99,11 @@ func TestNobodyCanForgeADelivery(t *testing.T) {
 }
 
 // wantInvoked wants the status of an answer of the app. A sidecar goes on calling
-// a replica that an earlier test had for up to 70 s after its end.
+// a replica that an earlier test had for up to 5 s after its end.
 func wantInvoked(t *testing.T, status int, method, url, body string, headers ...string) {
 	t.Helper()
 	var r response
-	within(t, 90*time.Second, func() (err error) {
+	eventually(t, func() (err error) {
 		if r, err = do(method, url, body, headers...); err == nil && strings.Contains(string(r.body), "ERR_DIRECT_INVOKE") {
 			return errors.New(r.String())
 		}

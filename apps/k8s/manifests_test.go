@@ -117,6 +117,7 @@ func TestChecksBite(t *testing.T) {
 
 		{"a setting of the bus that is another on Kubernetes", "drift", minikube, "k8s/base/redis-address.yaml", "- op: add\n  path: /auth", "- op: add\n  path: /spec/metadata/1\n  value: { name: concurrency, value: \"1\" }\n- op: add\n  path: /auth", "drifted"},
 		{"a file of components/ that isn't used", "drift", minikube, "components/kustomization.yaml", "  - subscriptions.yaml\n", "", "Subscription"},
+		{"one machine's name resolution", "drift", minikube, "k8s/base/access-control.yaml", "  nameResolution: null\n", "", "Configuration postbus has drifted"},
 		{"a resource that is changed", "drift", production, "k8s/overlays/production/kustomization.yaml", "patches:\n", "patches:\n  - target: { kind: Subscription, name: query-post-created }\n    patch: |\n      - { op: replace, path: /spec/topic, value: Other }\n", "query-post-created"},
 		{"a resource that isn't from components/", "drift", minikube, "k8s/overlays/minikube/nodeport.yaml", "apiVersion: v1\n", "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: { name: another }\nspec: { type: state.redis, version: v1, metadata: [{ name: redisHost, value: x }] }\n---\napiVersion: v1\n", "another"},
 

@@ -108,6 +108,7 @@ var checks = map[string]func(*testing.T, files) error{
 	"subscriptions": checkSubscriptions,
 	"resiliency":    checkResiliency,
 	"configuration": checkConfiguration,
+	"names":         checkNames,
 	"run file":      checkRunFile,
 }
 
@@ -260,6 +261,19 @@ func TestChecksBite(t *testing.T) {
 		{"a list that ends with this runtime", "configuration", conf, "{ name: healthz, version: v1,", "{ name: later, version: v2,", "an endpoint of a later runtime"},
 		{"a rule for gRPC", "configuration", conf, "{ name: metadata, version: v1, protocol: http }", "{ name: metadata, version: v1, protocol: grpc }", "services and tools use all of gRPC"},
 		{"a rule for no protocol", "configuration", conf, "{ name: metadata, version: v1, protocol: http }", "{ name: metadata, version: v1 }", `protocol ""`},
+
+		{"names that are asked for on the network", "names", conf, "component: sqlite", "component: mdns", "on the network"},
+		{"no word on names", "names", conf, "nameResolution:", "nameResolutions:", "on the network"},
+		{"a version of names that isn't there", "names", conf, "version: v1", "version: v2", "sqlite/v1"},
+		{"names in another folder", "names", conf, "../.names.db", "../../.names.db", "posts's sidecar finds names in .names.db"},
+		{"names for each sidecar alone", "names", conf, "../.names.db", "names.db", "posts's sidecar finds names in apps/posts/names.db"},
+		{"names in memory", "names", conf, "../.names.db", "':memory:'", "apps/posts/:memory:"},
+		{"names that are kept after a death", "names", conf, "updateInterval: 5s", "updateInterval: 11s", "updateInterval 11s"},
+		{"names that are dropped early", "names", conf, "timeout: 3s", "timeout: 1s", "timeout 1s"},
+		{"names that are renewed too often", "names", conf, "timeout: 3s", "timeout: 5s", "sqlite refuses it"},
+		{"names that the cleanup deletes", "names", conf, `cleanupInterval: "0"`, "cleanupInterval: 1h", "cleanupInterval 1h0m0s"},
+		{"the cleanup that is on by default", "names", conf, `cleanupInterval: "0"`, "# none", "cleanupInterval"},
+		{"a field of names that isn't there", "names", conf, "updateInterval: 5s", "updateEvery: 5s", `no field "updateEvery"`},
 
 		{"an app that nobody knows", "run file", run, "appID: posts", "appID: blog", `the apps are`},
 		{"an app twice", "run file", run, "appID: posts", "appID: query", `the apps are`},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +20,8 @@ type Document = map[string]any
 // Derivation makes a run file and resources of their own from the committed ones.
 // What it does not name stays as it is.
 type Derivation struct {
-	// Into is the folder that gets them; logs go there too.
+	// Into is the folder that gets them; logs go there too, and the file by which the
+	// sidecars find each other. It is absolute.
 	Into string
 	// Suffix is added to every app id, also where the resources name one.
 	Suffix string
@@ -95,6 +97,13 @@ func (d Derivation) resource(doc Document) {
 					apps[name+d.Suffix] = policy
 				}
 			}
+		}
+	}
+	if names, ok := spec["nameResolution"].(Document); ok {
+		if conf, ok := names["configuration"].(Document); ok {
+			// A URL, so that no character of the path has a meaning in it.
+			file := url.URL{Scheme: "file", Path: filepath.Join(d.Into, "names.db")}
+			conf["connectionString"] = file.String()
 		}
 	}
 	fields, ok := spec["metadata"].([]any)
