@@ -95,10 +95,13 @@ func up(ctx context.Context, c system.Checkout) error {
 		return err
 	}
 	dapr, own := system.FindDapr()
-	if !own {
-		if dapr, err = c.BuildDapr(ctx); err != nil {
-			return err
-		}
+	if own {
+		dapr, err = c.KeepToLoopback(ctx, dapr)
+	} else {
+		dapr, err = c.BuildDapr(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	fmt.Fprintf(os.Stderr, "postbus: the Dapr CLI is %s\n", dapr.CLI)
 	if redis.address != defaultRedis {

@@ -88,23 +88,40 @@ func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+cliVersion); err != nil {
 		return d, err
 	}
-	return d, keepToLoopback(filepath.Join(d.Runtime, ".dapr", "bin", "daprd"), d.Daprd)
+	return c.KeepToLoopback(ctx, d)
 }
 
-// keepToLoopback puts a script where the CLI looks for the runtime, which has what
-// sidecars hear from each other, and their metrics, on loopback: without mTLS
-// whoever reaches the first may call any route of an app, those of the deliveries
-// too. The CLI has no option for it.
-func keepToLoopback(script, daprd string) error {
-	if err := os.MkdirAll(filepath.Dir(script), 0o750); err != nil {
-		return err
+// loopbackFlags keep a sidecar's listeners on this machine: those that have no setting
+// in dapr.yaml.
+var loopbackFlags = []string{"--dapr-internal-grpc-listen-address", "--metrics-listen-address"}
+
+// KeepToLoopback returns the same Dapr with a runtime that has what sidecars send each
+// other, and their metrics, on loopback. Without mTLS any machine that reaches the
+// first may call every route of an app, those of the deliveries too. The CLI has no
+// option for it, so it starts a script in the runtime's place. A flag that the runtime
+// does not have is left out.
+func (c Checkout) KeepToLoopback(ctx context.Context, d Dapr) (Dapr, error) {
+	usage, _ := exec.CommandContext(ctx, d.Daprd, "--help").CombinedOutput() //nolint:gosec // the runtime that is to be run
+	var flags strings.Builder
+	for _, flag := range loopbackFlags {
+		if strings.Contains(string(usage), flag) {
+			fmt.Fprintf(&flags, " %s=127.0.0.1", flag)
+			continue
+		}
+		say("%s has no %s: other machines reach what it is for", d.Daprd, flag)
 	}
-	text := fmt.Sprintf("#!/bin/sh\nexec '%s' \"$@\" --dapr-internal-grpc-listen-address=127.0.0.1 --metrics-listen-address=127.0.0.1\n", daprd)
+	d.Runtime = c.Kept()
+	script := filepath.Join(d.Runtime, ".dapr", "bin", "daprd")
+	if err := os.MkdirAll(filepath.Dir(script), 0o750); err != nil {
+		return d, err
+	}
+	quoted := "'" + strings.ReplaceAll(d.Daprd, "'", `'\''`) + "'"
+	text := fmt.Sprintf("#!/bin/sh\nexec %s \"$@\"%s\n", quoted, flags.String())
 	fresh := script + ".new"                                         // not into a file that is being run
 	if err := os.WriteFile(fresh, []byte(text), 0o700); err != nil { //nolint:gosec // a program
-		return err
+		return d, err
 	}
-	return os.Rename(fresh, script)
+	return d, os.Rename(fresh, script)
 }
 
 // BuildLinter returns the path of the pinned golangci-lint, built if it isn't yet.

@@ -1,0 +1,48 @@
+package system
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// runtime writes a program that prints its usage, or the arguments that it got.
+func runtime(t *testing.T, usage string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "a user's own")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "daprd")
+	text := "#!/bin/sh\nif [ \"$1\" = --help ]; then echo '" + usage + "'; else printf '<%s>' \"$@\"; fi\n"
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestARuntimeIsKeptToLoopback(t *testing.T) {
+	const internal, metrics = "--dapr-internal-grpc-listen-address", "--metrics-listen-address"
+	tests := []struct{ name, usage, want string }{
+		{"one of today", internal + " string, " + metrics + " string", "<--app-id><a b><" + internal + "=127.0.0.1><" + metrics + "=127.0.0.1>"},
+		{"one that lacks a flag", metrics + " string", "<--app-id><a b><" + metrics + "=127.0.0.1>"},
+		{"one that has none", "", "<--app-id><a b>"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := Checkout{Root: t.TempDir()}
+			d, err := c.KeepToLoopback(t.Context(), Dapr{CLI: "dapr", Daprd: runtime(t, test.usage)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.CLI != "dapr" || d.Runtime != c.Kept() {
+				t.Errorf("the CLI is %q, its runtime in %q", d.CLI, d.Runtime)
+			}
+			got, err := exec.Command(filepath.Join(d.Runtime, ".dapr", "bin", "daprd"), "--app-id", "a b").CombinedOutput()
+			if err != nil || string(got) != test.want {
+				t.Errorf("it is started with %s, %v, want %s", got, err, test.want)
+			}
+		})
+	}
+}
