@@ -1,8 +1,7 @@
 package main
 
 import (
-	"sort"
-	"strconv"
+	"strings"
 
 	"github.com/postbus/postbus/apps/internal/event"
 )
@@ -19,33 +18,44 @@ const (
 // has its newest comments, and so may be a thousand times as large as its event.
 const framesBytes = 4 << 20
 
-// changes are the last changes, each as the event that streams send.
+// changes are the last events, each with what streams send of it.
 type changes struct {
-	// from is the number after which every change is here.
-	from  uint64
-	last  []change
-	bytes int // of the frames
+	// from is the number after which every event is here, and fromID the id of the event
+	// with that number, empty where that is not known.
+	from   uint64
+	fromID string
+	last   []change // without gaps
+	bytes  int      // of the frames
 }
 
 type change struct {
 	sequence uint64
-	frame    []byte
+	id       string // of the event
+	frame    []byte // nil if readers see nothing of it
 }
 
-func (c *changes) add(sequence uint64, frame []byte) {
-	if frame == nil {
-		return
-	}
-	for len(c.last) >= 2*changesKept || c.bytes+len(frame) > 2*changesBytes && len(c.last) > 1 {
+func (c *changes) add(next change) {
+	for len(c.last) >= 2*changesKept || c.bytes+len(next.frame) > 2*changesBytes && len(c.last) > 1 {
 		c.forgetOlderHalf()
 	}
-	c.last = append(c.last, change{sequence, frame})
-	c.bytes += len(frame)
+	c.last = append(c.last, next)
+	c.bytes += len(next.frame)
+}
+
+// idAt returns the id of the event with the number; ok is false when it is not here.
+func (c *changes) idAt(sequence uint64) (id string, ok bool) {
+	switch {
+	case sequence == c.from:
+		return c.fromID, c.fromID != "" || sequence == 0
+	case sequence > c.from && sequence-c.from <= uint64(len(c.last)):
+		return c.last[sequence-c.from-1].id, true
+	}
+	return "", false
 }
 
 func (c *changes) forgetOlderHalf() {
 	half := len(c.last) / 2
-	c.from = c.last[half-1].sequence
+	c.from, c.fromID = c.last[half-1].sequence, c.last[half-1].id
 	for _, old := range c.last[:half] {
 		c.bytes -= len(old.frame)
 	}
@@ -57,8 +67,7 @@ func (c *changes) after(sequence uint64) (frames []change, ok bool) {
 	if sequence < c.from {
 		return nil, false
 	}
-	at := sort.Search(len(c.last), func(i int) bool { return c.last[i].sequence > sequence })
-	return c.last[at:], true
+	return c.last[min(sequence-c.from, uint64(len(c.last))):], true
 }
 
 // frame is a change as a server-sent event: what e is about as it now stands, or
@@ -80,7 +89,7 @@ func (m *model) frame(e event.Event) []byte {
 	}
 	frame := make([]byte, 0, len(data)+64)
 	frame = append(frame, "id: "...)
-	frame = strconv.AppendUint(frame, uint64(e.Sequence), 10)
+	frame = append(frame, event.Position{Sequence: uint64(e.Sequence), Log: m.log, Event: e.ID}.String()...)
 	frame = append(frame, "\nevent: "...)
 	frame = append(frame, e.Type...)
 	frame = append(frame, "\ndata: "...)
@@ -90,25 +99,37 @@ func (m *model) frame(e event.Event) []byte {
 
 // frames makes the changes of the first of events that the model has, as they now
 // stand: of at least one, and of no more once they have framesBytes. It returns the
-// number that it got to.
-func (m *model) frames(events []event.Event) (made []change, at uint64) {
+// position that it got to.
+func (m *model) frames(events []event.Event) (made []change, at event.Position) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for i, size := 0, 0; i < len(events) && size < framesBytes; i++ {
-		at = uint64(events[i].Sequence)
+		at = event.Position{Sequence: uint64(events[i].Sequence), Log: m.log, Event: strings.Clone(events[i].ID)}
 		if frame := m.frame(events[i]); frame != nil {
-			made = append(made, change{at, frame})
+			made = append(made, change{at.Sequence, at.Event, frame})
 			size += len(frame)
 		}
 	}
 	return made, at
 }
 
-// changesAfter returns the changes after the number, up to the model's own
-// number; ok is false when they have to be read from the log.
-func (m *model) changesAfter(sequence uint64) (frames []change, at uint64, grown <-chan struct{}, ok bool) {
+// changesAfter returns the events after the number, up to where the model stands; ok
+// is false when they have to be read from the log.
+func (m *model) changesAfter(sequence uint64) (frames []change, now standing, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	frames, ok = m.changes.after(sequence)
-	return frames, m.sequence, m.grown, ok
+	return frames, m.standingLocked(), ok
+}
+
+// compare says whether a position is where the model was; known is false when only the
+// log can say.
+func (m *model) compare(p event.Position) (fits, known bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if p.Log != "" && m.log != "" && p.Log != m.log {
+		return false, true
+	}
+	id, known := m.changes.idAt(p.Sequence)
+	return !known || p.Event == "" || p.Event == id, known || p.Event == ""
 }

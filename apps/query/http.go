@@ -16,8 +16,12 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// sequenceHeader carries the number of the log that an answer stands at.
-const sequenceHeader = "Postbus-Sequence"
+// sequenceHeader carries the number of the log that an answer stands at, positionHeader
+// the whole position.
+const (
+	sequenceHeader = "Postbus-Sequence"
+	positionHeader = "Postbus-Position"
+)
 
 // minSequenceWait bounds how long ?min_sequence= waits.
 const minSequenceWait = 2 * time.Second
@@ -31,58 +35,119 @@ const pageTimeout = 2 * time.Minute
 const logReaders = 4
 
 type api struct {
-	model    *model
-	log      *logClient
+	model *model
+	log   *logClient
+	// look has the model find out where the log ends.
+	look     func()
 	stopping context.Context
 	reading  chan struct{} // has room for the logReaders
 }
 
-func newAPI(stopping context.Context, model *model, log *logClient) *api {
-	return &api{model: model, log: log, stopping: stopping, reading: make(chan struct{}, logReaders)}
+func newAPI(stopping context.Context, model *model, log *logClient, look func()) *api {
+	return &api{model: model, log: log, look: look, stopping: stopping, reading: make(chan struct{}, logReaders)}
 }
 
 func (a *api) routes(r gin.IRoutes) {
 	read := []string{http.MethodGet, http.MethodHead}
-	r.Match(read, "/posts", a.whenReady, a.posts)
-	r.Match(read, "/posts/:id", a.whenReady, a.post)
+	r.Match(read, "/posts", a.whenReady(a.posts))
+	r.Match(read, "/posts/:id", a.whenReady(a.post))
 }
 
-// whenReady refuses reads until the model has caught up, and holds those that
-// ask for a number until the model stands there.
-func (a *api) whenReady(c *gin.Context) {
-	if !a.model.isReady() {
-		web.Fail(c, web.Unavailable("Query is catching up with the event log."))
-		return
+// errCatchingUp is what readers get until the model is ready.
+var errCatchingUp = web.Unavailable("Query is catching up with the event log.")
+
+// whenReady refuses reads until the model has caught up, and holds those that ask for a
+// position until the model stands there. What is answered is of the model in its present
+// life: once that is over it has begun anew, and is not ready.
+func (a *api) whenReady(answer func(c *gin.Context, life context.Context)) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		var least event.Position
+		var err error
+		if text, given := c.GetQuery("min_sequence"); given {
+			if least, err = event.ParsePosition(text); err != nil {
+				web.Fail(c, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("min_sequence is %.40q; a number or a position is expected.", text)))
+				return
+			}
+		}
+		ctx := c.Request.Context()
+		life, err := a.reach(ctx, least)
+		if err == nil {
+			err = a.compare(ctx, least)
+		}
+		if err != nil {
+			web.Fail(c, err)
+			return
+		}
+		answer(c, life)
 	}
-	text, given := c.GetQuery("min_sequence")
-	if !given {
-		return
-	}
-	least, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		web.Fail(c, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("min_sequence is %q; a number is expected.", text)))
-		return
-	}
+}
+
+// reach waits until the model stands at a position or beyond it. The error is a
+// *web.Problem: 503 if the model is not ready or does not get there within
+// minSequenceWait, 409 once it is known that the log does not have the position.
+func (a *api) reach(ctx context.Context, p event.Position) (life context.Context, err error) {
+	arrived := time.Now()
 	timeout := time.NewTimer(minSequenceWait)
 	defer timeout.Stop()
 	for {
-		at, grown := a.model.growth()
-		if at >= least {
-			return
+		now := a.model.standing()
+		isElsewhere := p.Log != "" && now.at.Log != "" && p.Log != now.at.Log
+		switch {
+		case !now.ready:
+			return nil, errCatchingUp
+		case !isElsewhere && p.Sequence <= now.at.Sequence:
+			return now.life, nil
+		// Another replica may know more than this one, so the log is asked first.
+		case now.seen.After(arrived) && isElsewhere:
+			return nil, web.NewProblem(http.StatusConflict, fmt.Sprintf("This is not log %s but %s, which ends at event %d.", p.Log, now.at.Log, now.end))
+		case now.seen.After(arrived) && p.Sequence > now.end:
+			return nil, web.NewProblem(http.StatusConflict, fmt.Sprintf("There is no event %d: the log ends at event %d.", p.Sequence, now.end))
 		}
+		a.look()
 		select {
-		case <-grown:
+		case <-now.grown:
 			continue
 		case <-timeout.C:
 		case <-a.stopping.Done():
-		case <-c.Request.Context().Done():
+		case <-ctx.Done():
 		}
-		web.Fail(c, web.Unavailable(fmt.Sprintf("This replica stands at event %d, not yet at %d.", at, least)))
-		return
+		return nil, web.Unavailable(fmt.Sprintf("This replica stands at event %d, not yet at %d.", now.at.Sequence, p.Sequence))
 	}
 }
 
-func (a *api) posts(c *gin.Context) {
+// compare returns nil if the model has been at a position, which it stands at or beyond.
+// The error is a *web.Problem: 409 if the log has another event there, 503 if the log
+// can't be asked.
+func (a *api) compare(ctx context.Context, p event.Position) error {
+	fits, known := a.model.compare(p)
+	if !known {
+		done, err := a.takeReading(ctx)
+		if err != nil {
+			return web.Unavailable("The event log can't be asked now.")
+		}
+		defer done()
+		if err = a.log.compare(ctx, p); err != nil && !errors.Is(err, errMisfit) {
+			return web.Unavailable("The event log can't be asked now.")
+		}
+		fits = err == nil
+	}
+	if !fits {
+		return web.NewProblem(http.StatusConflict, fmt.Sprintf("Event %d of the log is not %.40q.", p.Sequence, p.Event))
+	}
+	return nil
+}
+
+// takeReading waits until this may read the log, and returns what ends that.
+func (a *api) takeReading(ctx context.Context) (done func(), err error) {
+	select {
+	case a.reading <- struct{}{}:
+		return func() { <-a.reading }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (a *api) posts(c *gin.Context, life context.Context) {
 	if c.Request.Method == http.MethodGet && strings.Contains(c.GetHeader("Accept"), "text/event-stream") {
 		a.stream(c)
 		return
@@ -92,10 +157,10 @@ func (a *api) posts(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
-	a.answer(c, "/posts", limit, a.model.postsPage(before, limit))
+	a.answer(c, life, "/posts", limit, a.model.postsPage(before, limit))
 }
 
-func (a *api) post(c *gin.Context) {
+func (a *api) post(c *gin.Context, life context.Context) {
 	before, limit, err := paging(c, defaultComments)
 	if err != nil {
 		web.Fail(c, err)
@@ -105,16 +170,27 @@ func (a *api) post(c *gin.Context) {
 	if _, ok := event.IDTime(c.Param("id")); ok {
 		found = a.model.postPage(uuid.MustParse(c.Param("id")), before, limit)
 	}
-	if found == nil {
-		c.Header(sequenceHeader, strconv.FormatUint(a.model.at(), 10))
+	if found == nil && life.Err() == nil {
+		stands(c, a.model.standing().at)
 		web.Fail(c, web.NewProblem(http.StatusNotFound, "There is no post with this id."))
 		return
 	}
-	a.answer(c, "/posts/"+c.Param("id"), limit, found)
+	a.answer(c, life, "/posts/"+c.Param("id"), limit, found)
 }
 
-// answer sends a page, or 304 (RFC 9110, section 13.1.2) if the client has it.
-func (a *api) answer(c *gin.Context, path string, limit int, p *page) {
+// stands says where in the log an answer stands.
+func stands(c *gin.Context, at event.Position) {
+	c.Header(sequenceHeader, strconv.FormatUint(at.Sequence, 10))
+	c.Header(positionHeader, at.String())
+}
+
+// answer sends a page that was made in a life of the model, or 304 (RFC 9110, section
+// 13.1.2) if the client has it.
+func (a *api) answer(c *gin.Context, life context.Context, path string, limit int, p *page) {
+	if life.Err() != nil {
+		web.Fail(c, errCatchingUp)
+		return
+	}
 	defer p.release()
 	// Net/http takes the deadline back at the end of each answer. Not every writer has
 	// deadlines (a test's has none); then there is none.
@@ -123,7 +199,7 @@ func (a *api) answer(c *gin.Context, path string, limit int, p *page) {
 	h.Set("Etag", p.etag)
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Vary", "Accept")
-	h.Set(sequenceHeader, strconv.FormatUint(p.sequence, 10))
+	stands(c, p.at)
 	if p.next != "" {
 		h.Set("Link", fmt.Sprintf(`<%s?limit=%d&cursor=%s>; rel="next"`, path, limit, p.next))
 	}
@@ -170,26 +246,120 @@ const (
 	frameTimeout = 30 * time.Second
 )
 
+// resume returns the position in the log that a stream goes on from, and in which life
+// of the model: the one in Last-Event-ID, or now. One that is not in the log has the
+// stream begin anew, now. A number alone, which the version before (3b4f435) gave, is
+// taken unless it is ahead of the log: it does not say which log it is of.
+func (a *api) resume(c *gin.Context) (from event.Position, life context.Context, isAnew bool, err error) {
+	text := c.GetHeader("Last-Event-ID")
+	if text == "" {
+		return a.fromNow(false)
+	}
+	if from, err = event.ParsePosition(text); err != nil {
+		return from, nil, false, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("Last-Event-ID is %.40q; the id of an event of this stream is expected.", text))
+	}
+	if life, err = a.reach(c.Request.Context(), from); err == nil {
+		err = a.compare(c.Request.Context(), from)
+	}
+	problem := new(web.Problem)
+	switch {
+	case errors.As(err, &problem) && problem.Status == http.StatusConflict:
+		return a.fromNow(true)
+	case life != nil:
+		return from, life, false, nil // what can't be compared now is compared when it is read
+	}
+	return from, life, false, err
+}
+
+func (a *api) fromNow(isAnew bool) (event.Position, context.Context, bool, error) {
+	now := a.model.standing()
+	if !now.ready {
+		return event.Position{}, nil, false, errCatchingUp
+	}
+	return now.at, now.life, isAnew, nil
+}
+
 // stream sends every change after the one in Last-Event-ID, or from now on, as
 // server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+// Their ids are positions. A stream that begins anew says so with the event "reset": what
+// its reader has is not of this log, or not any more.
 func (a *api) stream(c *gin.Context) {
-	cursor, _ := a.model.growth()
-	if text := c.GetHeader("Last-Event-ID"); text != "" {
-		var err error
-		if cursor, err = strconv.ParseUint(text, 10, 64); err != nil {
-			web.Fail(c, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("Last-Event-ID is %.40q; the id of an event of this stream is expected.", text)))
-			return
-		}
+	cursor, life, isAnew, err := a.resume(c)
+	if err != nil {
+		web.Fail(c, err)
+		return
 	}
 	h := c.Writer.Header()
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
+	// A proxy that compresses (such as Express's compression) would hold events back
+	// until it has enough of them, and one that buffers (nginx), too.
+	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no")
-	h.Set(sequenceHeader, strconv.FormatUint(cursor, 10))
+	stands(c, cursor)
 	c.Status(http.StatusOK)
 
+	// An id without data: a reader that is cut off before the first change knows
+	// where it stood.
+	first := fmt.Appendf(nil, "id: %s\n\n", cursor)
+	if isAnew {
+		first = fmt.Appendf(nil, "id: %s\nevent: reset\ndata: {\"position\":%q}\n\n", cursor, cursor)
+	}
+	send := sender(c)
+	if !send(first) {
+		return
+	}
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	ctx, cancel := context.WithCancel(c.Request.Context())
+	defer cancel()
+	defer context.AfterFunc(a.stopping, cancel)()
+	defer context.AfterFunc(life, cancel)()
+	for {
+		frames, now, ok := a.model.changesAfter(cursor.Sequence)
+		if life.Err() != nil {
+			return // the reader comes back, and is told that the stream begins anew
+		}
+		at := now.at
+		if !ok {
+			if frames, at, err = a.changesFromLog(ctx, cursor, at.Sequence); err != nil {
+				return // the reader comes back, with the id of what it got
+			}
+		}
+		if chunks := chunksOf(frames); len(chunks) > 0 && !send(chunks...) {
+			return
+		}
+		cursor = at
+		if !ok {
+			continue
+		}
+		select {
+		case <-now.grown:
+		case <-beat.C:
+			if !send([]byte(": still here\n\n")) {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// chunksOf are the frames of those changes that have one.
+func chunksOf(changes []change) [][]byte {
+	chunks := make([][]byte, 0, len(changes))
+	for _, c := range changes {
+		if c.frame != nil {
+			chunks = append(chunks, c.frame)
+		}
+	}
+	return chunks
+}
+
+// sender returns what sends chunks to the reader at once, and says whether it took them
+// within frameTimeout.
+func sender(c *gin.Context) func(chunks ...[]byte) bool {
 	out := http.NewResponseController(c.Writer)
-	send := func(chunks ...[]byte) bool {
+	return func(chunks ...[]byte) bool {
 		// Not every writer has deadlines (a test's has none); then there is none.
 		if err := out.SetWriteDeadline(time.Now().Add(frameTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return false
@@ -201,66 +371,26 @@ func (a *api) stream(c *gin.Context) {
 		}
 		return out.Flush() == nil
 	}
-	// An id without data: a reader that is cut off before the first change knows
-	// where it stood.
-	if !send(fmt.Appendf(nil, "id: %d\n\n", cursor)) {
-		return
-	}
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
-	ctx, cancel := context.WithCancel(c.Request.Context())
-	defer cancel()
-	defer context.AfterFunc(a.stopping, cancel)()
-	for {
-		frames, at, grown, ok := a.model.changesAfter(cursor)
-		if !ok {
-			var err error
-			if frames, at, err = a.changesFromLog(ctx, cursor, at); err != nil {
-				return // the reader comes back, with the id of what it got
-			}
-		}
-		chunks := make([][]byte, len(frames))
-		for i, f := range frames {
-			chunks[i] = f.frame
-		}
-		if len(chunks) > 0 && !send(chunks...) {
-			return
-		}
-		cursor = max(cursor, at)
-		if !ok {
-			continue
-		}
-		select {
-		case <-grown:
-		case <-beat.C:
-			if !send([]byte(": still here\n\n")) {
-				return
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
-// changesFromLog returns changes after the number that are no longer in memory,
-// and the number that they go up to; none is beyond at, where the model stands.
-func (a *api) changesFromLog(ctx context.Context, after, at uint64) ([]change, uint64, error) {
-	select {
-	case a.reading <- struct{}{}:
-		defer func() { <-a.reading }()
-	case <-ctx.Done():
-		return nil, 0, ctx.Err()
-	}
-	events, _, err := a.log.read(ctx, after, 0, nil)
+// changesFromLog returns changes after the position that are no longer in memory, and
+// the position that they go up to; none is beyond at, where the model stands.
+func (a *api) changesFromLog(ctx context.Context, from event.Position, at uint64) ([]change, event.Position, error) {
+	done, err := a.takeReading(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, event.Position{}, err
+	}
+	defer done()
+	events, _, err := a.log.read(ctx, from, 0, nil)
+	if err != nil {
+		return nil, event.Position{}, err
 	}
 	for len(events) > 0 && uint64(events[len(events)-1].Sequence) > at {
 		events = events[:len(events)-1]
 	}
 	if len(events) == 0 {
-		return nil, 0, errors.New("the log has no events that the model has")
+		return nil, event.Position{}, errors.New("the log has no events that the model has")
 	}
-	frames, at := a.model.frames(events)
-	return frames, at, nil
+	frames, upTo := a.model.frames(events)
+	return frames, upTo, nil
 }

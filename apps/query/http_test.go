@@ -26,7 +26,7 @@ import (
 // engine serves a model's API.
 func engine(stopping context.Context, m *model, log *logClient) http.Handler {
 	e := web.NewEngine()
-	newAPI(stopping, m, log).routes(e)
+	newAPI(stopping, m, log, func() {}).routes(e)
 	return e
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -45,7 +46,16 @@ const (
 	// bellGrace is how long the waiting read gets to bring the event that the bus
 	// announced, before the log is asked anew.
 	bellGrace = 10 * time.Millisecond
+	// lookPause is between two questions where the log ends.
+	lookPause = 50 * time.Millisecond
+	// lookedBefore bounds for how long the event log has not looked at the store when it
+	// answers a read that does not wait, and brings something (apps/eventlog/http.go:
+	// refreshEvery). One that brings nothing has it look.
+	lookedBefore = time.Second
 )
+
+// errMisfit is why reading can't go on: the position is not one of the log.
+var errMisfit = errors.New("the position is not in the log")
 
 // logClient reads the event log by Dapr service invocation.
 type logClient struct {
@@ -72,26 +82,55 @@ func newLogClient(sidecar, appID string) *logClient {
 	}
 }
 
-// read returns the events after a number, in order, and the number of the log's
-// last event. If there are none yet it waits for them for at most wait; answered,
-// if not nil, is called when the wait is over.
-func (l *logClient) read(ctx context.Context, after uint64, wait time.Duration, answered func()) ([]event.Event, uint64, error) {
-	batch, last, err := l.fetch(ctx, after, wait, answered)
+// read returns the events after a position, in order, and where the log ends. If there
+// are none yet it waits for them for at most wait; answered, if not nil, is called when
+// the wait is over. It is an errMisfit if the position is not in the log.
+func (l *logClient) read(ctx context.Context, from event.Position, wait time.Duration, answered func()) ([]event.Event, event.Position, error) {
+	batch, end, err := l.fetch(ctx, from, readLimit, wait, answered)
 	if err != nil {
-		return nil, 0, err
+		return nil, end, err
 	}
 	events, err := event.ParseBatch(batch)
-	return events, last, err
+	return events, end, err
 }
 
-// fetch is read without decoding the batch.
-func (l *logClient) fetch(ctx context.Context, after uint64, wait time.Duration, answered func()) ([]byte, uint64, error) {
+// compare returns an errMisfit if the position is not in the log.
+func (l *logClient) compare(ctx context.Context, p event.Position) error {
+	_, _, err := l.fetch(ctx, p, 0, 0, nil)
+	return err
+}
+
+// eventAt returns the event with the number, from 1. It is an errMisfit if the log does
+// not go so far.
+func (l *logClient) eventAt(ctx context.Context, number uint64) (event.Event, error) {
+	batch, _, err := l.fetch(ctx, event.Position{Sequence: number - 1}, 1, 0, nil)
+	if err != nil {
+		return event.Event{}, err
+	}
+	events, err := event.ParseBatch(batch)
+	if err == nil && len(events) == 0 {
+		err = fmt.Errorf("%w: it ends before event %d", errMisfit, number)
+	}
+	if err != nil {
+		return event.Event{}, err
+	}
+	return events[0], nil
+}
+
+// fetch is read of at most limit events, without decoding the batch.
+func (l *logClient) fetch(ctx context.Context, from event.Position, limit int, wait time.Duration, answered func()) ([]byte, event.Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, bodyTimeout)
 	defer cancel()
-	url := fmt.Sprintf("%s?after=%d&limit=%d&wait=%d", l.url, after, readLimit, int(wait.Seconds()))
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	asked := url.Values{"after": {strconv.FormatUint(from.Sequence, 10)}, "limit": {strconv.Itoa(limit)}, "wait": {strconv.Itoa(int(wait.Seconds()))}}
+	if from.Log != "" {
+		asked.Set("log", from.Log)
+	}
+	if from.Event != "" {
+		asked.Set("event", from.Event)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url+"?"+asked.Encode(), nil)
 	if err != nil {
-		return nil, 0, err
+		return nil, event.Position{}, err
 	}
 	req.Header.Set("Accept-Encoding", "zstd")
 	if l.token != "" {
@@ -99,7 +138,7 @@ func (l *logClient) fetch(ctx context.Context, after uint64, wait time.Duration,
 	}
 	res, err := l.http.Do(req)
 	if err != nil {
-		return nil, 0, err
+		return nil, event.Position{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	if answered != nil {
@@ -107,19 +146,33 @@ func (l *logClient) fetch(ctx context.Context, after uint64, wait time.Duration,
 	}
 	body, err := l.readAll(res.Body)
 	if err != nil {
-		return nil, 0, err
+		return nil, event.Position{}, err
+	}
+	end, err := endOf(res.Header)
+	if res.StatusCode == http.StatusConflict && err == nil {
+		return nil, end, fmt.Errorf("%w: %.300s", errMisfit, body)
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, 0, fmt.Errorf("%s: %.200s", res.Status, body)
+		return nil, event.Position{}, fmt.Errorf("%s: %.200s", res.Status, body)
 	}
-	last, err := strconv.ParseUint(res.Header.Get(sequenceHeader), 10, 64)
-	if err != nil {
-		return nil, 0, errors.New("the answer does not say where the log stands")
-	}
-	if res.Header.Get("Content-Encoding") == "zstd" {
+	if err == nil && res.Header.Get("Content-Encoding") == "zstd" {
 		body, err = l.decompress(body)
 	}
-	return body, last, err
+	return body, end, err
+}
+
+// endOf is where the log ends by the headers of an answer: by the version before
+// (3b4f435), which may run beside, its number alone.
+func endOf(h http.Header) (event.Position, error) {
+	text := h.Get(positionHeader)
+	if text == "" {
+		text = h.Get(sequenceHeader)
+	}
+	end, err := event.ParsePosition(text)
+	if err != nil {
+		return event.Position{}, fmt.Errorf("the answer does not say where the log stands: %w", err)
+	}
+	return end, nil
 }
 
 // readAll reads the body into a buffer that starts as large as the last one was.
@@ -149,10 +202,13 @@ type follower struct {
 	mu      sync.Mutex
 	waiting context.CancelFunc // ends the read that waits, or nil
 	rung    bool               // that the bell has rung: the next read asks at once
+	looking bool               // the same, until it is known where the log ends
+
+	looks chan struct{}
 }
 
 func newFollower(m *model, l *logClient, s *snapshots) *follower {
-	return &follower{model: m, log: l, snapshots: s, bell: make(chan event.Event, 1)}
+	return &follower{model: m, log: l, snapshots: s, bell: make(chan event.Event, 1), looks: make(chan struct{}, 1)}
 }
 
 // hear takes events off the bus, as a doorbell alone: what they say is read from
@@ -206,24 +262,64 @@ func (f *follower) answerBell(ctx context.Context) {
 			return
 		}
 		if !f.model.has(e) {
-			f.mu.Lock()
-			f.rung = true
-			if f.waiting != nil {
-				f.waiting()
-			}
-			f.mu.Unlock()
+			f.askAtOnce(&f.rung)
 		}
 	}
 }
 
-// run starts from the snapshot and reads the log on from there, for as long as
-// ctx lives. The model is ready once it stands where the log stood at first.
-func (f *follower) run(ctx context.Context) {
-	start := time.Now()
-	from := f.snapshots.load(ctx, f.model)
-	go f.answerBell(ctx)
+// askAtOnce ends the read that waits, and sets why the next one does not wait.
+func (f *follower) askAtOnce(why *bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*why = true
+	if f.waiting != nil {
+		f.waiting()
+	}
+}
 
-	goal, known := uint64(0), false
+// look has the log asked where it ends, without waiting for it. The model says so.
+func (f *follower) look() {
+	select {
+	case f.looks <- struct{}{}:
+	default:
+	}
+}
+
+// answerLooks has the log asked at once, and no more often than each lookPause: any
+// visitor may have it asked.
+func (f *follower) answerLooks(ctx context.Context) {
+	for {
+		select {
+		case <-f.looks:
+			f.askAtOnce(&f.looking)
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(lookPause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// approach is the model's way to the end of the log.
+type approach struct {
+	began time.Time
+	// from is the number of the snapshot that it began with, or 0.
+	from uint64
+	// goal is where the log stood at first, once that is known.
+	goal  uint64
+	known bool
+}
+
+// run starts from the snapshot and reads the log on from there, for as long as
+// ctx lives. The model is ready once it stands where the log stood at first. When its
+// position is not in the log it begins anew, and is not ready until then.
+func (f *follower) run(ctx context.Context) {
+	way := approach{began: time.Now(), from: f.loadSnapshot(ctx)}
+	go f.answerBell(ctx)
+	go f.answerLooks(ctx)
 	for failing := false; ctx.Err() == nil; {
 		read := f.readOn
 		if !f.model.isReady() {
@@ -233,6 +329,10 @@ func (f *follower) run(ctx context.Context) {
 		switch {
 		case errors.Is(err, context.Canceled):
 			continue // the bell rang
+		case errors.Is(err, errMisfit):
+			f.beginAnew(ctx, err)
+			way = approach{began: time.Now()}
+			continue
 		case err != nil:
 			if !failing && (known || time.Since(start) >= quietStart) {
 				slog.WarnContext(ctx, "can't read the event log, trying on", "at", f.model.at(), "error", err)
@@ -247,22 +347,78 @@ func (f *follower) run(ctx context.Context) {
 			slog.InfoContext(ctx, "reading the event log again", "at", f.model.at())
 			failing = false
 		}
-		if !known {
-			goal, known = last, true
-			if last < from {
-				slog.WarnContext(ctx, "the snapshot is of another log, reading this one from its start", "snapshot", from, "last", last)
-				f.model.reset()
-				from = 0
+		if !way.known {
+			way.goal, way.known = last, true
+			if last < way.from { // only the version before (3b4f435) does not say that it is a misfit
+				f.beginAnew(ctx, fmt.Errorf("%w: it ends at %d", errMisfit, last))
+				way = approach{began: time.Now()}
 				continue
 			}
 		}
-		if at := f.model.at(); at >= goal && !f.model.isReady() {
-			// Said first, so that who sees it ready finds it said.
-			slog.InfoContext(ctx, "caught up", "at", at, "snapshot", from, "replayed", at-from, "took", time.Since(start).Round(time.Millisecond))
-			f.model.setReady()
-			debug.FreeOSMemory() // what the replay needed and the model doesn't
+		f.arrive(ctx, way)
+	}
+}
+
+// arrive makes the model ready once it stands at its goal.
+func (f *follower) arrive(ctx context.Context, way approach) {
+	at := f.model.at()
+	if at < way.goal || f.model.isReady() {
+		return
+	}
+	// Said first, so that who sees it ready finds it said.
+	slog.InfoContext(ctx, "caught up", "at", at, "snapshot", way.from, "replayed", at-way.from, "took", time.Since(way.began).Round(time.Millisecond))
+	f.model.setReady()
+	debug.FreeOSMemory() // what the replay needed and the model doesn't
+}
+
+// beginAnew drops what was read of a log that is not there any more, and the snapshot of
+// it.
+func (f *follower) beginAnew(ctx context.Context, why error) {
+	slog.WarnContext(ctx, "the event log is another one, or has lost its end: reading it from its start", "position", f.model.standing().at.String(), "error", why)
+	f.model.reset()
+	f.snapshots.distrust()
+}
+
+// loadSnapshot loads the snapshot and returns its number, or 0 if there is none of use.
+// One that does not say which log it is of (3b4f435) is compared by what is in it.
+func (f *follower) loadSnapshot(ctx context.Context) uint64 {
+	from := f.snapshots.load(ctx, f.model)
+	if from == 0 || f.model.standing().at.Event != "" {
+		return from // the first read compares it
+	}
+	for ctx.Err() == nil {
+		err := f.compareNewest(ctx)
+		if err == nil {
+			return from
+		}
+		if errors.Is(err, errMisfit) {
+			f.beginAnew(ctx, err)
+			return 0
+		}
+		slog.WarnContext(ctx, "can't compare the snapshot with the event log, trying on", "error", err)
+		select {
+		case <-time.After(retryDelay):
+		case <-ctx.Done():
 		}
 	}
+	return 0
+}
+
+// compareNewest returns an errMisfit if the log's event of what was changed last in the
+// model is another one.
+func (f *follower) compareNewest(ctx context.Context) error {
+	number, id := f.model.newest()
+	if number == 0 {
+		return fmt.Errorf("%w: there is nothing in the snapshot to compare", errMisfit)
+	}
+	if err := f.log.compare(ctx, event.Position{Sequence: f.model.at()}); err != nil {
+		return err
+	}
+	e, err := f.log.eventAt(ctx, number)
+	if err == nil && e.Subject != id.String() {
+		err = fmt.Errorf("%w: event %d is of %s, and of %s in the snapshot", errMisfit, number, e.Subject, id)
+	}
+	return err
 }
 
 // batchesAhead is how many batches may be read, or wait to be folded, behind the one
@@ -273,15 +429,18 @@ const batchesAhead = 4
 // event log that gave it knew no more, so what others gave does not follow.
 var errShort = errors.New("the batch is not full")
 
-// catchUp reads and applies what the log has after the model's number: while one
+// catchUp reads and applies what the log has after the model's position: while one
 // batch is folded those after it are read and decoded. It returns the number of the
 // log's last event when the reading began.
 func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
-	at := f.model.at()
-	first, last, err := f.log.read(ctx, at, 0, nil)
+	from := f.model.standing().at
+	at := from.Sequence
+	first, end, err := f.log.read(ctx, from, 0, nil)
 	if err != nil {
 		return 0, err
 	}
+	f.model.setLog(end.Log)
+	last = end.Sequence
 	group, ctx := errgroup.WithContext(ctx)
 	reads := make(chan chan []event.Event, batchesAhead)
 	group.Go(func() error {
@@ -298,7 +457,7 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 				continue
 			}
 			group.Go(func() error {
-				events, _, err := f.log.read(ctx, after, 0, nil)
+				events, _, err := f.log.read(ctx, event.Position{Sequence: after, Log: end.Log}, 0, nil)
 				if err == nil {
 					batch <- events
 				}
@@ -330,17 +489,37 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 	return last, err
 }
 
-// readOn waits for what comes after the model's number, and applies it.
+// readOn waits for what comes after the model's position, and applies it.
 func (f *follower) readOn(ctx context.Context) (last uint64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wait := f.beginRead(cancel)
 	defer f.endWait()
-	events, last, err := f.log.read(ctx, f.model.at(), wait, f.endWait)
+	began := time.Now()
+	events, end, err := f.log.read(ctx, f.model.standing().at, wait, f.endWait)
 	if err != nil {
 		return 0, err
 	}
-	return last, f.model.apply(events)
+	f.model.setLog(end.Log)
+	if err := f.model.apply(events); err != nil {
+		return 0, err
+	}
+	if wait == 0 {
+		f.sawEnd(end, len(events), began)
+	}
+	return end.Sequence, nil
+}
+
+// sawEnd notes where the log ends, by the answer to a read that did not wait.
+func (f *follower) sawEnd(end event.Position, brought int, began time.Time) {
+	if brought > 0 {
+		began = began.Add(-lookedBefore)
+	} else {
+		f.mu.Lock()
+		f.looking = false
+		f.mu.Unlock()
+	}
+	f.model.sawEnd(end.Sequence, began)
 }
 
 // beginRead returns for how long the read that begins may wait. Until endWait the
@@ -350,7 +529,7 @@ func (f *follower) readOn(ctx context.Context) (last uint64, err error) {
 func (f *follower) beginRead(cancel context.CancelFunc) (wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.rung {
+	if f.rung || f.looking {
 		f.rung = false
 		return 0
 	}

@@ -772,7 +772,7 @@ func TestAReadOfTheLogIsGivenUpWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		failed := make(chan error, 1)
 		go func() {
-			_, _, err := clientOf(newLogServer(nil)).read(ctx, 0, readWait, nil)
+			_, _, err := clientOf(newLogServer(nil)).read(ctx, event.Position{}, readWait, nil)
 			failed <- err
 		}()
 		synctest.Wait()
@@ -790,7 +790,7 @@ func TestAReadOfTheLogSaysWhatWasAnswered(t *testing.T) {
 		_, _ = fmt.Fprint(w, "access control")
 		return true
 	}
-	_, _, err := clientOf(l).read(t.Context(), 0, 0, nil)
+	_, _, err := clientOf(l).read(t.Context(), event.Position{}, 0, nil)
 	if err == nil || !strings.Contains(err.Error(), "403") || !strings.Contains(err.Error(), "access control") {
 		t.Errorf("got %v", err)
 	}

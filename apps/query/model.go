@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -49,20 +52,46 @@ type comment struct {
 // model is the read model: what the events up to a number fold to. Its order is
 // that of the ids, which is that of the making, and depends on no order of events.
 type model struct {
-	mu       sync.RWMutex
+	mu sync.RWMutex
+	// sequence, log and lastID are the position that the model stands at. The log is
+	// empty until one has been read, lastID where it is not known.
 	sequence uint64
+	log      string
+	lastID   string
 	posts    map[uuid.UUID]*post
 	visible  []*post // by id, so by age
 	changes  changes
-	grown    chan struct{} // closed when sequence has grown
+	grown    chan struct{} // closed when sequence or end has changed
 	ready    bool
+	// life is done when the model begins anew, with another log.
+	life    context.Context
+	endLife context.CancelFunc
+	// end is the number of the log's last event as it was at the time seen, or later.
+	end  uint64
+	seen time.Time
 
 	// front is the first page as it was last rendered.
 	front atomic.Pointer[page]
 }
 
 func newModel() *model {
-	return &model{posts: map[uuid.UUID]*post{}, grown: make(chan struct{})}
+	m := &model{grown: make(chan struct{})}
+	m.clear()
+	return m
+}
+
+// clear empties the model. The caller holds the lock, or nobody else has the model.
+func (m *model) clear() {
+	m.sequence, m.log, m.lastID, m.posts, m.visible, m.changes = 0, "", "", map[uuid.UUID]*post{}, nil, changes{}
+	m.ready, m.end, m.seen = false, 0, time.Time{}
+	m.front.Store(nil)
+	m.life, m.endLife = context.WithCancel(context.Background())
+}
+
+// wake wakes those who wait for the model to change. The caller holds the lock.
+func (m *model) wake() {
+	close(m.grown)
+	m.grown = make(chan struct{})
 }
 
 // apply folds the next events of the log. Those that it has are skipped; one that
@@ -72,8 +101,11 @@ func (m *model) apply(events []event.Event) error {
 	defer m.mu.Unlock()
 	defer func(before uint64) {
 		if m.sequence > before {
-			close(m.grown)
-			m.grown = make(chan struct{})
+			m.lastID = strings.Clone(m.lastID) // it may be a part of the whole batch
+			if !m.ready {                      // nobody is told of changes before that
+				m.changes.from, m.changes.fromID = m.sequence, m.lastID
+			}
+			m.wake()
 		}
 	}(m.sequence)
 	for _, e := range events {
@@ -87,11 +119,9 @@ func (m *model) apply(events []event.Event) error {
 		if err := m.fold(e); err != nil {
 			return fmt.Errorf("event %d: %w", sequence, err)
 		}
-		m.sequence = sequence
+		m.sequence, m.lastID = sequence, e.ID
 		if m.ready {
-			m.changes.add(sequence, m.frame(e))
-		} else {
-			m.changes.from = sequence
+			m.changes.add(change{sequence, strings.Clone(e.ID), m.frame(e)})
 		}
 	}
 	return nil
@@ -257,17 +287,82 @@ func (m *model) at() uint64 {
 	return m.sequence
 }
 
+// newest is what the event with the highest number of all in the model was about; the
+// number is 0 if there is none.
+func (m *model) newest() (number uint64, id uuid.UUID) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, p := range m.posts {
+		if p.sequence > number {
+			number, id = p.sequence, p.id
+		}
+		for _, c := range p.comments {
+			if c.sequence > number {
+				number, id = c.sequence, c.id
+			}
+		}
+	}
+	return number, id
+}
+
 func (m *model) isReady() bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.ready
 }
 
-// reset empties a model that is not ready yet.
+// reset empties the model and ends what is told of it: it is not ready until it has
+// caught up with another log.
 func (m *model) reset() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sequence, m.posts, m.visible, m.changes = 0, map[uuid.UUID]*post{}, nil, changes{}
+	m.endLife()
+	m.clear()
+	m.wake()
+}
+
+// setLog says which log the model is read from, once that is known.
+func (m *model) setLog(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.log == "" {
+		m.log = id
+	}
+}
+
+// sawEnd notes that at that time the log ended with the event of that number, or later.
+func (m *model) sawEnd(number uint64, at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at.After(m.seen) {
+		m.end, m.seen = max(number, m.sequence), at
+		m.wake()
+	}
+}
+
+// position is where the model stands. The caller holds the lock.
+func (m *model) position() event.Position {
+	return event.Position{Sequence: m.sequence, Log: m.log, Event: m.lastID}
+}
+
+// standing is where the model stands at one moment.
+type standing struct {
+	at    event.Position
+	ready bool
+	grown <-chan struct{}
+	life  context.Context //nolint:containedctx // it is the model's
+	end   uint64
+	seen  time.Time
+}
+
+func (m *model) standing() standing {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.standingLocked()
+}
+
+func (m *model) standingLocked() standing {
+	return standing{m.position(), m.ready, m.grown, m.life, m.end, m.seen}
 }
 
 func (m *model) setReady() {

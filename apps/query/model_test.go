@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -291,11 +292,11 @@ func TestPagesAreWholeWhileTheModelGrows(t *testing.T) {
 		readers.Go(func() {
 			for last := uint64(0); last < uint64(len(log)); {
 				p := m.postsPage(nil, defaultPosts)
-				if p.sequence < last || p.etag != want[p.sequence] || !json.Valid(p.json) {
-					t.Errorf("after %d, the page of %d is not the one that it must be", last, p.sequence)
+				if p.at.Sequence < last || p.etag != want[p.at.Sequence] || !json.Valid(p.json) {
+					t.Errorf("after %d, the page of %d is not the one that it must be", last, p.at.Sequence)
 					return
 				}
-				last = p.sequence
+				last = p.at.Sequence
 			}
 		})
 	}
@@ -363,7 +364,7 @@ func TestChangesAreKeptAndTheOlderForgotten(t *testing.T) {
 	c.from = 10
 	const n = 3*changesKept + 5
 	for i := range uint64(n) {
-		c.add(11+i, []byte{byte(i)})
+		c.add(change{11 + i, strconv.FormatUint(11+i, 10), []byte{byte(i)}})
 		if len(c.last) > 2*changesKept {
 			t.Fatalf("%d are kept", len(c.last))
 		}
@@ -382,9 +383,15 @@ func TestChangesAreKeptAndTheOlderForgotten(t *testing.T) {
 				t.Fatalf("after %d, change %d is %d", after, i, f.sequence)
 			}
 		}
+		if id, known := c.idAt(after); known != (after <= end) || known && id != strconv.FormatUint(after, 10) {
+			t.Errorf("the event at %d is %q, %v", after, id, known)
+		}
 	}
 	if _, ok := c.after(c.from - 1); ok {
 		t.Error("what was forgotten is said to be there")
+	}
+	if _, known := c.idAt(c.from - 1); known {
+		t.Error("the event before what is kept is said to be there")
 	}
 	if end-c.from < changesKept {
 		t.Errorf("only %d are kept", end-c.from)
@@ -395,7 +402,7 @@ func TestLargeChangesAreForgottenSooner(t *testing.T) {
 	var c changes
 	large := make([]byte, changesBytes/8)
 	for i := range uint64(100) {
-		c.add(i+1, large)
+		c.add(change{i + 1, "", large})
 		if held := len(c.last) * len(large); held > 2*changesBytes || c.bytes != held {
 			t.Fatalf("%d bytes are kept, and counted as %d", held, c.bytes)
 		}
@@ -406,7 +413,7 @@ func TestLargeChangesAreForgottenSooner(t *testing.T) {
 	if _, ok := c.after(c.from - 1); ok {
 		t.Error("what was forgotten is said to be there")
 	}
-	c.add(101, make([]byte, 3*changesBytes)) // larger than all that may be kept
+	c.add(change{101, "", make([]byte, 3*changesBytes)}) // larger than all that may be kept
 	if frames, ok := c.after(100); !ok || len(frames) != 1 {
 		t.Errorf("of the last, a huge one, %d are there, %v", len(frames), ok)
 	}
@@ -418,7 +425,8 @@ func TestFramesStopOnceTheyHaveEnough(t *testing.T) {
 		for i, n := range lengths {
 			log = append(log, commentOf(event.CommentCreated, 100+i, 1, 1, strings.Repeat("x", n)), moderated(100+i, 1))
 		}
-		return modelOf(t, numbered(0, log...)).frames(numbered(0, log...)[1:])
+		made, upTo := modelOf(t, numbered(0, log...)).frames(numbered(0, log...)[1:])
+		return made, upTo.Sequence
 	}
 	empty, _ := frames(0)
 	enough := framesBytes - len(empty[0].frame) // of content, in one comment
@@ -444,8 +452,9 @@ func TestAnEventThatShowsNothingIsNoChange(t *testing.T) {
 	if err := m.apply(numbered(0, commented(101, 1), moderated(101, 1), posted(1), approved(101, 1))); err != nil {
 		t.Fatal(err)
 	}
-	frames, at, _, ok := m.changesAfter(0)
-	if !ok || at != 4 || len(frames) != 2 || frames[0].sequence != 3 || frames[1].sequence != 4 {
+	all, now, ok := m.changesAfter(0)
+	frames := slices.DeleteFunc(slices.Clone(all), func(c change) bool { return c.frame == nil })
+	if at := now.at.Sequence; !ok || at != 4 || len(frames) != 2 || frames[0].sequence != 3 || frames[1].sequence != 4 || len(chunksOf(all)) != 2 {
 		t.Errorf("%d changes at %d, %v", len(frames), at, ok)
 	}
 }

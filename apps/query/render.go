@@ -30,10 +30,10 @@ type rendered struct {
 
 // page is a part of an answer's JSON and what its headers say.
 type page struct {
-	sequence uint64
-	json     []byte
-	etag     string
-	next     string // cursor of the next page, or empty
+	at   event.Position
+	json []byte
+	etag string
+	next string // cursor of the next page, or empty
 	// buffer is what json is in, if that is to be used again.
 	buffer *[]byte
 }
@@ -133,7 +133,7 @@ func (m *model) postsPage(before *uuid.UUID, limit int) *page {
 	defer m.mu.RUnlock()
 	front := before == nil && limit == defaultPosts
 	if front {
-		if p := m.front.Load(); p != nil && p.sequence == m.sequence {
+		if p := m.front.Load(); p != nil && p.at == m.position() {
 			return p
 		}
 	}
@@ -149,7 +149,7 @@ func (m *model) postsPage(before *uuid.UUID, limit int) *page {
 		size += len(r.json) + 40
 		_, _ = digest.Write(r.digest[:])
 	}
-	result := &page{sequence: m.sequence}
+	result := &page{at: m.position()}
 	if !front { // that one stays
 		result.buffer = buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // nothing else is put there
 		result.json = *result.buffer
@@ -184,7 +184,7 @@ func (m *model) postPage(id uuid.UUID, before *uuid.UUID, limit int) *page {
 	if !ok || p.head == nil {
 		return nil
 	}
-	result := &page{sequence: m.sequence}
+	result := &page{at: m.position()}
 	if before == nil && limit == defaultComments {
 		r := p.newest()
 		result.json, result.etag = r.json, etag(r.digest[:])

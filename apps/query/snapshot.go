@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,8 +56,16 @@ type manifest struct {
 	Generation string          `json:"generation"`
 	Saved      time.Time       `json:"saved"`
 	Chunks     []chunkManifest `json:"chunks"`
-	// Checksum is that of the manifest without it.
+	// Checksum is that of the manifest up to here.
 	Checksum string `json:"checksum"`
+	// Position is where in which log the snapshot stands; empty in those of the version
+	// before (3b4f435). That takes no manifest whose checksum includes more than it knows,
+	// and may run beside: so the position has a checksum of its own, with the other one.
+	Position string `json:"position,omitempty"`
+	Seal     string `json:"seal,omitempty"`
+
+	// at is the position; without one, the number alone.
+	at event.Position
 }
 
 type chunkManifest struct {
@@ -66,10 +75,35 @@ type chunkManifest struct {
 
 // sum is the checksum that the manifest has to have.
 func (m manifest) sum() (string, error) {
-	m.Checksum = ""
+	m.Checksum, m.Position, m.Seal = "", "", ""
 	raw, err := event.Marshal(m)
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:]), err
+}
+
+// seal is the checksum that its position has to have.
+func (m manifest) seal() string {
+	sum := sha256.Sum256([]byte(m.Checksum + " " + m.Position))
+	return hex.EncodeToString(sum[:])
+}
+
+// check returns an errDamaged unless the manifest is as it was written, and sets where
+// the snapshot stands.
+func (m *manifest) check() (err error) {
+	if m.Format != snapshotFormat {
+		return fmt.Errorf("%w: its format is %d, not %d", errDamaged, m.Format, snapshotFormat)
+	}
+	if sum, err := m.sum(); err != nil || sum != m.Checksum {
+		return fmt.Errorf("%w: manifest", errDamaged)
+	}
+	m.at = event.Position{Sequence: m.Sequence}
+	if m.Position == "" && m.Seal == "" {
+		return nil
+	}
+	if m.at, err = event.ParsePosition(m.Position); err != nil || m.at.Sequence != m.Sequence || m.Seal != m.seal() {
+		return fmt.Errorf("%w: manifest, its position", errDamaged)
+	}
+	return nil
 }
 
 func (m manifest) key(i int) string { return fmt.Sprintf("snapshot-%s-%06d", m.Generation, i) }
@@ -80,13 +114,18 @@ type store interface {
 	Delete(ctx context.Context, item state.Item) error
 }
 
-// snapshots keeps the model in the state store. Replicas share the keys; the
-// manifest with the highest number stays.
+// snapshots keeps the model in the state store. Replicas share the keys; of the
+// manifests of one log the one with the highest number stays.
 type snapshots struct {
 	store store
 	// every is the least time between two saves, and more than 0.
 	every time.Duration
+	// distrusted says that the next save replaces the snapshot whatever its position: the
+	// log does not have it.
+	distrusted atomic.Bool
 }
+
+func (s *snapshots) distrust() { s.distrusted.Store(true) }
 
 func newSnapshots(s store) *snapshots {
 	every, err := time.ParseDuration(os.Getenv("SNAPSHOT_EVERY"))
@@ -145,11 +184,8 @@ func (s *snapshots) readManifest(ctx context.Context) (*manifest, state.Item, er
 	if err := json.Unmarshal(items[0].Value, man); err != nil {
 		return nil, items[0], fmt.Errorf("%w: manifest: %w", errDamaged, err)
 	}
-	if man.Format != snapshotFormat {
-		return nil, items[0], fmt.Errorf("%w: its format is %d, not %d", errDamaged, man.Format, snapshotFormat)
-	}
-	if sum, err := man.sum(); err != nil || sum != man.Checksum {
-		return nil, items[0], fmt.Errorf("%w: manifest", errDamaged)
+	if err := man.check(); err != nil {
+		return nil, items[0], err
 	}
 	return man, items[0], nil
 }
@@ -185,7 +221,8 @@ func (s *snapshots) loadChunks(ctx context.Context, man manifest, m *model) erro
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sequence, m.changes.from = man.Sequence, man.Sequence
+	m.sequence, m.log, m.lastID = man.at.Sequence, man.at.Log, man.at.Event
+	m.changes.from, m.changes.fromID = man.at.Sequence, man.at.Event
 	return nil
 }
 
@@ -199,15 +236,15 @@ func (m manifest) numbers() []int {
 
 // saveSnapshots saves the model from time to time, for as long as ctx lives.
 func (f *follower) saveSnapshots(ctx context.Context) {
-	wait, saved, savedAt := f.snapshots.every, uint64(0), time.Now()
+	wait, saved, savedAt := f.snapshots.every, event.Position{}, time.Now()
 	for {
 		select {
 		case <-time.After(jittered(wait)):
 		case <-ctx.Done():
 			return
 		}
-		at := f.model.at()
-		if !f.model.isReady() || at == saved && time.Since(savedAt) < renewAfter {
+		now := f.model.standing()
+		if !now.ready || now.at == saved && time.Since(savedAt) < renewAfter {
 			continue
 		}
 		start := time.Now()
@@ -221,7 +258,7 @@ func (f *follower) saveSnapshots(ctx context.Context) {
 		}
 		// Bounded, because it may have been the store that was slow, once.
 		wait = min(max(f.snapshots.every, snapshotShare*took), 10*f.snapshots.every)
-		saved, savedAt = man.Sequence, time.Now()
+		saved, savedAt = man.at, time.Now()
 	}
 }
 
@@ -229,18 +266,33 @@ func (f *follower) saveSnapshots(ctx context.Context) {
 // don't go on saving at the same time: only one can win.
 func jittered(d time.Duration) time.Duration { return d + rand.N(d/4+1) } //nolint:gosec // nobody gains by guessing it
 
-// save writes the model's snapshot, unless there is a younger one, and removes
-// the one that it replaces, or its own chunks where no manifest will name them.
-func (s *snapshots) save(ctx context.Context, m *model) (manifest, error) {
+// stays says whether the snapshot with the manifest need not be replaced by one at a
+// position: it is of the same log, and not behind.
+func (s *snapshots) stays(old *manifest, at event.Position) bool {
+	if old == nil || s.distrusted.Load() {
+		return false
+	}
+	return old.at.Log == at.Log && (old.at.Sequence > at.Sequence || old.at.Fits(at) && time.Since(old.Saved) < renewAfter)
+}
+
+// save writes the model's snapshot, unless there is a younger one of the same log, and
+// removes the one that it replaces, or its own chunks where no manifest will name them.
+func (s *snapshots) save(ctx context.Context, m *model) (_ manifest, failed error) {
 	writing, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
 	old, item, err := s.readManifest(writing)
 	if err != nil && !errors.Is(err, errDamaged) {
 		return manifest{}, err
 	}
-	if at := m.at(); old != nil && (old.Sequence > at || old.Sequence == at && time.Since(old.Saved) < renewAfter) {
+	if s.stays(old, m.standing().at) {
 		return *old, nil
 	}
+	distrusted := s.distrusted.Swap(false) // it is set again if the log goes while this is saved
+	defer func() {
+		if distrusted && failed != nil {
+			s.distrust()
+		}
+	}()
 	man, err := s.writeChunks(writing, m)
 	if err == nil {
 		item.Value, err = event.Marshal(man)
@@ -265,8 +317,8 @@ func (s *snapshots) save(ctx context.Context, m *model) (manifest, error) {
 // writeChunks writes the model's chunks, and returns the manifest that names them:
 // all that were begun, if it fails.
 func (s *snapshots) writeChunks(ctx context.Context, m *model) (manifest, error) {
-	sequence, posts := m.copyAll()
-	man := manifest{Format: snapshotFormat, Sequence: sequence, Generation: event.NewID(), Saved: time.Now().UTC()}
+	at, posts := m.copyAll()
+	man := manifest{Format: snapshotFormat, Sequence: at.Sequence, Generation: event.NewID(), Saved: time.Now().UTC(), at: at}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(snapshotParallel)
 	encodeRecords(posts, func(chunk []byte) {
@@ -278,6 +330,8 @@ func (s *snapshots) writeChunks(ctx context.Context, m *model) (manifest, error)
 	err := g.Wait()
 	if err == nil {
 		man.Checksum, err = man.sum()
+		man.Position = at.String()
+		man.Seal = man.seal()
 	}
 	return man, err
 }
@@ -319,15 +373,15 @@ type postCopy struct {
 }
 
 // copyAll returns all posts as they stand, in the order of their ids, and the
-// number. The bytes are shared: nothing ever changes them.
-func (m *model) copyAll() (uint64, []postCopy) {
+// position. The bytes are shared: nothing ever changes them.
+func (m *model) copyAll() (event.Position, []postCopy) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	posts := make([]postCopy, 0, len(m.posts))
 	for id, p := range m.posts {
 		posts = append(posts, postCopy{id, p.version, p.head, slices.Clone(p.comments)})
 	}
-	return m.sequence, posts
+	return m.position(), posts
 }
 
 // The records of a snapshot: a post, and after it its comments. Each is its kind,
