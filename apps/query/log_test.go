@@ -28,6 +28,8 @@ type logServer struct {
 	events []event.Event
 	grown  chan struct{}
 	asked  []question
+	// id is the log's. Without one it answers as the version before logs had ids (3b4f435).
+	id string
 
 	// most is how many events an answer has at most, if not 0.
 	most int
@@ -53,6 +55,37 @@ func (l *logServer) append(events ...event.Event) {
 	l.grown = make(chan struct{})
 }
 
+// replace has another log there, or the same one with another end.
+func (l *logServer) replace(id string, events []event.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.id, l.events = id, events
+	close(l.grown)
+	l.grown = make(chan struct{})
+}
+
+// end is where the log ends.
+func (l *logServer) end() event.Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return positionIn(l.id, l.events, len(l.events))
+}
+
+// positionIn is the position of the event with the number.
+func positionIn(id string, log []event.Event, number int) event.Position {
+	p := event.Position{Sequence: uint64(number), Log: id} //nolint:gosec // never negative
+	if number > 0 {
+		p.Event = log[number-1].ID
+	}
+	return p
+}
+
+// misfits says whether the position that is asked for is not in a log with an id.
+func misfits(r *http.Request, id string, events []event.Event, after int) bool {
+	asked := event.Position{Log: r.URL.Query().Get("log"), Event: r.URL.Query().Get("event"), Sequence: uint64(after)} //nolint:gosec // never negative
+	return after > len(events) || !asked.Fits(positionIn(id, events, after)) || after == 0 && asked.Event != ""
+}
+
 func (l *logServer) questions() []question {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,18 +101,18 @@ func (l *logServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return n
 	}
 	q := question{number("after"), number("limit"), number("wait")}
-	if r.URL.Path != "/v1.0/invoke/eventlog/method/events" || q.after < 0 || q.limit < 1 || q.wait < 0 {
+	if r.URL.Path != "/v1.0/invoke/eventlog/method/events" || q.after < 0 || q.limit < 0 || q.wait < 0 {
 		http.NotFound(w, r)
 		return
 	}
 	l.mu.Lock()
 	l.asked = append(l.asked, q)
-	n, instead, events, grown := len(l.asked), l.instead, l.events, l.grown
+	n, instead, id, events, grown := len(l.asked), l.instead, l.id, l.events, l.grown
 	l.mu.Unlock()
 	if instead != nil && instead(n, w) {
 		return
 	}
-	if len(events) <= q.after {
+	if len(events) <= q.after && (id == "" || !misfits(r, id, events, q.after)) {
 		if l.deaf {
 			grown = nil
 		}
@@ -90,7 +123,7 @@ func (l *logServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		l.mu.Lock()
-		events = l.events
+		id, events = l.id, l.events
 		l.mu.Unlock()
 	}
 	select {
@@ -99,6 +132,13 @@ func (l *logServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Postbus-Sequence", strconv.Itoa(len(events)))
+	if id != "" {
+		w.Header().Set("Postbus-Position", positionIn(id, events, len(events)).String())
+		if misfits(r, id, events, q.after) {
+			w.WriteHeader(http.StatusConflict)
+			return
+		}
+	}
 	part := events[min(q.after, len(events)):]
 	part = part[:min(len(part), q.limit)]
 	if l.most > 0 {
