@@ -26,10 +26,6 @@ const (
 // minSequenceWait bounds how long ?min_sequence= waits.
 const minSequenceWait = 2 * time.Second
 
-// pageTimeout bounds how long a reader may take to accept a page: 200 KB as a rule,
-// and 50 MB of the longest comments.
-const pageTimeout = 2 * time.Minute
-
 // logReaders bounds how many streams read the log at once, for changes that are no
 // longer in memory: any visitor may ask for them.
 const logReaders = 4
@@ -148,7 +144,7 @@ func (a *api) takeReading(ctx context.Context) (done func(), err error) {
 }
 
 func (a *api) posts(c *gin.Context, life context.Context) {
-	if c.Request.Method == http.MethodGet && strings.Contains(c.GetHeader("Accept"), "text/event-stream") {
+	if c.Request.Method == http.MethodGet && web.Accepts(c.Request, "application/json", "text/event-stream") == "text/event-stream" {
 		a.stream(c)
 		return
 	}
@@ -192,9 +188,6 @@ func (a *api) answer(c *gin.Context, life context.Context, path string, limit in
 		return
 	}
 	defer p.release()
-	// Net/http takes the deadline back at the end of each answer. Not every writer has
-	// deadlines (a test's has none); then there is none.
-	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(pageTimeout))
 	h := c.Writer.Header()
 	h.Set("Etag", p.etag)
 	h.Set("Cache-Control", "no-cache")
@@ -208,6 +201,7 @@ func (a *api) answer(c *gin.Context, life context.Context, path string, limit in
 		return
 	}
 	c.Data(http.StatusOK, "application/json; charset=utf-8", p.json)
+	_, _ = c.Writer.WriteString("\n")
 }
 
 // matches says whether an If-None-Match header names the tag. The comparison is
@@ -238,13 +232,8 @@ func paging(c *gin.Context, otherwise int) (before *uuid.UUID, limit int, err er
 	return before, limit, nil
 }
 
-const (
-	// heartbeat is how often a quiet stream shows that it lives.
-	heartbeat = 15 * time.Second
-	// frameTimeout bounds how long a reader may take to accept what there is for it at
-	// once: the changes in memory after its number, or some framesBytes from the log.
-	frameTimeout = 30 * time.Second
-)
+// heartbeat is how often a quiet stream shows that it lives.
+const heartbeat = 15 * time.Second
 
 // resume returns the position in the log that a stream goes on from, and in which life
 // of the model: the one in Last-Event-ID, or now. One that is not in the log has the
@@ -355,15 +344,10 @@ func chunksOf(changes []change) [][]byte {
 	return chunks
 }
 
-// sender returns what sends chunks to the reader at once, and says whether it took them
-// within frameTimeout.
+// sender returns what sends chunks to the reader at once, and says whether it took them.
 func sender(c *gin.Context) func(chunks ...[]byte) bool {
 	out := http.NewResponseController(c.Writer)
 	return func(chunks ...[]byte) bool {
-		// Not every writer has deadlines (a test's has none); then there is none.
-		if err := out.SetWriteDeadline(time.Now().Add(frameTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return false
-		}
 		for _, b := range chunks {
 			if _, err := c.Writer.Write(b); err != nil {
 				return false

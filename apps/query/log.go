@@ -334,7 +334,7 @@ func (f *follower) run(ctx context.Context) {
 			way = approach{began: time.Now()}
 			continue
 		case err != nil:
-			if !failing && (known || time.Since(start) >= quietStart) {
+			if !failing && (way.known || time.Since(way.began) >= quietStart) {
 				slog.WarnContext(ctx, "can't read the event log, trying on", "at", f.model.at(), "error", err)
 				failing = true
 			}
