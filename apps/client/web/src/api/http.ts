@@ -7,6 +7,8 @@ export interface Answer<T> {
   value: T
   /** The number of the log that the answer stands at, if query gave it. */
   sequence: number | undefined
+  /** Where in which log that is, if query gave it. */
+  position: string | undefined
   /** Where the next page is, as a path with its query. */
   next: string | undefined
 }
@@ -26,6 +28,7 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
     return {
       value: (await response.json()) as T,
       sequence: sequenceOf(response.headers),
+      position: response.headers.get('Postbus-Position') ?? undefined,
       next: nextOf(response.headers.get('Link')),
     }
   } catch (cause) {

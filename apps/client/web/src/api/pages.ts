@@ -6,16 +6,20 @@ export interface FeedPost extends Post {
   sequence: number
 }
 
-/** A page of the list of posts, newest first, with the number of the log that it was read at. */
-export interface FeedPage {
+/** Where in the log a page was read: the number, and the position if query gave it. */
+export interface Stand {
   sequence: number
+  position?: string | undefined
+}
+
+/** A page of the list of posts, newest first. */
+export interface FeedPage extends Stand {
   posts: FeedPost[]
   next: string | undefined
 }
 
-/** A page of a post's comments, newest first, with the number of the log that it stands at. */
-export interface CommentsPage {
-  sequence: number
+/** A page of a post's comments, newest first. Its number is that of the last change in it. */
+export interface CommentsPage extends Stand {
   post: Post
   comments: Comment[]
   next: string | undefined
@@ -39,6 +43,7 @@ export async function readFeed(path: string, atLeast: number | undefined, signal
   const sequence = answer.sequence ?? 0
   return {
     sequence,
+    position: answer.position,
     posts: Object.values(answer.value).map((post) => summary(post, sequence)),
     next: answer.next,
   }
@@ -48,7 +53,7 @@ export async function readFeed(path: string, atLeast: number | undefined, signal
 export async function readPost(path: string, atLeast: number | undefined, signal: AbortSignal): Promise<CommentsPage> {
   const answer = await request<PostWithComments>(atSequence(path, atLeast), { signal })
   const { comments, ...post } = answer.value
-  return { sequence: answer.sequence ?? 0, post, comments, next: answer.next }
+  return { sequence: answer.sequence ?? 0, position: answer.position, post, comments, next: answer.next }
 }
 
 function atSequence(path: string, atLeast: number | undefined): string {

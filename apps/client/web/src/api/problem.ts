@@ -15,9 +15,13 @@ export class Problem extends Error {
     super(detail)
   }
 
-  /** Whether the same request may yet succeed: it is not known whether it happened. */
+  /**
+   * Whether the same request may yet succeed: it is not known whether it happened. A
+   * reading is refused with 409 when it asks for a number that the log does not have any
+   * more; the stream is about to say so.
+   */
   get transient(): boolean {
-    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500
+    return this.status === 0 || this.status === 408 || this.status === 409 || this.status === 429 || this.status >= 500
   }
 }
 

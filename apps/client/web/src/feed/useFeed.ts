@@ -15,7 +15,7 @@ export function useFeed() {
     queryKey: keys.feed,
     queryFn: async ({ pageParam, signal }) => {
       const page = await readFeed(pageParam, live.position, signal)
-      live.begin(page.sequence)
+      live.begin(page)
       return page
     },
     initialPageParam: feedPath,

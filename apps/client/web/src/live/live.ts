@@ -1,8 +1,9 @@
 import type { InfiniteData, QueryClient } from '@tanstack/react-query'
-import { summary, type CommentsPage, type FeedPage } from '../api/pages'
+import { summary, type CommentsPage, type FeedPage, type Stand } from '../api/pages'
 import type { Change } from '../api/types'
 import { arrive, foldIntoComments, foldIntoFeed, foldIntoPosts, type Arrived } from './fold'
 import { keys } from './keys'
+import { logIn, numberIn } from './position'
 import { follow } from './stream'
 
 /** How the live stream is: not yet begun, connected, or lost and trying again. */
@@ -19,11 +20,15 @@ const hiddenFor = 10_000
  * answer stands; later answers are asked to stand at least where the stream does
  * (min_sequence), and changes that come while an answer is on its way are folded
  * into it when it is there. So nothing is missed, and nothing is counted twice.
+ *
+ * When the log is not the one any more that was read, all is dropped and read anew.
  */
 export class Live {
   #connection: Connection = 'starting'
-  #position: number | undefined
+  #position: string | undefined
   #recent: Change[] = []
+  #beginnings = 0
+  #connected: AbortController | undefined
   readonly #listeners = new Set<() => void>()
   readonly #changeListeners = new Set<(change: Change) => void>()
 
@@ -48,10 +53,15 @@ export class Live {
 
   /** The number of the log up to which changes are folded in. */
   get position(): number | undefined {
-    return this.#position
+    return numberIn(this.#position)
   }
 
-  /** Calls back when the connection changes. */
+  /** How often all was dropped and read anew. */
+  get beginnings(): number {
+    return this.#beginnings
+  }
+
+  /** Calls back when the connection changes, or all is read anew. */
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
@@ -63,30 +73,50 @@ export class Live {
     return () => this.#changeListeners.delete(listener)
   }
 
-  /** Says where an answer stands; the first one begins the stream. */
-  begin(sequence: number): void {
-    if (this.#position !== undefined) return
-    this.#position = sequence
-    let connection: AbortController | undefined
-    let hiding: ReturnType<typeof setTimeout> | undefined
-    const connect = () => {
-      connection = new AbortController()
-      void follow(
-        this.#position ?? sequence,
-        {
-          connected: () => this.#set('live'),
-          change: (change) => this.#fold(change),
-          lost: () => this.#set('lost'),
-        },
-        connection.signal,
-      )
+  /** Says where an answer stands; the first one begins the stream. One of another log has all read anew. */
+  begin({ sequence, position = String(sequence) }: Stand): void {
+    if (this.#position !== undefined) {
+      const [was, is] = [logIn(this.#position), logIn(position)]
+      if (was === undefined || is === undefined || was === is) return
+      this.#connected?.abort()
+      this.#beginAnew(position)
+      if (!document.hidden) this.#connect()
+      return
     }
+    this.#position = position
+    let hiding: ReturnType<typeof setTimeout> | undefined
     document.addEventListener('visibilitychange', () => {
       clearTimeout(hiding)
-      if (document.hidden) hiding = setTimeout(() => connection?.abort(), hiddenFor)
-      else if (connection?.signal.aborted) connect()
+      if (document.hidden) hiding = setTimeout(() => this.#connected?.abort(), hiddenFor)
+      else if (this.#connected?.signal.aborted) this.#connect()
     })
-    connect()
+    this.#connect()
+  }
+
+  #connect(): void {
+    this.#connected = new AbortController()
+    void follow(
+      this.#position ?? '0',
+      {
+        connected: () => this.#set('live'),
+        change: (change, position) => this.#fold(change, position),
+        reset: (position) => this.#beginAnew(position),
+        lost: () => this.#set('lost'),
+      },
+      this.#connected.signal,
+    )
+  }
+
+  /** Drops what was read and came live of a log that is not there any more, and has what is shown read anew. */
+  #beginAnew(position: string): void {
+    this.#position = position
+    this.#recent = []
+    this.#beginnings++
+    for (const { queryKey } of this.client.getQueryCache().getAll()) {
+      if (queryKey[0] === keys.arrived[0] || queryKey[0] === keys.ownComments('')[0]) this.client.setQueryData(queryKey, [])
+      else void this.client.resetQueries({ queryKey, exact: true })
+    }
+    for (const listener of this.#listeners) listener()
   }
 
   #set(connection: Connection): void {
@@ -95,8 +125,8 @@ export class Live {
     for (const listener of this.#listeners) listener()
   }
 
-  #fold(change: Change): void {
-    this.#position = change.sequence
+  #fold(change: Change, position: string): void {
+    this.#position = position
     if (this.#recent.push(change) > 2 * recentKept) this.#recent = this.#recent.slice(-recentKept)
     for (const { queryKey } of this.client.getQueryCache().getAll()) this.#foldInto(queryKey, change)
     for (const listener of this.#changeListeners) listener(change)

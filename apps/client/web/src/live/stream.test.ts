@@ -24,6 +24,8 @@ class Server {
   readonly asked: (string | null)[] = []
   #send: ReadableStreamDefaultController<Uint8Array> | undefined
   failing = false
+  /** Where the stream says that it begins. */
+  position: string | undefined
 
   constructor() {
     fetched.mockImplementation((_, init) => {
@@ -31,7 +33,8 @@ class Server {
       if (this.failing) return Promise.resolve(new Response('{"detail":"starting"}', { status: 503 }))
       const body = new ReadableStream<Uint8Array>({ start: (controller) => void (this.#send = controller) })
       init?.signal?.addEventListener('abort', () => this.#send?.error(init.signal?.reason))
-      return Promise.resolve(new Response(body, { headers: { 'Content-Type': 'text/event-stream' } }))
+      const begins: Record<string, string> = this.position === undefined ? {} : { 'Postbus-Position': this.position }
+      return Promise.resolve(new Response(body, { headers: { 'Content-Type': 'text/event-stream', ...begins } }))
     })
   }
 
@@ -53,15 +56,16 @@ class Server {
 
 const settle = () => vi.advanceTimersByTimeAsync(0)
 
-/** Follows from a number, and notes what it hears. */
-function listen(after: number) {
+/** Follows from a position, and notes what it hears. */
+function listen(after: number | string) {
   const heard: (string | number)[] = []
   const leave = new AbortController()
   const ended = follow(
-    after,
+    String(after),
     {
       connected: () => heard.push('connected'),
       change: (change: Change) => heard.push(change.sequence),
+      reset: (position) => heard.push(`reset to ${position}`),
       lost: () => heard.push('lost'),
     },
     leave.signal,
@@ -88,7 +92,7 @@ describe('follow', () => {
     const server = new Server()
     const changes: Change[] = []
     const leave = new AbortController()
-    void follow(0, { connected: vi.fn(), lost: vi.fn(), change: (change) => changes.push(change) }, leave.signal)
+    void follow('0', { connected: vi.fn(), lost: vi.fn(), reset: vi.fn(), change: (change) => changes.push(change) }, leave.signal)
     await settle()
     const bytes = new TextEncoder().encode('id: 1\nevent: PostCreated\ndata: {"id":"p","title":"🎈"}\n\n')
     for (const byte of bytes) await server.send(Uint8Array.of(byte))
@@ -175,6 +179,34 @@ describe('follow', () => {
     leave.abort()
   })
 
+  test('comes back with the position that it got, and not with its number alone', async () => {
+    const server = new Server()
+    const { heard, leave } = listen('7/log/a')
+    server.position = '7/log/a'
+    await settle()
+    await server.send('id: 7/log/a\n\n' + post(8).replace('id: 8', 'id: 8/log/b'))
+    await server.close()
+    await vi.advanceTimersByTimeAsync(250)
+    expect(server.asked).toEqual(['7/log/a', '8/log/b'])
+    expect(heard.slice(0, 3)).toEqual(['connected', 8, 'lost'])
+    leave.abort()
+  })
+
+  test.each([true, false])('a stream that begins anew is told before the connection is said to be back, known by its header: %s', async (header) => {
+    const server = new Server()
+    const { heard, leave } = listen('7/log/a')
+    await settle()
+    await server.close()
+    if (header) server.position = '3/other/x'
+    await vi.advanceTimersByTimeAsync(250)
+    await server.send('id: 3/other/x\nevent: reset\ndata: {"position":"3/other/x"}\n\n' + post(4).replace('id: 4', 'id: 4/other/y'))
+    expect(heard).toEqual(['connected', 'lost', ...(header ? ['reset to 3/other/x', 'connected'] : ['connected', 'reset to 3/other/x']), 4])
+    await server.close()
+    await vi.advanceTimersByTimeAsync(250)
+    expect(server.asked).toEqual(['7/log/a', '7/log/a', '4/other/y'])
+    leave.abort()
+  })
+
   test('an answer that is no stream is a lost connection', async () => {
     fetched.mockResolvedValue(Response.json({}))
     const { heard, leave } = listen(0)
@@ -199,6 +231,7 @@ describe('changeOf', () => {
     { id: '4', event: 'SomethingNew', data: '{}' },
     { id: '4', event: undefined, data: '' },
     { id: 'four', event: 'PostCreated', data: '{}' },
+    { id: '4/log/event', event: 'reset', data: '{"position":"4/log/event"}' },
     { id: undefined, event: 'PostCreated', data: '{}' },
   ])('nothing of %j', (message) => {
     expect(changeOf(message)).toBeUndefined()

@@ -17,6 +17,12 @@ export function useConnection(): Connection {
   return useSyncExternalStore(live.subscribe, () => live.connection)
 }
 
+/** How often all was dropped and read anew, because the log was not the same any more. */
+export function useBeginnings(): number {
+  const live = useLive()
+  return useSyncExternalStore(live.subscribe, () => live.beginnings)
+}
+
 /** Hears each change after it is folded in, while the component is on the page. */
 export function useChanges(listener: (change: Change) => void): void {
   const live = useLive()

@@ -22,7 +22,7 @@ export function usePost(id: string) {
     queryKey: keys.post(id),
     queryFn: async ({ pageParam, signal }) => {
       const page = await readPost(pageParam, live.position, signal)
-      live.begin(page.sequence)
+      live.begin(page)
       return page
     },
     initialPageParam: postPath(id),

@@ -1,28 +1,35 @@
 import { useEffect, useState } from 'react'
-import { useConnection } from '../live/useLive'
+import { useBeginnings, useConnection } from '../live/useLive'
 import styles from './ConnectionStatus.module.css'
 
-/** How long the page says that the connection is back, in milliseconds. */
-const saidFor = 4_000
+/** How long the page says that the connection is back, and that all was read anew, in milliseconds. */
+const saidFor = { back: 4_000, anew: 12_000 }
 
 /** Says whether changes come live: quietly while they do, clearly when they don't. */
 export function ConnectionStatus() {
   const connection = useConnection()
+  const beginnings = useBeginnings()
   const [wasLost, setWasLost] = useState(false)
+  /** The beginning that was said last. */
+  const [said, setSaid] = useState(beginnings)
   if (connection === 'lost' && !wasLost) setWasLost(true)
-  const isBack = connection === 'live' && wasLost
+  const news = connection !== 'live' ? undefined : beginnings > said ? 'anew' : wasLost ? 'back' : undefined
   useEffect(() => {
-    if (!isBack) return
-    const timer = setTimeout(() => setWasLost(false), saidFor)
+    if (news === undefined) return
+    const timer = setTimeout(() => {
+      setWasLost(false)
+      setSaid(beginnings)
+    }, saidFor[news])
     return () => clearTimeout(timer)
-  }, [isBack])
+  }, [news, beginnings])
 
-  const state = isBack ? 'back' : connection
+  const state = news ?? connection
   const texts = {
     starting: '',
     live: 'Live',
     lost: 'Connection lost. Trying again…',
     back: 'Back again. Nothing was missed.',
+    anew: 'The data on the server began anew. This page was read again.',
   }
   return (
     <p role="status" data-testid="connection" className={styles.status} data-state={state}>
