@@ -74,6 +74,9 @@ func clusterRedis(t *testing.T, suffix string, variables ...string) (address str
 		_ = p.Kill(context.Background())
 		stopsBy(p, nil)
 		_ = log.Close()
+		if said, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Logf("Redis said:\n%s", said)
+		}
 	})
 	address = fmt.Sprintf("127.0.0.1:%d", port)
 	operator := as(t, address, "operator")
@@ -255,8 +258,8 @@ func isRefused(err error) bool {
 // TestAnOlderVersionsPasswordIsValidUntilItsSecretIsGone: while an update goes on,
 // apps of both versions run.
 func TestAnOlderVersionsPasswordIsValidUntilItsSecretIsGone(t *testing.T) {
-	address := clusterRedis(t, "", "OLD_PASSWORD=of all")
-	old := connect(t, redis.Options{Addr: address, Password: "of all"})
+	address := clusterRedis(t, "", "OLD_PASSWORD=of-all")
+	old := connect(t, redis.Options{Addr: address, Password: "of-all"})
 	if err := errors.Join(old.HSet(t.Context(), "posts||x", "data", "x").Err(), old.Do(t.Context(), "XADD", "PostCreated", "*", "data", "x").Err()); err != nil {
 		t.Error(err)
 	}

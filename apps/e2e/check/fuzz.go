@@ -95,7 +95,7 @@ var (
 // input that failed, and what the target said of it.
 func (g target) run(ctx context.Context, long time.Duration) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+g.name+"$", "-parallel", "1", //nolint:gosec // the arguments are ours
-		"-fuzztime", long.String(), "-fuzzminimizetime", "10s", g.pkg)
+		"-fuzztime", long.String(), "-fuzzminimizetime", "1s", g.pkg)
 	cmd.Dir = g.module
 	cmd.Env = os.Environ()
 	// Go's fuzzer ends its worker when it is interrupted, and not when it is killed.

@@ -148,14 +148,14 @@ func TestTheClientsSBOMHasItsPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	make := func() []byte {
+	list := func() []byte {
 		sbom, err := billOfMaterials(t.Context(), root, "client", binary, commit)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return sbom
 	}
-	checkSBOM(t, make(), binary, false)
+	checkSBOM(t, list(), binary, false)
 	dist := filepath.Join(root, "apps", "client", "web", "dist")
 	if err := os.MkdirAll(dist, 0o750); err != nil {
 		t.Fatal(err)
@@ -163,9 +163,9 @@ func TestTheClientsSBOMHasItsPages(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dist, "index.html"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	sbom := make()
+	sbom := list()
 	checkSBOM(t, sbom, binary, true)
-	if !bytes.Equal(sbom, make()) {
-		t.Error("made twice, and not the same")
+	if !bytes.Equal(sbom, list()) {
+		t.Error("listed twice, and not the same")
 	}
 }
