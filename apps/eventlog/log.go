@@ -47,6 +47,7 @@ type eventLog struct {
 	beside  []state.Swapper
 	commits chan commit
 	gone    chan struct{} // has one when the log has to be loaded anew
+	started time.Time
 
 	// writing has room for one: who moves the tail on, by a commit or a refresh.
 	writing chan struct{}
@@ -83,7 +84,7 @@ func (c commit) hurries() bool {
 func newEventLog(store state.Swapper, beside ...state.Swapper) *eventLog {
 	return &eventLog{
 		store: store, beside: beside, commits: make(chan commit), gone: make(chan struct{}, 1), writing: make(chan struct{}, 1),
-		seen: newSeen(seenEvents), tail: &segment{}, grown: make(chan struct{}),
+		seen: newSeen(seenEvents), tail: &segment{}, grown: make(chan struct{}), started: time.Now(),
 	}
 }
 
@@ -402,6 +403,16 @@ func (l *eventLog) unlooked() time.Duration {
 	return time.Since(l.looked)
 }
 
+// quietStart is for how long after its start a log that can't be read yet does not
+// warn: the service may be there before its sidecar and the store.
+const quietStart = 30 * time.Second
+
+func (l *eventLog) warnNotYet(ctx context.Context, err error) {
+	if time.Since(l.started) >= quietStart {
+		slog.WarnContext(ctx, "can't read the log yet", "error", err)
+	}
+}
+
 // load finds the tail, and reads the ids of the last seenEvents events.
 func (l *eventLog) load(ctx context.Context) error {
 	if err := l.lock(ctx); err != nil {
@@ -412,7 +423,7 @@ func (l *eventLog) load(ctx context.Context) error {
 	l.clear()
 	tail, err := l.findLog(ctx)
 	if err != nil {
-		slog.WarnContext(ctx, "can't read the log yet", "error", err)
+		l.warnNotYet(ctx, err)
 		return err
 	}
 	first := max(0, tail-(seenEvents+segmentSize-1)/segmentSize)
@@ -420,7 +431,7 @@ func (l *eventLog) load(ctx context.Context) error {
 	for number := first; number < tail; {
 		read, err := l.read(ctx, l.origin.ID, number, tail-number)
 		if err != nil {
-			slog.WarnContext(ctx, "can't read the log yet", "error", err)
+			l.warnNotYet(ctx, err)
 			return err
 		}
 		for _, s := range read {

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -611,6 +613,38 @@ func TestAppendWhileTheStoreIsDownAtStartWaitsAndLosesNothing(t *testing.T) {
 		}
 		wantLog(t, store, some(t, 0, 135), true)
 	})
+}
+
+// The service may be there before its sidecar, which is nothing to act on.
+func TestALogThatCanNotBeReadAtStartWarnsOnlyIfThatLasts(t *testing.T) {
+	for name, test := range map[string]struct {
+		events int // in the store; what fails first differs
+		down   time.Duration
+		warns  bool
+	}{
+		"not yet there":            {0, quietStart - time.Second, false},
+		"not yet there, with some": {130, quietStart - time.Second, false},
+		"it does not come":         {0, quietStart + time.Second, true},
+	} {
+		var said bytes.Buffer
+		before := slog.Default()
+		slog.SetDefault(slog.New(slog.NewTextHandler(&said, nil)))
+		synctest.Test(t, func(t *testing.T) {
+			store := filled(t, some(t, 0, test.events))
+			store.setDown(true)
+			l := start(t, store)
+			time.Sleep(test.down) // of the bubble's clock
+			store.setDown(false)
+			time.Sleep(time.Second)
+			if err := l.ready(); err != nil {
+				t.Errorf("%s: in the end %v", name, err)
+			}
+		})
+		slog.SetDefault(before)
+		if got := strings.Contains(said.String(), "level=WARN"); got != test.warns {
+			t.Errorf("%s: warned is %v:\n%s", name, got, said.String())
+		}
+	}
 }
 
 // A reader that gave up waiting for its answer learns nothing, but the events
