@@ -200,8 +200,11 @@ func (a *api) answer(c *gin.Context, life context.Context, path string, limit in
 		c.Status(http.StatusNotModified)
 		return
 	}
-	c.Data(http.StatusOK, "application/json; charset=utf-8", p.json)
-	_, _ = c.Writer.WriteString("\n")
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(p.json)+len("\n")))
+	c.Status(http.StatusOK)
+	_, _ = c.Writer.Write(p.json)
+	_, _ = c.Writer.WriteString("\n") // for terminals
 }
 
 // matches says whether an If-None-Match header names the tag. The comparison is
