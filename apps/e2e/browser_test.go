@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/postbus/postbus/apps/e2e/system"
 )
 
@@ -135,6 +137,7 @@ func (s suite) report(t *testing.T) {
 //	POST /kill/:service               kills the service at once
 //	POST /start/:service              starts it again, and waits until it is ready
 //	POST /seed?posts=N&comments=M     writes N posts, the newest with M comments
+//	POST /flush                       empties Redis
 type control struct {
 	*stack
 	mu     sync.Mutex
@@ -157,6 +160,11 @@ func (c *control) routes() http.Handler {
 	handle("POST /kill/{service}", c.kill)
 	handle("POST /start/{service}", c.start)
 	handle("POST /seed", c.seed)
+	handle("POST /flush", func(r *http.Request) (any, error) {
+		store := redis.NewClient(&c.redisAt)
+		defer func() { _ = store.Close() }()
+		return struct{}{}, store.FlushAll(r.Context()).Err()
+	})
 	return mux
 }
 

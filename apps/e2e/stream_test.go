@@ -16,21 +16,33 @@ import (
 
 // change is a server-sent event.
 type change struct {
-	id    int
-	event string
-	data  string
+	id       int    // the number in its id
+	position string // its whole id
+	event    string
+	data     string
 }
 
 // reader reads a live stream in the background.
 type reader struct {
 	changes chan change
 	cancel  context.CancelFunc
-	// at is the last id that came, with or without data.
-	at int
+	// at is the number of the last id that came, with or without data, and position
+	// that id.
+	at       int
+	position string
 }
 
-// read opens the stream at a replica, after an id (0: from now on).
+// read opens the stream at a replica, after a number (0: from now on).
 func read(t *testing.T, base string, after int) *reader {
+	t.Helper()
+	if after == 0 {
+		return readOn(t, base, "")
+	}
+	return readOn(t, base, strconv.Itoa(after))
+}
+
+// readOn opens the stream at a replica, after the last id of another (none: from now on).
+func readOn(t *testing.T, base, lastID string) *reader {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/posts", nil)
@@ -38,8 +50,8 @@ func read(t *testing.T, base string, after int) *reader {
 		t.Fatal(err)
 	}
 	req.Header.Set("Accept", "text/event-stream")
-	if after > 0 {
-		req.Header.Set("Last-Event-ID", strconv.Itoa(after))
+	if lastID != "" {
+		req.Header.Set("Last-Event-ID", lastID)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -57,14 +69,16 @@ func read(t *testing.T, base string, after int) *reader {
 		for lines := bufio.NewScanner(res.Body); lines.Scan(); {
 			switch name, value, _ := strings.Cut(lines.Text(), ": "); name {
 			case "id":
-				c.id, _ = strconv.Atoi(value)
+				number, _, _ := strings.Cut(value, "/")
+				c.id, _ = strconv.Atoi(number)
+				c.position = value
 			case "event":
 				c.event = value
 			case "data":
 				c.data = value
 			case "":
 				r.changes <- c
-				c = change{id: c.id}
+				c = change{id: c.id, position: c.position}
 			}
 		}
 	}()
@@ -82,6 +96,7 @@ func (r *reader) until(t *testing.T, enough func(change) bool) []change {
 			if !open {
 				t.Fatalf("the stream ended after %d changes", len(got))
 			}
+			r.position = c.position
 			if c.data == "" {
 				r.at = max(r.at, c.id)
 				continue
@@ -161,7 +176,7 @@ func TestAReaderThatComesBackGetsEachChangeOnce(t *testing.T) {
 	begin := s.createPost(t, "begin")
 	got := r.until(t, func(c change) bool { return strings.Contains(c.data, begin.ID) })
 	count(got, seen)
-	at := r.at
+	at, position := r.at, r.position
 
 	for round := range 6 {
 		p := s.createPost(t, fmt.Sprint("post ", round))
@@ -182,7 +197,7 @@ func TestAReaderThatComesBackGetsEachChangeOnce(t *testing.T) {
 			s.launch(t, p)
 			awaitReady(t, from)
 		}
-		r = read(t, from.URL(), at)
+		r = readOn(t, from.URL(), position)
 		mark := s.createPost(t, fmt.Sprint("round ", round))
 		expected["PostCreated "+mark.ID] = true
 		got := r.until(t, func(c change) bool { return strings.Contains(c.data, mark.ID) })
@@ -190,7 +205,7 @@ func TestAReaderThatComesBackGetsEachChangeOnce(t *testing.T) {
 			t.Fatalf("round %d: change %d again", round, got[0].id)
 		}
 		count(got, seen)
-		at = r.at
+		at, position = r.at, r.position
 	}
 	// What was still being moderated when the last mark came.
 	eventually(t, func() error {

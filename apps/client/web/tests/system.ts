@@ -103,6 +103,11 @@ export class Control {
     return (await this.#ask(`/seed?posts=${posts}&comments=${comments}`)) as { posts: string[]; newest: string }
   }
 
+  /** Empties Redis: all data and the bus. */
+  async flush(): Promise<void> {
+    await this.#ask('/flush')
+  }
+
   async mendAll(): Promise<void> {
     for (const service of this.#killed) await this.start(service)
   }

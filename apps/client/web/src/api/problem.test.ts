@@ -46,6 +46,7 @@ test.each([
   [400, false],
   [404, false],
   [408, true],
+  [409, true],
   [413, false],
   [422, false],
   [429, true],

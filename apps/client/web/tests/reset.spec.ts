@@ -1,0 +1,44 @@
+import { expect, recovery, test, unique } from './system'
+import { card, cards, comment, comments, commentForm, connection, visit } from './views'
+
+test('the data on the server begins anew: open pages say so, read anew, and go on', async ({ page, context, api, control }) => {
+  const lost = await api.post({ title: unique('It will be lost') })
+  await api.moderated(lost.id, { content: 'This, too.' })
+  await visit(page, '/')
+  const opened = await context.newPage()
+  await visit(opened, `/p/${lost.id}`)
+  await expect(comments(opened)).toHaveCount(1)
+  const said = [page, opened].map((each) => {
+    const texts: string[] = []
+    void each.exposeFunction('note', (text: string) => texts.push(text)).then(() =>
+      each.evaluate(() => {
+        const status = document.querySelector('[data-testid="connection"]')
+        if (!status) throw new Error('the page says nothing of its connection')
+        const { note } = window as unknown as { note(text: string | null): void }
+        new MutationObserver(() => note(status.textContent)).observe(status, { childList: true, characterData: true, subtree: true })
+      }),
+    )
+    return texts
+  })
+  await expect(card(page, lost.title)).toBeVisible()
+
+  await control.flush()
+  for (const each of [page, opened]) {
+    await expect(connection(each)).toHaveText('The data on the server began anew. This page was read again.', { timeout: recovery })
+  }
+  await expect(cards(page)).toHaveCount(0)
+  await expect(opened.getByRole('heading', { level: 1, name: 'There is no such post' })).toBeVisible()
+  for (const texts of said) expect(texts).not.toContain('Back again. Nothing was missed.')
+
+  // And it goes on.
+  const title = unique('After the loss')
+  const post = await api.post({ title })
+  await page.getByRole('button', { name: '1 new post' }).click()
+  await card(page, title).getByRole('link').click()
+  await commentForm(page).getByRole('textbox', { name: 'Comment' }).fill('It goes on.')
+  await commentForm(page).getByRole('button', { name: 'Send' }).click()
+  await expect(comment(page, 'It goes on.')).toHaveCount(1)
+  await expect(page.getByText('This comment is awaiting moderation')).toHaveCount(0)
+  expect((await api.all()).map((each) => each.id)).toEqual([post.id])
+  await expect(connection(page)).toHaveText('Live')
+})
