@@ -55,7 +55,7 @@ var errCatchingUp = web.Unavailable("Query is catching up with the event log.")
 // whenReady refuses reads until the model has caught up, and holds those that ask for a
 // position until the model stands there. What is answered is of the model in its present
 // life: once that is over it has begun anew, and is not ready.
-func (a *api) whenReady(answer func(c *gin.Context, life context.Context)) gin.HandlerFunc {
+func (a *api) whenReady(answer func(life context.Context, c *gin.Context)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		var least event.Position
 		var err error
@@ -74,7 +74,7 @@ func (a *api) whenReady(answer func(c *gin.Context, life context.Context)) gin.H
 			web.Fail(c, err)
 			return
 		}
-		answer(c, life)
+		answer(life, c)
 	}
 }
 
@@ -143,7 +143,7 @@ func (a *api) takeReading(ctx context.Context) (done func(), err error) {
 	}
 }
 
-func (a *api) posts(c *gin.Context, life context.Context) {
+func (a *api) posts(life context.Context, c *gin.Context) {
 	if c.Request.Method == http.MethodGet && web.Accepts(c.Request, "application/json", "text/event-stream") == "text/event-stream" {
 		a.stream(c)
 		return
@@ -153,10 +153,10 @@ func (a *api) posts(c *gin.Context, life context.Context) {
 		web.Fail(c, err)
 		return
 	}
-	a.answer(c, life, "/posts", limit, a.model.postsPage(before, limit))
+	a.answer(life, c, "/posts", limit, a.model.postsPage(before, limit))
 }
 
-func (a *api) post(c *gin.Context, life context.Context) {
+func (a *api) post(life context.Context, c *gin.Context) {
 	before, limit, err := paging(c, defaultComments)
 	if err != nil {
 		web.Fail(c, err)
@@ -171,7 +171,7 @@ func (a *api) post(c *gin.Context, life context.Context) {
 		web.Fail(c, web.NewProblem(http.StatusNotFound, "There is no post with this id."))
 		return
 	}
-	a.answer(c, life, "/posts/"+c.Param("id"), limit, found)
+	a.answer(life, c, "/posts/"+c.Param("id"), limit, found)
 }
 
 // stands says where in the log an answer stands.
@@ -182,7 +182,7 @@ func stands(c *gin.Context, at event.Position) {
 
 // answer sends a page that was made in a life of the model, or 304 (RFC 9110, section
 // 13.1.2) if the client has it.
-func (a *api) answer(c *gin.Context, life context.Context, path string, limit int, p *page) {
+func (a *api) answer(life context.Context, c *gin.Context, path string, limit int, p *page) {
 	if life.Err() != nil {
 		web.Fail(c, errCatchingUp)
 		return

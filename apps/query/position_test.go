@@ -557,10 +557,10 @@ func TestAnAnswerOfAModelThatBeginsAnewMeanwhileIs503(t *testing.T) {
 }
 
 // beganAnew has the model begin anew before the answer is made.
-func beganAnew(m *model, answer func(*gin.Context, context.Context)) func(*gin.Context, context.Context) {
-	return func(c *gin.Context, life context.Context) {
+func beganAnew(m *model, answer func(context.Context, *gin.Context)) func(context.Context, *gin.Context) {
+	return func(life context.Context, c *gin.Context) {
 		m.reset()
-		answer(c, life)
+		answer(life, c)
 	}
 }
 

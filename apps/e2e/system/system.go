@@ -1,3 +1,6 @@
+// Package system brings Postbus up on one machine, for `make run` and for the
+// tests: it finds or builds the tools, finds or starts Redis, derives run files
+// from the committed one, and runs them with the Dapr CLI.
 package system
 
 import (
