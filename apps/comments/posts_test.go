@@ -164,7 +164,7 @@ func TestAPostThatArrivesMeanwhileIsKnown(t *testing.T) {
 	}
 }
 
-// Whoever makes up an id has the store read three times, and no more.
+// A made-up id has the store read three times, and no more.
 func TestAPostThatDoesNotArriveIsReadThreeTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()

@@ -9,7 +9,7 @@ import (
 )
 
 // Position is a place in a log. Its number alone does not say which log it is of, nor
-// whether that log has lost its end and grown again since; so whoever goes on from a
+// whether that log has lost its end and grown again since; so a reader that goes on from a
 // position has it compared first.
 type Position struct {
 	// Sequence is the number of the last event before the place, 0 at the log's start.

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -105,18 +104,13 @@ func New(name, purpose string, port int) *Service {
 // commas. Any other public port answers under every name unless allowed names some.
 func (s *Service) guard(allowed, token string) {
 	s.Public.Use(web.WellFormedHead)
-	if names := strings.FieldsFunc(strings.ToLower(allowed), func(r rune) bool { return r == ',' || r == ' ' }); isLoopback(s.host) || len(names) > 0 {
+	if names := strings.FieldsFunc(strings.ToLower(allowed), func(r rune) bool { return r == ',' || r == ' ' }); web.IsLoopback(s.host) || len(names) > 0 {
 		s.Public.Use(web.OnlyHosts(names...))
 	}
 	s.Channel.Use(web.RefuseBrowsers, web.OnlyHosts())
 	if token != "" {
 		s.Channel.Use(requireToken(token))
 	}
-}
-
-func isLoopback(host string) bool {
-	address, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 // API adds routes to both listeners, and to the public one a list of them at /.

@@ -48,7 +48,7 @@ func OnlyHosts(names ...string) gin.HandlerFunc {
 			host = name
 		}
 		host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-		if host == "" || local(host) || slices.Contains(names, host) {
+		if host == "" || IsLoopback(host) || slices.Contains(names, host) {
 			return
 		}
 		Fail(c, NewProblem(http.StatusMisdirectedRequest,
@@ -56,9 +56,9 @@ func OnlyHosts(names ...string) gin.HandlerFunc {
 	}
 }
 
-// local says whether a host name is that of this machine's loopback interface (RFC 6761,
-// section 6.3).
-func local(host string) bool {
+// IsLoopback says whether a host, a name in lower case or an address, is this machine's
+// loopback interface (RFC 6761, section 6.3).
+func IsLoopback(host string) bool {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true
 	}
