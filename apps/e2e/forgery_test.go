@@ -90,19 +90,15 @@ func (f *forgery) at(t *testing.T, s *stack, a system.App, messages map[string]s
 }
 
 // through adds what is tried at an app's sidecar besides: other ways to publish, and
-// calls of each app, by its id or, which a sidecar forwards as well, by its address.
+// calls of the app itself, by its id or, which a sidecar forwards as well, by its address.
 func (f *forgery) through(t *testing.T, s *stack, a system.App, messages map[string]string, mark string) {
 	t.Helper()
 	at := a.Sidecar()
 	f.object(messages["dead-letters"], at+"/v1.0/publish/bus/dead-letters?metadata.rawPayload=true")
-	for _, called := range s.Apps {
-		for _, topic := range routes[called.Name] {
-			method := "/method/deliver/" + topic
-			f.object(envelopeOf(t, messages[topic]), at+"/v1.0/invoke/"+called.ID+method)
-			if a.Name == called.Name {
-				f.object(envelopeOf(t, messages[topic]), fmt.Sprintf("%s/v1.0/invoke/http%%3A%%2F%%2F127.0.0.1%%3A%d%s", at, called.AppPort, method))
-			}
-		}
+	for _, topic := range routes[a.Name] {
+		method := "/method/deliver/" + topic
+		f.object(envelopeOf(t, messages[topic]), at+"/v1.0/invoke/"+a.ID+method,
+			fmt.Sprintf("%s/v1.0/invoke/http%%3A%%2F%%2F127.0.0.1%%3A%d%s", at, a.AppPort, method))
 	}
 	f.requests = append(f.requests,
 		request{at + "/v1.0-alpha1/publish/bulk/bus/PostCreated", `[{"entryId":"1","contentType":"text/plain","event":"` + mark, `"}]`},

@@ -145,7 +145,28 @@ func start(ctx context.Context, dir, binaries string, edit func(system.Document)
 		_ = s.redis.Stop()
 		return nil, err
 	}
+	if err := s.awaitTold(ctx); err != nil {
+		return nil, errors.Join(err, s.end())
+	}
 	return s, nil
+}
+
+// awaitTold waits until the CLI has told each sidecar of its app, which is the last
+// that it does. A CLI whose sidecars are stopped before tries it again for minutes, and
+// only then ends.
+func (s *stack) awaitTold(ctx context.Context) error {
+	return system.Until(ctx, soon, func() error {
+		for _, a := range s.Apps {
+			var metadata struct{ Extended map[string]string }
+			if _, err := get(a.Sidecar()+"/v1.0/metadata", &metadata); err != nil {
+				return err
+			}
+			if metadata.Extended["appPID"] == "" {
+				return fmt.Errorf("the sidecar of %s has not been told of its app", a.Name)
+			}
+		}
+		return nil
+	})
 }
 
 func (s *stack) stop() error {
