@@ -11,6 +11,7 @@ require (
 	github.com/klauspost/compress v1.19.2
 	github.com/postbus/postbus/apps/e2e v0.0.0
 	github.com/postbus/postbus/apps/internal v0.0.0
+	github.com/postbus/postbus/apps/terminal v0.0.0
 	github.com/redis/go-redis/v9 v9.17.2
 	github.com/valyala/fasthttp v1.69.0
 	golang.org/x/sync v0.24.0
@@ -82,4 +83,5 @@ require (
 replace (
 	github.com/postbus/postbus/apps/e2e => ../e2e
 	github.com/postbus/postbus/apps/internal => ../internal
+	github.com/postbus/postbus/apps/terminal => ../terminal
 )

@@ -22,6 +22,8 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
+
+	"github.com/postbus/postbus/apps/terminal"
 )
 
 // bench is one run.
@@ -65,7 +67,10 @@ var parts = []part{
 	{"snapshot", "query started with a snapshot, and its memory, at a million comments", reading, (*bench).snapshot},
 }
 
-func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+// say tells the user something; what it quotes of others does nothing to the terminal.
+func say(format string, args ...any) {
+	fmt.Fprintln(os.Stderr, "bench:", terminal.Lines(fmt.Sprintf(format, args...)))
+}
 
 func main() {
 	b := &bench{plots: map[string]*plot.Plot{}}
@@ -97,7 +102,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := b.run(ctx, chosen, *out); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+		say("%v", err)
 		os.Exit(1)
 	}
 }

@@ -892,6 +892,7 @@ type runFile struct {
 		// The CLI knows it as a setting of an app alone, and ignores it here. Its
 		// default is the same, 127.0.0.1.
 		MaxBodySize          string  `json:"maxBodySize"`
+		ReadBufferSize       string  `json:"readBufferSize"`
 		LogLevel             string  `json:"logLevel"`
 		PlacementHostAddress *string `json:"placementHostAddress"`
 		SchedulerHostAddress *string `json:"schedulerHostAddress"`

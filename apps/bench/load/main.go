@@ -19,6 +19,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/postbus/postbus/apps/bench/traffic"
+	"github.com/postbus/postbus/apps/terminal"
 )
 
 const usage = `Load sends HTTP requests and measures the answers.
@@ -81,7 +82,7 @@ func main() {
 	}
 	ids, err := traffic.CreatePosts(*postsURL, *posts)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "load:", err)
+		fmt.Fprintln(os.Stderr, "load:", terminal.Lines(err.Error()))
 		os.Exit(1)
 	}
 	fill := func(text string, n uint64) string {
@@ -123,7 +124,7 @@ func main() {
 		}
 	}
 	if r.FirstFailure != nil {
-		fmt.Fprintln(os.Stderr, "load: the first failure:", r.FirstFailure)
+		fmt.Fprintln(os.Stderr, "load: the first failure:", terminal.Lines(r.FirstFailure.Error()))
 		os.Exit(1)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/apps/e2e/system"
+	"github.com/postbus/postbus/apps/terminal"
 )
 
 const usage = `Run brings Postbus up on this machine.
@@ -64,10 +65,16 @@ func main() {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		for line := range strings.Lines(err.Error()) {
-			fmt.Fprintf(os.Stderr, "postbus: %s\n", strings.TrimRight(line, "\n"))
-		}
+		complain(os.Stderr, err)
 		os.Exit(1)
+	}
+}
+
+// complain prints an error, which may quote what others said: a process that holds a
+// port, a service that is not ready, a sidecar's log.
+func complain(out io.Writer, err error) {
+	for line := range strings.Lines(err.Error()) {
+		_, _ = fmt.Fprintf(out, "postbus: %s\n", terminal.Line(strings.TrimRight(line, "\n")))
 	}
 }
 

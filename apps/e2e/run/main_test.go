@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
@@ -113,5 +114,13 @@ func TestTheUsersTokenIsKept(t *testing.T) {
 	t.Setenv("APP_API_TOKEN", "mine")
 	if all := appToken(); len(all) != 0 {
 		t.Errorf("it is overruled by %q", all)
+	}
+}
+
+func TestAnErrorIsPrintedWithoutTheTerminalEscapesOfWhatItQuotes(t *testing.T) {
+	var out strings.Builder
+	complain(&out, errors.New("posts is not ready: \x1b]0;owned\a\npostbus's sidecar: \u009b31m\r\u202e"))
+	if want := "postbus: posts is not ready: \\x1b]0;owned\\a\npostbus: postbus's sidecar: \\u009b31m\\r\\u202e\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
+
+	"github.com/postbus/postbus/apps/terminal"
 )
 
 // Host is the value of HOST: on which address the services' public ports are opened.
@@ -14,7 +16,7 @@ type Host string
 func (h Host) Check() error {
 	l, err := net.Listen("tcp", net.JoinHostPort(h.listen(), "0"))
 	if err != nil {
-		return fmt.Errorf("HOST=%s is no address of this machine (%w): unset it for 127.0.0.1, or set it to one, or to * for every interface", printable(string(h)), err)
+		return fmt.Errorf("HOST=%s is no address of this machine (%w): unset it for 127.0.0.1, or set it to one, or to * for every interface", terminal.Line(string(h)), err)
 	}
 	return l.Close()
 }

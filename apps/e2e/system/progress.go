@@ -9,14 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"time"
-	"unicode"
 
 	"golang.org/x/term"
+
+	"github.com/postbus/postbus/apps/terminal"
 )
 
 // say tells the user what is going on.
 func say(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "postbus: "+format+"\n", args...)
+	fmt.Fprintf(os.Stderr, "postbus: %s\n", terminal.Lines(fmt.Sprintf(format, args...)))
 }
 
 const (
@@ -92,25 +93,14 @@ const clearLine = "\r\x1b[K"
 func (d display) rewrite(what string, took time.Duration) {
 	room := max(0, d.columns()-1)
 	suffix := " ... " + took.String()
-	text := []rune("postbus: " + printable(what))
+	text := []rune("postbus: " + terminal.Line(what))
 	text = text[:min(len(text), max(0, room-len(suffix)))]
 	line := append(text, []rune(suffix)...)
 	_, _ = fmt.Fprint(d.out, clearLine+string(line[:min(len(line), room)]))
 }
 
 func (d display) line(format string, args ...any) {
-	_, _ = fmt.Fprintf(d.out, "postbus: "+format+"\n", args...)
-}
-
-// printable replaces what could move a terminal's cursor, or change it otherwise.
-func printable(text string) string {
-	runes := []rune(text)
-	for i, r := range runes {
-		if !unicode.IsPrint(r) {
-			runes[i] = '?'
-		}
-	}
-	return string(runes)
+	_, _ = fmt.Fprintf(d.out, "postbus: %s\n", terminal.Line(fmt.Sprintf(format, args...)))
 }
 
 // step runs a command that may take long, and shows what it does while it does it.

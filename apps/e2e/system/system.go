@@ -152,7 +152,7 @@ func (s *System) AwaitReady(ctx context.Context, atMost time.Duration) error {
 		}
 		if len(waiting) > 0 && time.Now().After(due) {
 			due = time.Now().Add(sayEvery)
-			say("%s", printable(strings.ReplaceAll(errors.Join(waiting...).Error(), "\n", "; ")))
+			say("%s", strings.ReplaceAll(errors.Join(waiting...).Error(), "\n", "; "))
 		}
 		select {
 		case <-s.gone:

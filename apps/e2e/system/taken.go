@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/postbus/postbus/apps/terminal"
 )
 
 // Use is what a port is needed for.
@@ -90,7 +92,7 @@ func takenByPostbus(root string, ports []int) error {
 	if own, err := FindCheckout(); err == nil && own.Root == root {
 		return fmt.Errorf("%s taken by this Postbus, which runs already: `make stop` stops it", which)
 	}
-	return fmt.Errorf("%s taken by another Postbus, that of %s: `make stop` there stops it", which, printable(root))
+	return fmt.Errorf("%s taken by another Postbus, that of %s: `make stop` there stops it", which, terminal.Line(root))
 }
 
 // ranges writes numbers with those that follow one another as one range.
@@ -158,7 +160,7 @@ func arguments(pid int) []string {
 
 // commandLine is a process's, shortened, for a message.
 func commandLine(pid int) string {
-	line := printable(strings.Join(arguments(pid), " "))
+	line := terminal.Line(strings.Join(arguments(pid), " "))
 	if runes := []rune(line); len(runes) > 120 {
 		line = string(runes[:117]) + "..."
 	}

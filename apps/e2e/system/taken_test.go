@@ -137,7 +137,7 @@ func TestAPortThatIsTakenIsSaidWithItsUseItsHolderAndTheMend(t *testing.T) {
 	ports, pid := listener(t, self(t), root, 2, "esc\x1b[2Jape")
 	err := Free(uses(ports))
 	for _, port := range ports {
-		wantSaid(t, err, fmt.Sprintf("port %d, posts's app channel, is taken by process %d (%s listen esc?[2Jape", port, pid, self(t)),
+		wantSaid(t, err, fmt.Sprintf("port %d, posts's app channel, is taken by process %d (%s listen esc\\x1b[2Jape", port, pid, self(t)),
 			fmt.Sprintf("stop that (kill %d), or give posts another appPort in dapr.yaml", pid))
 	}
 	if strings.ContainsAny(err.Error(), "\x1b\x00") {
