@@ -37,6 +37,7 @@ func TestAPostIsShownToReaders(t *testing.T) {
 
 func TestACommentIsModeratedAndShownEverywhere(t *testing.T) {
 	p := shared.createPost(t, "moderated")
+	eventually(t, func() error { return settled(shared.App("query"), p.ID, nil) }) // a 404 ends the test below
 	for content, status := range map[string]string{
 		"A kind word.":              "approved",
 		"I like orange.":            "rejected",

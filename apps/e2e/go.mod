@@ -7,6 +7,7 @@ require (
 	github.com/creack/pty v1.1.24
 	github.com/go-json-experiment/json v1.27.2
 	github.com/google/uuid v1.6.0
+	github.com/postbus/postbus/apps/terminal v0.0.0
 	github.com/redis/go-redis/v9 v9.17.2
 	golang.org/x/term v0.47.0
 	gopkg.in/yaml.v3 v3.0.1

@@ -55,6 +55,13 @@ func (l *logServer) append(events ...event.Event) {
 	l.grown = make(chan struct{})
 }
 
+// goAway has every request from now on answered by a gateway that does not reach the log.
+func (l *logServer) goAway() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.instead = func(_ int, w http.ResponseWriter) bool { w.WriteHeader(http.StatusBadGateway); return true }
+}
+
 // replace has another log there, or the same one with another end.
 func (l *logServer) replace(id string, events []event.Event) {
 	l.mu.Lock()

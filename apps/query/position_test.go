@@ -330,7 +330,7 @@ func TestMinSequenceMayBeAPosition(t *testing.T) {
 			break
 		}
 	}
-	server.instead = func(_ int, w http.ResponseWriter) bool { w.WriteHeader(http.StatusBadGateway); return true }
+	server.goAway()
 	wantProblem(t, "the log is away", get(t, h, "/posts?min_sequence="+positionIn(oneLog, log, 2).String()), http.StatusServiceUnavailable)
 	for _, bad := range []string{"4/x/y", "4/", "4//%zz", "0//a"} {
 		wantProblem(t, bad, get(t, h, "/posts?min_sequence="+strings.ReplaceAll(bad, "%", "%25")), http.StatusBadRequest)
@@ -380,8 +380,8 @@ func TestAPositionAheadOfTheReplicaAloneIsWaitedFor(t *testing.T) {
 				t.Errorf("%s: %d after %v", p, res.Code, took)
 			}
 		}
-		l.instead = func(_ int, w http.ResponseWriter) bool { w.WriteHeader(http.StatusBadGateway); return true }
-		time.Sleep(2 * readWait)
+		l.goAway()
+		time.Sleep(2 * readWait) // of the bubble's clock
 		for _, p := range []string{"17", "1/" + otherLog + "/x"} {
 			res, took := asks(t, h, "/posts?min_sequence="+p)
 			wantProblem(t, p, res, http.StatusServiceUnavailable)
