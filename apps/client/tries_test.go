@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -46,6 +47,14 @@ func after(wait time.Duration, status int) func(*http.Request) (*http.Response, 
 	}
 }
 
+// refuses answers as a sidecar does that can't make the call: in words of its own.
+func refuses(status int) func(*http.Request) (*http.Response, error) {
+	return func(*http.Request) (*http.Response, error) {
+		header := http.Header{"Content-Type": {"text/plain"}}
+		return &http.Response{StatusCode: status, Status: fmt.Sprint(status), Header: header, Body: io.NopCloser(strings.NewReader("no"))}, nil
+	}
+}
+
 func fails(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }
 
 func TestTries(t *testing.T) {
@@ -73,6 +82,12 @@ func TestTries(t *testing.T) {
 		"a slow command":               {"POST", "", answers{after(2*time.Second, 503)}, 1, 2 * time.Second, ""},
 		"a command with a key, down":   {"POST", "k", answers{fails, after(0, 201)}, 2, 0, ""},
 		"a command with a key, silent": {"POST", "k", answers{hangs, after(0, 201)}, 2, time.Second, ""},
+		"refused, the head":            {"GET", "", answers{refuses(431), after(0, 200)}, 1, 0, "the sidecar says 431: no"},
+		"refused, the address":         {"GET", "", answers{refuses(414), after(0, 200)}, 1, 0, "the sidecar says 414: no"},
+		"refused, the body":            {"POST", "k", answers{refuses(413), after(0, 201)}, 1, 0, "the sidecar says 413: no"},
+		"refused, a header":            {"POST", "k", answers{refuses(400), after(0, 201)}, 1, 0, "the sidecar says 400: no"},
+		"the sidecar fails":            {"GET", "", answers{refuses(500), after(0, 200)}, 2, 0, ""},
+		"no way to the service":        {"GET", "", answers{refuses(503), after(0, 200)}, 2, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
