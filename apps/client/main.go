@@ -26,6 +26,6 @@ func main() {
 	}
 	visitors := newEdge(s.Public)
 	site.routes(visitors)
-	newProxy(s.Stopping, s.Sidecar).routes(visitors.Group("/", web.WellFormedQuery))
+	newProxy(s.Stopping, s.Sidecar, s.Streams).routes(visitors.Group("/", web.WellFormedQuery))
 	s.Run()
 }

@@ -40,11 +40,12 @@ type proxy struct {
 	sidecar  *url.URL
 	token    string
 	stopping context.Context
+	streams  web.Streams
 	sending  http.RoundTripper
 	buffers  *buffers
 }
 
-func newProxy(stopping context.Context, sidecar string) *proxy {
+func newProxy(stopping context.Context, sidecar string, streams web.Streams) *proxy {
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
 	transport.Proxy = nil
 	transport.DisableCompression = true // it is for the visitor to ask for it
@@ -54,7 +55,7 @@ func newProxy(stopping context.Context, sidecar string) *proxy {
 		panic(err) // the service package made it
 	}
 	return &proxy{
-		sidecar: target, token: os.Getenv("DAPR_API_TOKEN"), stopping: stopping,
+		streams: streams, sidecar: target, token: os.Getenv("DAPR_API_TOKEN"), stopping: stopping,
 		sending: tries{transport}, buffers: &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
 	}
 }
@@ -105,7 +106,11 @@ func (p *proxy) to(name, appID string) gin.HandlerFunc {
 					r.Header.Del(name)
 				}
 				if web.HasMediaType(r.Header, "text/event-stream") {
-					r.Body = endedAt(p.stopping, r.Body)
+					end, err := p.streams.Begin()
+					if err != nil {
+						return err
+					}
+					r.Body = endedAt(p.stopping, r.Body, end)
 				}
 				return nil
 			},
@@ -123,7 +128,10 @@ func (p *proxy) to(name, appID string) gin.HandlerFunc {
 // unanswered is the problem of a request that the service of that name has not answered.
 func unanswered(name, method string, err error) *web.Problem {
 	var refused *refusedError
+	var problem *web.Problem
 	switch {
+	case errors.As(err, &problem):
+		return problem
 	case errors.As(err, &refused):
 		return web.NewProblem(refused.status, "The request can't be passed on to the "+name+" service as it is: repeating it changes nothing.")
 	case method == http.MethodPost:
@@ -174,16 +182,17 @@ func (p *proxy) headers(in http.Header, appID, traceParent string) http.Header {
 	return out
 }
 
-// endedAt ends a body when ctx is done, as if it were complete.
-func endedAt(ctx context.Context, body io.ReadCloser) io.ReadCloser {
+// endedAt ends a body when ctx is done, as if it were complete. It calls ended once, when
+// the body is closed.
+func endedAt(ctx context.Context, body io.ReadCloser, ended func()) io.ReadCloser {
 	stop := context.AfterFunc(ctx, func() { _ = body.Close() })
-	return &ending{body, ctx, stop}
+	return &ending{body, ctx, sync.OnceFunc(func() { stop(); ended() })}
 }
 
 type ending struct {
 	io.ReadCloser
-	ctx  context.Context
-	stop func() bool
+	ctx   context.Context
+	ended func()
 }
 
 func (e *ending) Read(b []byte) (int, error) {
@@ -195,7 +204,7 @@ func (e *ending) Read(b []byte) (int, error) {
 }
 
 func (e *ending) Close() error {
-	e.stop()
+	e.ended()
 	return e.ReadCloser.Close()
 }
 

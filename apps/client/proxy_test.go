@@ -30,7 +30,7 @@ func hostOf(t *testing.T, sidecar http.HandlerFunc) host {
 	stopping, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	e := newEdge(web.NewEngine())
-	newProxy(stopping, behind.URL).routes(e)
+	newProxy(stopping, behind.URL, make(web.Streams, 10)).routes(e)
 	h := host{httptest.NewServer(e), stop}
 	t.Cleanup(h.Close)
 	return h
@@ -292,7 +292,7 @@ func TestWithoutASidecarTheServicesAreUnavailable(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	e := web.NewEngine()
-	newProxy(t.Context(), gone.URL).routes(e)
+	newProxy(t.Context(), gone.URL, make(web.Streams, 10)).routes(e)
 	h := host{Server: httptest.NewServer(e)}
 	t.Cleanup(h.Close)
 	h.send(t, "GET", "/posts", "").wantProblem(t, 503)
@@ -314,6 +314,42 @@ func (h host) stream(ctx context.Context, t *testing.T, accept string) *http.Res
 	}
 	t.Cleanup(func() { _ = res.Body.Close() })
 	return res
+}
+
+// A stream too many is refused, and what is short is answered all the same.
+func TestStreamsHaveABound(t *testing.T) {
+	h := hostOf(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if strings.HasPrefix(r.Header.Get("Accept"), "text/event-stream") {
+			w.Header().Set("Content-Type", "text/event-stream")
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	for range 10 { // as many as hostOf lets there be
+		if res := h.stream(ctx, t, "text/event-stream"); res.StatusCode != http.StatusOK {
+			t.Fatalf("answered %d", res.StatusCode)
+		}
+	}
+	if res := h.stream(t.Context(), t, "text/event-stream"); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+		t.Errorf("one more is answered %d", res.StatusCode)
+	}
+	if res := h.stream(t.Context(), t, "application/json"); res.StatusCode != http.StatusOK {
+		t.Errorf("a short request is answered %d", res.StatusCode)
+	}
+	leave()
+	for end := time.Now().Add(10 * time.Second); ; { // until the host has noticed
+		ctx, cancel := context.WithCancel(t.Context())
+		status := h.stream(ctx, t, "text/event-stream").StatusCode
+		cancel()
+		if status == http.StatusOK {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after they have left: %d", status)
+		}
+	}
 }
 
 func TestTheStreamFlowsAsItComes(t *testing.T) {

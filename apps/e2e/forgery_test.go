@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -290,15 +291,62 @@ func TestAWebPageForgesNothing(t *testing.T) {
 	}
 }
 
+// viaSidecar has a sidecar call a server that is none of the apps, by its URL in place of
+// an app's id.
+func viaSidecar(t *testing.T, a system.App, other *elsewhere) []response {
+	t.Helper()
+	var answers []response
+	for _, ask := range []struct{ path, header string }{
+		{"/v1.0/invoke/" + url.QueryEscape(other.URL) + "/method/x", ""},
+		{"/v1.0/invoke/" + other.URL + "/method/x", ""},
+		{"/x", "dapr-app-id: " + other.URL},
+	} {
+		headers := []string{"Content-Type: text/plain"}
+		if ask.header != "" {
+			headers = append(headers, ask.header)
+		}
+		r, err := do("POST", a.Sidecar()+ask.path, "x", headers...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, r)
+	}
+	return answers
+}
+
+// A web page could send the form of such a call; it carries the app's token.
+func TestASidecarCallsAppsAlone(t *testing.T) {
+	other := newElsewhere(t)
+	for _, a := range shared.Apps {
+		for _, r := range viaSidecar(t, a, other) {
+			if r.status != http.StatusBadRequest {
+				t.Errorf("%s: %s", a.Name, r)
+			}
+		}
+	}
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	if len(other.came) > 0 {
+		t.Errorf("it was called: %v", other.came)
+	}
+}
+
 // TestTheClosedAPIIsWhatGuards opens the sidecars' HTTP APIs and sees what the page
 // sends succeed.
 func TestTheClosedAPIIsWhatGuards(t *testing.T) {
 	s := another(t, func(resource system.Document) {
 		if spec, ok := resource["spec"].(system.Document); ok && resource["kind"] == "Configuration" {
 			delete(spec, "api")
+			delete(spec, "httpPipeline")
 		}
 	}, built.binaries)
-	posts := s.App("posts")
+	posts, other := s.App("posts"), newElsewhere(t)
+	viaSidecar(t, posts, other)
+	other.mu.Lock()
+	if len(other.came) == 0 {
+		t.Error("a sidecar calls no other server than the apps, whatever it is asked")
+	}
+	other.mu.Unlock()
 	f, of := forge(t, s, []system.App{posts}), func(path string) func(request) bool {
 		return func(r request) bool { return r.URL != posts.Sidecar()+path }
 	}

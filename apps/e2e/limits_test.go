@@ -73,7 +73,7 @@ func TestAHeadOfTheLargestSizePassesThroughTheSidecars(t *testing.T) {
 	for _, app := range []string{"query", "client"} {
 		for extra, status := range map[int]int{0: 200, 1: 431} {
 			// The key is forwarded; its name and value take 19 bytes and the rest.
-			size := most - len("/posts") - len("Accept-Language") - len(": \r\n") + extra
+			size := most - len("/posts") - len("Host: localhost\r\n") - len("Accept-Language: \r\n") + extra
 			r := raw(t, shared.App(app).Port, "GET /posts HTTP/1.1\nHost: localhost\nAccept-Language: "+strings.Repeat("x", size)+"\n\n")
 			if r.status != status {
 				t.Errorf("%s, %d bytes more: %s, want %d", app, extra, r, status)
@@ -142,7 +142,7 @@ func slowly(port int, head string) (time.Duration, error) {
 	defer func() { _ = conn.Close() }()
 	start := time.Now()
 	if _, err := io.WriteString(conn, strings.ReplaceAll(head, "\n", "\r\n")); err != nil {
-		return 0, err
+		return time.Since(start), nil // closed before all of it was sent
 	}
 	go func() {
 		for tick := time.NewTicker(time.Second); ; <-tick.C {
@@ -217,14 +217,33 @@ func TestLargeHeadsAndBodiesTakeABoundedMemory(t *testing.T) {
 		})
 	}
 	all.Wait()
+	// As many bodies as there are connections, each all but complete.
+	body := "POST /posts/create HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 65500\n\n" + strings.Repeat(" ", 65_000)
+	for range 2_048 {
+		all.Go(func() {
+			if _, err := slowly(a.Port, body); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
 	channel := fmt.Sprintf("http://127.0.0.1:%d/deliver/PostCreated", a.AppPort)
-	large := io.MultiReader(strings.NewReader(`{"entries":[{"event":"`), io.LimitReader(zeros{}, 200<<20))
-	if res, err := http.Post(channel, "application/json", large); err == nil {
-		_ = res.Body.Close()
-		if res.StatusCode != http.StatusRequestEntityTooLarge {
-			t.Errorf("a delivery of 200 MiB is answered %s", res.Status)
+	for size, n := range map[int64]int{200 << 20: 1, 31 << 20: 10} {
+		for range n {
+			all.Go(func() {
+				large := io.MultiReader(strings.NewReader(`{"entries":[{"event":"`), io.LimitReader(zeros{}, size))
+				res, err := http.Post(channel, "application/json", large)
+				if err != nil {
+					return // the service has closed the connection meanwhile, which is an answer as well
+				}
+				_ = res.Body.Close()
+				if res.StatusCode != http.StatusRequestEntityTooLarge && res.StatusCode != http.StatusBadRequest {
+					t.Errorf("a delivery of %d MiB is answered %s", size>>20, res.Status)
+				}
+			})
 		}
-	} // or the service has closed the connection meanwhile, which is an answer as well
+	}
+	all.Wait()
 	if got := peakMemory(t, s.process(t, a.Port)); got > 256<<10 {
 		t.Errorf("it took %d MiB", got>>10)
 	}

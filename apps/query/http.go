@@ -37,10 +37,11 @@ type api struct {
 	look     func()
 	stopping context.Context
 	reading  chan struct{} // has room for the logReaders
+	streams  web.Streams
 }
 
-func newAPI(stopping context.Context, model *model, log *logClient, look func()) *api {
-	return &api{model: model, log: log, look: look, stopping: stopping, reading: make(chan struct{}, logReaders)}
+func newAPI(stopping context.Context, model *model, log *logClient, look func(), streams web.Streams) *api {
+	return &api{model: model, log: log, look: look, stopping: stopping, reading: make(chan struct{}, logReaders), streams: streams}
 }
 
 func (a *api) routes(r gin.IRoutes) {
@@ -117,6 +118,8 @@ func (a *api) reach(ctx context.Context, p event.Position) (life context.Context
 func (a *api) compare(ctx context.Context, p event.Position) error {
 	fits, known := a.model.compare(p)
 	if !known {
+		ctx, cancel := context.WithTimeout(ctx, minSequenceWait)
+		defer cancel()
 		done, err := a.takeReading(ctx)
 		if err != nil {
 			return web.Unavailable("The event log can't be asked now.")
@@ -276,6 +279,12 @@ func (a *api) fromNow(isAnew bool) (event.Position, context.Context, bool, error
 // Their ids are positions. A stream that begins anew says so with the event "reset": what
 // its reader has is not of this log, or not any more.
 func (a *api) stream(c *gin.Context) {
+	end, err := a.streams.Begin()
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	defer end()
 	cursor, life, isAnew, err := a.resume(c)
 	if err != nil {
 		web.Fail(c, err)

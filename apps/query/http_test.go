@@ -26,7 +26,7 @@ import (
 // engine serves a model's API.
 func engine(stopping context.Context, m *model, log *logClient) http.Handler {
 	e := web.NewEngine()
-	newAPI(stopping, m, log, func() {}).routes(e)
+	newAPI(stopping, m, log, func() {}, make(web.Streams, 10)).routes(e)
 	return e
 }
 
@@ -383,6 +383,32 @@ func TestStoppingEndsTheWaitForANumber(t *testing.T) {
 		wantProblem(t, "stopping", <-answer, http.StatusServiceUnavailable)
 		if took := time.Since(began); took != 0 {
 			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestStreamsHaveABound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		streams := make(web.Streams, 1)
+		e := web.NewEngine()
+		newAPI(context.Background(), modelOf(t, numbered(0, posted(1))), nil, func() {}, streams).routes(e)
+		ctx, leave := context.WithCancel(t.Context())
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			req := httptest.NewRequestWithContext(ctx, http.MethodGet, "/posts", nil)
+			req.Header.Set("Accept", "text/event-stream")
+			e.ServeHTTP(httptest.NewRecorder(), req)
+		}()
+		synctest.Wait()
+		wantProblem(t, "one more", get(t, e, "/posts", "Accept", "text/event-stream"), http.StatusServiceUnavailable)
+		if res := get(t, e, "/posts"); res.Code != http.StatusOK {
+			t.Errorf("a page is answered %d", res.Code)
+		}
+		leave()
+		<-left
+		if len(streams) != 0 {
+			t.Error("a stream that has ended keeps its place")
 		}
 	})
 }

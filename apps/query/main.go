@@ -24,7 +24,7 @@ func main() {
 	log := newLogClient(s.Sidecar, service.Env("EVENTLOG_APP_ID", "eventlog"))
 	follower := newFollower(model, log, newSnapshots(state.New(s.Dapr, "query-store")))
 
-	api := newAPI(s.Stopping, model, log, follower.look)
+	api := newAPI(s.Stopping, model, log, follower.look, s.Streams)
 	s.API(api.routes)
 	s.Ready = func() error {
 		if !model.isReady() {

@@ -51,7 +51,7 @@ func modelIn(t testing.TB, id string, log []event.Event, since int) *model {
 // following serves the API of a follower.
 func following(f *follower) http.Handler {
 	e := web.NewEngine()
-	newAPI(context.Background(), f.model, f.log, f.look).routes(e)
+	newAPI(context.Background(), f.model, f.log, f.look, make(web.Streams, 10)).routes(e)
 	return e
 }
 
@@ -366,6 +366,29 @@ func TestAPositionAheadOfTheLogIsRefusedOnceItIsKnownToBe(t *testing.T) {
 	})
 }
 
+// Any visitor may have the log asked, and as many as like.
+func TestAPositionIsNotComparedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := logOf(oneLog, someLog())
+		f := follow(t, l, newFakeStore())
+		synctest.Wait()
+		a := newAPI(context.Background(), f.model, f.log, f.look, make(web.Streams, 10))
+		e := web.NewEngine()
+		a.routes(e)
+		for range logReaders {
+			if _, err := a.takeReading(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := "1/" + oneLog + "/x" // which is no longer in memory
+		res, took := asks(t, e, "/posts?min_sequence="+p)
+		wantProblem(t, p, res, http.StatusServiceUnavailable)
+		if took != minSequenceWait {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 // What the replica does not know another may: while the log can't say, it is waited for.
 func TestAPositionAheadOfTheReplicaAloneIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -545,7 +568,7 @@ func TestANumberAloneIsTakenUnlessItIsAhead(t *testing.T) {
 func TestAnAnswerOfAModelThatBeginsAnewMeanwhileIs503(t *testing.T) {
 	for path, id := range map[string]string{"/posts": "", "/posts/": uuid7(1), "/posts/none": uuid7(99)} {
 		m := modelIn(t, oneLog, someLog(), 0)
-		a := newAPI(context.Background(), m, nil, func() {})
+		a := newAPI(context.Background(), m, nil, func() {}, nil)
 		e := web.NewEngine()
 		e.GET("/posts", a.whenReady(beganAnew(m, a.posts)))
 		e.GET("/posts/:id", a.whenReady(beganAnew(m, a.post)))

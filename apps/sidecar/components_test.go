@@ -17,6 +17,8 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path"
 	"path/filepath"
@@ -29,6 +31,8 @@ import (
 
 	redis "github.com/dapr/components-contrib/common/component/redis"
 	contribmeta "github.com/dapr/components-contrib/metadata"
+	"github.com/dapr/components-contrib/middleware"
+	"github.com/dapr/components-contrib/middleware/http/routerchecker"
 	pubsubredis "github.com/dapr/components-contrib/pubsub/redis"
 	stateredis "github.com/dapr/components-contrib/state/redis"
 	daprhttp "github.com/dapr/dapr/pkg/api/http"
@@ -109,6 +113,7 @@ var checks = map[string]func(*testing.T, files) error{
 	"resiliency":    checkResiliency,
 	"configuration": checkConfiguration,
 	"names":         checkNames,
+	"addresses":     checkAddresses,
 	"run file":      checkRunFile,
 }
 
@@ -147,6 +152,7 @@ func TestChecksBite(t *testing.T) {
 		subs   = "components/subscriptions.yaml"
 		policy = "components/resiliency.yaml"
 		conf   = "components/configuration.yaml"
+		paths  = "components/addresses.yaml"
 		run    = "dapr.yaml"
 	)
 	tests := []struct {
@@ -274,6 +280,16 @@ func TestChecksBite(t *testing.T) {
 		{"names that the cleanup deletes", "names", conf, `cleanupInterval: "0"`, "cleanupInterval: 1h", "cleanupInterval 1h0m0s"},
 		{"the cleanup that is on by default", "names", conf, `cleanupInterval: "0"`, "# none", "cleanupInterval"},
 		{"a field of names that isn't there", "names", conf, "updateInterval: 5s", "updateEvery: 5s", `no field "updateEvery"`},
+
+		{"every address", "addresses", paths, `value: '^/v1`, `value: '^/|^/v1`, "/v1.0/invoke/http%3A%2F%2F127.0.0.1%3A4100/method/x passes: true"},
+		{"addresses that end in one of ours", "addresses", paths, `value: '^/v1`, `value: '/v1`, "passes: true"},
+		{"a dot in an id", "addresses", paths, "A-Za-z0-9-", "A-Za-z0-9.-", "/v1.0/invoke/example.com/method/x passes: true"},
+		{"no call", "addresses", paths, "invoke/", "call/", "/v1.0/invoke/query/method/posts?limit=1 passes: false"},
+		{"no health", "addresses", paths, "healthz", "health", "/v1.0/healthz passes: false"},
+		{"a rule that is none", "addresses", paths, `value: '^/v1`, `value: '(^/v1`, "compile"},
+		{"addresses of some apps", "addresses", paths, "spec:", "scopes: [posts]\nspec:", "comments's sidecar takes every address"},
+		{"addresses of nobody", "addresses", conf, "name: addresses", "name: address", "posts's sidecar takes every address"},
+		{"no pipeline", "addresses", conf, "httpPipeline", "appHttpPipeline", "posts's sidecar takes every address"},
 
 		{"an app that nobody knows", "run file", run, "appID: posts", "appID: blog", `the apps are`},
 		{"an app twice", "run file", run, "appID: posts", "appID: query", `the apps are`},
@@ -413,6 +429,9 @@ func checkMetadata(t *testing.T, f files) error {
 					p.add("%s: %q more than once", c.Name, item.Name)
 				}
 				given[item.Name] = true
+			}
+			if known["rule"] { // of addresses, which checkAddresses reads
+				continue
 			}
 			settings, err := decodeRedis(c, app)
 			if err != nil {
@@ -1029,6 +1048,75 @@ func load(t *testing.T, f files) (resources, error) {
 	return r, nil
 }
 
+// checkAddresses says whether every sidecar takes the addresses that are used, and no
+// others, by the very component that the runtime runs.
+func checkAddresses(t *testing.T, f files) error {
+	var p problems
+	run, err := f.runFile()
+	if err != nil {
+		return err
+	}
+	r, err := load(t, f)
+	if err != nil {
+		return err
+	}
+	loaded, err := config.LoadStandaloneConfiguration(filepath.Join(r.dir, filepath.FromSlash(path.Clean(run.Common.ConfigFilePath))))
+	if err != nil {
+		return err
+	}
+	for _, app := range apps {
+		i := slices.IndexFunc(r.components[app], func(c compapi.Component) bool {
+			pipeline := loaded.Spec.HTTPPipelineSpec
+			return pipeline != nil && len(pipeline.Handlers) == 1 && pipeline.Handlers[0].Name == c.Name && pipeline.Handlers[0].Type == c.Spec.Type
+		})
+		if i < 0 {
+			p.add("%s's sidecar takes every address", app)
+			continue
+		}
+		given, err := properties(r.components[app][i], app)
+		if err != nil {
+			return err
+		}
+		wrap, err := routerchecker.NewMiddleware(logger.NewLogger("test")).GetHandler(t.Context(), middleware.Metadata{Base: contribmeta.Base{Properties: given}})
+		if err != nil {
+			return err
+		}
+		handler := wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+		for address, should := range addresses {
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, address, http.NoBody))
+			if passes := w.Code == http.StatusNoContent; passes != should {
+				p.add("%s passes: %t", address, passes)
+			}
+		}
+	}
+	return p.err()
+}
+
+// addresses are some, and whether a sidecar is to take them.
+var addresses = map[string]bool{
+	"/v1.0/invoke/query/method/posts?limit=1":         true,
+	"/v1.0/invoke/e2e-1a2b-posts/method/posts/create": true,
+	"/v1.0/invoke/query/method/posts/%20":             true,
+	"/v1.0/metadata":                                  true,
+	"/v1.0/metadata/cliPID":                           true,
+	"/v1.0/healthz":                                   true,
+	"/v1.0/healthz/outbound":                          true,
+
+	"/v1.0/invoke/http%3A%2F%2F127.0.0.1%3A4100/method/x":  false,
+	"/v1.0/invoke/http%3a%2f%2f127.0.0.1%3a4100/method/x":  false,
+	"/v1.0/invoke/http://127.0.0.1:4100/method/x":          false,
+	"/v1.0/invoke/http:/127.0.0.1:4100/method/x":           false,
+	"/v1.0//invoke/http%3A%2F%2F127.0.0.1%3A4100/method/x": false,
+	"//v1.0/invoke/http%3A%2F%2F127.0.0.1%3A4100/method/x": false,
+	"/x/v1.0/invoke/query/method/posts":                    false,
+	"/v1.0/invoke/example.com/method/x":                    false,
+	"/v1.0/invoke/query.other/method/x":                    false, // a namespace's
+	"/deliver/PostCreated":                                 false, // of the app that the header dapr-app-id names
+	"/":                                                    false,
+	"/v1.0/publish/bus/PostCreated":                        false,
+}
+
 // theBus returns the one component for pub/sub.
 func theBus(t *testing.T, f files) (compapi.Component, error) {
 	t.Helper()
@@ -1067,6 +1155,8 @@ func knownMetadata(componentType string) map[string]bool {
 	case "state.redis":
 		component = stateredis.NewRedisStateStore(logger.NewLogger("test"))
 		known["keyPrefix"] = true
+	case "middleware.http.routerchecker":
+		return map[string]bool{"rule": true}
 	default:
 		return nil
 	}

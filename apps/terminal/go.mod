@@ -2,4 +2,4 @@
 // share nothing with the services.
 module github.com/postbus/postbus/apps/terminal
 
-go 1.26.4
+go 1.26.8

@@ -101,7 +101,7 @@ func up(ctx context.Context, c system.Checkout) error {
 	if err := c.BuildServices(ctx, filepath.Join(c.Kept(), "bin")); err != nil {
 		return err
 	}
-	dapr, own := system.FindDapr()
+	dapr, own := c.FindDapr()
 	if own {
 		dapr, err = c.KeepToLoopback(ctx, dapr)
 	} else {

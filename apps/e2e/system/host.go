@@ -63,6 +63,6 @@ func (h Host) listen() string {
 func (h Host) every() bool { return slices.Contains([]Host{"*", "0.0.0.0", "::"}, h) }
 
 func (h Host) loopback() bool {
-	ip := net.ParseIP(h.listen())
-	return h == "localhost" || ip != nil && ip.IsLoopback()
+	address, err := net.ResolveIPAddr("ip", h.listen())
+	return err == nil && address.IP.IsLoopback()
 }

@@ -12,6 +12,7 @@ func TestWhatHOSTOpensIsSaidInOneLine(t *testing.T) {
 		"127.0.0.1":   {"http://127.0.0.1:3000", ""},
 		"127.8.0.1":   {"http://127.8.0.1:3000", ""},
 		"::1":         {"http://[::1]:3000", ""},
+		"Localhost":   {"http://Localhost:3000", ""},
 		"localhost":   {"http://localhost:3000", ""},
 		"*":           {"http://127.0.0.1:3000", "on every interface"},
 		"0.0.0.0":     {"http://127.0.0.1:3000", "on every interface"},

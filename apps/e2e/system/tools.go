@@ -51,10 +51,11 @@ type Dapr struct {
 	Daprd string
 }
 
-// FindDapr returns the user's own Dapr, if it is installed and initialised.
-func FindDapr() (Dapr, bool) {
+// FindDapr returns the user's own Dapr, if it is installed and initialised. What this
+// checkout has built is none, even if the user's PATH and DAPR_RUNTIME_PATH lead to it.
+func (c Checkout) FindDapr() (Dapr, bool) {
 	cli, err := exec.LookPath("dapr")
-	if err != nil {
+	if err != nil || cli == c.bin("dapr") {
 		return Dapr{}, false
 	}
 	base := os.Getenv("DAPR_RUNTIME_PATH")
@@ -62,6 +63,9 @@ func FindDapr() (Dapr, bool) {
 		if base, err = os.UserHomeDir(); err != nil {
 			return Dapr{}, false
 		}
+	}
+	if inside, err := filepath.Rel(c.Kept(), base); err == nil && filepath.IsLocal(inside) {
+		return Dapr{}, false
 	}
 	daprd := filepath.Join(base, ".dapr", "bin", "daprd")
 	if _, err := os.Stat(daprd); err != nil { //nolint:gosec // where the user says that it is
@@ -98,7 +102,8 @@ var loopbackFlags = []string{"--dapr-internal-grpc-listen-address", "--metrics-l
 // KeepToLoopback returns the same Dapr with a runtime that has what sidecars send each
 // other, and their metrics, on loopback. Without mTLS any machine that reaches the
 // first may call every route of an app, those of the deliveries too. The CLI has no
-// option for it, so it starts a script in the runtime's place. A flag that the runtime
+// option for it, so it starts a script in the runtime's place: in a folder for each
+// runtime, since a test may run beside a system with another one. A flag that the runtime
 // does not have is left out.
 func (c Checkout) KeepToLoopback(ctx context.Context, d Dapr) (Dapr, error) {
 	usage, _ := exec.CommandContext(ctx, d.Daprd, "--help").CombinedOutput() //nolint:gosec // the runtime that is to be run
@@ -111,6 +116,9 @@ func (c Checkout) KeepToLoopback(ctx context.Context, d Dapr) (Dapr, error) {
 		say("%s has no %s: other machines reach what it is for", d.Daprd, flag)
 	}
 	d.Runtime = c.Kept()
+	if d.Daprd != c.bin("daprd") {
+		d.Runtime = filepath.Join(c.Kept(), "own")
+	}
 	script := filepath.Join(d.Runtime, ".dapr", "bin", "daprd")
 	if err := os.MkdirAll(filepath.Dir(script), 0o750); err != nil {
 		return d, err

@@ -36,7 +36,7 @@ func TestARuntimeIsKeptToLoopback(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d.CLI != "dapr" || d.Runtime != c.Kept() {
+			if d.CLI != "dapr" || d.Runtime != filepath.Join(c.Kept(), "own") {
 				t.Errorf("the CLI is %q, its runtime in %q", d.CLI, d.Runtime)
 			}
 			got, err := exec.Command(filepath.Join(d.Runtime, ".dapr", "bin", "daprd"), "--app-id", "a b").CombinedOutput()
@@ -44,5 +44,37 @@ func TestARuntimeIsKeptToLoopback(t *testing.T) {
 				t.Errorf("it is started with %s, %v, want %s", got, err, test.want)
 			}
 		})
+	}
+}
+
+func TestWhatTheCheckoutBuiltIsNotTheUsersOwnDapr(t *testing.T) {
+	c, own := Checkout{Root: t.TempDir()}, t.TempDir()
+	program := func(path string) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{c.bin("dapr"), filepath.Join(own, "dapr"), filepath.Join(c.Kept(), ".dapr", "bin", "daprd"), filepath.Join(own, ".dapr", "bin", "daprd")} {
+		program(path)
+	}
+	for _, test := range []struct {
+		path, runtime string
+		found         bool
+	}{
+		{own, own, true},
+		{filepath.Join(c.Kept(), "bin"), own, false},
+		{own, c.Kept(), false},
+		{own, filepath.Join(c.Kept(), "own"), false},
+		{own, c.Root, false}, // where there is none
+	} {
+		t.Setenv("PATH", test.path)
+		t.Setenv("DAPR_RUNTIME_PATH", test.runtime)
+		d, found := c.FindDapr()
+		if found != test.found || found && d.Daprd != filepath.Join(own, ".dapr", "bin", "daprd") {
+			t.Errorf("%+v: found %t, %+v", test, found, d)
+		}
 	}
 }

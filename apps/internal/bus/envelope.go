@@ -50,6 +50,10 @@ func (p *payload) UnmarshalJSON(data []byte) error {
 const (
 	maxEntryBytes    = 32 << 20
 	maxEnvelopeBytes = 32 << 20
+	// maxReading is how many deliveries a receiver reads at once: an entry takes its
+	// bytes several times while it is read. Others wait, which costs a sidecar nothing:
+	// it sends what it has at once.
+	maxReading = 2
 	// entryOverhead is what an entry takes beside its message, at the least.
 	entryOverhead = 256
 )
@@ -78,7 +82,7 @@ func readEnvelope(body io.Reader, refuse func(raw []byte) DeadLetter) (envelope,
 			e.Event, e.refused = nil, &letter
 		}
 		out.Entries = append(out.Entries, e)
-		if size += len(e.Event) + entryOverhead; size > maxEnvelopeBytes {
+		if size += len(e.ID) + len(e.Event) + entryOverhead; size > maxEnvelopeBytes {
 			return errTooLarge
 		}
 		return nil

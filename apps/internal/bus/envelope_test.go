@@ -2,6 +2,7 @@ package bus
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/postbus/postbus/apps/internal/event"
@@ -79,6 +81,7 @@ func TestADeliveryTakesABoundedMemory(t *testing.T) {
 		"one of 200 MiB":         {repeated(`{"entries":[{"event":"`, strings.Repeat("x", 1<<20), 200, `"}]}`), 413, 0, 160 << 20},
 		"a field of 200 MiB":     {repeated(`{"id":"`, strings.Repeat("x", 1<<20), 200, `","entries":[]}`), 413, 0, 160 << 20},
 		"millions of entries":    {repeated(`{"entries":[`, strings.Repeat(`{},`, 1<<18), 100, `{}]}`), 413, 0, 160 << 20},
+		"20 ids of 20 MiB":       {repeated(`{"entries":[`, `{"entryId":"`+strings.Repeat("x", 20<<20)+`"},`, 20, `{}]}`), 413, 0, 160 << 20},
 		"200 MiB of white space": {repeated(`{"entries":[`, strings.Repeat(" ", 1<<20), 200, `]}`), 413, 0, 160 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -98,6 +101,53 @@ func TestADeliveryTakesABoundedMemory(t *testing.T) {
 		})
 	}
 }
+
+func TestSoManyDeliveriesAreReadAtOnce(t *testing.T) {
+	var g graveyard
+	var r recorder
+	h := channel(&g, r.handle)
+	deliverFrom := func(body io.Reader) int {
+		req := httptest.NewRequest(http.MethodPost, "/deliver/PostCreated", body)
+		req.Header.Set("Content-Type", "application/json")
+		res := httptest.NewRecorder()
+		h.ServeHTTP(res, req)
+		return res.Code
+	}
+	var deliveries sync.WaitGroup
+	var ends []*io.PipeWriter
+	for range maxReading {
+		body, end := io.Pipe()
+		ends = append(ends, end)
+		deliveries.Go(func() { deliverFrom(body) })
+		if _, err := end.Write([]byte("{")); err != nil { // so it is being read
+			t.Fatal(err)
+		}
+	}
+	begun := make(chan struct{})
+	var once sync.Once
+	waits := readerFunc(func([]byte) (int, error) { once.Do(func() { close(begun) }); return 0, io.EOF })
+	deliveries.Go(func() { deliverFrom(waits) })
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	req := httptest.NewRequestWithContext(gone, http.MethodPost, "/deliver/PostCreated", waits)
+	req.Header.Set("Content-Type", "application/json")
+	h.ServeHTTP(httptest.NewRecorder(), req) // one whose sidecar has left does not wait
+	select {
+	case <-begun:
+		t.Error("one more is read")
+	default:
+	}
+	_ = ends[0].Close()
+	<-begun
+	for _, end := range ends {
+		_ = end.Close()
+	}
+	deliveries.Wait()
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 func TestAMessageOfMaxBytesIsAnEventAndOneMoreIsNone(t *testing.T) {
 	for extra, letters := range map[int]int{0: 0, 1: 1} {

@@ -35,10 +35,16 @@ type deadLetters interface {
 type Receiver struct {
 	service     string
 	deadLetters deadLetters
+	// reading holds one for each delivery that is being read.
+	reading chan struct{}
 }
 
 // NewReceiver returns the receiver of service, which names itself in the dead letters.
-func NewReceiver(service string, b *Bus) *Receiver { return &Receiver{service, b} }
+func NewReceiver(service string, b *Bus) *Receiver { return newReceiver(service, b) }
+
+func newReceiver(service string, d deadLetters) *Receiver {
+	return &Receiver{service, d, make(chan struct{}, maxReading)}
+}
 
 // Path is the route on which the sidecar delivers events of type t; the
 // subscriptions in components/ name the same.
@@ -86,10 +92,7 @@ func (r *Receiver) route(channel gin.IRoutes, t event.Type, receive func(context
 			web.Fail(c, web.NewProblem(http.StatusUnsupportedMediaType, "A delivery is application/json."))
 			return
 		}
-		in, err := readEnvelope(c.Request.Body, func(raw []byte) DeadLetter {
-			_, err := event.Parse(t, raw)
-			return newDeadLetter(r.service, string(t), raw, err)
-		})
+		in, err := r.read(c.Request, t)
 		switch {
 		case errors.Is(err, errTooLarge):
 			slog.ErrorContext(ctx, "delivery is too large", "topic", t, "error", err)
@@ -103,12 +106,26 @@ func (r *Receiver) route(channel gin.IRoutes, t event.Type, receive func(context
 	})
 }
 
+// read reads the envelope of a delivery of type t.
+func (r *Receiver) read(req *http.Request, t event.Type) (envelope, error) {
+	select {
+	case r.reading <- struct{}{}:
+	case <-req.Context().Done():
+		return envelope{}, context.Cause(req.Context())
+	}
+	defer func() { <-r.reading }()
+	return readEnvelope(req.Body, func(raw []byte) DeadLetter {
+		_, err := event.Parse(t, raw)
+		return newDeadLetter(r.service, string(t), raw, err)
+	})
+}
+
 // refuseCallers refuses service invocation: it arrives on the same listener as
 // deliveries, and could otherwise forge one. Deliveries carry no caller. The header
 // is refused whatever it says: a caller that sends it empty has two.
 func refuseCallers(c *gin.Context) {
 	if _, called := c.Request.Header["Dapr-Caller-App-Id"]; called {
-		c.AbortWithStatus(http.StatusForbidden)
+		web.Fail(c, web.NewProblem(http.StatusForbidden, "Deliveries are for the sidecar alone to make."))
 	}
 }
 

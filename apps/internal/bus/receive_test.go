@@ -54,7 +54,7 @@ func (r *recorder) handle(_ context.Context, events []event.Event) []error {
 func channel(g *graveyard, handle Handler) http.Handler {
 	gin.SetMode(gin.TestMode)
 	engine := gin.New()
-	(&Receiver{"tester", g}).Handle(engine, event.PostCreated, handle)
+	newReceiver("tester", g).Handle(engine, event.PostCreated, handle)
 	return engine
 }
 
@@ -187,7 +187,7 @@ func TestOfALongReasonTheBeginningIsKept(t *testing.T) {
 func TestWhatIsNoDeadLetterBecomesOne(t *testing.T) {
 	var kept []DeadLetter
 	h := gin.New()
-	(&Receiver{"eventlog", &graveyard{}}).HandleDeadLetters(h, func(_ context.Context, letters []DeadLetter) []error {
+	newReceiver("eventlog", &graveyard{}).HandleDeadLetters(h, func(_ context.Context, letters []DeadLetter) []error {
 		kept = letters
 		return nil
 	})

@@ -51,6 +51,12 @@ func listen(host string, port, connections int, handler http.Handler) (*server, 
 	return newServer(netutil.LimitListener(l, connections), handler), nil
 }
 
+// onLoopback says whether what listens on a host is reached from this machine alone.
+func onLoopback(host string) bool {
+	address, err := net.ResolveIPAddr("ip", host)
+	return host != "*" && host != "" && err == nil && address.IP.IsLoopback()
+}
+
 func newServer(l net.Listener, handler http.Handler) *server {
 	return &server{listener: l, Server: http.Server{
 		Handler: handler, ReadHeaderTimeout: headTimeout, ReadTimeout: requestTimeout, IdleTimeout: idleTimeout,

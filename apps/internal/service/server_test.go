@@ -291,6 +291,8 @@ func TestAPortOfThisMachineAnswersUnderItsNamesAlone(t *testing.T) {
 		status               int
 	}{
 		{"", "", "localhost:4000", 200}, {"", "", "evil.example:4000", 421}, {"", "blog.example", "blog.example", 200}, {"", "a.example, Blog.example", "blog.example:1", 200},
+		{"Localhost", "", "evil.example", 421}, {"LOCALHOST", "", "localhost", 200}, {"127.9.9.9", "", "evil.example", 421}, {"::1", "", "evil.example", 421},
+		{"127.0.0.1", "Blog.example.:3000", "blog.example", 200},
 		{"*", "", "posts.com", 200}, {"*", "posts.com", "posts.com", 200}, {"*", "posts.com", "evil.example", 421}, {"*", "posts.com", "localhost", 200},
 	} {
 		asProcess(t, map[string]string{"HOST": test.host, "ALLOWED_HOSTS": test.allowed})
@@ -308,6 +310,15 @@ func TestAPortOfThisMachineAnswersUnderItsNamesAlone(t *testing.T) {
 		// The app channel is always this machine's.
 		if res := get(s.Channel, "/nothing", nil, "posts.com"); res.Code != 421 {
 			t.Errorf("the channel answers %d", res.Code)
+		}
+	}
+}
+
+func TestStreamsLeaveConnectionsForTheRest(t *testing.T) {
+	for connections, streams := range map[string]int{"": 1536, "8": 6, "1": 1} {
+		asProcess(t, map[string]string{"MAX_CONNECTIONS": connections})
+		if s := New("test", "tests", 0); cap(s.Streams) != streams {
+			t.Errorf("of %q connections %d are for streams, want %d", connections, cap(s.Streams), streams)
 		}
 	}
 }

@@ -50,6 +50,9 @@ type Service struct {
 	// Stopping is done when the service shall stop: streams and long polls end
 	// then, and every other request is still answered.
 	Stopping context.Context
+	// Streams bounds the streams of both listeners together: a quarter of a listener's
+	// connections is left for probes, deliveries and short requests.
+	Streams web.Streams
 	// Ready, if set, returns why the service can't serve yet, or nil.
 	Ready func() error
 
@@ -92,6 +95,7 @@ func New(name, purpose string, port int) *Service {
 	}
 	s.Dapr = client
 
+	s.Streams = make(web.Streams, s.connections-s.connections/4)
 	s.Public, s.Channel = web.NewEngine(), web.NewEngine()
 	s.guard(os.Getenv("ALLOWED_HOSTS"), os.Getenv("APP_API_TOKEN"))
 	s.Public.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
@@ -100,12 +104,17 @@ func New(name, purpose string, port int) *Service {
 }
 
 // guard has both engines refuse what is not for them. A public port that only this
-// machine reaches answers under this machine's names alone; allowed adds to these, by
-// commas. Any other public port answers under every name unless allowed names some.
+// machine reaches answers under this machine's names and its own alone; allowed adds to
+// these, by commas. Any other public port answers under every name unless allowed names
+// some.
 func (s *Service) guard(allowed, token string) {
 	s.Public.Use(web.WellFormedHead)
-	if names := strings.FieldsFunc(strings.ToLower(allowed), func(r rune) bool { return r == ',' || r == ' ' }); web.IsLoopback(s.host) || len(names) > 0 {
-		s.Public.Use(web.OnlyHosts(names...))
+	var names []string
+	for _, name := range strings.FieldsFunc(allowed, func(r rune) bool { return r == ',' || r == ' ' }) {
+		names = append(names, web.HostName(name))
+	}
+	if onLoopback(s.host) || len(names) > 0 {
+		s.Public.Use(web.OnlyHosts(append(names, web.HostName(s.host))...))
 	}
 	s.Channel.Use(web.RefuseBrowsers, web.OnlyHosts())
 	if token != "" {

@@ -107,6 +107,35 @@ func TestWithoutATokenTheAppChannelAsksForNone(t *testing.T) {
 	}
 }
 
+func TestTheAppChannelRefusesWebPages(t *testing.T) {
+	asProcess(t, nil)
+	s := New("test", "tests", 0)
+	s.API(func(r gin.IRoutes) {
+		r.GET("/thing", func(c *gin.Context) { c.Status(http.StatusNoContent) })
+	})
+	for _, name := range []string{"Origin", "Sec-Fetch-Site"} {
+		header := http.Header{name: {"cross-site"}}
+		if res := get(s.Channel, "/thing", header); res.Code != http.StatusForbidden {
+			t.Errorf("%s: answered %d", name, res.Code)
+		}
+		if res := get(s.Public, "/thing", header); res.Code != http.StatusNoContent {
+			t.Errorf("%s: the public port answers %d", name, res.Code)
+		}
+	}
+	if res := get(s.Channel, "/thing", nil, "evil.example"); res.Code != http.StatusMisdirectedRequest {
+		t.Errorf("another name: answered %d", res.Code)
+	}
+}
+
+func TestTheProfilesAreForThisMachine(t *testing.T) {
+	if res := get(profiles(), "/debug/pprof/goroutine?debug=1", nil); res.Code != http.StatusOK || !strings.Contains(res.Body.String(), "goroutine") {
+		t.Errorf("answered %d: %.100s", res.Code, res.Body)
+	}
+	if res := get(profiles(), "/debug/pprof/", nil, "evil.example"); res.Code != http.StatusMisdirectedRequest {
+		t.Errorf("another name: answered %d", res.Code)
+	}
+}
+
 // What everybody can reach has no delivery routes, and the sidecar no probes.
 func TestTheListenersShareNothingButTheAPI(t *testing.T) {
 	asProcess(t, nil)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
@@ -17,15 +18,33 @@ import (
 // MaxBody bounds the body of a request, in bytes.
 const MaxBody = 64 << 10
 
+const (
+	// maxReading bounds how many bodies a process reads at once, and so the memory of
+	// those that come slowly: a byte of a body takes some two while it is read.
+	maxReading = 512
+	// readingWait bounds how long a further one waits until it is read.
+	readingWait = time.Second
+)
+
+// reading holds one for each body that is being read.
+var reading = make(chan struct{}, maxReading)
+
 // ReadBody reads the request's body. The error is a *Problem: 415 for one in a content
 // coding (RFC 9110, section 15.5.16), 413 for one over MaxBody, 400 for one that ends
-// early or does not come before the server's read deadline.
+// early or does not come before the server's read deadline, 503 while too many others
+// are being read.
 func ReadBody(c *gin.Context) ([]byte, error) {
 	for _, coding := range c.Request.Header.Values("Content-Encoding") {
 		if !strings.EqualFold(coding, "identity") {
 			c.Header("Accept-Encoding", "identity")
 			return nil, NewProblem(http.StatusUnsupportedMediaType, fmt.Sprintf("Send the body as it is, without Content-Encoding: %.40s.", coding))
 		}
+	}
+	select {
+	case reading <- struct{}{}:
+		defer func() { <-reading }()
+	case <-time.After(readingWait):
+		return nil, Unavailable(fmt.Sprintf("%d other requests are being read. Try again.", maxReading))
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, MaxBody))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {

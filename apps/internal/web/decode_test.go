@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -197,6 +198,40 @@ func TestABodyThatBreaksOffIsABadRequest(t *testing.T) {
 }
 
 // A body is read to its bound and not to its end.
+func TestSoManyBodiesAreReadAtOnce(t *testing.T) {
+	post := func(body io.Reader) *httptest.ResponseRecorder {
+		res := httptest.NewRecorder()
+		c, _ := gin.CreateTestContext(res)
+		c.Request = httptest.NewRequest(http.MethodPost, "/", body)
+		if _, err := ReadBody(c); err != nil {
+			Fail(c, err)
+		}
+		return res
+	}
+	var slow sync.WaitGroup
+	var ends []*io.PipeWriter
+	for range maxReading {
+		body, end := io.Pipe()
+		ends = append(ends, end)
+		slow.Go(func() { post(body) })
+		if _, err := end.Write([]byte("{")); err != nil { // so it is being read
+			t.Fatal(err)
+		}
+	}
+	res := post(strings.NewReader("{}"))
+	wantProblem(t, res, http.StatusServiceUnavailable)
+	if res.Header().Get("Retry-After") == "" {
+		t.Error("it does not say when to come again")
+	}
+	for _, end := range ends {
+		_ = end.Close()
+	}
+	slow.Wait()
+	if res := post(strings.NewReader("{}")); res.Code != http.StatusOK {
+		t.Errorf("after they have come: %d", res.Code)
+	}
+}
+
 func TestALargeBodyIsNotReadOn(t *testing.T) {
 	body := &counted{}
 	_, _, err := decode("application/json", body)

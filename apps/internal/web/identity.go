@@ -23,8 +23,8 @@ func identified(c *gin.Context) {
 	id := c.GetHeader(RequestID)
 	if !validRequestID.MatchString(id) {
 		id = uuid.NewString()
-		c.Request.Header.Set(RequestID, id)
 	}
+	c.Request.Header.Set(RequestID, id) // in place of all that came
 	c.Header(RequestID, id)
 	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), requestIDKey{}, id))
 }

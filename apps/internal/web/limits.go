@@ -28,6 +28,9 @@ const (
 // not UTF-8, which no sidecar takes.
 func WellFormedHead(c *gin.Context) {
 	size := len(c.Request.RequestURI)
+	if host := c.Request.Host; host != "" {
+		size += len("Host") + len(host) + len(": \r\n")
+	}
 	for name, values := range c.Request.Header {
 		if name == RequestID {
 			continue // it is bounded, and may be the service's own
@@ -107,6 +110,20 @@ func (w progressWriter) extend() error {
 		return nil
 	}
 	return err
+}
+
+// Streams are the answers without an end that a service gives at once, at most as many
+// as the channel has places. Each keeps a connection from requests that are short.
+type Streams chan struct{}
+
+// Begin takes a place, which end gives back. The error is a *Problem: 503 if none is free.
+func (s Streams) Begin() (end func(), err error) {
+	select {
+	case s <- struct{}{}:
+		return func() { <-s }, nil
+	default:
+		return nil, Unavailable(fmt.Sprintf("There are %d streams already. Try again.", cap(s)))
+	}
 }
 
 // unread has the connection closed after a request that announces a body where none is

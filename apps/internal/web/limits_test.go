@@ -2,6 +2,7 @@ package web
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -147,14 +148,20 @@ func TestTheAddressAndTheHeadersHaveAtMostMaxHeadBytes(t *testing.T) {
 		status int
 	}{
 		{"/", head(MaxHead), http.StatusNoContent},
+		{"/", http.Header{"Host": {strings.Repeat("x", MaxHead-len("/")-len("Host: \r\n"))}}, http.StatusNoContent},
+		{"/", http.Header{"Host": {strings.Repeat("x", MaxHead-len("/")-len("Host: \r\n")+1)}}, http.StatusRequestHeaderFieldsTooLarge},
 		{"/", head(MaxHead + 1), http.StatusRequestHeaderFieldsTooLarge},
 		{"/?" + strings.Repeat("x", MaxHead-2), nil, http.StatusNoContent},
 		{"/?" + strings.Repeat("x", MaxHead-1), nil, http.StatusRequestHeaderFieldsTooLarge},
 		{"/", http.Header{"A": {strings.Repeat("x", MaxHead/2), strings.Repeat("x", MaxHead/2)}}, http.StatusRequestHeaderFieldsTooLarge},
 	} {
 		req := httptest.NewRequest(http.MethodGet, test.target, nil)
+		req.Host = "" // unless the test has one
 		for name, values := range test.header {
-			req.Header[name] = values
+			if req.Header[name] = values; name == "Host" { // net/http keeps it beside
+				req.Host = values[0]
+				req.Header.Del(name)
+			}
 		}
 		res := httptest.NewRecorder()
 		engine.ServeHTTP(res, req)
@@ -163,6 +170,26 @@ func TestTheAddressAndTheHeadersHaveAtMostMaxHeadBytes(t *testing.T) {
 		}
 	}
 	wantProblem(t, serve(http.MethodGet, "/", head(2*MaxHead), ok), http.StatusRequestHeaderFieldsTooLarge)
+}
+
+func TestSoManyStreamsAreTakenAtOnce(t *testing.T) {
+	streams := make(Streams, 2)
+	var ends []func()
+	for range cap(streams) {
+		end, err := streams.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, end)
+	}
+	var problem *Problem
+	if _, err := streams.Begin(); !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable {
+		t.Errorf("one more is answered %v", err)
+	}
+	ends[0]()
+	if _, err := streams.Begin(); err != nil {
+		t.Errorf("after one has ended: %v", err)
+	}
 }
 
 func TestBytesThatAreNotUTF8AreRefusedByName(t *testing.T) {

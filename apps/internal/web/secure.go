@@ -27,7 +27,8 @@ func secured(c *gin.Context) {
 
 // RefuseBrowsers refuses, with 403, what a web page had sent: a browser puts an Origin
 // on every form and script that changes something, and Sec-Fetch-Site on every request
-// to this machine (https://fetch.spec.whatwg.org, https://www.w3.org/TR/fetch-metadata/).
+// to this machine by its own names (https://fetch.spec.whatwg.org,
+// https://www.w3.org/TR/fetch-metadata/).
 // It is for listeners that only programs use.
 func RefuseBrowsers(c *gin.Context) {
 	for _, name := range []string{"Origin", "Sec-Fetch-Site"} {
@@ -39,21 +40,26 @@ func RefuseBrowsers(c *gin.Context) {
 }
 
 // OnlyHosts refuses, with 421, a request whose Host is not this machine itself or one
-// of the names. So a web page whose own name was made to lead to this machine (DNS
+// of the names, which are without port or final dot. So a web page whose own name was made to lead to this machine (DNS
 // rebinding) reads nothing. A request without a Host is no browser's.
 func OnlyHosts(names ...string) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		host := c.Request.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+		host := HostName(c.Request.Host)
 		if host == "" || IsLoopback(host) || slices.Contains(names, host) {
 			return
 		}
 		Fail(c, NewProblem(http.StatusMisdirectedRequest,
 			"This service is for this machine alone, and does not know the host that was asked for. ALLOWED_HOSTS names further ones."))
 	}
+}
+
+// HostName is the name or address in a Host header or the like: without port, brackets
+// and final dot, in lower case.
+func HostName(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 }
 
 // IsLoopback says whether a host, a name in lower case or an address, is this machine's

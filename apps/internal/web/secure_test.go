@@ -42,6 +42,14 @@ func TestARequestHasAnID(t *testing.T) {
 			t.Errorf("%q becomes %q", sent, got)
 		}
 	}
+	var reached []string
+	several := func(e *gin.Engine) {
+		e.GET("/", WellFormedHead, func(c *gin.Context) { reached = c.Request.Header[RequestID] })
+	}
+	serve(http.MethodGet, "/", http.Header{RequestID: {"a", "\xfc" + strings.Repeat("x", 2*MaxHead)}}, several)
+	if len(reached) != 1 || reached[0] != "a" {
+		t.Errorf("of two ids %.20q go on", reached)
+	}
 	made := map[string]bool{}
 	for _, sent := range []string{"", "a b", "a\tb", `"`, "é", "<script>", strings.Repeat("x", 129)} {
 		got := serve(http.MethodGet, "/", http.Header{RequestID: {sent}}, routes).Header().Get(RequestID)
@@ -75,7 +83,7 @@ func TestOnlyThisMachinesNamesAreAnswered(t *testing.T) {
 	for host, status := range map[string]int{
 		"localhost": 204, "localhost:3000": 204, "LOCALHOST:3000": 204, "localhost.": 204, "blog.localhost:3000": 204,
 		"127.0.0.1": 204, "127.0.0.1:4000": 204, "127.9.9.9:1": 204, "[::1]:3000": 204, "[::1]": 204, "": 204,
-		"blog.example": 204, "Blog.Example:80": 204,
+		"blog.example": 204, "Blog.Example:80": 204, "blog.example.": 204,
 		"evil.example": 421, "evil.example:3000": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example": 421,
 		"10.0.0.1": 421, "0.0.0.0": 421, "[::]:3000": 421, "evil.blog.example": 421, "notlocalhost": 421,
 	} {
