@@ -169,7 +169,7 @@ func (p *proxy) headers(in http.Header, appID, traceParent string) http.Header {
 	// The sidecars treat a request for an event stream and nothing else in a way of
 	// their own (dapr/pkg/sse), in which a refusal becomes a 500 without its reason.
 	// Any other answer they stream as well.
-	if accept := out.Get("Accept"); strings.Contains(strings.ToLower(accept), "text/event-stream") {
+	if accept := strings.Join(out.Values("Accept"), ", "); strings.Contains(strings.ToLower(accept), "text/event-stream") {
 		out.Set("Accept", accept+", application/problem+json")
 	}
 	out.Set("Dapr-App-Id", appID)

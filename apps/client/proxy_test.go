@@ -180,6 +180,16 @@ func TestARequestGoesOnWithItsTraceAndItsID(t *testing.T) {
 	}
 }
 
+// A service chooses by all that a request takes.
+func TestAllAcceptHeadersGoOn(t *testing.T) {
+	var seen *http.Request
+	h := hostOf(t, func(_ http.ResponseWriter, r *http.Request) { seen = r })
+	h.send(t, "GET", "/posts", "", "Accept: text/event-stream;q=0.1", "Accept: application/json")
+	if got := web.Accepts(seen, "text/event-stream", "application/json"); got != "application/json" {
+		t.Errorf("the service sees %q and answers %s", seen.Header["Accept"], got)
+	}
+}
+
 func TestAnAnswerPassesThrough(t *testing.T) {
 	h := hostOf(t, func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
@@ -355,7 +365,7 @@ func TestStreamsHaveABound(t *testing.T) {
 func TestTheStreamFlowsAsItComes(t *testing.T) {
 	next, left := make(chan string), make(chan bool, 1)
 	h := hostOf(t, func(w http.ResponseWriter, r *http.Request) {
-		if got := r.Header.Get("Accept"); got == "text/event-stream" || !strings.HasPrefix(got, "text/event-stream,") {
+		if got := r.Header.Get("Accept"); len(r.Header["Accept"]) != 1 || got == "text/event-stream" || !strings.HasPrefix(got, "text/event-stream,") {
 			t.Errorf("the sidecar is asked for %q, and would do it in its own way", got)
 		}
 		if got := r.Header.Get("Last-Event-ID"); got != "6" {

@@ -90,6 +90,9 @@ func TestEveryPortBindsTheBrowser(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := r.header
+			if r.status != http.StatusOK && path != "/nothing" {
+				t.Errorf("%s%s: %s", a.Name, path, r)
+			}
 			if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cross-Origin-Resource-Policy") != "same-origin" ||
 				!strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors 'none'") || h.Get("X-Request-Id") == "" {
 				t.Errorf("%s%s: %v", a.Name, path, h)

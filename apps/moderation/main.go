@@ -2,6 +2,8 @@
 package main
 
 import (
+	"github.com/gin-gonic/gin"
+
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/service"
@@ -13,6 +15,7 @@ func main() {
 	events := bus.New(s.Dapr)
 
 	moderator := &moderator{source: s.Name, bus: events, decisions: &decisions{state.New(s.Dapr, "moderation-store")}}
+	s.API(func(gin.IRoutes) {}) // it has none
 	bus.NewReceiver(s.Name, events).Handle(s.Channel, event.CommentCreated, moderator.created)
 
 	s.Run()

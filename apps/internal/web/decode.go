@@ -34,7 +34,7 @@ var reading = make(chan struct{}, maxReading)
 // early or does not come before the server's read deadline, 503 while too many others
 // are being read.
 func ReadBody(c *gin.Context) ([]byte, error) {
-	for _, coding := range c.Request.Header.Values("Content-Encoding") {
+	for _, coding := range listed(c.Request.Header.Values("Content-Encoding")) {
 		if !strings.EqualFold(coding, "identity") {
 			c.Header("Accept-Encoding", "identity")
 			return nil, NewProblem(http.StatusUnsupportedMediaType, fmt.Sprintf("Send the body as it is, without Content-Encoding: %.40s.", coding))

@@ -198,6 +198,17 @@ func TestABodyThatBreaksOffIsABadRequest(t *testing.T) {
 }
 
 // A body is read to its bound and not to its end.
+func TestABodyAsItIsIsTakenWhateverItIsCalled(t *testing.T) {
+	for _, codings := range [][]string{nil, {""}, {"identity"}, {"Identity, identity"}, {"identity", ","}} {
+		c, _ := gin.CreateTestContext(httptest.NewRecorder())
+		c.Request = httptest.NewRequest(http.MethodPost, "/", strings.NewReader("{}"))
+		c.Request.Header["Content-Encoding"] = codings
+		if _, err := ReadBody(c); err != nil {
+			t.Errorf("%q: %v", codings, err)
+		}
+	}
+}
+
 func TestSoManyBodiesAreReadAtOnce(t *testing.T) {
 	post := func(body io.Reader) *httptest.ResponseRecorder {
 		res := httptest.NewRecorder()

@@ -9,18 +9,18 @@ import (
 )
 
 // Accepts returns which of the media types a request's Accept header takes best (RFC
-// 9110, section 12.5.1), of equal ones the first. It is empty where the request takes
-// none of them; without an Accept header it is the first.
+// 9110, section 12.5.1), of equal ones the one that the header has first. It is empty
+// where the request takes none of them; without an Accept header it is the first offer.
 func Accepts(r *http.Request, offers ...string) string {
-	header := strings.Join(r.Header.Values("Accept"), ",")
-	if header == "" {
+	items := listed(r.Header.Values("Accept"))
+	if len(items) == 0 {
 		return offers[0]
 	}
 	types := make([]contenttype.MediaType, len(offers))
 	for i, offer := range offers {
 		types[i] = contenttype.NewMediaType(offer)
 	}
-	best, _, err := contenttype.GetAcceptableMediaTypeFromHeader(header, types)
+	best, _, err := contenttype.GetAcceptableMediaTypeFromHeader(strings.Join(items, ","), types)
 	if err != nil {
 		return ""
 	}
@@ -38,7 +38,7 @@ func HasMediaType(header http.Header, mediaType string) bool {
 // 12.5.3). The libraries for media types don't know codings.
 func AcceptsEncoding(r *http.Request, coding string) bool {
 	others := false
-	for item := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
+	for _, item := range listed(r.Header.Values("Accept-Encoding")) {
 		name, params, _ := strings.Cut(item, ";")
 		weight := 1.0
 		if q, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(params)), "q="); ok {
@@ -52,4 +52,16 @@ func AcceptsEncoding(r *http.Request, coding string) bool {
 		}
 	}
 	return others
+}
+
+// listed are the elements of a list in header fields of one name; empty ones count for
+// nothing (RFC 9110, section 5.6.1.2).
+func listed(values []string) []string {
+	var items []string
+	for item := range strings.SplitSeq(strings.Join(values, ","), ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
 }

@@ -15,6 +15,9 @@ func TestTheMediaTypeThatARequestTakesBest(t *testing.T) {
 		"text/event-stream;q=0, */*":                  "application/json",
 		"application/json;q=0.5, text/event-stream":   "text/event-stream",
 		"application/json, text/event-stream":         "application/json",
+		"text/event-stream,":                          "text/event-stream",
+		" , text/event-stream ,, ":                    "text/event-stream",
+		",":                                           "application/json",
 		"text/*":                                      "text/event-stream",
 		"text/event-stream, application/problem+json": "text/event-stream",
 		"text/event-stream-not, image/png":            "",
@@ -48,7 +51,7 @@ func TestAContentTypeNamesAMediaType(t *testing.T) {
 
 func TestTheCodingsThatARequestTakes(t *testing.T) {
 	for value, want := range map[string]bool{
-		"zstd": true, "gzip, zstd": true, "ZSTD;q=0.1": true, "*": true, "gzip, *;q=0.5": true,
+		"zstd": true, ", zstd,": true, "gzip, zstd": true, "ZSTD;q=0.1": true, "*": true, "gzip, *;q=0.5": true,
 		"": false, "gzip": false, "zstd;q=0": false, "*, zstd;q=0": false, "zstdx": false, "x-zstd": false, "zstd;q=x": false,
 	} {
 		if got := AcceptsEncoding(&http.Request{Header: http.Header{"Accept-Encoding": {value}}}, "zstd"); got != want {

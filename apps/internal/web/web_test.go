@@ -70,6 +70,9 @@ func failing(err error) func(*gin.Engine) {
 func TestFailWritesAProblemAsItIs(t *testing.T) {
 	res := serve(http.MethodGet, "/", nil, failing(fmt.Errorf("wrapped: %w", NewProblem(http.StatusNotFound, "Not <here>."))))
 	members := wantProblem(t, res, http.StatusNotFound)
+	if !strings.HasSuffix(res.Body.String(), "}\n") {
+		t.Errorf("a terminal goes on in the line of %q", res.Body)
+	}
 	if members["detail"] != "Not <here>." || !strings.Contains(res.Body.String(), "<here>") {
 		t.Errorf("the problem is %s", res.Body)
 	}

@@ -74,6 +74,22 @@ function listen(after: number | string) {
 }
 
 describe('follow', () => {
+  test('tells nothing more once it is aborted, not even what was read already', async () => {
+    const server = new Server()
+    const heard: number[] = []
+    const leave = new AbortController()
+    const none = () => undefined
+    const change = ({ sequence }: Change) => {
+      heard.push(sequence)
+      leave.abort()
+    }
+    const ended = follow('7', { connected: none, change, reset: none, lost: none }, leave.signal)
+    await settle()
+    await server.send(post(8) + post(9))
+    await ended
+    expect(heard).toEqual([8])
+  })
+
   test('begins after the number, and tells of each change', async () => {
     const server = new Server()
     const { heard, leave, ended } = listen(7)

@@ -36,7 +36,8 @@ export async function follow(after: string, listener: StreamListener, signal: Ab
   }
   const parser = createParser({
     onEvent(message) {
-      if (message.id === undefined) return
+      // What was read together with the cause of an abort is not told any more.
+      if (signal.aborted || message.id === undefined) return
       if (message.event === 'reset') beginAnew(message.id)
       const change = changeOf(message)
       if (change === undefined || change.sequence <= (numberIn(after) ?? 0)) return
