@@ -41,7 +41,13 @@ const meanwhile = 'Meanwhile'
 function layoutOfPlain(page: Page, many: number): Promise<number> {
   return page.evaluate((many) => {
     const plain = document.createElement('ol')
-    plain.innerHTML = '<li><h2>A title</h2><p>And some words below it.</p></li>'.repeat(many)
+    for (let n = 0; n < many; n++) {
+      const [item, title, text] = [document.createElement('li'), document.createElement('h2'), document.createElement('p')]
+      title.textContent = `Title ${n}`
+      text.textContent = 'And some words below it.'
+      item.append(title, text)
+      plain.append(item)
+    }
     const begin = performance.now()
     document.body.append(plain)
     plain.getBoundingClientRect()
