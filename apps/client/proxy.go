@@ -77,7 +77,7 @@ func (p *proxy) routes(r gin.IRoutes) {
 func (p *proxy) to(name, appID string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		target := *p.sidecar
-		target.Path = c.FullPath()
+		target.Path = "/v1.0/invoke/" + appID + "/method" + c.FullPath()
 		for _, param := range c.Params {
 			if !segment.MatchString(param.Value) {
 				web.Fail(c, web.NewProblem(http.StatusNotFound, "There is nothing at "+c.Request.URL.Path+"."))
@@ -94,7 +94,7 @@ func (p *proxy) to(name, appID string) gin.HandlerFunc {
 			Rewrite: func(r *httputil.ProxyRequest) {
 				target.RawQuery = r.Out.URL.RawQuery
 				r.Out.URL, r.Out.Host = &target, target.Host
-				r.Out.Header = p.headers(r.In.Header, appID, web.TraceParent(ctx))
+				r.Out.Header = p.headers(r.In.Header, web.TraceParent(ctx))
 			},
 			Transport:     p.sending,
 			FlushInterval: -1, // the stream, as it comes
@@ -159,7 +159,7 @@ func buffer(c *gin.Context) error {
 }
 
 // headers are those of a call of the app.
-func (p *proxy) headers(in http.Header, appID, traceParent string) http.Header {
+func (p *proxy) headers(in http.Header, traceParent string) http.Header {
 	out := http.Header{}
 	for _, name := range forwarded {
 		if values, ok := in[name]; ok {
@@ -172,7 +172,6 @@ func (p *proxy) headers(in http.Header, appID, traceParent string) http.Header {
 	if accept := strings.Join(out.Values("Accept"), ", "); strings.Contains(strings.ToLower(accept), "text/event-stream") {
 		out.Set("Accept", accept+", application/problem+json")
 	}
-	out.Set("Dapr-App-Id", appID)
 	if p.token != "" {
 		out.Set("Dapr-Api-Token", p.token)
 	}

@@ -329,7 +329,7 @@ func TestADeadReplicasSidecarIsHardlyNoticed(t *testing.T) {
 		return failed, slowest
 	}
 	failed, slowest := read(at)
-	untried, _ := read(s.App("client").Sidecar()+"/posts?limit=1", "dapr-app-id: "+s.App("query").ID)
+	untried, _ := read(s.App("client").Sidecar() + "/v1.0/invoke/" + s.App("query").ID + "/method/posts?limit=1")
 	fmt.Printf("one of two replicas of query without its sidecar: %d of %d reads failed, the slowest took %s; of its sidecar's answers to the host, %d of %d are failures\n",
 		failed, asked, slowest.Round(time.Millisecond), untried, asked)
 	if untried == 0 {

@@ -50,10 +50,10 @@ func (p *payload) UnmarshalJSON(data []byte) error {
 const (
 	maxEntryBytes    = 32 << 20
 	maxEnvelopeBytes = 32 << 20
-	// maxReading is how many deliveries a receiver reads at once: an entry takes its
-	// bytes several times while it is read. Others wait, which costs a sidecar nothing:
-	// it sends what it has at once.
-	maxReading = 2
+	// maxReading is how many bytes of deliveries a receiver reads at once: an entry takes
+	// its bytes several times while it is read. Of a longer delivery it is one entry that
+	// counts, and further deliveries wait.
+	maxReading = maxEntryBytes
 	// entryOverhead is what an entry takes beside its message, at the least.
 	entryOverhead = 256
 )

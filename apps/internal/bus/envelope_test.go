@@ -106,19 +106,21 @@ func TestSoManyDeliveriesAreReadAtOnce(t *testing.T) {
 	var g graveyard
 	var r recorder
 	h := channel(&g, r.handle)
-	deliverFrom := func(body io.Reader) int {
+	deliverFrom := func(body io.Reader, size int64) int {
 		req := httptest.NewRequest(http.MethodPost, "/deliver/PostCreated", body)
 		req.Header.Set("Content-Type", "application/json")
+		req.ContentLength = size
 		res := httptest.NewRecorder()
 		h.ServeHTTP(res, req)
 		return res.Code
 	}
 	var deliveries sync.WaitGroup
 	var ends []*io.PipeWriter
-	for range maxReading {
+	const size = 1 << 20
+	for range maxReading / size {
 		body, end := io.Pipe()
 		ends = append(ends, end)
-		deliveries.Go(func() { deliverFrom(body) })
+		deliveries.Go(func() { deliverFrom(body, size) })
 		if _, err := end.Write([]byte("{")); err != nil { // so it is being read
 			t.Fatal(err)
 		}
@@ -126,7 +128,7 @@ func TestSoManyDeliveriesAreReadAtOnce(t *testing.T) {
 	begun := make(chan struct{})
 	var once sync.Once
 	waits := readerFunc(func([]byte) (int, error) { once.Do(func() { close(begun) }); return 0, io.EOF })
-	deliveries.Go(func() { deliverFrom(waits) })
+	deliveries.Go(func() { deliverFrom(waits, 1) })
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	req := httptest.NewRequestWithContext(gone, http.MethodPost, "/deliver/PostCreated", waits)

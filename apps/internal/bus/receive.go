@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/web"
@@ -35,15 +36,15 @@ type deadLetters interface {
 type Receiver struct {
 	service     string
 	deadLetters deadLetters
-	// reading holds one for each delivery that is being read.
-	reading chan struct{}
+	// reading counts the bytes of the deliveries that are being read.
+	reading *semaphore.Weighted
 }
 
 // NewReceiver returns the receiver of service, which names itself in the dead letters.
 func NewReceiver(service string, b *Bus) *Receiver { return newReceiver(service, b) }
 
 func newReceiver(service string, d deadLetters) *Receiver {
-	return &Receiver{service, d, make(chan struct{}, maxReading)}
+	return &Receiver{service, d, semaphore.NewWeighted(maxReading)}
 }
 
 // Path is the route on which the sidecar delivers events of type t; the
@@ -108,12 +109,14 @@ func (r *Receiver) route(channel gin.IRoutes, t event.Type, receive func(context
 
 // read reads the envelope of a delivery of type t.
 func (r *Receiver) read(req *http.Request, t event.Type) (envelope, error) {
-	select {
-	case r.reading <- struct{}{}:
-	case <-req.Context().Done():
-		return envelope{}, context.Cause(req.Context())
+	size := req.ContentLength
+	if size < 0 || size > maxReading { // or it is not known
+		size = maxReading
 	}
-	defer func() { <-r.reading }()
+	if err := r.reading.Acquire(req.Context(), size); err != nil {
+		return envelope{}, err
+	}
+	defer r.reading.Release(size)
 	return readEnvelope(req.Body, func(raw []byte) DeadLetter {
 		_, err := event.Parse(t, raw)
 		return newDeadLetter(r.service, string(t), raw, err)
