@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 )
 
@@ -70,6 +71,9 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 			add("%s: that it kills its sidecar when it is done, and sees it, is %v, not %v", app.AppID, !shall, shall)
 		}
 
+		if err := collectsInTime(d); err != nil {
+			add("%s: %w", app.AppID, err)
+		}
 		if host := env(d, "HOST"); host != "*" {
 			add("%s listens on HOST %v alone", app.AppID, host)
 		}
@@ -151,6 +155,25 @@ func scales(app string, deployment, autoscaler object) []error {
 	}
 	if replicas != nil {
 		return []error{fmt.Errorf("%s has an autoscaler and replicas, which every apply would reset", app)}
+	}
+	return nil
+}
+
+// collectsInTime says whether an app's garbage collector knows its container's limit, and
+// keeps enough below it for what is no heap and for what comes at once.
+func collectsInTime(d object) error {
+	containers, _ := at(d, "spec", "template", "spec", "containers").([]any)
+	has, err := resource.ParseQuantity(fmt.Sprint(at(containers[0], "resources", "limits", "memory")))
+	if err != nil {
+		return err
+	}
+	soft := fmt.Sprint(env(d, "GOMEMLIMIT"))
+	keeps, err := resource.ParseQuantity(strings.TrimSuffix(soft, "B")) // Go's MiB is Kubernetes' Mi
+	if err != nil {
+		return fmt.Errorf("GOMEMLIMIT %s: %w", soft, err)
+	}
+	if share := float64(keeps.Value()) / float64(has.Value()); share < 0.6 || share > 0.8 {
+		return fmt.Errorf("GOMEMLIMIT %s is %.2f of the limit, and not 0.6 to 0.8", soft, share)
 	}
 	return nil
 }
