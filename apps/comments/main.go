@@ -25,5 +25,5 @@ func main() {
 	receiver.Handle(s.Channel, event.CommentCreated, h.commentCreated)
 	receiver.Handle(s.Channel, event.CommentModerated, h.commentModerated)
 
-	s.Run(posts.loadYoungest)
+	s.Run(posts.loadYoungest, newOrigin(store, posts, comments).watch)
 }

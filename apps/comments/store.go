@@ -44,6 +44,13 @@ func newComments(store state.Swapper) *comments {
 	return &comments{store: store, lists: newLists(store), recent: recent, arrivals: newArrivals()}
 }
 
+// forget drops what is remembered of the store.
+func (s *comments) forget() {
+	s.recent.Purge()
+	s.lists.hints.Purge()
+	s.lists.recent.Purge()
+}
+
 // document is a comment as it is stored.
 type document struct {
 	event.Comment

@@ -48,7 +48,7 @@ func (p *payload) UnmarshalJSON(data []byte) error {
 // and 100 messages of event.MaxBytes, the most that a subscription asks for at once, are
 // 13 MiB. Larger messages are dead-lettered one by one, while the delivery is read.
 const (
-	maxEntryBytes    = 32 << 20
+	maxEntryBytes    = 24 << 20 // so that the decoder's buffer stays at 32 MiB
 	maxEnvelopeBytes = 32 << 20
 	// maxReading is how many bytes of deliveries a receiver reads at once: an entry takes
 	// its bytes several times while it is read. Of a longer delivery it is one entry that
