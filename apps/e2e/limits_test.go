@@ -208,7 +208,7 @@ func peakMemory(t *testing.T, p *system.Process) (kib int) {
 
 // With their limit of 256 MiB on Kubernetes.
 func TestLargeHeadsAndBodiesTakeABoundedMemory(t *testing.T) {
-	t.Setenv("GOMEMLIMIT", "200MiB") // as there
+	t.Setenv("GOMEMLIMIT", "160MiB") // as there
 	s := another(t, nil, plain(t))
 	a := s.App("posts")
 	header := "GET / HTTP/1.1\nHost: localhost\nX: " + strings.Repeat("x", 1<<20)
