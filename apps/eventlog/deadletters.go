@@ -40,7 +40,7 @@ func (d deadLetters) keep(ctx context.Context, letters []bus.DeadLetter) []error
 
 // prefixed is a part of a store, whose keys have a prefix there.
 type prefixed struct {
-	state.Swapper
+	segmentStore
 	prefix string
 }
 
@@ -49,7 +49,7 @@ func (p prefixed) Get(ctx context.Context, keys ...string) ([]state.Item, error)
 	for i, key := range keys {
 		whole[i] = p.prefix + key
 	}
-	items, err := p.Swapper.Get(ctx, whole...)
+	items, err := p.segmentStore.Get(ctx, whole...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", strings.TrimSuffix(p.prefix, "-"), err)
 	}
@@ -65,5 +65,10 @@ func (p prefixed) Swap(ctx context.Context, items ...state.Item) error {
 		item.Key = p.prefix + item.Key
 		whole[i] = item
 	}
-	return p.Swapper.Swap(ctx, whole...)
+	return p.segmentStore.Swap(ctx, whole...)
+}
+
+func (p prefixed) Delete(ctx context.Context, item state.Item) error {
+	item.Key = p.prefix + item.Key
+	return p.segmentStore.Delete(ctx, item)
 }

@@ -205,8 +205,8 @@ func (a *api) write(c *gin.Context, log string, after, upTo uint64) {
 	}
 	before := opening
 	for r := range a.readAhead(ctx, log, after, upTo) {
-		if r.err == nil && r.segments[0].last() <= after {
-			r.err = fmt.Errorf("the log has no event %d", after+1)
+		if r.err == nil {
+			r.err = reach(r.segments, upTo)
 		}
 		if r.err != nil {
 			a.broken(c, r.err)
@@ -235,6 +235,17 @@ func (a *api) write(c *gin.Context, log string, after, upTo uint64) {
 		return
 	}
 	_ = out.write([]byte("\n]\n"))
+}
+
+// reach returns an error unless each of the segments goes up to the number, or is full:
+// what follows one that ends earlier would leave a gap.
+func reach(segments []*segment, upTo uint64) error {
+	for _, s := range segments {
+		if !s.full() && s.last() < upTo {
+			return fmt.Errorf("the log has no event %d: %s ends before it", s.last()+1, s.name())
+		}
+	}
+	return nil
 }
 
 // answer writes a batch, for a reader that takes it as zstd frames, one after

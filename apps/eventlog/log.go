@@ -38,11 +38,17 @@ const (
 // errLoading is why the log can't take or give events yet.
 var errLoading = errors.New("the log is being read")
 
+// segmentStore is what the log needs of a store.
+type segmentStore interface {
+	state.Swapper
+	Delete(ctx context.Context, item state.Item) error
+}
+
 // eventLog is the log: numbered events in segments in the state store, appended
 // by compare-and-swap of the tail. Replicas append to the same log; what one has
 // in memory is a prefix of it.
 type eventLog struct {
-	store state.Swapper
+	store segmentStore
 	// beside are the stores of other logs that the same replicas append to.
 	beside  []state.Swapper
 	commits chan commit
@@ -81,7 +87,7 @@ func (c commit) hurries() bool {
 
 // newEventLog is the log in a store. Beside are the stores of other logs that the same
 // replicas append to.
-func newEventLog(store state.Swapper, beside ...state.Swapper) *eventLog {
+func newEventLog(store segmentStore, beside ...state.Swapper) *eventLog {
 	return &eventLog{
 		store: store, beside: beside, commits: make(chan commit), gone: make(chan struct{}, 1), writing: make(chan struct{}, 1),
 		seen: newSeen(seenEvents), tail: &segment{}, grown: make(chan struct{}), started: time.Now(),
@@ -204,7 +210,7 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 		return bus.All(len(events), err)
 	}
 	defer l.unlock()
-	if err := l.whole(); err != nil {
+	if err := errors.Join(l.ready(), l.whole()); err != nil {
 		return bus.All(len(events), err)
 	}
 	verified := false
@@ -213,8 +219,8 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 		if len(todo) == 0 && verified {
 			return errs
 		}
-		if len(todo) == 0 { // all are repeats, if the log is still there
-			if err := l.verify(ctx); err != nil {
+		if len(todo) == 0 { // all are repeats, if the log is still there and has them
+			if err := l.refreshLocked(ctx); err != nil {
 				l.forget(ctx, err)
 				return bus.All(len(events), err)
 			}
@@ -228,7 +234,7 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 		grown, n, err := base.with(todo)
 		if err == nil {
 			value, began := grown.encode(), time.Now()
-			err = l.swap(ctx, state.Item{Key: l.origin.key(grown.number), Value: value, ETag: l.etag})
+			err = l.swap(ctx, base, state.Item{Key: l.origin.key(grown.number), Value: value, ETag: l.etag})
 			if err == nil {
 				verified = true
 				if grown.full() {
@@ -335,6 +341,9 @@ func (l *eventLog) refresh(ctx context.Context) error {
 		return err
 	}
 	defer l.unlock()
+	if err := l.ready(); err != nil {
+		return err // the log is gone meanwhile
+	}
 	if l.unlooked() < time.Since(asked) {
 		return nil // somebody else just did
 	}
@@ -344,6 +353,9 @@ func (l *eventLog) refresh(ctx context.Context) error {
 }
 
 func (l *eventLog) refreshLocked(ctx context.Context) error {
+	if err := l.whole(); err != nil {
+		return errors.Join(l.verify(ctx), err) // a log that is gone begins anew
+	}
 	began := time.Now()
 	for number := l.tail.number; ; number++ {
 		items, err := l.store.Get(ctx, originKey, l.origin.key(number))
@@ -357,21 +369,11 @@ func (l *eventLog) refreshLocked(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if s.last() < l.last() { // never of a later segment, which begins there
-			if err := l.verify(ctx); err != nil {
-				return err // the log went while the two were read
-			}
-			err := fmt.Errorf("%s lost events: it ends at %d, and ended at %d; a restart goes on from where it ends now", s.name(), s.last(), l.last())
-			l.mu.Lock()
-			l.lost = err
-			l.mu.Unlock()
-			return err
-		}
 		if number > l.tail.number && s.count == 0 {
 			l.sawTail(began) // it is full, and nobody has begun the next one
 			return nil
 		}
-		added, err := s.identities(max(l.last(), s.base()))
+		added, err := l.addedTo(ctx, s, items[1])
 		if err != nil {
 			return err
 		}
@@ -387,6 +389,32 @@ func (l *eventLog) refreshLocked(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// addedTo returns what the store has in a segment, the tail or the one after it, beyond
+// what this replica knows. It is an errLost unless the tail goes on from there.
+func (l *eventLog) addedTo(ctx context.Context, s *segment, item state.Item) ([]identity, error) {
+	known := l.tail.count
+	if s.number > l.tail.number {
+		known = 0
+	}
+	if known == 0 {
+		return s.identities(s.base())
+	}
+	if s.count < known {
+		return nil, l.lose(ctx, fmt.Sprintf("%s ends at %d, and ended at %d", s.name(), s.last(), l.last()))
+	}
+	ids, err := s.identities(l.last() - 1)
+	if err != nil {
+		return nil, err
+	}
+	if ids[0].ID != l.lastID {
+		return nil, l.lose(ctx, fmt.Sprintf("event %d is %.40q, and was %.40q", l.last(), ids[0].ID, l.lastID))
+	}
+	if l.startsOver(item, s.count) {
+		return nil, l.lose(ctx, s.name()+" was not there any more, and was written again")
+	}
+	return ids[1:], nil
 }
 
 // sawTail notes that at that time the store had no more than the tail.
@@ -459,6 +487,10 @@ func (l *eventLog) load(ctx context.Context) error {
 	if err := l.refreshLocked(ctx); err != nil {
 		return err
 	}
+	if err := l.endsAtTail(ctx); err != nil {
+		slog.ErrorContext(ctx, "can't go on from the log's end", "error", err)
+		return err
+	}
 	l.mu.Lock()
 	l.loaded = true
 	l.mu.Unlock()
@@ -481,17 +513,7 @@ func (l *eventLog) findLog(ctx context.Context) (tail int, err error) {
 
 // findTail returns the number of the first segment that isn't full.
 func (l *eventLog) findTail(ctx context.Context) (int, error) {
-	return state.Tail(-1, func(number int) (bool, error) {
-		items, err := l.store.Get(ctx, l.origin.key(number))
-		if err != nil {
-			return false, err
-		}
-		s, err := decodeSegment(number, items[0].Value)
-		if err != nil {
-			return false, err
-		}
-		return s.full(), nil
-	})
+	return state.Tail(-1, func(number int) (bool, error) { return l.isFull(ctx, number) })
 }
 
 // last is the number of the last event that this replica knows of.
@@ -501,23 +523,28 @@ func (l *eventLog) last() uint64 {
 	return l.tail.last()
 }
 
-// end is the position of the last event that this replica knows of.
+// end is the position of the last event that this replica knows of. It is an error where
+// that may be in no log.
 func (l *eventLog) end() (event.Position, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if !l.loaded {
 		return event.Position{}, errLoading
 	}
+	if l.lost != nil {
+		return event.Position{}, l.lost
+	}
 	return event.Position{Sequence: l.tail.last(), Log: l.origin.ID, Event: l.lastID}, nil
 }
 
-// wait returns when the log has grown beyond after, when it is gone, or when ctx is done.
+// wait returns when the log has grown beyond after, when it is gone or has lost events,
+// or when ctx is done.
 func (l *eventLog) wait(ctx context.Context, after uint64) {
 	for {
 		l.mu.RLock()
-		last, grown, loaded := l.tail.last(), l.grown, l.loaded
+		last, grown, ends := l.tail.last(), l.grown, !l.loaded || l.lost != nil
 		l.mu.RUnlock()
-		if last > after || !loaded {
+		if last > after || ends {
 			return
 		}
 		select {

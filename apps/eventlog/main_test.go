@@ -48,6 +48,7 @@ type fakeStore struct {
 	swaps   int          // of segments
 	reads   int          // segments read
 	origins int          // reads of the origin
+	gets    int          // calls of Get that succeeded
 	down    bool
 
 	// next, if set, decides what becomes of the nth Swap of segments. It runs without the lock.
@@ -84,6 +85,7 @@ func (f *fakeStore) Get(ctx context.Context, keys ...string) ([]state.Item, erro
 	if f.most > 0 && len(keys) > f.most && keys[0] != originKey {
 		return nil, fmt.Errorf("reading %d keys: the answer is too large", len(keys))
 	}
+	f.gets++
 	for _, key := range keys {
 		if key == originKey {
 			f.origins++
@@ -142,6 +144,20 @@ func (f *fakeStore) write(item state.Item) bool {
 	}
 	f.values[item.Key] = record{item.Value, r.version + 1}
 	return true
+}
+
+// Delete removes an item that is still at its ETag, as the component does.
+func (f *fakeStore) Delete(ctx context.Context, item state.Item) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down || ctx.Err() != nil {
+		return fmt.Errorf("deleting %s: the store is down", item.Key)
+	}
+	if r, exists := f.values[item.Key]; exists && item.ETag != f.tag(r.version) {
+		return fmt.Errorf("deleting %s: it was written since", item.Key)
+	}
+	delete(f.values, item.Key)
+	return nil
 }
 
 // land lets the late writes happen, if they still can.
@@ -251,7 +267,7 @@ func filled(t testing.TB, events []event.Event) *fakeStore {
 }
 
 // start runs a replica on store until the test ends.
-func start(t testing.TB, store state.Swapper) *eventLog {
+func start(t testing.TB, store segmentStore) *eventLog {
 	t.Helper()
 	l := newEventLog(store)
 	ctx, cancel := context.WithCancel(context.Background())

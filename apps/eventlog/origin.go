@@ -113,16 +113,3 @@ func (l *eventLog) verify(ctx context.Context) error {
 	}
 	return l.sameOrigin(items[0])
 }
-
-// swap writes a segment and verifies at the same time that the store still has the log.
-// If the log is lost in that very instant, what is then acknowledged is lost as what was
-// acknowledged just before.
-func (l *eventLog) swap(ctx context.Context, item state.Item) error {
-	verified := make(chan error, 1)
-	go func() { verified <- l.verify(ctx) }()
-	err := l.store.Swap(ctx, item)
-	if verifyErr := <-verified; verifyErr != nil {
-		return verifyErr
-	}
-	return err
-}
