@@ -60,6 +60,8 @@ type eventLog struct {
 	seen    *seen
 	etag    string // of the tail
 
+	was *remembered // of the log that went, until one is found
+
 	mu     sync.RWMutex
 	loaded bool
 	origin origin // the last one, also when its log is gone
@@ -240,12 +242,8 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 				if grown.full() {
 					grown.packed = value
 				}
-				for _, e := range todo[:n] {
-					l.seen.add(identityOf(e))
-				}
-				l.etag = state.ETagAfter(l.etag)
 				l.sawTail(began) // of a tail that had moved on the swap would have failed
-				l.publish(grown, todo[n-1].ID)
+				l.took(grown, todo[:n])
 				continue
 			}
 		}
@@ -265,6 +263,15 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 		}
 		return errs
 	}
+}
+
+// took makes the segment, which is written with the events, the tail.
+func (l *eventLog) took(grown *segment, events []event.Event) {
+	for _, e := range events {
+		l.seen.add(identityOf(e))
+	}
+	l.etag = state.ETagAfter(l.etag)
+	l.publish(grown, events[len(events)-1].ID)
 }
 
 // unseen returns the events that are not in the log, each once, and their indexes.
@@ -307,14 +314,15 @@ func (l *eventLog) wake() {
 	l.grown = make(chan struct{})
 }
 
-// forget drops all of a log that the store no longer has, and has the one that is there
-// now loaded, or a new one begun. It does nothing for another error. The caller holds
-// its turn to move the tail on.
+// forget drops all of a log that the store no longer has, but for what tells whether its
+// origin alone is gone, and has the one that is there now loaded, or a new one begun. It
+// does nothing for another error. The caller holds its turn to move the tail on.
 func (l *eventLog) forget(ctx context.Context, err error) {
 	if !errors.Is(err, errGone) {
 		return
 	}
-	slog.ErrorContext(ctx, "the log is gone from the store, and another one begins", "log", l.origin.ID, "last", l.last(), "error", err)
+	slog.ErrorContext(ctx, "the log is gone from the store, and is looked for, or another one begins", "log", l.origin.ID, "last", l.last(), "error", err)
+	l.was = &remembered{l.origin, l.tail, l.lastID, l.etag, l.seen}
 	l.clear()
 	select {
 	case l.gone <- struct{}{}:
@@ -411,7 +419,7 @@ func (l *eventLog) addedTo(ctx context.Context, s *segment, item state.Item) ([]
 	if ids[0].ID != l.lastID {
 		return nil, l.lose(ctx, fmt.Sprintf("event %d is %.40q, and was %.40q", l.last(), ids[0].ID, l.lastID))
 	}
-	if l.startsOver(item, s.count) {
+	if startsOver(l.tail, l.etag, s, item.ETag) {
 		return nil, l.lose(ctx, s.name()+" was not there any more, and was written again")
 	}
 	return ids[1:], nil
@@ -508,6 +516,7 @@ func (l *eventLog) findLog(ctx context.Context) (tail int, err error) {
 	l.mu.Lock()
 	l.origin = found
 	l.mu.Unlock()
+	l.was = nil
 	return l.findTail(ctx)
 }
 

@@ -28,12 +28,12 @@ func (l *eventLog) lose(ctx context.Context, why string) error {
 	return l.lost
 }
 
-// startsOver says whether the tail, which has count events in the store, was gone and
-// written again since this replica knew it: the count of its writes starts over. Where
-// ETags are no counts it says no.
-func (l *eventLog) startsOver(tail state.Item, count int) bool {
+// startsOver says whether a tail that was known with an ETag was gone since, and written
+// again as it is now: the count of its writes starts over. Where ETags are no counts, or
+// none is known, it says no.
+func startsOver(known *segment, etag string, now *segment, etagNow string) bool {
 	first := state.ETagAfter("")
-	return l.etag != "" && tail.ETag == first && (l.etag != first || count != l.tail.count)
+	return etag != "" && etagNow == first && (etag != first || now.count != known.count)
 }
 
 // verifyWrite returns errGone or errLost unless the store has what the segment follows:

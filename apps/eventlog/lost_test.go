@@ -239,6 +239,7 @@ func TestATailThatStartsOverIsNotReadOn(t *testing.T) {
 		store := newFakeStore()
 		a, b := start(t, store), start(t, store)
 		appendBy(t, a, size, some(t, 0, 140))
+		mustAppend(t, b) // it is loaded
 		if err := b.refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -47,9 +47,7 @@ func decodeOrigin(value []byte) (origin, error) {
 }
 
 // findOrigin returns the origin of the log in the store. Where there is none it makes
-// one, and of replicas that do so at the same time one wins. A store that has segments of
-// a log without an id gives it one, unless this replica knows that its log is gone: then
-// those were written since, by a replica that did not know.
+// one, and of replicas that do so at the same time one wins.
 func (l *eventLog) findOrigin(ctx context.Context) (origin, error) {
 	items, err := l.store.Get(ctx, originKey)
 	if err != nil {
@@ -58,16 +56,9 @@ func (l *eventLog) findOrigin(ctx context.Context) (origin, error) {
 	if items[0].Exists() {
 		return decodeOrigin(items[0].Value)
 	}
-	o := origin{ID: event.NewID()}
-	o.Segments = formerSegments + o.ID + "-"
-	if l.origin.ID == "" {
-		isFormer, err := l.hasFormer(ctx)
-		if err != nil {
-			return origin{}, err
-		}
-		if isFormer {
-			o.Segments = formerSegments
-		}
+	o, err := l.makeOrigin(ctx)
+	if err != nil {
+		return origin{}, err
 	}
 	value, err := event.Marshal(o)
 	if err != nil {
@@ -78,6 +69,90 @@ func (l *eventLog) findOrigin(ctx context.Context) (origin, error) {
 		return origin{}, errs[0]
 	}
 	return decodeOrigin(kept[0])
+}
+
+// makeOrigin returns an origin for what is in the store, which has none: the one that it
+// had, if that alone is gone; a new one for what is left of a log from before ids; else
+// that of a new log.
+func (l *eventLog) makeOrigin(ctx context.Context) (origin, error) {
+	o := origin{ID: event.NewID()}
+	o.Segments = formerSegments + o.ID + "-"
+	var isFormer bool
+	var err error
+	switch {
+	case l.was != nil:
+		var isThere bool
+		if isThere, err = l.isThere(ctx, l.was); isThere && err == nil {
+			return l.was.origin, nil
+		}
+		if err == nil && l.was.origin.Segments == formerSegments {
+			isFormer, err = l.isLeft(ctx, l.was)
+		}
+	case l.origin.ID == "" || l.origin.Segments == formerSegments:
+		isFormer, err = l.hasFormer(ctx)
+	}
+	if isFormer {
+		o.Segments = formerSegments
+	}
+	return o, err
+}
+
+// remembered is what a replica knew of a log whose origin is gone.
+type remembered struct {
+	origin origin
+	tail   *segment
+	lastID string
+	etag   string // of the tail
+	seen   *seen
+}
+
+// isThere says whether the store has all that is remembered of the log, and not because
+// a replica that had not noticed the loss has written its tail again.
+func (l *eventLog) isThere(ctx context.Context, was *remembered) (bool, error) {
+	items, err := l.store.Get(ctx, was.origin.key(was.tail.number))
+	if err != nil {
+		return false, err
+	}
+	s, err := decodeSegment(was.tail.number, items[0].Value)
+	if err != nil {
+		return false, err
+	}
+	if !items[0].Exists() || s.count < was.tail.count || startsOver(was.tail, was.etag, s, items[0].ETag) {
+		return false, nil
+	}
+	if was.tail.count == 0 {
+		return true, nil
+	}
+	ids, err := s.identities(was.tail.last() - 1)
+	return err == nil && ids[0].ID == was.lastID, err
+}
+
+// isLeft says whether the store has a beginning of the log, which is from before ids: a
+// store that comes back as it was before has no origin then, and an earlier end. Of what
+// others have written since the loss, some event is not remembered. (A first segment that
+// is full may be too old to be.)
+func (l *eventLog) isLeft(ctx context.Context, was *remembered) (bool, error) {
+	items, err := l.store.Get(ctx, was.origin.key(0))
+	if err != nil || !items[0].Exists() {
+		return false, err
+	}
+	first, err := decodeSegment(0, items[0].Value)
+	if err != nil {
+		return false, err
+	}
+	if was.tail.number > 0 && first.full() {
+		return true, nil
+	}
+	ids, err := first.identities(0)
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ids {
+		if known, same := was.seen.find(id); !known || !same {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // hasFormer says whether replicas from before logs had ids may append to this log.

@@ -410,3 +410,137 @@ func TestAnAnswerHasEventsOfOneLog(t *testing.T) {
 		t.Errorf("read: %v", err)
 	}
 }
+
+// loseOrigin is a store that loses the key that says which log it has, and nothing else.
+func loseOrigin(store *fakeStore) { store.remove(originKey) }
+
+// Only the origin goes: nothing of the log is lost, whoever began it.
+func TestALogWhoseOriginAloneIsGoneGoesOnUnderItsID(t *testing.T) {
+	for name, c := range map[string]struct {
+		before int
+		former bool
+	}{
+		"from before ids":                       {300, true},
+		"from before ids, in the first segment": {3, true},
+		"from before ids, full":                 {2 * segmentSize, true},
+		"with an id":                            {300, false},
+		"with an id, in the first segment":      {3, false},
+		"with an id, full":                      {segmentSize, false},
+	} {
+		for by, notice := range map[string]func(*eventLog) error{
+			"an append": func(l *eventLog) error { return l.append(t.Context(), some(t, 1000, 1001))[0] },
+			"a repeat":  func(l *eventLog) error { return l.append(t.Context(), some(t, 1, 2))[0] },
+			"a refresh": func(l *eventLog) error { return l.refresh(t.Context()) },
+		} {
+			t.Run(name+", noticed by "+by, func(t *testing.T) {
+				store := newFakeStore()
+				if c.former {
+					store = filled(t, some(t, 0, c.before))
+				}
+				l := start(t, store)
+				mustAppend(t, l, some(t, 0, c.before)...)
+				was := endOf(t, l)
+				other := start(t, store)
+				if endOf(t, other) != was {
+					t.Fatal("the replicas differ")
+				}
+				loseOrigin(store)
+				if err := notice(l); !errors.Is(err, errGone) {
+					t.Errorf("it is not noticed: %v", err)
+				}
+				deliver(t, l, some(t, 1000, 1001)...)
+				deliver(t, other, some(t, 1001, 1002)...)
+				want := append(some(t, 0, c.before), some(t, 1000, 1002)...)
+				wantLog(t, store, want, true)
+				for _, l := range []*eventLog{l, other, start(t, store)} {
+					deliver(t, l, some(t, 1, 2)...) // a repeat
+					if now := endOf(t, l); now.Log != was.Log || served(t, l) == "" || now.Event != want[len(want)-1].ID {
+						t.Errorf("the log ended at %v and ends at %v", was, now)
+					}
+				}
+				wantLog(t, store, want, true)
+			})
+		}
+	}
+}
+
+// A store may come back as it was before its log had an id: with an earlier end, too.
+func TestALogFromBeforeIDsThatLostItsEndAndItsOriginBeginsAnewWithWhatIsLeft(t *testing.T) {
+	for name, c := range map[string]struct{ before, left int }{
+		"in a later segment":     {300, 228},
+		"in the first one":       {10, 5},
+		"back in the first one":  {300, 100},
+		"where a segment begins": {300, segmentSize},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := filled(t, some(t, 0, c.left))
+			earlier := store.snapshot()
+			l := start(t, store)
+			appendBy(t, l, 7, some(t, 0, c.before))
+			was := endOf(t, l)
+			store.restore(earlier)
+			if err := l.refresh(t.Context()); !errors.Is(err, errGone) {
+				t.Errorf("refresh: %v", err)
+			}
+			deliver(t, l, some(t, 1000, 1002)...)
+			deliver(t, l, some(t, c.before-1, c.before)...) // was lost, and comes again
+			want := append(some(t, 0, c.left), some(t, 1000, 1002)...)
+			wantLog(t, store, append(want, some(t, c.before-1, c.before)...), true)
+			if now := endOf(t, l); now.Log == was.Log {
+				t.Error("other events have the numbers of those that are lost, under the same id")
+			}
+		})
+	}
+}
+
+// What is written after FLUSHALL by a replica that has not noticed is no log.
+func TestWhatIsWrittenAfterTheLossOfALogFromBeforeIDsIsNotTakenForIt(t *testing.T) {
+	for name, stray := range map[string]struct {
+		number int
+		events []event.Event
+	}{
+		"what it knew, and more":     {0, some(t, 0, 12)},
+		"what it knew was less":      {0, append(some(t, 0, 4), some(t, 50, 51)...)},
+		"of a later segment":         {1, some(t, 128, 135)},
+		"all that is known in order": {0, some(t, 0, 11)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := filled(t, some(t, 0, 1))
+			l := start(t, store)
+			appendBy(t, l, 1, some(t, 0, 10))
+			if stray.number > 0 {
+				mustAppend(t, l, some(t, 10, 130)...)
+			}
+			was := endOf(t, l)
+			store.flush()
+			s, _, err := (&segment{number: stray.number}).with(stray.events)
+			if err != nil {
+				t.Fatal(err)
+			}
+			strayKey := origin{Segments: formerSegments}.key(stray.number)
+			store.set(strayKey, s.encode())
+			if err := l.refresh(t.Context()); !errors.Is(err, errGone) {
+				t.Errorf("refresh: %v", err)
+			}
+			deliver(t, l, some(t, 1000, 1002)...)
+			now := endOf(t, l)
+			store.remove(strayKey)
+			if now.Log == was.Log {
+				t.Error("the log keeps its id")
+			}
+			wantLog(t, store, some(t, 1000, 1002), true)
+		})
+	}
+}
+
+// A replica takes back what it has written into a store that is emptied.
+func TestWhatIsWrittenBeforeTheLossIsNoticedIsTakenBack(t *testing.T) {
+	for _, before := range []int{3, segmentSize, 300} {
+		store := filled(t, some(t, 0, 1))
+		l := start(t, store)
+		mustAppend(t, l, some(t, 0, before)...)
+		store.flush()
+		deliver(t, l, some(t, 1000, 1002)...)
+		wantLog(t, store, some(t, 1000, 1002), true)
+	}
+}
