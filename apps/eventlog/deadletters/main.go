@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -71,19 +73,26 @@ func run(args []string, out, errs io.Writer) int {
 	return 0
 }
 
-// letter is a dead letter with its number.
+// letter is a dead letter with its place in the log.
 type letter struct {
+	ID       string         `json:"id"`
 	Sequence event.Sequence `json:"sequence"`
 	Data     bus.DeadLetter `json:"data"`
 }
 
-// each calls do with every dead letter, in order.
+// each calls do with every dead letter of one log, in order.
 func each(sidecar, appID string, do func(letter) error) error {
-	for after := uint64(0); ; {
-		url := fmt.Sprintf("%s/v1.0/invoke/%s/method/dead-letters?after=%d&limit=1000", sidecar, appID, after)
-		raw, err := get(url)
+	for from := (event.Position{}); ; {
+		asked := url.Values{"after": {strconv.FormatUint(from.Sequence, 10)}, "limit": {"1000"}}
+		if from.Log != "" {
+			asked.Set("log", from.Log)
+		}
+		if from.Event != "" {
+			asked.Set("event", from.Event)
+		}
+		raw, header, err := get(fmt.Sprintf("%s/v1.0/invoke/%s/method/dead-letters?%s", sidecar, appID, asked.Encode()))
 		if err != nil {
-			return fmt.Errorf("%w (is Postbus running?)", err)
+			return err
 		}
 		var page []letter
 		if err := json.Unmarshal(raw, &page); err != nil {
@@ -96,9 +105,24 @@ func each(sidecar, appID string, do func(letter) error) error {
 			if err := do(l); err != nil {
 				return err
 			}
-			after = uint64(l.Sequence)
+			from.Sequence, from.Event = uint64(l.Sequence), l.ID
+		}
+		if from, err = in(header, from); err != nil {
+			return err
 		}
 	}
+}
+
+// in is the position in the log that an answer is of, which says where that log ends. The
+// version before (3b4f435) does not say it.
+func in(header http.Header, p event.Position) (event.Position, error) {
+	text := header.Get("Postbus-Position")
+	if text == "" {
+		return p, nil
+	}
+	end, err := event.ParsePosition(text)
+	p.Log = end.Log
+	return p, err
 }
 
 func list(sidecar, appID string, out io.Writer) error {
@@ -161,22 +185,26 @@ func (p publisher) publish(topic event.Type, message []byte) error {
 		dapr.PublishEventWithContentType("application/cloudevents+json"), dapr.PublishEventWithRawPayload())
 }
 
-func get(url string) ([]byte, error) {
-	req, err := http.NewRequest(http.MethodGet, url, http.NoBody)
+func get(address string) ([]byte, http.Header, error) {
+	req, err := http.NewRequest(http.MethodGet, address, http.NoBody)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if token := os.Getenv("DAPR_API_TOKEN"); token != "" {
 		req.Header.Set("dapr-api-token", token)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("%w (is Postbus running?)", err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	raw, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode >= 300 {
-		err = fmt.Errorf("GET %s: %s: %.300s", url, res.Status, raw)
+	switch {
+	case err != nil:
+	case res.StatusCode == http.StatusConflict:
+		err = fmt.Errorf("the log of dead letters is another one since this began, or has lost its end; begin again: %.300s", raw)
+	case res.StatusCode >= 300:
+		err = fmt.Errorf("GET %s: %s: %.300s (is Postbus running?)", address, res.Status, raw)
 	}
-	return raw, err
+	return raw, res.Header, err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,58 @@ func letters(t *testing.T, all ...map[string]any) (sidecar string) {
 	}))
 	t.Cleanup(s.Close)
 	return s.URL
+}
+
+// pages serves the dead letters of one log, at most two a page, as eventlog does: a
+// position that is not in the log is 409.
+func pages(t *testing.T, all []map[string]any, log func(page int) string) (sidecar string) {
+	t.Helper()
+	page := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page++
+		after, err := strconv.Atoi(r.FormValue("after"))
+		if err != nil {
+			t.Errorf("asked for %s", r.URL)
+		}
+		last := ""
+		if after > 0 {
+			last, _ = all[after-1]["id"].(string)
+		}
+		end := event.Position{Sequence: uint64(len(all)), Log: log(page), Event: all[len(all)-1]["id"].(string)} //nolint:errcheck,forcetypeassert // it is one
+		w.Header().Set("Postbus-Position", end.String())
+		if page > 1 && (r.FormValue("log") != end.Log || r.FormValue("event") != last) {
+			http.Error(w, "Read the log from its start.", http.StatusConflict)
+			return
+		}
+		if err := json.NewEncoder(w).Encode(all[after:min(len(all), after+2)]); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// Between two pages the log may become another one, whose letters do not follow.
+func TestReadingGoesOnInTheLogThatItBeganWith(t *testing.T) {
+	var all []map[string]any
+	for i := range 5 {
+		letter := letterOf("PostCreated", "x")
+		letter["id"], letter["sequence"] = "a b/"+strconv.Itoa(i), strconv.Itoa(i+1)
+		all = append(all, letter)
+	}
+	ids := []string{uuid.Must(uuid.NewV7()).String(), uuid.Must(uuid.NewV7()).String()}
+	var seen []event.Sequence
+	count := func(l letter) error {
+		seen = append(seen, l.Sequence)
+		return nil
+	}
+	if err := each(pages(t, all, func(int) string { return ids[0] }), "eventlog", count); err != nil || len(seen) != 5 {
+		t.Errorf("read %v, %v", seen, err)
+	}
+	seen = nil
+	if err := each(pages(t, all, func(page int) string { return ids[page/2] }), "eventlog", count); err == nil || len(seen) != 2 {
+		t.Errorf("read %v of two logs, %v", seen, err)
+	}
 }
 
 // hostile is text that takes over a terminal, adds a column and a line.
