@@ -21,7 +21,9 @@ type policy []rule
 // decide returns the comment's status and, for a rejection, the reason. It compares what
 // a reader sees of the content and of the author's name, and depends on nothing else.
 func (p policy) decide(c event.Comment) (event.Status, string) {
-	for _, text := range []string{c.Content, c.Author} {
+	// Pages show the content with its line breaks (white-space: pre-wrap), and names
+	// mostly without.
+	for _, text := range []string{c.Content, c.Author, seen.Collapsed(c.Author)} {
 		shown := seen.Of(text)
 		for _, r := range p {
 			if r.finds(shown) {
@@ -61,7 +63,8 @@ func newRule(reason, text string, compile func(form string) pattern) rule {
 }
 
 func (r rule) finds(text seen.Text) bool {
-	return anyIn(r.written, text.Written) || anyIn(r.shown, text.Shown)
+	return anyIn(r.written, text.Written) || anyIn(r.shown, text.Shown) ||
+		slices.ContainsFunc(r.shown, func(p pattern) bool { return p.onALine(text) })
 }
 
 func anyIn(patterns []pattern, texts []string) bool {
@@ -86,6 +89,16 @@ func (p pattern) in(text string) bool {
 		return strings.Contains(text, p.form)
 	}
 	return strings.Contains(text, p.words[0]) && follow(words(text), p.words)
+}
+
+// onALine reports whether the pattern is in a line that a browser may make of the text.
+func (p pattern) onALine(text seen.Text) bool {
+	for line := range text.Lines(p.form, p.words != nil) {
+		if p.in(line) {
+			return true
+		}
+	}
+	return false
 }
 
 // words cuts a text into its words, by UAX #29 and at all that is neither letter, mark

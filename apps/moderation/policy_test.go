@@ -66,6 +66,24 @@ func TestTheForbiddenWordIsFoundHoweverItIsWritten(t *testing.T) {
 		"with phonetic letters":         "orɑnɡe",
 		"with a stroke":                 "ørange",
 		"with all of them":              "Ｏ\u200bＲ\u0301\u00adÅＮ\ufeffｇ\u034fÉ",
+		"cut before its run ends":       "or\u202eegna " + strings.Repeat("x", 100),
+		"cut before wide spaces":        "or\u202eegna" + strings.Repeat(" ", 200) + "x",
+		"cut at a zero-width space":     "or\u202eegna\u200b" + strings.Repeat("x", 100),
+		"cut after its run begins":      "\u202e" + strings.Repeat("x", 100) + " egnaro",
+		"cut at a run's start":          "\u202e" + strings.Repeat("x", 100) + " ro\u202cange",
+		"cut at two runs":               "\u202e" + strings.Repeat("x", 100) + " ro\u202can\u202eeg " + strings.Repeat("x", 100),
+		"cut far into a run":            "or\u202e" + strings.Repeat("x", 1_000) + "egna " + strings.Repeat("x", 1_000),
+		"between Arabic figures":        "\u0665-\u0663range",
+		"in small capitals":             "ᴏʀᴀɴɢᴇ",
+		"with a small capital":          "orᴀnge",
+		"in negative squares":           "🅾🆁🅰🅽🅶🅴",
+		"in negative circles":           "🅞🅡🅐🅝🅖🅔",
+		"in regional indicators":        "🇴🇷🇦🇳🇬🇪",
+		"with a regional indicator":     "or🇦nge",
+		"in parentheses":                "⒪⒭⒜⒩⒢⒠",
+		"in modifier small capitals":    "oʀaᶰge",
+		"with two letters in a square":  "ora🆖e",
+		"with hooks":                    "oɾaɲɠe",
 		"far into the text":             strings.Repeat("x", 9_990) + "orange",
 		"across an internal buffer":     strings.Repeat("é", 4_093) + "orange",
 		"across a buffer, with accents": strings.Repeat("x", 4_093) + "ö\u200br\u0301ange",
@@ -101,6 +119,9 @@ func TestNearMissesAreApproved(t *testing.T) {
 		"backwards":           "egnaro",
 		"blank":               " ",
 		"nothing but marks":   "\u0301\u200b",
+		"cut on two sides":    "o\u202exrx\u202cange",
+		"among Hebrew":        "or שלום ange or שלום rשo ange",
+		"among flags":         "🇳🇱 or 🇩🇪 ange",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if status, reason := rules.decide(event.Comment{Content: text}); status != event.Approved || reason != "" {
@@ -114,6 +135,16 @@ func TestTheAuthorIsReadToo(t *testing.T) {
 	for author, want := range map[string]event.Status{"": event.Approved, "Ann": event.Approved, "Orange": event.Rejected, "Ms. Ｏrángé": event.Rejected} {
 		if got, _ := rules.decide(event.Comment{Content: "Hello", Author: author}); got != want {
 			t.Errorf("%q is %s, want %s", author, got, want)
+		}
+	}
+	// The page shows a name as a line that is as wide as it can be.
+	for author, want := range map[string]event.Status{
+		"or\u200b\nange": event.Rejected, "or\n\u200bange": event.Rejected, "or\u200b \nange": event.Rejected, "or\u202a \n \u200bange": event.Rejected,
+		"\u202e\negnaro": event.Rejected, "\u202e\r\negnaro": event.Rejected, "or\u202eegna\nxx": event.Rejected, "ｏｒ\nａｎｇｅ": event.Rejected,
+		"or\nange": event.Approved, "or\u200b ange": event.Approved, "or \n\t ange": event.Approved, "": event.Approved, "\n": event.Approved,
+	} {
+		if got, _ := rules.decide(event.Comment{Content: "Hello", Author: author}); got != want {
+			t.Errorf("%+q is %s, want %s", author, got, want)
 		}
 	}
 	// Half a word each is none.
@@ -139,26 +170,32 @@ func TestTheDecisionIsThatOfTheTextAlone(t *testing.T) {
 func TestAPolicyOfWordsAndPartsOfThem(t *testing.T) {
 	p := policy{wholeWord("orange"), partOfAWord("pear"), wholeWord("blood moon"), wholeWord("straße"), wholeWord("νίκη"), wholeWord("橙子"), wholeWord("תפוז")}
 	for text, want := range map[string]string{
-		"An orange.":                      "contains the word “orange”",
-		"ORANGE!":                         "contains the word “orange”",
-		"the orange's peel":               "contains the word “orange”",
-		"the orange’s peel":               "contains the word “orange”",
-		"orange_juice":                    "contains the word “orange”",
-		"orange-red":                      "contains the word “orange”",
-		"“0range”":                        "contains the word “orange”",
-		"🍊orange🍊":                        "contains the word “orange”",
-		"私はorangeが好き":                     "contains the word “orange”",
-		"an\x07orange":                    "contains the word “orange”",
-		"an\u3164orange":                  "contains the word “orange”",
-		"o\u00adran\u200bge":              "contains the word “orange”",
-		"an \u202eegnaro\u202c":           "contains the word “orange”",
-		"\u202eyregnaro":                  "",
-		"oranges":                         "",
-		"orangery":                        "",
-		"vorangegangener Fall":            "",
-		"blutorange":                      "",
-		"orange2":                         "",
-		"an\u200borange":                  "",
+		"An orange.":            "contains the word “orange”",
+		"ORANGE!":               "contains the word “orange”",
+		"the orange's peel":     "contains the word “orange”",
+		"the orange’s peel":     "contains the word “orange”",
+		"orange_juice":          "contains the word “orange”",
+		"orange-red":            "contains the word “orange”",
+		"“0range”":              "contains the word “orange”",
+		"🍊orange🍊":              "contains the word “orange”",
+		"私はorangeが好き":           "contains the word “orange”",
+		"an\x07orange":          "contains the word “orange”",
+		"an\u3164orange":        "contains the word “orange”",
+		"o\u00adran\u200bge":    "contains the word “orange”",
+		"an \u202eegnaro\u202c": "contains the word “orange”",
+		"\u202eyregnaro":        "",
+		"oranges":               "",
+		"orangery":              "",
+		"vorangegangener Fall":  "",
+		"blutorange":            "",
+		"orange2":               "",
+		"an\u200borange":        "",
+		"an\u202eegnaro" + strings.Repeat("x", 100):           "",
+		"an \u202eegnaro " + strings.Repeat("x", 100):         "contains the word “orange”",
+		"\u202e" + strings.Repeat("x", 100) + " ro\u202cange": "contains the word “orange”",
+		"\u202e" + strings.Repeat("x", 100) + "ro\u202cange":  "",
+		"or\u202eegna" + strings.Repeat("x", 100):             "",
+		"שלום " + strings.Repeat("oranges שלום ", 700):        "",
 		"spearmint":                       "contains “pear”",
 		"pear and orange":                 "contains the word “orange”",
 		"Blood\nMoon":                     "contains the word “blood moon”",
@@ -213,6 +250,7 @@ func BenchmarkDecide(b *testing.B) {
 		"ten thousand":          strings.Repeat("rivers and ", 910)[:10_000],
 		"ten thousand accented": strings.Repeat("é", 10_000),
 		"ten thousand reversed": "\u202e" + strings.Repeat("x", 9_999),
+		"ten thousand cuts":     "\u202e" + strings.Repeat("o", 5_000) + "\u202cr\u202e" + strings.Repeat("a", 4_990) + "\u202cnge",
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

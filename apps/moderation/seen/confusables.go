@@ -16,9 +16,9 @@ import (
 //go:embed confusables.txt
 var published string
 
-// looksLike maps a character to what it looks like, in lower case. It has all characters
-// that are not in lower case or look like others.
-var looksLike = func() map[rune]string {
+// prototypes maps a character to what the published file says it looks like. Latin
+// letters are themselves in either case: "I" is not "l".
+var prototypes = func() map[rune]string {
 	prototypes := map[rune]string{}
 	for line := range strings.Lines(published) {
 		source, target, ok := strings.Cut(strings.TrimSpace(line), ";")
@@ -27,13 +27,18 @@ var looksLike = func() map[rune]string {
 		}
 		prototype := ""
 		for _, hex := range strings.Fields(target) {
-			prototype += string(character(hex))
+			prototype += string(codePoint(hex))
 		}
-		// Latin letters are themselves in either case: "I" is not "l".
-		if r := character(source); r > unicode.MaxASCII || !unicode.IsUpper(r) {
+		if r := codePoint(source); r > unicode.MaxASCII || !unicode.IsUpper(r) {
 			prototypes[r] = prototype
 		}
 	}
+	return prototypes
+}()
+
+// looksLike maps a character to what it looks like, in lower case. It has all characters
+// that are not in lower case or look like others.
+var looksLike = func() map[rune]string {
 	like := make(map[rune]string, len(prototypes))
 	for r, prototype := range prototypes {
 		like[r] = settled(prototype, prototypes)
@@ -68,8 +73,8 @@ func settled(s string, prototypes map[rune]string) string {
 	return b.String()
 }
 
-// character is the one of a code point that the published file names.
-func character(hex string) rune {
+// codePoint is the character that the published file names.
+func codePoint(hex string) rune {
 	r, err := strconv.ParseUint(hex, 16, 32)
 	if err != nil || r > unicode.MaxRune {
 		panic("confusables.txt: " + hex + " is no code point") // the tests read all of it

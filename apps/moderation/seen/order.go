@@ -22,19 +22,40 @@ const (
 	maxDepth = 125 // BD2
 )
 
-// visual returns the characters in the order in which they stand on a line, from left
-// to right, without those that only direct the order.
-func visual(runes []rune) []rune {
-	var order []rune
+// inOrder cuts a text into its paragraphs and returns the characters of each in the
+// order in which they stand on one line, from left to right, without those that only
+// direct the order.
+func inOrder(runes []rune) [][]character {
+	var paragraphs [][]character
 	for len(runes) > 0 {
 		end := slices.IndexFunc(runes, func(r rune) bool { return class(r) == bidi.B }) + 1
 		if end == 0 {
 			end = len(runes)
 		}
-		for _, i := range newParagraph(runes[:end]).order() {
-			order = append(order, runes[i])
+		order := newParagraph(runes[:end]).order()
+		stand := make([]character, len(order))
+		for n, i := range order {
+			stand[n] = character{runes[i], i}
 		}
+		paragraphs = append(paragraphs, stand)
 		runes = runes[end:]
+	}
+	return paragraphs
+}
+
+// character is one of a paragraph, and its index there.
+type character struct {
+	rune
+	at int
+}
+
+// visual returns the characters of all paragraphs in the order in which they stand.
+func visual(paragraphs [][]character) []rune {
+	var order []rune
+	for _, paragraph := range paragraphs {
+		for _, c := range paragraph {
+			order = append(order, c.rune)
+		}
 	}
 	return order
 }
@@ -45,9 +66,11 @@ func class(r rune) bidi.Class {
 }
 
 // reorders reports whether a text with r may stand in another order than it is read in.
+// Without these classes no rule makes an R, so that all levels are even and nothing is
+// reversed: numbers are raised to level 2, and what stands between two of AN to 1 (N1).
 func reorders(r rune) bool {
 	switch class(r) {
-	case bidi.R, bidi.AL, bidi.RLE, bidi.RLO, bidi.RLI:
+	case bidi.R, bidi.AL, bidi.AN, bidi.RLE, bidi.RLO, bidi.RLI:
 		return true
 	}
 	return false

@@ -61,7 +61,7 @@ func TestEachParagraphHasItsOwnOrder(t *testing.T) {
 		"\u202e" + strings.Repeat("\u202d\u202e", 70) + "ba": "ab",
 		"": "",
 	} {
-		if got := string(visual([]rune(text))); got != want {
+		if got := string(visual(inOrder([]rune(text)))); got != want {
 			t.Errorf("%+q stands as %+q, want %+q", text, got, want)
 		}
 	}
@@ -75,7 +75,7 @@ func TestTheOrderOfAnyTextIsFoundSoon(t *testing.T) {
 	} {
 		runes := []rune(strings.Repeat(unit, 10_000))[:10_000]
 		start := time.Now()
-		visual(runes)
+		visual(inOrder(runes))
 		if took := time.Since(start); took > 2*time.Second {
 			t.Errorf("%s took %s", name, took)
 		}

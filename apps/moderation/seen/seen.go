@@ -21,43 +21,60 @@ import (
 type Text struct {
 	// Written has the forms in the order in which the characters are stored.
 	Written []string
-	// Shown has those in the order in which they stand on a line of a left-to-right
-	// page (UAX #9).
+	// Shown has those in the order in which they stand on a left-to-right page (UAX #9)
+	// that is wide enough for each paragraph to stand on one line. Lines has the others.
 	Shown []string
+
+	rows []row
 }
 
 // Of returns the forms of s. It depends on nothing else.
 func Of(s string) Text {
 	written := forms(s)
 	if strings.IndexFunc(s, reorders) < 0 {
-		return Text{written, written}
+		return Text{Written: written, Shown: written}
 	}
-	return Text{written, forms(string(visual([]rune(s))))}
+	paragraphs := inOrder([]rune(s))
+	return Text{written, forms(string(visual(paragraphs))), rows(s, paragraphs)}
 }
 
 func forms(s string) []string {
 	if plain, ok := foldASCII(s); ok {
 		return []string{plain}
 	}
-	// Letters whose capitals look like others are compared in both ways: by their looks,
-	// and as small letters. A Greek word is the same in capitals.
-	spellings := []string{norm.NFKD.String(s)}
-	if small := norm.NFKD.String(cases.Fold().String(spellings[0])); small != spellings[0] {
-		spellings = append(spellings, small)
-	}
-	spaces := []string{""}
-	if strings.IndexFunc(s, mayTakeRoom) >= 0 {
-		spaces = append(spaces, " ")
-	}
 	var all []string
-	for _, s := range spellings {
-		for _, space := range spaces {
-			if form := fold(s, space); !slices.Contains(all, form) {
-				all = append(all, form)
-			}
+	for _, way := range waysOf(s) {
+		if form := way.of(s); !slices.Contains(all, form) {
+			all = append(all, form)
 		}
 	}
 	return all
+}
+
+// way is one of those to read a text. Each reads it character by character.
+type way struct {
+	// small is set to compare letters whose capitals look like others as small letters,
+	// and not by their looks. A Greek word is the same in capitals.
+	small bool
+	// space stands for what is hidden and may take room all the same.
+	space string
+}
+
+// waysOf returns those that may make a difference to s.
+func waysOf(s string) []way {
+	ways := []way{{}, {small: true}}
+	if strings.IndexFunc(s, mayTakeRoom) >= 0 {
+		ways = append(ways, way{space: " "}, way{true, " "})
+	}
+	return ways
+}
+
+func (w way) of(s string) string {
+	s = norm.NFKD.String(inLatin(s))
+	if w.small {
+		s = norm.NFKD.String(cases.Fold().String(s))
+	}
+	return fold(s, w.space)
 }
 
 // fold returns the form of a decomposed text, with space for what is hidden and may

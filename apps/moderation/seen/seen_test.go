@@ -8,7 +8,7 @@ import (
 )
 
 func TestTheFormsOfAText(t *testing.T) {
-	for text, want := range map[string]Text{
+	for text, want := range map[string]struct{ Written, Shown []string }{
 		"":                         {[]string{""}, []string{""}},
 		"A Plain\ttext\n":          {[]string{"a plain\ttext\n"}, []string{"a plain\ttext\n"}},
 		"FAIL 10 m|":               {[]string{"fail lo rnl"}, []string{"fail lo rnl"}},
@@ -27,7 +27,7 @@ func TestTheFormsOfAText(t *testing.T) {
 		"half of \xff a character": {[]string{"half of � a character"}, []string{"half of � a character"}},
 	} {
 		if got := Of(text); !slices.Equal(got.Written, want.Written) || !slices.Equal(got.Shown, want.Shown) {
-			t.Errorf("%+q has the forms %+q, want %+q", text, got, want)
+			t.Errorf("%+q has the forms %+q and %+q, want %+q", text, got.Written, got.Shown, want)
 		}
 	}
 }
@@ -44,13 +44,13 @@ func TestAllThatLooksLikeAsciiHasItsForm(t *testing.T) {
 		lines++
 		prototype := ""
 		for _, hex := range strings.Fields(target) {
-			prototype += string(character(hex))
+			prototype += string(codePoint(hex))
 		}
 		if strings.IndexFunc(prototype, func(r rune) bool { return r > unicode.MaxASCII }) >= 0 {
 			continue
 		}
-		got, want := looksLike[character(source)], Of(prototype).Written[0]
-		if prototype == "l" && unicode.IsUpper(character(source)) {
+		got, want := looksLike[codePoint(source)], Of(prototype).Written[0]
+		if prototype == "l" && unicode.IsUpper(codePoint(source)) {
 			want = "i"
 		}
 		if got != want {

@@ -1,0 +1,51 @@
+package seen
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/width"
+)
+
+// Collapsed returns s as it is shown with the style white-space: normal (CSS Text, 4.1):
+// white space with or without line breaks is one space, or nothing if it has a line break
+// and is beside a zero-width space or between two wide characters that are not Hangul.
+// Not all browsers remove the latter.
+func Collapsed(s string) string {
+	var b strings.Builder
+	for s != "" {
+		to := strings.IndexAny(s, whiteSpace)
+		if to < 0 {
+			to = len(s)
+		}
+		b.WriteString(s[:to])
+		rest := strings.TrimLeft(s[to:], whiteSpace)
+		space := s[to : len(s)-len(rest)]
+		if space != "" && !(strings.Contains(space, "\n") && isRemoved(b.String(), rest)) {
+			b.WriteByte(' ')
+		}
+		s = rest
+	}
+	return b.String()
+}
+
+// A carriage return is a space there, as a tab is.
+const whiteSpace = " \t\r\n"
+
+// isRemoved reports whether a line break between the two texts is.
+func isRemoved(before, after string) bool {
+	before, after = strings.TrimRightFunc(before, directs), strings.TrimLeftFunc(after, directs)
+	return strings.HasSuffix(before, "\u200b") || strings.HasPrefix(after, "\u200b") ||
+		isWide(utf8.DecodeLastRuneInString(before)) && isWide(utf8.DecodeRuneInString(after))
+}
+
+func directs(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) }
+
+func isWide(r rune, _ int) bool {
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth, width.EastAsianHalfwidth:
+		return !unicode.Is(unicode.Hangul, r)
+	}
+	return false
+}

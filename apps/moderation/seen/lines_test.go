@@ -1,0 +1,112 @@
+package seen
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// linesOf returns what stands on each line that the paragraph may be broken into, by the
+// rules L1 and L2 for each.
+func linesOf(runes []rune) []string {
+	p := newParagraph(runes)
+	var all []string
+	for from := range runes {
+		for to := from + 1; to <= len(runes); to++ {
+			line := &paragraph{classes: p.classes[from:to], levels: slices.Clone(p.levels[from:to])}
+			var b strings.Builder
+			for _, i := range line.order() {
+				b.WriteString(fold(string(runes[from+i]), ""))
+			}
+			all = append(all, b.String())
+		}
+	}
+	return all
+}
+
+func TestLinesAreThoseThatATextMayBeBrokenInto(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	letters := []rune("abcאבج\u0665\u06601-, \t\u200b\u0301\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200f()")
+	found := 0
+	for range 3_000 {
+		runes := make([]rune, 1+random.IntN(12))
+		for i := range runes {
+			runes[i] = letters[random.IntN(len(letters))]
+		}
+		text, lines := Of(string(runes)), linesOf(runes)
+		if text.rows == nil {
+			if all := linesOf(runes); slices.ContainsFunc(all, func(line string) bool { return !strings.Contains(text.Shown[0], line) }) {
+				t.Fatalf("%+q is said to keep its order, and has the lines %+q", string(runes), all)
+			}
+			continue
+		}
+		for range 40 {
+			line := []rune(lines[random.IntN(len(lines))])
+			if len(line) < 2 {
+				continue
+			}
+			from := random.IntN(len(line) - 1)
+			word := line[from : from+2+random.IntN(len(line)-from-1)]
+			if random.IntN(2) == 0 {
+				random.Shuffle(len(word), func(i, j int) { word[i], word[j] = word[j], word[i] })
+			}
+			form := string(word)
+			if strings.TrimSpace(form) != form {
+				continue // white space that ends a line is nowhere else
+			}
+			phrase := strings.ContainsAny(form, " \t") // that ends a line with white space is not excluded
+			want := slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, form) })
+			got := false
+			for line := range text.Lines(form, false) {
+				got = true
+				if !phrase && (!strings.Contains(line, form) || !slices.Contains(lines, line)) {
+					t.Fatalf("%+q is no line of %+q with %+q", line, string(runes), form)
+				}
+			}
+			if got != want && (want || !phrase) {
+				t.Fatalf("%+q on a line of %+q: %v, want %v", form, string(runes), got, want)
+			}
+			if got && !slices.ContainsFunc(text.Shown, func(shown string) bool { return strings.Contains(shown, form) }) {
+				found++
+			}
+		}
+	}
+	if found < 1_000 {
+		t.Errorf("only %d were on lines that are broken", found)
+	}
+}
+
+// No text within the bounds of a comment takes long, whatever it repeats.
+func TestTheLinesOfAnyTextAreFoundSoon(t *testing.T) {
+	for name, text := range map[string]string{
+		"two runs":    "\u202e" + strings.Repeat("o", 4_990) + "\u202cr\u202e" + strings.Repeat("a", 4_990) + "\u202cnge",
+		"one run":     "o\u202e" + strings.Repeat("ro", 4_990) + "\u202crange",
+		"many runs":   strings.Repeat("o\u202er\u202ca", 2_000),
+		"nested runs": strings.Repeat("o\u202er\u202da", 60) + strings.Repeat("orang", 1_900),
+		"one letter":  "\u202e" + strings.Repeat("o", 9_999),
+		"Hebrew":      strings.Repeat("שלום oranges ", 770),
+	} {
+		start := time.Now()
+		lines := 0
+		for range Of(text).Lines("orange", true) {
+			lines++
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%s took %s for %d lines", name, took, lines)
+		}
+	}
+}
+
+func TestACollapsedText(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "a": "a", " a \t b\n": " a b ", "a\r\nb": "a b", "a\n\n\nb": "a b", "\n": " ",
+		"a\u200b\nb": "a\u200bb", "a\n\u200bb": "a\u200bb", "a \n \u200bb": "a\u200bb", "a\u200b b": "a\u200b b", "a\u200b\u202c\nb": "a\u200b\u202cb",
+		"名\n名": "名名", "名 名": "名 名", "名\na": "名 a", "한\n한": "한 한", "ｏ\nｒ": "ｏｒ",
+	} {
+		if got := Collapsed(text); got != want {
+			t.Errorf("%+q is shown as %+q, want %+q", text, got, want)
+		}
+	}
+}
