@@ -49,10 +49,12 @@ test.describe('commenting', () => {
     await expect(commentForm(page).getByRole('textbox', { name: 'Comment' })).toHaveValue('')
     await expect(comments(other)).toContainText(awaiting)
     await expect(comments(other)).not.toContainText(content)
+    await expect(comments(other)).not.toContainText('Ann')
 
     await control.start('moderation')
     for (const each of [page, other]) {
       await expect(comments(each)).toContainText(content, { timeout: recovery })
+      await expect(comments(each)).toContainText('Ann')
       await expect(comments(each)).not.toContainText(awaiting)
       await expect(comments(each)).toHaveCount(1)
       await expect(each.getByRole('heading', { level: 2, name: '1 comment' })).toBeVisible()
@@ -81,6 +83,20 @@ test.describe('commenting', () => {
       await expect(comments(each)).toHaveCount(1)
     }
     await expect(page.locator('body')).toHaveAttribute('data-mark', '')
+  })
+
+  test('a name that is rejected is shown to nobody but its writer', async ({ page, visitor, api }) => {
+    const post = await api.post({ title: unique('Named') })
+    const other = await visitor()
+    await Promise.all([visit(page, `/p/${post.id}`), visit(other, `/p/${post.id}`)])
+    await send(page, 'A fine thought.', 'Orange')
+    for (const each of [page, other]) await expect(comments(each)).toContainText(rejected)
+    await expect(comments(page)).toContainText('Orange')
+    await expect(comments(other)).not.toContainText('Orange')
+    await expect(comments(other)).not.toContainText('Anonymous')
+    await other.reload()
+    await expect(comments(other)).toContainText(rejected)
+    await expect(comments(other)).not.toContainText('Orange')
   })
 
   test('comments are first in the list as they are sent, and each is there once', async ({ page, api }) => {

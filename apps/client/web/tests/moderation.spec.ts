@@ -25,6 +25,30 @@ const shown = (content: Locator, texts: string[]) =>
     return measured
   }, texts)
 
+/** Shows each text as the element's content is shown, wrapped, and returns the letters of its first line as they stand. */
+const firstLines = (content: Locator, texts: string[]) =>
+  content.evaluate((element, texts) => {
+    const probe = element.cloneNode() as HTMLElement
+    probe.style.width = '10em'
+    element.after(probe)
+    const range = document.createRange()
+    const lines = texts.map((text) => {
+      probe.textContent = text
+      const node = probe.firstChild as Text
+      const letters = Array.from(text, (letter, at) => {
+        range.setStart(node, at)
+        range.setEnd(node, at + 1)
+        const { left, top } = range.getBoundingClientRect()
+        return { letter, left, top }
+      }).filter(({ letter }) => /[a-z]/.test(letter))
+      const top = Math.min(...letters.map((letter) => letter.top))
+      const first = letters.filter((letter) => letter.top === top).sort((a, b) => a.left - b.left)
+      return first.map(({ letter }) => letter).join('')
+    })
+    probe.remove()
+    return lines
+  }, texts)
+
 /** Those of the characters that leave no gap between "or" and "ange", however the letters are kerned. */
 async function withoutGap(content: Locator, characters: string[]): Promise<string[]> {
   const [kerned, apart, ...measured] = await shown(content, ['orange', 'or\u200cange', ...characters.map((c) => `or${c}ange`)])
@@ -90,5 +114,19 @@ test.describe('moderation', () => {
     expect((await shown(content, written)).map(({ order }) => order)).toEqual(written.map(() => 'orange'))
     expect(new Set(orders).size).toBeGreaterThan(20)
     await expectRejected(api, post.id, written)
+  })
+
+  test('a word is that which a line shows, wherever the text is wrapped', async ({ page, api }) => {
+    const post = await api.post({ title: unique('Wrapped') })
+    await api.moderated(post.id, { content: 'A measure.' })
+    await visit(page, `/p/${post.id}`)
+    const content = comment(page, 'A measure.').getByText('A measure.')
+    const wrapped = ['or\u202eegna ' + 'x'.repeat(100), 'or\u202eegna' + ' '.repeat(200) + 'x', 'or\u202eegna\u200b' + 'x'.repeat(100)]
+    expect(await firstLines(content, wrapped)).toEqual(wrapped.map(() => 'orange'))
+    const templates = Array.from({ length: 30 }, (_, n) => `${directed(n + 1)} ${'x'.repeat(100)}`)
+    const orders = await firstLines(content, templates)
+    const written = templates.map((template, n) => template.replace(/[a-f]/g, (letter) => 'orange'.charAt((orders[n] ?? '').indexOf(letter))))
+    expect(await firstLines(content, written)).toEqual(written.map(() => 'orange'))
+    await expectRejected(api, post.id, [...wrapped, ...written])
   })
 })

@@ -68,7 +68,8 @@ test.describe('safety', () => {
       await api.comment(id, { content: attack, author: attack.slice(0, 100) })
       await api.comment(id, { content: `orange ${attack}`, author: attack.slice(0, 100) })
       for (const each of [page, other]) {
-        await expect(comment(each, 'This comment has been rejected')).toContainText(attack.slice(0, 100))
+        await expect(comment(each, 'This comment has been rejected')).toHaveCount(1)
+        await expect(comment(each, 'This comment has been rejected')).not.toContainText(attack.slice(0, 100))
         await expect(comments(each).nth(1)).toContainText(attack)
         await expect(comments(each).nth(1)).toContainText(attack.slice(0, 100))
       }

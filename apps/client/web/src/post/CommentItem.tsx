@@ -11,11 +11,13 @@ interface Props {
 
 /** A comment, or what has become of it. */
 export const CommentItem = memo(function CommentItem({ comment, own }: Props) {
+  // What is not approved, a name too, is shown to nobody but its writer, and a rejected text to nobody.
+  const named = own || comment.status === 'approved'
   return (
     <li className={styles.item}>
       <article className={styles.comment} data-status={comment.status}>
         <p className={styles.meta}>
-          <strong className={styles.author}>{comment.author ?? 'Anonymous'}</strong>
+          {named && <strong className={styles.author}>{comment.author ?? 'Anonymous'}</strong>}
           {own && <span className={styles.own}>you</span>}
           <Ago time={comment.createdAt} />
         </p>
