@@ -154,6 +154,7 @@ func TestChecksBite(t *testing.T) {
 		{"a limit that is too near", "redis", minikube, "k8s/redis/redis.yaml", "maxmemory 384mb", "maxmemory 388mb", "may need"},
 		{"a container that is too small", "redis", minikube, "k8s/redis/redis.yaml", "memory: 1Gi", "memory: 1015Mi", "may need"},
 		{"eviction", "redis", minikube, "k8s/redis/redis.yaml", "noeviction", "allkeys-lru", "noeviction"},
+		{"a dollar that Kubernetes takes", "redis", minikube, "k8s/redis/redis.yaml", "\\${$(echo \"$name\" | tr a-z- A-Z_)}", "\\$$(echo \"$name\" | tr a-z- A-Z_)", "one $"},
 		{"an image by its tag", "redis", minikube, "k8s/redis/redis.yaml", "@sha256:", "-", "no digest"},
 		{"another's user", "redis", production, "k8s/base/kustomization.yaml", "redisUsername, value: posts-store", "redisUsername, value: query-store", "redisUsername"},
 		{"another's password", "redis", production, "k8s/base/kustomization.yaml", "name: redis-posts-store", "name: redis-query-store", "of the secret"},

@@ -2,6 +2,7 @@ package k8s
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -75,6 +76,9 @@ func refusesInTime(statefulSet object) []error {
 	var errs []error
 	if image := fmt.Sprint(at(container, "image")); !digest.MatchString(image) {
 		errs = append(errs, fmt.Errorf("the image %s has no digest", image))
+	}
+	if strings.Contains(script, "$$") {
+		errs = append(errs, errors.New("the command has $$, of which Kubernetes makes one $"))
 	}
 	if !strings.Contains(script, "\nmaxmemory-policy noeviction\n") {
 		errs = append(errs, fmt.Errorf("the policy is not noeviction, so Redis forgets what is in no other place"))
