@@ -22,7 +22,7 @@ func Collapsed(s string) string {
 		b.WriteString(s[:to])
 		rest := strings.TrimLeft(s[to:], whiteSpace)
 		space := s[to : len(s)-len(rest)]
-		if space != "" && !(strings.Contains(space, "\n") && isRemoved(b.String(), rest)) {
+		if space != "" && (!strings.Contains(space, "\n") || !isRemoved(b.String(), rest)) {
 			b.WriteByte(' ')
 		}
 		s = rest
