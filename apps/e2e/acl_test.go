@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -20,8 +21,9 @@ func passwordOf(user string) string { return "password-of-redis-" + user }
 
 // clusterRedis starts a Redis by the very script of k8s/redis/redis.yaml and with the
 // users of k8s/redis/users.acl, for app ids that end in a suffix. It ends with the
-// test. The variables are added to those that the script gets from secrets.
-func clusterRedis(t *testing.T, suffix string, variables ...string) (address string) {
+// test. The variables are added to those that the script gets from secrets. Restart stops
+// it as Kubernetes does, and starts it again.
+func clusterRedis(t *testing.T, suffix string, variables ...string) (address string, restart func()) {
 	t.Helper()
 	files := filepath.Join(built.checkout.Root, "k8s", "redis")
 	docs, err := system.ReadYAML(filepath.Join(files, "redis.yaml"))
@@ -81,7 +83,46 @@ func clusterRedis(t *testing.T, suffix string, variables ...string) (address str
 	address = fmt.Sprintf("127.0.0.1:%d", port)
 	operator := as(t, address, "operator")
 	eventually(t, func() error { return operator.Ping(t.Context()).Err() })
-	return address
+	return address, func() {
+		t.Helper()
+		err := errors.Join(p.Signal(syscall.SIGTERM), p.AwaitEnd(t.Context()), p.Start(log))
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() error { return operator.Ping(t.Context()).Err() })
+	}
+}
+
+// What a component wrote, in transactions too, is there after a restart.
+func TestARestartOfTheClustersRedisLosesNothing(t *testing.T) {
+	address, restart := clusterRedis(t, "")
+	ctx := t.Context()
+	store, bus := as(t, address, "posts-store"), as(t, address, "bus")
+	write := func(n int) {
+		t.Helper()
+		_, err := store.TxPipelined(ctx, func(tx redis.Pipeliner) error { // as Dapr writes several keys
+			for i := range 2 {
+				tx.Eval(ctx, `redis.call("HSET", KEYS[1], "data", ARGV[1])`, []string{fmt.Sprintf("posts||%d-%d", n, i)}, "x")
+			}
+			return nil
+		})
+		alone := store.HSet(ctx, fmt.Sprintf("posts||%d", n), "data", "x").Err()
+		if err = errors.Join(err, alone, bus.XAdd(ctx, &redis.XAddArgs{Stream: "PostCreated", Values: []string{"data", "x"}}).Err()); err != nil && !errors.Is(err, redis.Nil) {
+			t.Fatal(err)
+		}
+	}
+	operator := as(t, address, "operator")
+	for n := range 2 {
+		write(n)
+		restart()
+		keys, err := operator.DBSize(ctx).Result()
+		if err != nil || keys != int64(3*(n+1)+1) {
+			t.Errorf("after %d restarts there are %d keys, %v", n+1, keys, err)
+		}
+		if events, err := operator.XLen(ctx, "PostCreated").Result(); err != nil || events != int64(n+1) {
+			t.Errorf("after %d restarts there are %d events, %v", n+1, events, err)
+		}
+	}
 }
 
 // field is a field of a document, or nil.
@@ -108,13 +149,13 @@ func connect(t *testing.T, at redis.Options) *redis.Client {
 func TestEachComponentHasAUserOfItsOwn(t *testing.T) {
 	var address, suffix string
 	s := another(t, func(doc system.Document) {
-		if doc["kind"] != "Component" {
+		if doc["kind"] != "Component" || doc["scopes"] == nil { // all that are in Redis have scopes
 			return
 		}
 		if address == "" { // it is only here that one knows the app ids
-			id := fmt.Sprint(doc["scopes"].([]any)[0]) //nolint:forcetypeassert,errcheck // every component has them
+			id := fmt.Sprint(doc["scopes"].([]any)[0]) //nolint:forcetypeassert,errcheck // they are a list
 			suffix = id[strings.Index(id, "-"):]
-			address = clusterRedis(t, suffix)
+			address, _ = clusterRedis(t, suffix)
 		}
 		user := fmt.Sprint(field(doc["metadata"], "name"))
 		spec := doc["spec"].(system.Document)                                                                              //nolint:forcetypeassert,errcheck // as above
@@ -258,7 +299,7 @@ func isRefused(err error) bool {
 // TestAnOlderVersionsPasswordIsValidUntilItsSecretIsGone: while an update goes on,
 // apps of both versions run.
 func TestAnOlderVersionsPasswordIsValidUntilItsSecretIsGone(t *testing.T) {
-	address := clusterRedis(t, "", "OLD_PASSWORD=of-all")
+	address, _ := clusterRedis(t, "", "OLD_PASSWORD=of-all")
 	old := connect(t, redis.Options{Addr: address, Password: "of-all"})
 	if err := errors.Join(old.HSet(t.Context(), "posts||x", "data", "x").Err(), old.Do(t.Context(), "XADD", "PostCreated", "*", "data", "x").Err()); err != nil {
 		t.Error(err)
