@@ -300,6 +300,7 @@ func viaSidecar(t *testing.T, a system.App, other *elsewhere) []response {
 		{"/v1.0/invoke/" + url.QueryEscape(other.URL) + "/method/x", ""},
 		{"/v1.0/invoke/" + other.URL + "/method/x", ""},
 		{"/x", "dapr-app-id: " + other.URL},
+		{"/v1.0/invoke/" + a.ID + "/method/x", "dapr-app-id: " + other.URL},
 	} {
 		headers := []string{"Content-Type: text/plain"}
 		if ask.header != "" {
@@ -319,7 +320,7 @@ func TestASidecarCallsAppsAlone(t *testing.T) {
 	other := newElsewhere(t)
 	for _, a := range shared.Apps {
 		for _, r := range viaSidecar(t, a, other) {
-			if r.status != http.StatusBadRequest {
+			if r.status < http.StatusBadRequest {
 				t.Errorf("%s: %s", a.Name, r)
 			}
 		}

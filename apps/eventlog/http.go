@@ -86,12 +86,15 @@ func (a *api) events(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
+	ctx := c.Request.Context()
 	known, err := a.log.end()
+	if errors.Is(err, errLost) { // it may be gone as a whole now, and begin anew
+		err = a.refresh(ctx)
+	}
 	if err != nil {
 		a.broken(c, err)
 		return
 	}
-	ctx := c.Request.Context()
 	// A reader that does not wait is told where the log stands, whatever of it it gets.
 	mustLook := known.Sequence <= q.from.Sequence || q.isElsewhere(known)
 	if mustLook || q.wait == 0 && known.Sequence < q.from.Sequence+q.limit && a.log.unlooked() > refreshEvery {

@@ -212,7 +212,12 @@ func (l *eventLog) commit(ctx context.Context, events []event.Event) []error {
 		return bus.All(len(events), err)
 	}
 	defer l.unlock()
-	if err := errors.Join(l.ready(), l.whole()); err != nil {
+	if err := l.ready(); err != nil {
+		return bus.All(len(events), err)
+	}
+	if l.whole() != nil {
+		err := l.refreshLocked(ctx)
+		l.forget(ctx, err)
 		return bus.All(len(events), err)
 	}
 	verified := false

@@ -18,7 +18,7 @@ func (l *eventLog) lose(ctx context.Context, why string) error {
 	if err := l.verify(ctx); err != nil {
 		return err
 	}
-	err := fmt.Errorf("%w: %s; a restart goes on from where the log ends now", errLost, why)
+	err := fmt.Errorf("%w: %s; a restart goes on from where the log ends now, if that can be read", errLost, why)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.lost == nil {
@@ -98,14 +98,14 @@ func (l *eventLog) swap(ctx context.Context, base *segment, item state.Item) err
 // follows no hole stays, and brings back what this replica knew. A segment that was there
 // before, or that others have gone on from, has another ETag and stays.
 func (l *eventLog) takeBack(ctx context.Context, why error, number int) {
-	switch {
-	case errors.Is(why, errGone):
-	case errors.Is(why, errLost) && number > 0:
+	isGone := errors.Is(why, errGone)
+	if !isGone && (!errors.Is(why, errLost) || number == 0) {
+		return
+	}
+	if number > 0 {
 		if full, err := l.isFull(ctx, number-1); full || err != nil {
 			return
 		}
-	default:
-		return
 	}
 	_ = l.store.Delete(ctx, state.Item{Key: l.origin.key(number), ETag: state.ETagAfter("")})
 }

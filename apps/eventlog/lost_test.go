@@ -275,6 +275,34 @@ func TestALostLogThatIsGoneBeginsAnew(t *testing.T) {
 	}
 }
 
+// So it does when it is an append, or a reader, that finds it gone.
+func TestALostLogThatAnAppendOrAReaderFindsGoneBeginsAnew(t *testing.T) {
+	for name, find := range map[string]func(*eventLog){
+		"an append": func(l *eventLog) { l.append(t.Context(), some(t, 20, 21)) },
+		"a reader":  func(l *eventLog) { get(t, engine(context.Background(), l), "/events?after=0") },
+	} {
+		store := newFakeStore()
+		l := start(t, store)
+		appendBy(t, l, 1, some(t, 0, 10))
+		was := endOf(t, l)
+		store.remove(store.segmentKey(0))
+		if errs := l.append(t.Context(), some(t, 10, 11)); !errors.Is(errs[0], errLost) {
+			t.Fatalf("%s: append: %v", name, errs[0])
+		}
+		find(l) // nothing, yet
+		wantLost(t, l)
+		store.flush()
+		find(l)
+		if err := l.whole(); err != nil {
+			t.Errorf("%s: it is still taken for lost: %v", name, err)
+		}
+		deliver(t, l, some(t, 20, 22)...)
+		if now := endOf(t, l); now.Log == was.Log || now.Sequence != 2 {
+			t.Errorf("%s: the log ends at %v", name, now)
+		}
+	}
+}
+
 // A gap must not be served: its reader could never go on.
 func TestASegmentThatIsNeitherFullNorTheLastIsNotServed(t *testing.T) {
 	const n = 3*segmentSize + 17

@@ -33,19 +33,24 @@ type glyph struct {
 // rows returns each paragraph by each way.
 func rows(s string, paragraphs [][]character) []row {
 	var all []row
-	for _, way := range waysOf(s) {
-		forms := map[rune]string{}
-		for _, paragraph := range paragraphs {
+	ways := waysOf(s)
+	forms := make([]map[rune]string, len(ways))
+	for i := range forms {
+		forms[i] = map[rune]string{}
+	}
+	for _, paragraph := range paragraphs {
+		first := len(all) // of this paragraph
+		for i, way := range ways {
 			var r row
 			for _, c := range paragraph {
-				form, ok := forms[c.rune]
+				form, ok := forms[i][c.rune]
 				if !ok {
 					form = way.of(string(c.rune))
-					forms[c.rune] = form
+					forms[i][c.rune] = form
 				}
 				r = append(r, glyph{form, c.at})
 			}
-			if !slices.ContainsFunc(all, func(other row) bool { return slices.Equal(other, r) }) {
+			if !slices.ContainsFunc(all[first:], func(other row) bool { return slices.Equal(other, r) }) {
 				all = append(all, r)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // linesOf returns what stands on each line that the paragraph may be broken into, by the
@@ -79,23 +78,27 @@ func TestLinesAreThoseThatATextMayBeBrokenInto(t *testing.T) {
 }
 
 // No text within the bounds of a comment takes long, whatever it repeats.
-func TestTheLinesOfAnyTextAreFoundSoon(t *testing.T) {
+func BenchmarkLines(b *testing.B) {
+	var paragraphs strings.Builder
+	for n := range 4_990 {
+		paragraphs.WriteString(string(rune(0x4e00+n)) + "\n")
+	}
 	for name, text := range map[string]string{
+		"plain":       strings.Repeat("rivers and ", 910),
 		"two runs":    "\u202e" + strings.Repeat("o", 4_990) + "\u202cr\u202e" + strings.Repeat("a", 4_990) + "\u202cnge",
 		"one run":     "o\u202e" + strings.Repeat("ro", 4_990) + "\u202crange",
 		"many runs":   strings.Repeat("o\u202er\u202ca", 2_000),
 		"nested runs": strings.Repeat("o\u202er\u202da", 60) + strings.Repeat("orang", 1_900),
 		"one letter":  "\u202e" + strings.Repeat("o", 9_999),
 		"Hebrew":      strings.Repeat("שלום oranges ", 770),
+		"paragraphs":  "א\x01\n" + paragraphs.String(),
 	} {
-		start := time.Now()
-		lines := 0
-		for range Of(text).Lines("orange", true) {
-			lines++
-		}
-		if took := time.Since(start); took > 2*time.Second {
-			t.Errorf("%s took %s for %d lines", name, took, lines)
-		}
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				for range Of(text).Lines("orange", true) {
+				}
+			}
+		})
 	}
 }
 

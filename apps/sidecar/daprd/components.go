@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"net/http"
+	"strings"
 
 	contribmiddleware "github.com/dapr/components-contrib/middleware"
 	"github.com/dapr/components-contrib/middleware/http/routerchecker"
@@ -9,7 +11,7 @@ import (
 	"github.com/dapr/components-contrib/nameresolution/sqlite"
 	pubsubredis "github.com/dapr/components-contrib/pubsub/redis"
 	stateredis "github.com/dapr/components-contrib/state/redis"
-	"github.com/dapr/dapr/pkg/components/middleware/http"
+	httpmiddleware "github.com/dapr/dapr/pkg/components/middleware/http"
 	"github.com/dapr/dapr/pkg/components/nameresolution"
 	"github.com/dapr/dapr/pkg/components/pubsub"
 	"github.com/dapr/dapr/pkg/components/state"
@@ -30,10 +32,11 @@ func register() {
 	pubsub.DefaultRegistry.Logger = contrib
 	pubsub.DefaultRegistry.RegisterComponent(pubsubredis.NewRedisStreams, "redis")
 
-	http.DefaultRegistry.Logger = contrib
-	http.DefaultRegistry.RegisterComponent(func(log logger.Logger) http.FactoryMethod {
+	httpmiddleware.DefaultRegistry.Logger = contrib
+	httpmiddleware.DefaultRegistry.RegisterComponent(func(log logger.Logger) httpmiddleware.FactoryMethod {
 		return func(metadata contribmiddleware.Metadata) (middleware.HTTP, error) {
-			return routerchecker.NewMiddleware(log).GetHandler(context.Background(), metadata)
+			check, err := routerchecker.NewMiddleware(log).GetHandler(context.Background(), metadata)
+			return func(next http.Handler) http.Handler { return check(byAddress(next)) }, err
 		}
 	}, "routerchecker")
 
@@ -41,4 +44,17 @@ func register() {
 	nameresolution.DefaultRegistry.RegisterComponent(sqlite.NewResolver, "sqlite")
 	// The runtime's default, for a configuration that names no other.
 	nameresolution.DefaultRegistry.RegisterComponent(mdns.NewResolver, "mdns")
+}
+
+// byAddress has the checked address say which app is called. Dapr takes an app's id, or
+// any URL, from these headers before it looks at the address
+// (dapr/pkg/api/http/directmessaging.go, findTargetIDAndMethod).
+func byAddress(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("Dapr-App-Id")
+		if strings.HasPrefix(r.Header.Get("Authorization"), "Basic ") {
+			r.Header.Del("Authorization")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
