@@ -7,6 +7,7 @@ import (
 
 	contribmiddleware "github.com/dapr/components-contrib/middleware"
 	"github.com/dapr/components-contrib/middleware/http/routerchecker"
+	contribnames "github.com/dapr/components-contrib/nameresolution"
 	"github.com/dapr/components-contrib/nameresolution/mdns"
 	"github.com/dapr/components-contrib/nameresolution/sqlite"
 	pubsubredis "github.com/dapr/components-contrib/pubsub/redis"
@@ -41,7 +42,9 @@ func register() {
 	}, "routerchecker")
 
 	nameresolution.DefaultRegistry.Logger = contrib
-	nameresolution.DefaultRegistry.RegisterComponent(sqlite.NewResolver, "sqlite")
+	nameresolution.DefaultRegistry.RegisterComponent(func(log logger.Logger) contribnames.Resolver {
+		return uninterrupted{sqlite.NewResolver(log)}
+	}, "sqlite")
 	// The runtime's default, for a configuration that names no other.
 	nameresolution.DefaultRegistry.RegisterComponent(mdns.NewResolver, "mdns")
 }
@@ -57,4 +60,16 @@ func byAddress(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// uninterrupted lets a lookup end by itself, which takes at most the component's timeout,
+// when its caller gives up. SQLite's driver interrupts the connection for a caller that
+// gives up: then other lookups fail ("interrupted"), and a sidecar was seen whose every
+// lookup and renewal failed from then on, as on a connection that still reads. (No
+// upstream issue was looked for yet.)
+type uninterrupted struct{ contribnames.Resolver }
+
+// ResolveID looks up an app's address (nameresolution.Resolver).
+func (u uninterrupted) ResolveID(ctx context.Context, req contribnames.ResolveRequest) (string, error) {
+	return u.Resolver.ResolveID(context.WithoutCancel(ctx), req)
 }
