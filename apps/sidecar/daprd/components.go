@@ -63,10 +63,10 @@ func byAddress(next http.Handler) http.Handler {
 }
 
 // uninterrupted lets a lookup end by itself, which takes at most the component's timeout,
-// when its caller gives up. SQLite's driver interrupts the connection for a caller that
-// gives up: then other lookups fail ("interrupted"), and a sidecar was seen whose every
-// lookup and renewal failed from then on, as on a connection that still reads. (No
-// upstream issue was looked for yet.)
+// when its caller gives up. For a caller that gives up, the driver (modernc.org/sqlite)
+// interrupts the connection, which then fails for others, too, or is broken for good
+// (as superseriousbusiness/gotosocial#2731 found): a sidecar's every lookup and renewal
+// failed from then on. It can go when the driver interrupts the caller's query alone.
 type uninterrupted struct{ contribnames.Resolver }
 
 // ResolveID looks up an app's address (nameresolution.Resolver).
