@@ -414,7 +414,7 @@ func TestAnAnswerHasEventsOfOneLog(t *testing.T) {
 // loseOrigin is a store that loses the key that says which log it has, and nothing else.
 func loseOrigin(store *fakeStore) { store.remove(originKey) }
 
-// Only the origin goes: nothing of the log is lost, whoever began it.
+// Only the origin goes: nothing of the log is lost, of neither version's log.
 func TestALogWhoseOriginAloneIsGoneGoesOnUnderItsID(t *testing.T) {
 	for name, c := range map[string]struct {
 		before int

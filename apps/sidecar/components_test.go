@@ -1048,19 +1048,25 @@ func load(t *testing.T, f files) (resources, error) {
 	return r, nil
 }
 
+// configured is what the run file starts: with which resources, and the configuration as
+// the runtime reads it.
+func (f files) configured(t *testing.T) (run runFile, r resources, loaded *config.Configuration, err error) {
+	t.Helper()
+	if run, err = f.runFile(); err != nil {
+		return run, r, nil, err
+	}
+	if r, err = load(t, f); err != nil {
+		return run, r, nil, err
+	}
+	loaded, err = config.LoadStandaloneConfiguration(filepath.Join(r.dir, filepath.FromSlash(path.Clean(run.Common.ConfigFilePath))))
+	return run, r, loaded, err
+}
+
 // checkAddresses says whether every sidecar takes the addresses that are used, and no
 // others, by the very component that the runtime runs.
 func checkAddresses(t *testing.T, f files) error {
 	var p problems
-	run, err := f.runFile()
-	if err != nil {
-		return err
-	}
-	r, err := load(t, f)
-	if err != nil {
-		return err
-	}
-	loaded, err := config.LoadStandaloneConfiguration(filepath.Join(r.dir, filepath.FromSlash(path.Clean(run.Common.ConfigFilePath))))
+	_, r, loaded, err := f.configured(t)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/dapr/components-contrib/nameresolution"
 	"github.com/dapr/components-contrib/nameresolution/sqlite"
-	"github.com/dapr/dapr/pkg/config"
 	"github.com/dapr/kit/logger"
 )
 
@@ -28,15 +27,7 @@ const slowestForgetting = 10 * time.Second
 // user of the machine can write.
 func checkNames(t *testing.T, f files) error {
 	var p problems
-	run, err := f.runFile()
-	if err != nil {
-		return err
-	}
-	r, err := load(t, f)
-	if err != nil {
-		return err
-	}
-	loaded, err := config.LoadStandaloneConfiguration(filepath.Join(r.dir, filepath.FromSlash(path.Clean(run.Common.ConfigFilePath))))
+	run, _, loaded, err := f.configured(t)
 	if err != nil {
 		return err
 	}

@@ -18,19 +18,25 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
-// TestTheSameCommitIsTheSameImage builds an app here and from a copy of the sources
-// elsewhere, as on another machine.
-func TestTheSameCommitIsTheSameImage(t *testing.T) {
+// copied is the checkout, a copy of its sources elsewhere, and the commit of both.
+func copied(t *testing.T) (here, elsewhere string, c commit) {
+	t.Helper()
 	here, err := findRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	commit, err := head(t.Context(), here)
-	if err != nil {
+	if c, err = head(t.Context(), here); err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := t.TempDir()
+	elsewhere = t.TempDir()
 	copySources(t, here, elsewhere)
+	return here, elsewhere, c
+}
+
+// TestTheSameCommitIsTheSameImage builds an app here and from a copy of the sources
+// elsewhere, as on another machine.
+func TestTheSameCommitIsTheSameImage(t *testing.T) {
+	here, elsewhere, commit := copied(t)
 	var sums [2][sha256.Size]byte
 	for i, root := range []string{here, elsewhere} {
 		image, sbom, err := build(t.Context(), root, "posts", runtime.GOARCH, commit)

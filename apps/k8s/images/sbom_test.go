@@ -134,16 +134,7 @@ func (dir schemas) Load(url string) (any, error) {
 
 // TestTheClientsSBOMHasItsPages builds the client with pages.
 func TestTheClientsSBOMHasItsPages(t *testing.T) {
-	here, err := findRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	commit, err := head(t.Context(), here)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := t.TempDir()
-	copySources(t, here, root)
+	_, root, commit := copied(t)
 	binary, err := compile(t.Context(), root, "client", runtime.GOARCH)
 	if err != nil {
 		t.Fatal(err)
