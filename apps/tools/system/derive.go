@@ -49,7 +49,7 @@ func (c Checkout) Derive(d Derivation) (string, error) {
 	if err := os.MkdirAll(resources, 0o750); err != nil {
 		return "", err
 	}
-	files, err := filepath.Glob(filepath.Join(c.Root, "components", "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(c.Root, "components", "*", "*.yaml"))
 	if err != nil {
 		return "", err
 	}
