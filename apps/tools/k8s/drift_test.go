@@ -79,7 +79,7 @@ func withoutRedis(fields []any) []any {
 // components are the objects in components/, by kind and name.
 func components(t *testing.T) map[string]object {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, "components", "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(root, "components", "*", "*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
@@ -97,7 +97,7 @@ func components(t *testing.T) map[string]object {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			if o != nil && o.kind() != "Kustomization" { // which kustomize reads, and does not deploy
+			if o != nil {
 				found[o.String()] = o
 			}
 		}

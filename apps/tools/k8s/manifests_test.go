@@ -116,7 +116,7 @@ func TestChecksBite(t *testing.T) {
 		{"an annotation that the injector doesn't know", "schema", minikube, "k8s/base/app.yaml", "dapr.io/config:", "dapr.io/configuration:", "dapr.io/configuration"},
 
 		{"a setting of the bus that is another on Kubernetes", "drift", minikube, "k8s/base/redis-address.yaml", "- op: add\n  path: /auth", "- op: add\n  path: /spec/metadata/1\n  value: { name: concurrency, value: \"1\" }\n- op: add\n  path: /auth", "drifted"},
-		{"a file of components/ that isn't used", "drift", minikube, "components/kustomization.yaml", "  - subscriptions.yaml\n", "", "Subscription"},
+		{"a file of components/ that isn't used", "drift", minikube, "components/kustomization.yaml", "  - shared/subscriptions.yaml\n", "", "Subscription"},
 		{"one machine's name resolution", "drift", minikube, "k8s/base/access-control.yaml", "  nameResolution: null\n", "", "Configuration postbus has drifted"},
 		{"one machine's addresses", "drift", minikube, "k8s/base/access-control.yaml", "  httpPipeline: null\n", "", "Configuration postbus has drifted"},
 		{"a resource that is changed", "drift", production, "k8s/overlays/production/kustomization.yaml", "patches:\n", "patches:\n  - target: { kind: Subscription, name: query-post-created }\n    patch: |\n      - { op: replace, path: /spec/topic, value: Other }\n", "query-post-created"},
@@ -166,7 +166,7 @@ func TestChecksBite(t *testing.T) {
 		{"commands of all", "redis", minikube, "k8s/redis/users.acl", "~posts||* -@all", "~posts||* +@all", "posts-store has +@all"},
 		{"no password", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "nopass ~posts||*", "posts-store has nopass"},
 		{"a topic that the bus's user doesn't reach", "redis", minikube, "k8s/redis/users.acl", " ~dead-letters", "", "bus reaches"},
-		{"a topic that is new", "redis", minikube, "components/bus.yaml", "value: PostCreated,", "value: PostRead,PostCreated,", "bus reaches"},
+		{"a topic that is new", "redis", minikube, "components/redis/bus.yaml", "value: PostCreated,", "value: PostRead,PostCreated,", "bus reaches"},
 
 		{"another namespace", "access", minikube, "k8s/base/kustomization.yaml", "spec.accessControl.policies.*.namespace", "spec.accessControl.policies.1.trustDomain", "trustDomain"},
 	}

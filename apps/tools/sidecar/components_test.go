@@ -95,10 +95,11 @@ type topic struct {
 	publishers, hearers []string
 }
 
-// kustomization is for k8s/, and tested in apps/tools/k8s. Dapr's loaders find nothing in it.
-const kustomization = "components/kustomization.yaml"
+// resourceDirs are the folders that the sidecars read, from the checkout's root. They warn
+// of each file there that is no Dapr resource.
+var resourceDirs = []string{"components/shared", "components/redis"}
 
-// files are the contents of components/* and dapr.yaml by their paths.
+// files are the contents of these folders and dapr.yaml by their paths.
 type files map[string]string
 
 // checks are all that must hold. Each returns what is wrong, joined.
@@ -147,12 +148,12 @@ var hurried = [][2]string{
 
 func TestChecksBite(t *testing.T) {
 	const (
-		bus    = "components/bus.yaml"
-		store  = "components/posts-store.yaml"
-		subs   = "components/subscriptions.yaml"
-		policy = "components/resiliency.yaml"
-		conf   = "components/configuration.yaml"
-		paths  = "components/addresses.yaml"
+		bus    = "components/redis/bus.yaml"
+		store  = "components/redis/posts-store.yaml"
+		subs   = "components/shared/subscriptions.yaml"
+		policy = "components/shared/resiliency.yaml"
+		conf   = "components/shared/configuration.yaml"
+		paths  = "components/shared/addresses.yaml"
 		run    = "dapr.yaml"
 	)
 	tests := []struct {
@@ -171,7 +172,7 @@ func TestChecksBite(t *testing.T) {
 		{"a field twice", "strict", bus, "  version: v1", "  version: v1\n  version: v1", `key "version" already set`},
 		{"a value of the wrong type", "strict", subs, "maxMessagesCount: 100", "maxMessagesCount: many", "cannot unmarshal string"},
 
-		{"a file that isn't YAML", "loaded", "components/bus.yml.bak", "", "kind: Component\n", "not a YAML file"},
+		{"a file that isn't YAML", "loaded", "components/redis/bus.yml.bak", "", "kind: Component\n", "not a YAML file"},
 		{"a component that can't be parsed", "loaded", store, "spec:", "spec: [", "posts-store.yaml"},
 		{"a component of another apiVersion", "loaded", store, "dapr.io/v1alpha1", "dapr.io/v1", `Component "posts-store" is in the files 1 times, and Dapr loads it 0 times`},
 		{"a component that is scoped to nobody", "loaded", store, "scopes: [posts]", "scopes: [blog]", `Component "posts-store" is in the files 1 times, and Dapr loads it 0 times`},
@@ -256,8 +257,8 @@ func TestChecksBite(t *testing.T) {
 		{"a service whose calls are repeated", "resiliency", policy, "      query:\n        retry: never\n", "", "calls of query are repeated"},
 		{"a policy for some", "resiliency", policy, "spec:", "scopes: [posts]\nspec:", "comments loads 0"},
 
-		{"a configuration that isn't there", "configuration", run, "configFilePath: ./components/configuration.yaml", "configFilePath: ./components/config.yaml", "config.yaml"},
-		{"a configuration that is another thing", "configuration", run, "configFilePath: ./components/configuration.yaml", "configFilePath: ./components/bus.yaml", "holds no Configuration"},
+		{"a configuration that isn't there", "configuration", run, "configFilePath: ./components/shared/configuration.yaml", "configFilePath: ./components/shared/config.yaml", "config.yaml"},
+		{"a configuration that is another thing", "configuration", run, "configFilePath: ./components/shared/configuration.yaml", "configFilePath: ./components/redis/bus.yaml", "holds no Configuration"},
 		{"a configuration of another type", "configuration", conf, `enabled: true`, `enabled: sure`, "cannot unmarshal"},
 		{"a rate that isn't one", "configuration", conf, `samplingRate: "1"`, `samplingRate: "always"`, `samplingRate "always"`},
 		{"an API that is open", "configuration", conf, "    allowed:", "    denied:", "PublishEvent v1.0/publish/{pubsubname}/* is open by HTTP: true"},
@@ -298,7 +299,7 @@ func TestChecksBite(t *testing.T) {
 		{"a port that isn't pinned", "run file", run, "    daprInternalGRPCPort: 3701\n", "", "comments: daprInternalGRPCPort is not pinned"},
 		{"an outgoing connection's port", "run file", run, "metricsPort: 3800", "metricsPort: 33800", "port 33800"},
 		{"a setting that the CLI doesn't know", "run file", run, "daprHTTPPort: 3504", "daprHttpPort: 3504", `unknown field "apps[1].daprHttpPort"`},
-		{"other components", "run file", run, "[./components]", "[./component]", "resourcesPaths"},
+		{"other components", "run file", run, "./components/redis]", "./components/kafka]", "resourcesPaths"},
 		{"another app's folder", "run file", run, "./apps/posts", "./apps/query", "appDirPath"},
 		{"a command that leaves an orphan", "run file", run, "&& exec ", "&& ", "exec"},
 		{"a scheduler to wait for", "run file", run, `schedulerHostAddress: " "`, `schedulerHostAddress: ""`, "schedulerHostAddress"},
@@ -854,7 +855,11 @@ func checkRunFile(_ *testing.T, f files) error {
 	if run.Version != 1 {
 		p.add("version %d", run.Version)
 	}
-	if !slices.Equal(run.Common.ResourcesPaths, []string{"./components"}) {
+	var read []string
+	for _, dir := range run.Common.ResourcesPaths {
+		read = append(read, path.Clean(dir))
+	}
+	if !slices.Equal(read, resourceDirs) {
 		p.add("resourcesPaths are %v", run.Common.ResourcesPaths)
 	}
 	if a := run.Common.PlacementHostAddress; a == nil || *a != "" {
@@ -953,7 +958,7 @@ type document struct {
 // documents returns all resources, split as Kubernetes splits them.
 func (f files) documents(p *problems) (docs []document) {
 	for _, file := range slices.Sorted(maps.Keys(f)) {
-		if path.Dir(file) != "components" || file == kustomization {
+		if !slices.Contains(resourceDirs, path.Dir(file)) {
 			continue
 		}
 		reader := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(f[file])))
@@ -1015,19 +1020,22 @@ func load(t *testing.T, f files) (resources, error) {
 			t.Fatal(err)
 		}
 	}
-	dir = filepath.Join(dir, "components")
+	var dirs []string
+	for _, read := range resourceDirs {
+		dirs = append(dirs, filepath.Join(dir, filepath.FromSlash(read)))
+	}
 	log := logger.NewLogger("test")
 
 	for _, app := range apps {
-		components, err := comploader.NewLocalLoader(app, []string{dir}).Load(t.Context())
+		components, err := comploader.NewLocalLoader(app, dirs).Load(t.Context())
 		if err != nil {
 			return r, err
 		}
 		r.components[app] = components
-		r.resiliencies[app] = resiliency.LoadLocalResiliency(log, app, dir)
+		r.resiliencies[app] = resiliency.LoadLocalResiliency(log, app, dirs...)
 	}
 
-	loaders, err := disk.New(disk.Options{AppID: services[0], Dirs: []string{dir}, ComponentStore: compstore.New()})
+	loaders, err := disk.New(disk.Options{AppID: services[0], Dirs: dirs, ComponentStore: compstore.New()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1228,12 +1236,18 @@ func readFiles(t *testing.T) files {
 		}
 		f[name] = string(content)
 	}
-	entries, err := fs.ReadDir(root, "components")
-	if err != nil {
-		t.Fatal(err)
+	for _, dir := range resourceDirs {
+		entries, err := fs.ReadDir(root, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			read(dir + "/" + entry.Name()) // a folder, of which Dapr would warn, fails
+		}
 	}
-	for _, entry := range entries {
-		read("components/" + entry.Name()) // a folder, which Dapr would skip, fails
+	beside, err := fs.Glob(root, "components/*.y*ml")
+	if err != nil || !slices.Equal(beside, []string{"components/kustomization.yaml"}) {
+		t.Fatalf("beside the folders that sidecars read are %v, %v: no sidecar loads them", beside, err)
 	}
 	read("dapr.yaml")
 	return f

@@ -97,7 +97,7 @@ func resolver(t *testing.T, fields map[string]any) (nameresolution.Resolver, err
 }
 
 // TestTheCleanupDeletesNamesThatAreInUse is why it is off. When this fails, the
-// component is mended, and cleanupInterval can go from components/configuration.yaml.
+// component is mended, and cleanupInterval can go from components/shared/configuration.yaml.
 func TestTheCleanupDeletesNamesThatAreInUse(t *testing.T) {
 	r, err := resolver(t, map[string]any{
 		"connectionString": filepath.Join(t.TempDir(), "names.db"), "cleanupInterval": "1s",
