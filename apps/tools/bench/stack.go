@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
@@ -137,11 +135,11 @@ func (t tools) addReference(s *stack, runFile string, shift int) error {
 			app["env"].(system.Document)["PPROF_PORT"] = strconv.Itoa(appPort)
 		}
 	}
-	if err := writeYAML(runFile, docs[0]); err != nil {
+	if err := system.WriteYAML(runFile, docs[0]); err != nil {
 		return err
 	}
 	resources := filepath.Join(s.dir, "components")
-	bus, err := system.ReadYAML(filepath.Join(resources, "bus.yaml"))
+	bus, err := system.ReadYAML(filepath.Join(resources, "redis", "bus.yaml"))
 	if err != nil {
 		return err
 	}
@@ -155,10 +153,10 @@ func (t tools) addReference(s *stack, runFile string, shift int) error {
 		}
 	}
 	spec["metadata"] = fields
-	if err := writeYAML(filepath.Join(resources, "reference-bus.yaml"), bus[0]); err != nil {
+	if err := system.WriteYAML(filepath.Join(resources, "redis", "reference-bus.yaml"), bus[0]); err != nil {
 		return err
 	}
-	subscriptions, err := system.ReadYAML(filepath.Join(resources, "subscriptions.yaml"))
+	subscriptions, err := system.ReadYAML(filepath.Join(resources, "shared", "subscriptions.yaml"))
 	if err != nil {
 		return err
 	}
@@ -173,21 +171,13 @@ func (t tools) addReference(s *stack, runFile string, shift int) error {
 	for _, topic := range []string{reference + "-bulk-hop", reference + "-hop"} {
 		hop["metadata"] = system.Document{"name": topic}
 		spec["topic"], spec["routes"] = topic, system.Document{"default": "/deliver/" + topic}
-		if err := writeYAML(filepath.Join(resources, topic+".yaml"), hop); err != nil {
+		if err := system.WriteYAML(filepath.Join(resources, "shared", topic+".yaml"), hop); err != nil {
 			return err
 		}
 		delete(spec, "bulkSubscribe") // the other one is as Dapr has it by itself
 		delete(spec, "metadata")
 	}
 	return nil
-}
-
-func writeYAML(path string, doc system.Document) error {
-	raw, err := yaml.Marshal(doc)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, raw, 0o600)
 }
 
 func (s *stack) stop() error {

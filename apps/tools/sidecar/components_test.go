@@ -95,11 +95,11 @@ type topic struct {
 	publishers, hearers []string
 }
 
-// folders are those that the sidecars read, in this order. A sidecar warns of every file in
-// them that is not YAML, and of every folder.
-var folders = []string{"components/shared", "components/redis"}
+// resourceDirs are the folders that the sidecars read, from the checkout's root. They warn
+// of each file there that is no Dapr resource.
+var resourceDirs = []string{"components/shared", "components/redis"}
 
-// files are the contents of components/*/* and dapr.yaml by their paths.
+// files are the contents of these folders and dapr.yaml by their paths.
 type files map[string]string
 
 // checks are all that must hold. Each returns what is wrong, joined.
@@ -299,7 +299,7 @@ func TestChecksBite(t *testing.T) {
 		{"a port that isn't pinned", "run file", run, "    daprInternalGRPCPort: 3701\n", "", "comments: daprInternalGRPCPort is not pinned"},
 		{"an outgoing connection's port", "run file", run, "metricsPort: 3800", "metricsPort: 33800", "port 33800"},
 		{"a setting that the CLI doesn't know", "run file", run, "daprHTTPPort: 3504", "daprHttpPort: 3504", `unknown field "apps[1].daprHttpPort"`},
-		{"other components", "run file", run, "./components/redis]", "./components]", "resourcesPaths"},
+		{"other components", "run file", run, "./components/redis]", "./components/kafka]", "resourcesPaths"},
 		{"another app's folder", "run file", run, "./apps/posts", "./apps/query", "appDirPath"},
 		{"a command that leaves an orphan", "run file", run, "&& exec ", "&& ", "exec"},
 		{"a scheduler to wait for", "run file", run, `schedulerHostAddress: " "`, `schedulerHostAddress: ""`, "schedulerHostAddress"},
@@ -855,7 +855,11 @@ func checkRunFile(_ *testing.T, f files) error {
 	if run.Version != 1 {
 		p.add("version %d", run.Version)
 	}
-	if want := []string{"./" + folders[0], "./" + folders[1]}; !slices.Equal(run.Common.ResourcesPaths, want) {
+	var read []string
+	for _, dir := range run.Common.ResourcesPaths {
+		read = append(read, path.Clean(dir))
+	}
+	if !slices.Equal(read, resourceDirs) {
 		p.add("resourcesPaths are %v", run.Common.ResourcesPaths)
 	}
 	if a := run.Common.PlacementHostAddress; a == nil || *a != "" {
@@ -954,7 +958,7 @@ type document struct {
 // documents returns all resources, split as Kubernetes splits them.
 func (f files) documents(p *problems) (docs []document) {
 	for _, file := range slices.Sorted(maps.Keys(f)) {
-		if !slices.Contains(folders, path.Dir(file)) {
+		if !slices.Contains(resourceDirs, path.Dir(file)) {
 			continue
 		}
 		reader := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(f[file])))
@@ -1017,8 +1021,8 @@ func load(t *testing.T, f files) (resources, error) {
 		}
 	}
 	var dirs []string
-	for _, folder := range folders {
-		dirs = append(dirs, filepath.Join(dir, filepath.FromSlash(folder)))
+	for _, read := range resourceDirs {
+		dirs = append(dirs, filepath.Join(dir, filepath.FromSlash(read)))
 	}
 	log := logger.NewLogger("test")
 
@@ -1232,14 +1236,18 @@ func readFiles(t *testing.T) files {
 		}
 		f[name] = string(content)
 	}
-	for _, folder := range folders {
-		entries, err := fs.ReadDir(root, folder)
+	for _, dir := range resourceDirs {
+		entries, err := fs.ReadDir(root, dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, entry := range entries {
-			read(folder + "/" + entry.Name()) // a folder fails: the sidecars would warn of it
+			read(dir + "/" + entry.Name()) // a folder, of which Dapr would warn, fails
 		}
+	}
+	beside, err := fs.Glob(root, "components/*.y*ml")
+	if err != nil || !slices.Equal(beside, []string{"components/kustomization.yaml"}) {
+		t.Fatalf("beside the folders that sidecars read are %v, %v: no sidecar loads them", beside, err)
 	}
 	read("dapr.yaml")
 	return f

@@ -45,18 +45,41 @@ var calls = map[string][]string{
 
 // Derive writes the run file and the resources and returns the run file's path.
 func (c Checkout) Derive(d Derivation) (string, error) {
-	resources := filepath.Join(d.Into, "components")
-	if err := os.MkdirAll(resources, 0o750); err != nil {
-		return "", err
-	}
-	files, err := filepath.Glob(filepath.Join(c.Root, "components", "*", "*.yaml"))
+	docs, err := ReadYAML(filepath.Join(c.Root, "dapr.yaml"))
 	if err != nil {
 		return "", err
+	}
+	common, ok := docs[0]["common"].(Document)
+	if !ok {
+		return "", errors.New("dapr.yaml has no common")
+	}
+	dirs, _ := common["resourcesPaths"].([]any)
+	for _, dir := range dirs {
+		if err := d.resources(c.Root, fmt.Sprint(dir)); err != nil {
+			return "", err
+		}
+	}
+	if err := d.runFile(c.Root, docs[0]); err != nil {
+		return "", err
+	}
+	path := filepath.Join(d.Into, "dapr.yaml")
+	return path, WriteYAML(path, docs...)
+}
+
+// resources writes what it makes of the resources in a folder of the checkout. Their paths
+// stay as they are, and so do those in the run file, which are relative to it.
+func (d Derivation) resources(root, dir string) error {
+	if err := os.MkdirAll(filepath.Join(d.Into, dir), 0o750); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(root, dir, "*.yaml"))
+	if err != nil {
+		return err
 	}
 	for _, file := range files {
 		docs, err := ReadYAML(file)
 		if err != nil {
-			return "", err
+			return err
 		}
 		for _, doc := range docs {
 			d.resource(doc)
@@ -64,19 +87,11 @@ func (c Checkout) Derive(d Derivation) (string, error) {
 				d.Edit(doc)
 			}
 		}
-		if err := writeYAML(filepath.Join(resources, filepath.Base(file)), docs); err != nil {
-			return "", err
+		if err := WriteYAML(filepath.Join(d.Into, dir, filepath.Base(file)), docs...); err != nil {
+			return err
 		}
 	}
-	docs, err := ReadYAML(filepath.Join(c.Root, "dapr.yaml"))
-	if err != nil {
-		return "", err
-	}
-	if err := d.runFile(c.Root, docs[0]); err != nil {
-		return "", err
-	}
-	path := filepath.Join(d.Into, "dapr.yaml")
-	return path, writeYAML(path, docs)
+	return nil
 }
 
 func (d Derivation) resource(doc Document) {
@@ -132,13 +147,10 @@ func (d Derivation) resource(doc Document) {
 }
 
 func (d Derivation) runFile(root string, doc Document) error {
-	common, ok1 := doc["common"].(Document)
-	apps, ok2 := doc["apps"].([]any)
-	if !ok1 || !ok2 {
-		return errors.New("dapr.yaml has no common or no apps")
+	apps, ok := doc["apps"].([]any)
+	if !ok {
+		return errors.New("dapr.yaml has no apps")
 	}
-	common["resourcesPaths"] = []string{filepath.Join(d.Into, "components")}
-	common["configFilePath"] = filepath.Join(d.Into, "components", "configuration.yaml")
 	for _, a := range apps {
 		app, ok := a.(Document)
 		if !ok {
@@ -201,7 +213,8 @@ func ReadYAML(path string) ([]Document, error) {
 	}
 }
 
-func writeYAML(path string, docs []Document) error {
+// WriteYAML writes the documents to a file.
+func WriteYAML(path string, docs ...Document) error {
 	var out bytes.Buffer
 	enc := yaml.NewEncoder(&out)
 	for _, doc := range docs {

@@ -85,7 +85,7 @@ const (
 func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 	d := Dapr{CLI: c.bin("dapr"), Runtime: c.Kept(), Daprd: c.bin("daprd")}
 	if err := c.build(ctx, "building the Dapr runtime "+runtimeVersion+" from its Go module (some minutes, once)", d.Daprd, "apps/tools/sidecar",
-		"./daprd", "-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version="+runtimeVersion); err != nil {
+		"./daprd", "-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version="+runtimeVersion+" -X github.com/dapr/kit/logger.DaprVersion="+runtimeVersion); err != nil {
 		return d, err
 	}
 	if err := c.build(ctx, "building the Dapr CLI "+cliVersion+" from its Go module (some minutes, once)", d.CLI, "apps/tools/sidecar/cli",
