@@ -146,8 +146,8 @@ func watch(ctx context.Context, groups map[*idleness]map[string]int) error {
 			}
 			bytes += n
 		}
-		// One tick of the clock at least: nothing is divided by 0.
-		spent := max(after-before[group], time.Second/ticksPerSecond)
+		// The resolution at least: nothing is divided by 0.
+		spent := max(after-before[group], cpuResolution)
 		group.percent = append(group.percent, 100*spent.Seconds()/idleFor.Seconds())
 		group.mib = append(group.mib, float64(bytes)/(1<<20))
 	}

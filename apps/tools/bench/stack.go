@@ -206,73 +206,33 @@ func (s *stack) processes() (map[string]int, error) {
 		}
 	}
 	// It copies what the apps log to files and to its own output.
-	parent, err := parentOf(found["query"])
-	found["dapr run"] = parent
+	parent, err := system.Look(found["query"]).Ppid()
+	found["dapr run"] = int(parent)
 	return found, err
 }
 
-// parentOf is the process that started another (proc_pid_stat(5)).
-func parentOf(pid int) (int, error) {
-	fields, err := stat(pid)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(fields[1])
-}
-
-// stat is /proc/PID/stat from the third field on: the second, in parentheses, may
-// have spaces (proc_pid_stat(5)).
-func stat(pid int) ([]string, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return nil, err
-	}
-	return strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:])), nil
-}
-
-// ticksPerSecond is the unit of /proc/PID/stat: sysconf(_SC_CLK_TCK) is 100 on
-// every Linux that Go runs on.
-const ticksPerSecond = 100
+// cpuResolution is what the operating system counts CPU time in.
+const cpuResolution = 10 * time.Millisecond
 
 // cpu is the CPU time that a process has used, user and system.
 func cpu(pid int) (time.Duration, error) {
-	fields, err := stat(pid)
+	times, err := system.Look(pid).Times()
 	if err != nil {
 		return 0, err
 	}
-	var ticks int64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+	return time.Duration((times.User + times.System) * float64(time.Second)).Round(cpuResolution), nil
 }
 
 // memory is a process's resident set, in bytes.
 func memory(pid int) (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	info, err := system.Look(pid).MemoryInfo()
 	if err != nil {
 		return 0, err
 	}
-	pages, err := strconv.ParseInt(strings.Fields(string(raw))[1], 10, 64)
-	return pages * int64(os.Getpagesize()), err
+	return int64(info.RSS), nil //nolint:gosec // no machine has 2^63 bytes
 }
 
-// peakMemory is the largest resident set that a process has had, in bytes (VmHWM in
-// proc_pid_status(5)).
-func peakMemory(pid int) (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
-	var kib int64
-	_, err = fmt.Sscanf(rest, "%d kB", &kib)
-	return kib * 1024, err
-}
+func peakMemory(pid int) (int64, error) { return (&system.Process{PID: pid}).PeakMemory() }
 
 // usage is the CPU time of every process, by name.
 type usage map[string]time.Duration
