@@ -42,7 +42,7 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 	// The same sidecars once more, with other ports and app ids, resources for
 	// those, and no app behind them.
 	bareDir, bareSuffix := filepath.Join(s.dir, "bare"), s.suffix+"-bare"
-	if _, err := b.checkout.Derive(system.Derivation{Into: bareDir, Suffix: bareSuffix, Redis: s.redis.Address(), Binaries: b.binaries}); err != nil {
+	if _, err := b.checkout.Derive(system.Derivation{Into: bareDir, Suffix: bareSuffix, Redis: s.Redis.Address(), Binaries: b.binaries}); err != nil {
 		return err
 	}
 	bare := map[string]int{}
@@ -57,7 +57,7 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 		for i, arg := range q.Args {
 			q.Args[i] = strings.ReplaceAll(strings.ReplaceAll(arg, s.suffix, bareSuffix), s.dir+"/components", bareDir+"/components")
 		}
-		if err := q.Start(s.log); err != nil {
+		if err := q.Start(s.Log); err != nil {
 			return err
 		}
 		bare[fmt.Sprint("bare ", i)] = q.PID

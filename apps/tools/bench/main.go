@@ -175,7 +175,7 @@ func (b *bench) runOn(ctx context.Context, dir, name string, chosen []string) (e
 			if s, err = b.start(ctx, dir); err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, s.stop()) }()
+			defer func() { err = errors.Join(err, s.Stop()) }()
 		}
 		say("%s: %s", p.name, p.what)
 		start := time.Now()

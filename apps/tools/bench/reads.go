@@ -210,7 +210,7 @@ func (s *stack) freeze(ctx context.Context) (_ *frozen, err error) {
 			pass.ServeHTTP(w, r)
 		})}
 	go func() { _ = z.sidecar.ListenAndServe() }()
-	if err := z.process.Start(s.log); err != nil {
+	if err := z.process.Start(s.Log); err != nil {
 		return nil, errors.Join(err, z.sidecar.Close())
 	}
 	defer func() {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,13 +21,9 @@ import (
 // stack is a whole Postbus, as the end-to-end tests start it, with the program of
 // the references beside it as one more app of the same kind.
 type stack struct {
-	*system.System
-	redis *system.Redis
-	// restarted are apps that were started again: `dapr run` knows nothing of them.
-	restarted map[string]*system.Process
-	dir       string
-	log       *os.File
-	suffix    string
+	*system.Alone
+	dir    string
+	suffix string
 }
 
 // tools are what stacks are made of.
@@ -62,67 +60,30 @@ func prepare(ctx context.Context, dir string) (t tools, err error) {
 func profilePort(a system.App) (app, sidecar int) { return a.MetricsPort + 500, a.MetricsPort + 600 }
 
 // start starts a stack in a folder of its own and waits until it is ready.
-func (t tools) start(ctx context.Context, dir string) (_ *stack, err error) {
-	redisPort, err := system.FreePort()
+func (t tools) start(ctx context.Context, dir string) (*stack, error) {
+	s := &stack{dir: dir, suffix: fmt.Sprintf("-b%d", os.Getpid())}
+	var err error
+	s.Alone, err = t.checkout.Alone(ctx, t.dapr, system.Derivation{Into: dir, Suffix: s.suffix, Binaries: t.binaries, Extend: t.extend})
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{dir: dir, restarted: map[string]*system.Process{}, suffix: fmt.Sprintf("-b%d", os.Getpid())}
-	if s.redis, err = system.StartRedis(ctx, filepath.Join(dir, "redis"), redisPort); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.redis.Stop())
-		}
-	}()
-	for shift := 10_000; ; shift += 1000 {
-		runFile, err := t.checkout.Derive(system.Derivation{Into: dir, Suffix: s.suffix, Shift: shift, Redis: s.redis.Address(), Binaries: t.binaries})
-		if err != nil {
-			return nil, err
-		}
-		if err := t.addReference(s, runFile, shift); err != nil {
-			return nil, err
-		}
-		if s.System, err = system.Load(t.dapr, runFile); err != nil {
-			return nil, err
-		}
-		if system.AllFree(s.Ports()) {
-			break
-		}
-		if shift > 27_000 {
-			return nil, errors.New("no range of ports is free")
-		}
-	}
-	if s.log, err = os.Create(filepath.Join(dir, "run.log")); err != nil { //nolint:gosec // our own folder
-		return nil, err
-	}
-	if err := s.Start(ctx, s.log); err != nil {
-		return nil, err
+	if err := s.Start(ctx); err != nil {
+		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-// addReference adds the reference, its bus, which is like the system's own, its
-// subscriptions, and the profilers if they are wanted.
-func (t tools) addReference(s *stack, runFile string, shift int) error {
+// extend adds to a run file what is measured beside Postbus, and the profilers if they
+// are wanted.
+func (t tools) extend(d system.Derivation, runFile string) error {
 	docs, err := system.ReadYAML(runFile)
 	if err != nil {
 		return err
 	}
 	apps, _ := docs[0]["apps"].([]any)
-	dir := filepath.Join(s.dir, reference)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	own, err := t.referenceApp(d, apps[0].(system.Document)) //nolint:errcheck,forcetypeassert // Derive has written it so
+	if err != nil {
 		return err
-	}
-	own := system.Document{}
-	for key, value := range apps[0].(system.Document) { //nolint:errcheck,forcetypeassert // Derive has read it so
-		own[key] = value
-	}
-	own["appID"], own["appDirPath"], own["command"] = reference+s.suffix, dir, []string{filepath.Join(t.binaries, reference)}
-	own["env"] = system.Document{"PORT": strconv.Itoa(4090 + shift)}
-	for port, n := range map[string]int{"appPort": 4190, "daprHTTPPort": 3590, "daprGRPCPort": 3690, "daprInternalGRPCPort": 3790, "metricsPort": 3890} {
-		own[port] = n + shift
 	}
 	apps = append(apps, own)
 	docs[0]["apps"] = apps
@@ -135,16 +96,37 @@ func (t tools) addReference(s *stack, runFile string, shift int) error {
 			app["env"].(system.Document)["PPROF_PORT"] = strconv.Itoa(appPort)
 		}
 	}
-	if err := system.WriteYAML(runFile, docs[0]); err != nil {
+	if err := system.WriteYAML(runFile, docs...); err != nil {
 		return err
 	}
-	resources := filepath.Join(s.dir, "components")
-	bus, err := system.ReadYAML(filepath.Join(resources, "redis", "bus.yaml"))
+	components := filepath.Join(d.Into, "components")
+	if err := addReferenceBus(d, filepath.Join(components, "redis")); err != nil {
+		return err
+	}
+	return addReferenceSubscriptions(d, filepath.Join(components, "shared"))
+}
+
+// referenceApp is the reference in a run file: as a service is, with ports of its own.
+func (t tools) referenceApp(d system.Derivation, service system.Document) (system.Document, error) {
+	own := maps.Clone(service)
+	dir := filepath.Join(d.Into, reference)
+	own["appID"], own["appDirPath"], own["command"] = reference+d.Suffix, dir, []string{filepath.Join(t.binaries, reference)}
+	own["env"] = system.Document{"PORT": strconv.Itoa(4090 + d.Shift)}
+	for port, n := range map[string]int{"appPort": 4190, "daprHTTPPort": 3590, "daprGRPCPort": 3690, "daprInternalGRPCPort": 3790, "metricsPort": 3890} {
+		own[port] = n + d.Shift
+	}
+	return own, os.MkdirAll(dir, 0o750)
+}
+
+// addReferenceBus adds the reference's bus, which is like the system's own, without its
+// topics.
+func addReferenceBus(d system.Derivation, dir string) error {
+	bus, err := system.ReadYAML(filepath.Join(dir, "bus.yaml"))
 	if err != nil {
 		return err
 	}
 	bus[0]["metadata"] = system.Document{"name": reference + "-bus"}
-	bus[0]["scopes"] = []string{reference + s.suffix}
+	bus[0]["scopes"] = []string{reference + d.Suffix}
 	spec := bus[0]["spec"].(system.Document) //nolint:errcheck,forcetypeassert // a component has one
 	var fields []any
 	for _, f := range spec["metadata"].([]any) { //nolint:errcheck,forcetypeassert // as above
@@ -153,46 +135,41 @@ func (t tools) addReference(s *stack, runFile string, shift int) error {
 		}
 	}
 	spec["metadata"] = fields
-	if err := system.WriteYAML(filepath.Join(resources, "redis", "reference-bus.yaml"), bus[0]); err != nil {
-		return err
-	}
-	subscriptions, err := system.ReadYAML(filepath.Join(resources, "shared", "subscriptions.yaml"))
+	return system.WriteYAML(filepath.Join(dir, "reference-bus.yaml"), bus[0])
+}
+
+// addReferenceSubscriptions adds the reference's hops: one in bulk, as a comment's own hops
+// are, and one as Dapr has it by default.
+func addReferenceSubscriptions(d system.Derivation, dir string) error {
+	subscriptions, err := system.ReadYAML(filepath.Join(dir, "subscriptions.yaml"))
 	if err != nil {
 		return err
 	}
-	hop := subscriptions[0]
-	for _, candidate := range subscriptions { // as a comment's own hops are
-		if candidate["metadata"].(system.Document)["name"] == "moderation-comment-created" { //nolint:errcheck,forcetypeassert // a subscription has one
-			hop = candidate
-		}
+	i := slices.IndexFunc(subscriptions, func(doc system.Document) bool {
+		return doc["metadata"].(system.Document)["name"] == "moderation-comment-created" //nolint:errcheck,forcetypeassert // a subscription has one
+	})
+	if i < 0 {
+		return errors.New("there is no subscription moderation-comment-created")
 	}
-	spec = hop["spec"].(system.Document) //nolint:errcheck,forcetypeassert // as above
-	hop["scopes"], spec["pubsubname"] = []string{reference + s.suffix}, reference+"-bus"
+	hop := subscriptions[i]
+	spec := hop["spec"].(system.Document) //nolint:errcheck,forcetypeassert // as above
+	hop["scopes"], spec["pubsubname"] = []string{reference + d.Suffix}, reference+"-bus"
 	for _, topic := range []string{reference + "-bulk-hop", reference + "-hop"} {
 		hop["metadata"] = system.Document{"name": topic}
 		spec["topic"], spec["routes"] = topic, system.Document{"default": "/deliver/" + topic}
-		if err := system.WriteYAML(filepath.Join(resources, "shared", topic+".yaml"), hop); err != nil {
+		if err := system.WriteYAML(filepath.Join(dir, topic+".yaml"), hop); err != nil {
 			return err
 		}
-		delete(spec, "bulkSubscribe") // the other one is as Dapr has it by itself
+		delete(spec, "bulkSubscribe")
 		delete(spec, "metadata")
 	}
 	return nil
 }
 
-func (s *stack) stop() error {
-	var err error
-	for _, p := range s.restarted {
-		err = errors.Join(err, p.Kill(context.Background()))
-	}
-	err = errors.Join(err, s.Stop(), s.redis.Stop())
-	return errors.Join(err, s.log.Close())
-}
-
 // processes are the pids of all that belongs to the system: the apps and their
 // sidecars by name, Redis, and the load generator. The reference is left out.
 func (s *stack) processes() (map[string]int, error) {
-	found := map[string]int{"redis": s.redis.PID(), "load generator": os.Getpid()}
+	found := map[string]int{"redis": s.Redis.PID(), "load generator": os.Getpid()}
 	for _, a := range s.Apps {
 		if a.Name == reference {
 			continue
@@ -277,10 +254,9 @@ func (s *stack) restart(ctx context.Context, name string, between func() error) 
 		}
 	}
 	start := time.Now()
-	if err := p.Start(s.log); err != nil {
+	if err := s.Launch(p); err != nil {
 		return 0, err
 	}
-	s.restarted[name] = p
 	err = system.Until(ctx, 5*time.Minute, a.Ready)
 	return time.Since(start), err
 }

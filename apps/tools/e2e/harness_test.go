@@ -33,11 +33,11 @@ const soon = time.Minute
 // stack is a whole system with what it stands on.
 type stack struct {
 	*system.System
-	dir     string
-	redis   *system.Redis
-	log     *os.File
-	mu      sync.Mutex
-	started []*system.Process // by tests, beside what `dapr run` started
+	// alone is the whole that it is part of; nil on Kubernetes.
+	alone *system.Alone
+	dir   string
+	redis *system.Redis
+	log   *os.File
 	// replicas are the second instances of services, while there are any.
 	replicas []system.App
 	// posts are the ids of those that earlier faults' loads wrote, earlier is the rest
@@ -107,54 +107,30 @@ var stacks int
 // isn't nil, and env added to the environment of `dapr run`.
 func start(ctx context.Context, dir, binaries string, edit func(system.Document), env ...string) (*stack, error) {
 	stacks++
-	s := &stack{dir: dir, posts: map[string]bool{}}
-	redisPort, err := system.FreePort()
+	alone, err := built.checkout.Alone(ctx, built.dapr, system.Derivation{
+		Into: dir, Suffix: fmt.Sprintf("-t%d-%d", os.Getpid(), stacks), Binaries: binaries, Edit: edit,
+		Env: map[string]string{"SNAPSHOT_EVERY": "200ms"},
+	})
 	if err != nil {
 		return nil, err
 	}
-	if s.redis, err = system.StartRedis(ctx, filepath.Join(dir, "redis"), redisPort); err != nil {
-		return nil, err
-	}
+	s := &stack{System: alone.System, alone: alone, dir: dir, redis: alone.Redis, log: alone.Log, posts: map[string]bool{}}
 	s.redisAt.Addr = s.redis.Address()
-	stopsBy(s, func() { _ = s.redis.Stop() })
-	suffix := fmt.Sprintf("-t%d-%d", os.Getpid(), stacks)
-	for shift := 10_000; ; shift += 1000 {
-		runFile, err := built.checkout.Derive(system.Derivation{
-			Into: dir, Suffix: suffix, Shift: shift, Redis: s.redis.Address(), Binaries: binaries, Edit: edit,
-			Env: map[string]string{"SNAPSHOT_EVERY": "200ms"},
-		})
-		if err != nil {
-			return nil, err
-		}
-		if s.System, err = system.Load(built.dapr, runFile); err != nil {
-			return nil, err
-		}
-		if system.AllFree(s.Ports()) {
-			break
-		}
-		if shift > 27_000 {
-			return nil, fmt.Errorf("no range of ports is free")
-		}
-	}
-	if s.log, err = os.Create(filepath.Join(dir, "run.log")); err != nil { //nolint:gosec // our own folder
-		return nil, err
-	}
-	stopsBy(s, func() { _ = s.end() })
 	s.Env = env
-	if err := s.Start(ctx, s.log); err != nil {
-		_ = s.redis.Stop()
-		return nil, err
+	stopsBy(s, func() { _ = alone.Stop() })
+	if err := alone.Start(ctx); err != nil {
+		return nil, errors.Join(err, alone.Stop())
 	}
-	if err := s.awaitTold(ctx); err != nil {
-		return nil, errors.Join(err, s.end())
+	if err := s.awaitAppsInMetadata(ctx); err != nil {
+		return nil, errors.Join(err, alone.Stop())
 	}
 	return s, nil
 }
 
-// awaitTold waits until the CLI has told each sidecar of its app, which is the last
-// that it does. A CLI whose sidecars are stopped before tries it again for minutes, and
-// only then ends.
-func (s *stack) awaitTold(ctx context.Context) error {
+// awaitAppsInMetadata waits until the CLI has written each app's process into the metadata
+// of its sidecar. The CLI does that last. If a sidecar is stopped before, the CLI retries
+// for minutes and only then ends.
+func (s *stack) awaitAppsInMetadata(ctx context.Context) error {
 	return system.Until(ctx, soon, func() error {
 		for _, a := range s.Apps {
 			var metadata struct{ Extended map[string]string }
@@ -162,7 +138,7 @@ func (s *stack) awaitTold(ctx context.Context) error {
 				return err
 			}
 			if metadata.Extended["appPID"] == "" {
-				return fmt.Errorf("the sidecar of %s has not been told of its app", a.Name)
+				return fmt.Errorf("the metadata of %s's sidecar does not have the app yet", a.Name)
 			}
 		}
 		return nil
@@ -170,20 +146,9 @@ func (s *stack) awaitTold(ctx context.Context) error {
 }
 
 func (s *stack) stop() error {
-	err := s.end()
+	err := s.alone.Stop()
 	stopsBy(s, nil)
-	_ = s.log.Close()
 	return errors.Join(err, s.noRaces())
-}
-
-// end stops all processes of the system.
-func (s *stack) end() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.started {
-		_ = p.Kill(context.Background())
-	}
-	return errors.Join(s.Stop(), s.redis.Stop())
 }
 
 // noRaces returns what the race detector and the runtime complained of: the
@@ -245,19 +210,9 @@ func kill(t *testing.T, p *system.Process) {
 // launch starts a process, again or anew; it ends with the system at the latest.
 func (s *stack) launch(t *testing.T, p *system.Process) {
 	t.Helper()
-	if err := s.begin(p); err != nil {
+	if err := s.alone.Launch(p); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func (s *stack) begin(p *system.Process) error {
-	if err := p.Start(s.log); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.started = append(s.started, p)
-	s.mu.Unlock()
-	return nil
 }
 
 // awaitReady waits for a service.
