@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"time"
@@ -67,7 +68,11 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 			continue
 		}
 		if err := system.Until(ctx, time.Minute, func() error {
-			return getAny(fmt.Sprintf("http://127.0.0.1:%d/v1.0/healthz/outbound", a.HTTPPort+bareShift))
+			answer, err := system.Ask(client, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/v1.0/healthz/outbound", a.HTTPPort+bareShift), "")
+			if err != nil {
+				return err
+			}
+			return answer.Want(http.StatusNoContent)
 		}); err != nil {
 			return fmt.Errorf("the bare sidecar of %s: %w", a.Name, err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -263,27 +262,30 @@ func (s *stack) restart(ctx context.Context, name string, between func() error) 
 
 var client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 
-// get returns the body and headers of a 200.
-func get(url string) ([]byte, http.Header, error) {
-	res, err := client.Get(url)
+// get returns a 200.
+func get(url string) (system.Answer, error) {
+	a, err := system.Ask(client, http.MethodGet, url, "")
+	if err == nil {
+		err = a.Want(http.StatusOK)
+	}
 	if err != nil {
-		return nil, nil, err
+		err = fmt.Errorf("GET %s: %w", url, err)
 	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s: %s %.200s", url, res.Status, body)
-	}
-	return body, res.Header, err
+	return a, err
+}
+
+// createPosts makes that many posts and returns their ids.
+func (s *stack) createPosts(count int) ([]string, error) {
+	return system.CreatePosts(client, s.App("posts").URL()+"/posts/create", count)
 }
 
 // sequence is the number at which a service stands.
 func sequence(url string) (uint64, error) {
-	_, h, err := get(url)
+	a, err := get(url)
 	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseUint(h.Get("Postbus-Sequence"), 10, 64)
+	return strconv.ParseUint(a.Header.Get("Postbus-Sequence"), 10, 64)
 }
 
 // awaitSequence waits until query stands at least there, saying how far it is.
@@ -301,19 +303,4 @@ func (s *stack) awaitSequence(ctx context.Context, goal uint64, atMost time.Dura
 		}
 		return err
 	})
-}
-
-// getAny fails unless the answer is a success.
-func getAny(url string) error {
-	res, err := client.Get(url)
-	if err != nil {
-		return err
-	}
-	if err := res.Body.Close(); err != nil {
-		return err
-	}
-	if res.StatusCode >= 300 {
-		return errors.New(res.Status)
-	}
-	return nil
 }

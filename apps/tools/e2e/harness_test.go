@@ -9,14 +9,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -296,25 +294,9 @@ var client = &http.Client{Timeout: 20 * time.Second}
 
 // do sends a request; headers are "Name: value".
 func do(method, url, body string, headers ...string) (response, error) {
-	req, err := http.NewRequest(method, url, strings.NewReader(body))
-	if err != nil {
-		return response{}, err
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		req.Header.Set(name, value)
-	}
 	start := time.Now()
-	res, err := client.Do(req)
-	if err != nil {
-		return response{}, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	raw, err := io.ReadAll(res.Body)
-	return response{res.StatusCode, res.Header, raw, time.Since(start)}, err
+	a, err := system.Ask(client, method, url, body, headers...)
+	return response{a.Status, a.Header, a.Body, time.Since(start)}, err
 }
 
 // want sends a request and fails the test unless the answer has the status.
@@ -402,14 +384,22 @@ type logEvent struct {
 // events reads the whole log at a.
 func events(t *testing.T, a system.App) []logEvent {
 	t.Helper()
+	all, err := eventsAfter(a, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// eventsAfter reads the log at a from an event's number to its end.
+func eventsAfter(a system.App, after int) ([]logEvent, error) {
 	var all []logEvent
 	for {
-		r := want(t, http.StatusOK, "GET", fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), len(all)), "")
-		page := decode[[]logEvent](t, r.body)
-		all = append(all, page...)
-		if len(page) == 0 {
-			return all
+		var page []logEvent
+		if _, err := get(fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), after+len(all)), &page); err != nil || len(page) == 0 {
+			return all, err
 		}
+		all = append(all, page...)
 	}
 }
 
