@@ -13,7 +13,7 @@ import (
 type calls map[string]float64
 
 func (s *stack) calls(ctx context.Context) (calls, error) {
-	client := redis.NewClient(&redis.Options{Addr: s.redis.Address()})
+	client := redis.NewClient(&redis.Options{Addr: s.Redis.Address()})
 	defer func() { _ = client.Close() }()
 	info, err := client.Info(ctx, "commandstats").Result()
 	if err != nil {

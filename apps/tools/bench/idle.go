@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"time"
@@ -42,7 +43,7 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 	// The same sidecars once more, with other ports and app ids, resources for
 	// those, and no app behind them.
 	bareDir, bareSuffix := filepath.Join(s.dir, "bare"), s.suffix+"-bare"
-	if _, err := b.checkout.Derive(system.Derivation{Into: bareDir, Suffix: bareSuffix, Redis: s.redis.Address(), Binaries: b.binaries}); err != nil {
+	if _, err := b.checkout.Derive(system.Derivation{Into: bareDir, Suffix: bareSuffix, Redis: s.Redis.Address(), Binaries: b.binaries}); err != nil {
 		return err
 	}
 	bare := map[string]int{}
@@ -57,7 +58,7 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 		for i, arg := range q.Args {
 			q.Args[i] = strings.ReplaceAll(strings.ReplaceAll(arg, s.suffix, bareSuffix), s.dir+"/components", bareDir+"/components")
 		}
-		if err := q.Start(s.log); err != nil {
+		if err := q.Start(s.Log); err != nil {
 			return err
 		}
 		bare[fmt.Sprint("bare ", i)] = q.PID
@@ -67,7 +68,11 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 			continue
 		}
 		if err := system.Until(ctx, time.Minute, func() error {
-			return getAny(fmt.Sprintf("http://127.0.0.1:%d/v1.0/healthz/outbound", a.HTTPPort+bareShift))
+			answer, err := system.Ask(client, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/v1.0/healthz/outbound", a.HTTPPort+bareShift), "")
+			if err != nil {
+				return err
+			}
+			return answer.Want(http.StatusNoContent)
 		}); err != nil {
 			return fmt.Errorf("the bare sidecar of %s: %w", a.Name, err)
 		}
@@ -146,8 +151,8 @@ func watch(ctx context.Context, groups map[*idleness]map[string]int) error {
 			}
 			bytes += n
 		}
-		// One tick of the clock at least: nothing is divided by 0.
-		spent := max(after-before[group], time.Second/ticksPerSecond)
+		// The resolution at least: nothing is divided by 0.
+		spent := max(after-before[group], cpuResolution)
 		group.percent = append(group.percent, 100*spent.Seconds()/idleFor.Seconds())
 		group.mib = append(group.mib, float64(bytes)/(1<<20))
 	}

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"time"
 
+	pscpu "github.com/shirou/gopsutil/v4/cpu"
+	psmem "github.com/shirou/gopsutil/v4/mem"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
 
@@ -173,7 +175,7 @@ func (b *bench) runOn(ctx context.Context, dir, name string, chosen []string) (e
 			if s, err = b.start(ctx, dir); err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, s.stop()) }()
+			defer func() { err = errors.Join(err, s.Stop()) }()
 		}
 		say("%s: %s", p.name, p.what)
 		start := time.Now()
@@ -206,23 +208,17 @@ func command(name string, args ...string) string {
 	return strings.TrimSpace(line)
 }
 
-// machine is the CPU's name and how much memory there is (proc_cpuinfo(5),
-// proc_meminfo(5)).
+// machine is the CPU's name and how much memory there is.
 func machine() string {
-	value := func(file, name string) string {
-		raw, err := os.ReadFile(file) //nolint:gosec // the names are ours
-		if err == nil {
-			for line := range strings.Lines(string(raw)) {
-				if value, found := strings.CutPrefix(line, name); found {
-					return strings.Trim(value, "\t :\n")
-				}
-			}
-		}
-		return "unknown"
+	model := "unknown"
+	if cpus, err := pscpu.Info(); err == nil && len(cpus) > 0 {
+		model = cpus[0].ModelName
 	}
-	var kib float64
-	_, _ = fmt.Sscanf(value("/proc/meminfo", "MemTotal"), "%f", &kib) // or it says 0
-	return fmt.Sprintf("%d cores of %s with %.0f GiB", runtime.NumCPU(), value("/proc/cpuinfo", "model name"), kib/(1<<20))
+	var bytes uint64 // 0 where it is unknown
+	if memory, err := psmem.VirtualMemory(); err == nil {
+		bytes = memory.Total
+	}
+	return fmt.Sprintf("%d cores of %s with %.0f GiB", runtime.NumCPU(), model, float64(bytes)/(1<<30))
 }
 
 // versions are those of what is measured.

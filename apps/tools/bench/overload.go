@@ -17,7 +17,7 @@ import (
 // latencyOverLoad plots how long a command's answer, and the approved comment at
 // a reader of the live stream, take at rising fixed rates.
 func (b *bench) latencyOverLoad(ctx context.Context, s *stack) error {
-	ids, err := traffic.CreatePosts(s.App("posts").URL()+"/posts/create", 200)
+	ids, err := s.createPosts(200)
 	if err != nil {
 		return err
 	}

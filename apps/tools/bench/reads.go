@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -78,16 +77,16 @@ func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
 // pageOverSize adds a row of a page with all comments, beside one with few: of about
 // one length, because a long answer takes longer whatever the data.
 func (b *bench) pageOverSize(ctx context.Context, f *filler, what, large, few string) error {
-	largePage, _, err := get(large)
+	largePage, err := get(large)
 	if err != nil {
 		return err
 	}
-	fewPage, _, err := get(few)
+	fewPage, err := get(few)
 	if err != nil {
 		return err
 	}
-	if length := float64(len(largePage)) / float64(len(fewPage)); length < 0.9 || length > 1.1 {
-		return fmt.Errorf("the %s has %d bytes with %d comments, and %d with %d: not to be compared", what, len(largePage), f.comments, len(fewPage), fewComments)
+	if length := float64(len(largePage.Body)) / float64(len(fewPage.Body)); length < 0.9 || length > 1.1 {
+		return fmt.Errorf("the %s has %d bytes with %d comments, and %d with %d: not to be compared", what, len(largePage.Body), f.comments, len(fewPage.Body), fewComments)
 	}
 	var measured, reference figures
 	for range b.rounds + moreReads {
@@ -102,8 +101,8 @@ func (b *bench) pageOverSize(ctx context.Context, f *filler, what, large, few st
 		measured, reference = append(measured, l), append(reference, t)
 	}
 	ratio := measured.over(reference)
-	b.add(row{fmt.Sprintf("GET /posts a second, %s (%s), with %s comments on %s posts", what, kilobytes(largePage), short(float64(f.comments)), short(float64(len(f.posts)))),
-		measured.format("/s"), fmt.Sprintf("the same (%s) with 1,000 comments", kilobytes(fewPage)), reference.format("/s"), ratio.format(""), "≥ 0.9", verdict(ratio.median() >= 0.9)})
+	b.add(row{fmt.Sprintf("GET /posts a second, %s (%s), with %s comments on %s posts", what, kilobytes(largePage.Body), short(float64(f.comments)), short(float64(len(f.posts)))),
+		measured.format("/s"), fmt.Sprintf("the same (%s) with 1,000 comments", kilobytes(fewPage.Body)), reference.format("/s"), ratio.format(""), "≥ 0.9", verdict(ratio.median() >= 0.9)})
 	return nil
 }
 
@@ -122,10 +121,12 @@ type pages struct {
 }
 
 func (b *bench) pages(ctx context.Context, s *stack, base string, f *filler) (p pages, err error) {
-	if p.body, _, err = get(base + "/posts"); err != nil {
+	page, err := get(base + "/posts")
+	if err != nil {
 		return p, err
 	}
-	if err := put(s.App(reference).URL()+"/bytes", p.body); err != nil {
+	p.body = page.Body
+	if _, err := system.Ask(client, http.MethodPut, s.App(reference).URL()+"/bytes", string(p.body)); err != nil {
 		return p, err
 	}
 	for i := range 1 + b.rounds + moreReads { // the first round warms up and does not count
@@ -154,18 +155,6 @@ func (b *bench) rate(ctx context.Context, url string) (float64, error) {
 		return 0, fmt.Errorf("%s: %w", url, r.FirstFailure)
 	}
 	return r.PerSecond(), nil
-}
-
-func put(url string, body []byte) error {
-	req, err := http.NewRequest(http.MethodPut, url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	return res.Body.Close()
 }
 
 // frozen is a second query that stays at the number of the log at which it was
@@ -210,7 +199,7 @@ func (s *stack) freeze(ctx context.Context) (_ *frozen, err error) {
 			pass.ServeHTTP(w, r)
 		})}
 	go func() { _ = z.sidecar.ListenAndServe() }()
-	if err := z.process.Start(s.log); err != nil {
+	if err := z.process.Start(s.Log); err != nil {
 		return nil, errors.Join(err, z.sidecar.Close())
 	}
 	defer func() {

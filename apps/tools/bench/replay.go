@@ -252,16 +252,16 @@ func (s *stack) bytesOf(name string, read func(pid int) (int64, error)) (float64
 
 // commentSize is the length of a comment's JSON in GET /posts.
 func commentSize(s *stack, f *filler) (float64, error) {
-	raw, _, err := get(s.App("query").URL() + "/posts/" + f.posts[0])
+	page, err := get(s.App("query").URL() + "/posts/" + f.posts[0])
 	if err != nil {
 		return 0, err
 	}
 	var p struct{ Comments []json.RawMessage }
-	if err := json.Unmarshal(raw, &p); err != nil {
+	if err := json.Unmarshal(page.Body, &p); err != nil {
 		return 0, err
 	}
 	if len(p.Comments) == 0 {
-		return 0, fmt.Errorf("no comments in %s", strings.TrimSpace(string(raw)))
+		return 0, fmt.Errorf("no comments in %s", strings.TrimSpace(string(page.Body)))
 	}
 	return float64(len(p.Comments[0])), nil
 }

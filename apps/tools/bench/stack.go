@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,13 +20,9 @@ import (
 // stack is a whole Postbus, as the end-to-end tests start it, with the program of
 // the references beside it as one more app of the same kind.
 type stack struct {
-	*system.System
-	redis *system.Redis
-	// restarted are apps that were started again: `dapr run` knows nothing of them.
-	restarted map[string]*system.Process
-	dir       string
-	log       *os.File
-	suffix    string
+	*system.Alone
+	dir    string
+	suffix string
 }
 
 // tools are what stacks are made of.
@@ -62,67 +59,30 @@ func prepare(ctx context.Context, dir string) (t tools, err error) {
 func profilePort(a system.App) (app, sidecar int) { return a.MetricsPort + 500, a.MetricsPort + 600 }
 
 // start starts a stack in a folder of its own and waits until it is ready.
-func (t tools) start(ctx context.Context, dir string) (_ *stack, err error) {
-	redisPort, err := system.FreePort()
+func (t tools) start(ctx context.Context, dir string) (*stack, error) {
+	s := &stack{dir: dir, suffix: fmt.Sprintf("-b%d", os.Getpid())}
+	var err error
+	s.Alone, err = t.checkout.Alone(ctx, t.dapr, system.Derivation{Into: dir, Suffix: s.suffix, Binaries: t.binaries, Extend: t.extend})
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{dir: dir, restarted: map[string]*system.Process{}, suffix: fmt.Sprintf("-b%d", os.Getpid())}
-	if s.redis, err = system.StartRedis(ctx, filepath.Join(dir, "redis"), redisPort); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.redis.Stop())
-		}
-	}()
-	for shift := 10_000; ; shift += 1000 {
-		runFile, err := t.checkout.Derive(system.Derivation{Into: dir, Suffix: s.suffix, Shift: shift, Redis: s.redis.Address(), Binaries: t.binaries})
-		if err != nil {
-			return nil, err
-		}
-		if err := t.addReference(s, runFile, shift); err != nil {
-			return nil, err
-		}
-		if s.System, err = system.Load(t.dapr, runFile); err != nil {
-			return nil, err
-		}
-		if system.AllFree(s.Ports()) {
-			break
-		}
-		if shift > 27_000 {
-			return nil, errors.New("no range of ports is free")
-		}
-	}
-	if s.log, err = os.Create(filepath.Join(dir, "run.log")); err != nil { //nolint:gosec // our own folder
-		return nil, err
-	}
-	if err := s.Start(ctx, s.log); err != nil {
-		return nil, err
+	if err := s.Start(ctx); err != nil {
+		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-// addReference adds the reference, its bus, which is like the system's own, its
-// subscriptions, and the profilers if they are wanted.
-func (t tools) addReference(s *stack, runFile string, shift int) error {
+// extend adds to a run file what is measured beside Postbus, and the profilers if they
+// are wanted.
+func (t tools) extend(d system.Derivation, runFile string) error {
 	docs, err := system.ReadYAML(runFile)
 	if err != nil {
 		return err
 	}
 	apps, _ := docs[0]["apps"].([]any)
-	dir := filepath.Join(s.dir, reference)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	own, err := t.referenceApp(d, apps[0].(system.Document)) //nolint:errcheck,forcetypeassert // Derive has written it so
+	if err != nil {
 		return err
-	}
-	own := system.Document{}
-	for key, value := range apps[0].(system.Document) { //nolint:errcheck,forcetypeassert // Derive has read it so
-		own[key] = value
-	}
-	own["appID"], own["appDirPath"], own["command"] = reference+s.suffix, dir, []string{filepath.Join(t.binaries, reference)}
-	own["env"] = system.Document{"PORT": strconv.Itoa(4090 + shift)}
-	for port, n := range map[string]int{"appPort": 4190, "daprHTTPPort": 3590, "daprGRPCPort": 3690, "daprInternalGRPCPort": 3790, "metricsPort": 3890} {
-		own[port] = n + shift
 	}
 	apps = append(apps, own)
 	docs[0]["apps"] = apps
@@ -135,16 +95,37 @@ func (t tools) addReference(s *stack, runFile string, shift int) error {
 			app["env"].(system.Document)["PPROF_PORT"] = strconv.Itoa(appPort)
 		}
 	}
-	if err := system.WriteYAML(runFile, docs[0]); err != nil {
+	if err := system.WriteYAML(runFile, docs...); err != nil {
 		return err
 	}
-	resources := filepath.Join(s.dir, "components")
-	bus, err := system.ReadYAML(filepath.Join(resources, "redis", "bus.yaml"))
+	components := filepath.Join(d.Into, "components")
+	if err := addReferenceBus(d, filepath.Join(components, "redis")); err != nil {
+		return err
+	}
+	return addReferenceSubscriptions(d, filepath.Join(components, "shared"))
+}
+
+// referenceApp is the reference in a run file: as a service is, with ports of its own.
+func (t tools) referenceApp(d system.Derivation, service system.Document) (system.Document, error) {
+	own := maps.Clone(service)
+	dir := filepath.Join(d.Into, reference)
+	own["appID"], own["appDirPath"], own["command"] = reference+d.Suffix, dir, []string{filepath.Join(t.binaries, reference)}
+	own["env"] = system.Document{"PORT": strconv.Itoa(4090 + d.Shift)}
+	for port, n := range map[string]int{"appPort": 4190, "daprHTTPPort": 3590, "daprGRPCPort": 3690, "daprInternalGRPCPort": 3790, "metricsPort": 3890} {
+		own[port] = n + d.Shift
+	}
+	return own, os.MkdirAll(dir, 0o750)
+}
+
+// addReferenceBus adds the reference's bus, which is like the system's own, without its
+// topics.
+func addReferenceBus(d system.Derivation, dir string) error {
+	bus, err := system.ReadYAML(filepath.Join(dir, "bus.yaml"))
 	if err != nil {
 		return err
 	}
 	bus[0]["metadata"] = system.Document{"name": reference + "-bus"}
-	bus[0]["scopes"] = []string{reference + s.suffix}
+	bus[0]["scopes"] = []string{reference + d.Suffix}
 	spec := bus[0]["spec"].(system.Document) //nolint:errcheck,forcetypeassert // a component has one
 	var fields []any
 	for _, f := range spec["metadata"].([]any) { //nolint:errcheck,forcetypeassert // as above
@@ -153,46 +134,41 @@ func (t tools) addReference(s *stack, runFile string, shift int) error {
 		}
 	}
 	spec["metadata"] = fields
-	if err := system.WriteYAML(filepath.Join(resources, "redis", "reference-bus.yaml"), bus[0]); err != nil {
-		return err
-	}
-	subscriptions, err := system.ReadYAML(filepath.Join(resources, "shared", "subscriptions.yaml"))
+	return system.WriteYAML(filepath.Join(dir, "reference-bus.yaml"), bus[0])
+}
+
+// addReferenceSubscriptions adds the reference's hops: one in bulk, as a comment's own hops
+// are, and one as Dapr has it by default.
+func addReferenceSubscriptions(d system.Derivation, dir string) error {
+	subscriptions, err := system.ReadYAML(filepath.Join(dir, "subscriptions.yaml"))
 	if err != nil {
 		return err
 	}
-	hop := subscriptions[0]
-	for _, candidate := range subscriptions { // as a comment's own hops are
-		if candidate["metadata"].(system.Document)["name"] == "moderation-comment-created" { //nolint:errcheck,forcetypeassert // a subscription has one
-			hop = candidate
-		}
+	i := slices.IndexFunc(subscriptions, func(doc system.Document) bool {
+		return doc["metadata"].(system.Document)["name"] == "moderation-comment-created" //nolint:errcheck,forcetypeassert // a subscription has one
+	})
+	if i < 0 {
+		return errors.New("there is no subscription moderation-comment-created")
 	}
-	spec = hop["spec"].(system.Document) //nolint:errcheck,forcetypeassert // as above
-	hop["scopes"], spec["pubsubname"] = []string{reference + s.suffix}, reference+"-bus"
+	hop := subscriptions[i]
+	spec := hop["spec"].(system.Document) //nolint:errcheck,forcetypeassert // as above
+	hop["scopes"], spec["pubsubname"] = []string{reference + d.Suffix}, reference+"-bus"
 	for _, topic := range []string{reference + "-bulk-hop", reference + "-hop"} {
 		hop["metadata"] = system.Document{"name": topic}
 		spec["topic"], spec["routes"] = topic, system.Document{"default": "/deliver/" + topic}
-		if err := system.WriteYAML(filepath.Join(resources, "shared", topic+".yaml"), hop); err != nil {
+		if err := system.WriteYAML(filepath.Join(dir, topic+".yaml"), hop); err != nil {
 			return err
 		}
-		delete(spec, "bulkSubscribe") // the other one is as Dapr has it by itself
+		delete(spec, "bulkSubscribe")
 		delete(spec, "metadata")
 	}
 	return nil
 }
 
-func (s *stack) stop() error {
-	var err error
-	for _, p := range s.restarted {
-		err = errors.Join(err, p.Kill(context.Background()))
-	}
-	err = errors.Join(err, s.Stop(), s.redis.Stop())
-	return errors.Join(err, s.log.Close())
-}
-
 // processes are the pids of all that belongs to the system: the apps and their
 // sidecars by name, Redis, and the load generator. The reference is left out.
 func (s *stack) processes() (map[string]int, error) {
-	found := map[string]int{"redis": s.redis.PID(), "load generator": os.Getpid()}
+	found := map[string]int{"redis": s.Redis.PID(), "load generator": os.Getpid()}
 	for _, a := range s.Apps {
 		if a.Name == reference {
 			continue
@@ -206,73 +182,33 @@ func (s *stack) processes() (map[string]int, error) {
 		}
 	}
 	// It copies what the apps log to files and to its own output.
-	parent, err := parentOf(found["query"])
-	found["dapr run"] = parent
+	parent, err := system.Look(found["query"]).Ppid()
+	found["dapr run"] = int(parent)
 	return found, err
 }
 
-// parentOf is the process that started another (proc_pid_stat(5)).
-func parentOf(pid int) (int, error) {
-	fields, err := stat(pid)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(fields[1])
-}
-
-// stat is /proc/PID/stat from the third field on: the second, in parentheses, may
-// have spaces (proc_pid_stat(5)).
-func stat(pid int) ([]string, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return nil, err
-	}
-	return strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:])), nil
-}
-
-// ticksPerSecond is the unit of /proc/PID/stat: sysconf(_SC_CLK_TCK) is 100 on
-// every Linux that Go runs on.
-const ticksPerSecond = 100
+// cpuResolution is what the operating system counts CPU time in.
+const cpuResolution = 10 * time.Millisecond
 
 // cpu is the CPU time that a process has used, user and system.
 func cpu(pid int) (time.Duration, error) {
-	fields, err := stat(pid)
+	times, err := system.Look(pid).Times()
 	if err != nil {
 		return 0, err
 	}
-	var ticks int64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+	return time.Duration((times.User + times.System) * float64(time.Second)).Round(cpuResolution), nil
 }
 
 // memory is a process's resident set, in bytes.
 func memory(pid int) (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	info, err := system.Look(pid).MemoryInfo()
 	if err != nil {
 		return 0, err
 	}
-	pages, err := strconv.ParseInt(strings.Fields(string(raw))[1], 10, 64)
-	return pages * int64(os.Getpagesize()), err
+	return int64(info.RSS), nil //nolint:gosec // no machine has 2^63 bytes
 }
 
-// peakMemory is the largest resident set that a process has had, in bytes (VmHWM in
-// proc_pid_status(5)).
-func peakMemory(pid int) (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
-	var kib int64
-	_, err = fmt.Sscanf(rest, "%d kB", &kib)
-	return kib * 1024, err
-}
+func peakMemory(pid int) (int64, error) { return (&system.Process{PID: pid}).PeakMemory() }
 
 // usage is the CPU time of every process, by name.
 type usage map[string]time.Duration
@@ -317,37 +253,39 @@ func (s *stack) restart(ctx context.Context, name string, between func() error) 
 		}
 	}
 	start := time.Now()
-	if err := p.Start(s.log); err != nil {
+	if err := s.Launch(p); err != nil {
 		return 0, err
 	}
-	s.restarted[name] = p
 	err = system.Until(ctx, 5*time.Minute, a.Ready)
 	return time.Since(start), err
 }
 
 var client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 
-// get returns the body and headers of a 200.
-func get(url string) ([]byte, http.Header, error) {
-	res, err := client.Get(url)
+// get returns a 200.
+func get(url string) (system.Answer, error) {
+	a, err := system.Ask(client, http.MethodGet, url, "")
+	if err == nil {
+		err = a.Want(http.StatusOK)
+	}
 	if err != nil {
-		return nil, nil, err
+		err = fmt.Errorf("GET %s: %w", url, err)
 	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s: %s %.200s", url, res.Status, body)
-	}
-	return body, res.Header, err
+	return a, err
+}
+
+// createPosts makes that many posts and returns their ids.
+func (s *stack) createPosts(count int) ([]string, error) {
+	return system.CreatePosts(client, s.App("posts").URL()+"/posts/create", count)
 }
 
 // sequence is the number at which a service stands.
 func sequence(url string) (uint64, error) {
-	_, h, err := get(url)
+	a, err := get(url)
 	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseUint(h.Get("Postbus-Sequence"), 10, 64)
+	return strconv.ParseUint(a.Header.Get("Postbus-Sequence"), 10, 64)
 }
 
 // awaitSequence waits until query stands at least there, saying how far it is.
@@ -365,19 +303,4 @@ func (s *stack) awaitSequence(ctx context.Context, goal uint64, atMost time.Dura
 		}
 		return err
 	})
-}
-
-// getAny fails unless the answer is a success.
-func getAny(url string) error {
-	res, err := client.Get(url)
-	if err != nil {
-		return err
-	}
-	if err := res.Body.Close(); err != nil {
-		return err
-	}
-	if res.StatusCode >= 300 {
-		return errors.New(res.Status)
-	}
-	return nil
 }

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
-
-	"github.com/postbus/postbus/apps/tools/bench/traffic"
 )
 
 // readers are connections to the live stream of changes.
@@ -93,7 +91,7 @@ func (r *readers) close() {
 // stream measures how long a change takes to reach 1,000 readers.
 func (b *bench) stream(ctx context.Context, s *stack) error {
 	const many, changes, warm = 1000, 100, 5
-	ids, err := traffic.CreatePosts(s.App("posts").URL()+"/posts/create", 1)
+	ids, err := s.createPosts(1)
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (b *bench) write(ctx context.Context, s *stack, ids []string, load traffic.
 // accepted measures the commands: the rows of comments accepted, and moderated
 // and visible, a second.
 func (b *bench) accepted(ctx context.Context, s *stack) error {
-	ids, err := traffic.CreatePosts(s.App("posts").URL()+"/posts/create", 200)
+	ids, err := s.createPosts(200)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (b *bench) accepted(ctx context.Context, s *stack) error {
 
 // latency measures a comment's way to its readers, one comment at a time.
 func (b *bench) latency(ctx context.Context, s *stack) error {
-	ids, err := traffic.CreatePosts(s.App("posts").URL()+"/posts/create", 1)
+	ids, err := s.createPosts(1)
 	if err != nil {
 		return err
 	}

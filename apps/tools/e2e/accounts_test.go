@@ -143,38 +143,33 @@ func get(url string, into any) (response, error) {
 func inTheLog(a system.App, after int, b books) (*found, error) {
 	planted := map[string]bool{}
 	f, ids, updates := newFound("log"), map[string]bool{}, map[string]int{}
-	for {
-		var page []logEvent
-		if _, err := get(fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), after), &page); err != nil {
+	events, err := eventsAfter(a, after)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range events {
+		if after++; strings.TrimLeft(e.Sequence, "0") != strconv.Itoa(after) {
+			f.wrong = append(f.wrong, fmt.Errorf("event %d of the log has number %s", after, e.Sequence))
+		}
+		if ids[e.ID] {
+			f.repeated = append(f.repeated, "event "+e.ID)
+		}
+		ids[e.ID] = true
+		var c comment
+		if err := json.Unmarshal(e.Data, &c); err != nil {
 			return nil, err
 		}
-		if len(page) == 0 {
-			break
+		if b.planted[e.Subject] {
+			planted[e.Subject] = true
+			continue
 		}
-		for _, e := range page {
-			if after++; strings.TrimLeft(e.Sequence, "0") != strconv.Itoa(after) {
-				f.wrong = append(f.wrong, fmt.Errorf("event %d of the log has number %s", after, e.Sequence))
-			}
-			if ids[e.ID] {
-				f.repeated = append(f.repeated, "event "+e.ID)
-			}
-			ids[e.ID] = true
-			var c comment
-			if err := json.Unmarshal(e.Data, &c); err != nil {
-				return nil, err
-			}
-			if b.planted[e.Subject] {
-				planted[e.Subject] = true
-				continue
-			}
-			switch e.Type {
-			case "PostCreated":
-				f.posts[e.Subject]++
-			case "CommentUpdated":
-				f.comment(c, c.PostID)
-			default:
-				updates[e.Type+" "+e.Subject]++
-			}
+		switch e.Type {
+		case "PostCreated":
+			f.posts[e.Subject]++
+		case "CommentUpdated":
+			f.comment(c, c.PostID)
+		default:
+			updates[e.Type+" "+e.Subject]++
 		}
 	}
 	if len(planted) < len(b.planted) {

@@ -204,7 +204,7 @@ func (c *control) start(r *http.Request) (any, error) {
 		return nil, fmt.Errorf("%s was not killed", a.Name)
 	}
 	delete(c.killed, a.Name)
-	if err := c.begin(p); err != nil {
+	if err := c.alone.Launch(p); err != nil {
 		return nil, err
 	}
 	return struct{}{}, system.Until(r.Context(), soon, a.Ready)

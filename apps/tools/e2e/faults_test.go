@@ -509,18 +509,10 @@ func (s *stack) settle(t *testing.T, start int, b books) (lost, repeated int) {
 
 // inTheLogSoFar counts events by type and subject, and all of them as "events".
 func inTheLogSoFar(a system.App, after int) (map[string]int, error) {
-	counts := map[string]int{}
-	for {
-		var page []logEvent
-		if _, err := get(fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), after+counts["events"]), &page); err != nil {
-			return nil, err
-		}
-		if len(page) == 0 {
-			return counts, nil
-		}
-		for _, e := range page {
-			counts[e.Type+" "+e.Subject]++
-			counts["events"]++
-		}
+	events, err := eventsAfter(a, after)
+	counts := map[string]int{"events": len(events)}
+	for _, e := range events {
+		counts[e.Type+" "+e.Subject]++
 	}
+	return counts, err
 }

@@ -9,14 +9,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,11 +31,11 @@ const soon = time.Minute
 // stack is a whole system with what it stands on.
 type stack struct {
 	*system.System
-	dir     string
-	redis   *system.Redis
-	log     *os.File
-	mu      sync.Mutex
-	started []*system.Process // by tests, beside what `dapr run` started
+	// alone is the whole that it is part of; nil on Kubernetes.
+	alone *system.Alone
+	dir   string
+	redis *system.Redis
+	log   *os.File
 	// replicas are the second instances of services, while there are any.
 	replicas []system.App
 	// posts are the ids of those that earlier faults' loads wrote, earlier is the rest
@@ -107,54 +105,30 @@ var stacks int
 // isn't nil, and env added to the environment of `dapr run`.
 func start(ctx context.Context, dir, binaries string, edit func(system.Document), env ...string) (*stack, error) {
 	stacks++
-	s := &stack{dir: dir, posts: map[string]bool{}}
-	redisPort, err := system.FreePort()
+	alone, err := built.checkout.Alone(ctx, built.dapr, system.Derivation{
+		Into: dir, Suffix: fmt.Sprintf("-t%d-%d", os.Getpid(), stacks), Binaries: binaries, Edit: edit,
+		Env: map[string]string{"SNAPSHOT_EVERY": "200ms"},
+	})
 	if err != nil {
 		return nil, err
 	}
-	if s.redis, err = system.StartRedis(ctx, filepath.Join(dir, "redis"), redisPort); err != nil {
-		return nil, err
-	}
+	s := &stack{System: alone.System, alone: alone, dir: dir, redis: alone.Redis, log: alone.Log, posts: map[string]bool{}}
 	s.redisAt.Addr = s.redis.Address()
-	stopsBy(s, func() { _ = s.redis.Stop() })
-	suffix := fmt.Sprintf("-t%d-%d", os.Getpid(), stacks)
-	for shift := 10_000; ; shift += 1000 {
-		runFile, err := built.checkout.Derive(system.Derivation{
-			Into: dir, Suffix: suffix, Shift: shift, Redis: s.redis.Address(), Binaries: binaries, Edit: edit,
-			Env: map[string]string{"SNAPSHOT_EVERY": "200ms"},
-		})
-		if err != nil {
-			return nil, err
-		}
-		if s.System, err = system.Load(built.dapr, runFile); err != nil {
-			return nil, err
-		}
-		if system.AllFree(s.Ports()) {
-			break
-		}
-		if shift > 27_000 {
-			return nil, fmt.Errorf("no range of ports is free")
-		}
-	}
-	if s.log, err = os.Create(filepath.Join(dir, "run.log")); err != nil { //nolint:gosec // our own folder
-		return nil, err
-	}
-	stopsBy(s, func() { _ = s.end() })
 	s.Env = env
-	if err := s.Start(ctx, s.log); err != nil {
-		_ = s.redis.Stop()
-		return nil, err
+	stopsBy(s, func() { _ = alone.Stop() })
+	if err := alone.Start(ctx); err != nil {
+		return nil, errors.Join(err, alone.Stop())
 	}
-	if err := s.awaitTold(ctx); err != nil {
-		return nil, errors.Join(err, s.end())
+	if err := s.awaitAppsInMetadata(ctx); err != nil {
+		return nil, errors.Join(err, alone.Stop())
 	}
 	return s, nil
 }
 
-// awaitTold waits until the CLI has told each sidecar of its app, which is the last
-// that it does. A CLI whose sidecars are stopped before tries it again for minutes, and
-// only then ends.
-func (s *stack) awaitTold(ctx context.Context) error {
+// awaitAppsInMetadata waits until the CLI has written each app's process into the metadata
+// of its sidecar. The CLI does that last. If a sidecar is stopped before, the CLI retries
+// for minutes and only then ends.
+func (s *stack) awaitAppsInMetadata(ctx context.Context) error {
 	return system.Until(ctx, soon, func() error {
 		for _, a := range s.Apps {
 			var metadata struct{ Extended map[string]string }
@@ -162,7 +136,7 @@ func (s *stack) awaitTold(ctx context.Context) error {
 				return err
 			}
 			if metadata.Extended["appPID"] == "" {
-				return fmt.Errorf("the sidecar of %s has not been told of its app", a.Name)
+				return fmt.Errorf("the metadata of %s's sidecar does not have the app yet", a.Name)
 			}
 		}
 		return nil
@@ -170,20 +144,9 @@ func (s *stack) awaitTold(ctx context.Context) error {
 }
 
 func (s *stack) stop() error {
-	err := s.end()
+	err := s.alone.Stop()
 	stopsBy(s, nil)
-	_ = s.log.Close()
 	return errors.Join(err, s.noRaces())
-}
-
-// end stops all processes of the system.
-func (s *stack) end() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.started {
-		_ = p.Kill(context.Background())
-	}
-	return errors.Join(s.Stop(), s.redis.Stop())
 }
 
 // noRaces returns what the race detector and the runtime complained of: the
@@ -245,19 +208,9 @@ func kill(t *testing.T, p *system.Process) {
 // launch starts a process, again or anew; it ends with the system at the latest.
 func (s *stack) launch(t *testing.T, p *system.Process) {
 	t.Helper()
-	if err := s.begin(p); err != nil {
+	if err := s.alone.Launch(p); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func (s *stack) begin(p *system.Process) error {
-	if err := p.Start(s.log); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.started = append(s.started, p)
-	s.mu.Unlock()
-	return nil
 }
 
 // awaitReady waits for a service.
@@ -341,25 +294,9 @@ var client = &http.Client{Timeout: 20 * time.Second}
 
 // do sends a request; headers are "Name: value".
 func do(method, url, body string, headers ...string) (response, error) {
-	req, err := http.NewRequest(method, url, strings.NewReader(body))
-	if err != nil {
-		return response{}, err
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		req.Header.Set(name, value)
-	}
 	start := time.Now()
-	res, err := client.Do(req)
-	if err != nil {
-		return response{}, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	raw, err := io.ReadAll(res.Body)
-	return response{res.StatusCode, res.Header, raw, time.Since(start)}, err
+	a, err := system.Ask(client, method, url, body, headers...)
+	return response{a.Status, a.Header, a.Body, time.Since(start)}, err
 }
 
 // want sends a request and fails the test unless the answer has the status.
@@ -447,14 +384,22 @@ type logEvent struct {
 // events reads the whole log at a.
 func events(t *testing.T, a system.App) []logEvent {
 	t.Helper()
+	all, err := eventsAfter(a, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// eventsAfter reads the log at a from an event's number to its end.
+func eventsAfter(a system.App, after int) ([]logEvent, error) {
 	var all []logEvent
 	for {
-		r := want(t, http.StatusOK, "GET", fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), len(all)), "")
-		page := decode[[]logEvent](t, r.body)
-		all = append(all, page...)
-		if len(page) == 0 {
-			return all
+		var page []logEvent
+		if _, err := get(fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), after+len(all)), &page); err != nil || len(page) == 0 {
+			return all, err
 		}
+		all = append(all, page...)
 	}
 }
 

@@ -190,7 +190,7 @@ func running(c system.Checkout) (int, bool) {
 		return 0, false
 	}
 	// The number may belong to another program by now.
-	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	exe, err := system.Look(pid).Exe()
 	own, ownErr := os.Executable()
 	return pid, err == nil && ownErr == nil && strings.TrimSuffix(exe, " (deleted)") == own
 }

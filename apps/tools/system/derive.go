@@ -35,6 +35,8 @@ type Derivation struct {
 	Env map[string]string
 	// Edit, if set, may change each resource.
 	Edit func(resource Document)
+	// Extend, if set, may add to the run file and to the resources, once they are written.
+	Extend func(d Derivation, runFile string) error
 }
 
 // calls are the services that a service calls by their app ids.
@@ -63,7 +65,10 @@ func (c Checkout) Derive(d Derivation) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(d.Into, "dapr.yaml")
-	return path, WriteYAML(path, docs...)
+	if err := WriteYAML(path, docs...); err != nil || d.Extend == nil {
+		return path, err
+	}
+	return path, d.Extend(d, path)
 }
 
 // resources writes what it makes of the resources in a folder of the checkout. Their paths

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/shirou/gopsutil/v4/process"
 )
 
 // Process is a running process, with all that it takes to start it again.
@@ -31,14 +33,28 @@ func ProcessOn(port int) (*Process, error) {
 	if !ok {
 		return nil, fmt.Errorf("nothing listens on port %d", port)
 	}
-	read := func(name string) ([]string, error) {
-		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
-		return strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00"), err
-	}
-	args, err1 := read("cmdline")
-	env, err2 := read("environ")
-	dir, err3 := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	seen := Look(pid)
+	args, err1 := seen.CmdlineSlice()
+	env, err2 := seen.Environ()
+	dir, err3 := seen.Cwd()
+	env = slices.DeleteFunc(env, func(variable string) bool { return variable == "" })
 	return &Process{PID: pid, Args: args, Env: env, Dir: dir}, errors.Join(err1, err2, err3)
+}
+
+// Look returns a process as the operating system shows it.
+func Look(pid int) *process.Process { return &process.Process{Pid: int32(pid)} } //nolint:gosec // Linux has at most 2^22
+
+// PeakMemory is the largest resident set that it has had, in bytes: VmHWM in
+// proc_pid_status(5), which gopsutil reads and does not hand out.
+func (p *Process) PeakMemory() (int64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
+	var kib int64
+	_, err = fmt.Sscanf(rest, "%d kB", &kib)
+	return kib * 1024, err
 }
 
 // Kill ends it at once (SIGKILL) and waits until it is gone.
@@ -65,10 +81,11 @@ func (p *Process) AwaitEnd(ctx context.Context) error {
 		}
 		// A child of `dapr run` that ended is a zombie until it is waited for. Its
 		// ports are free when its last thread has ended.
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
-		threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
-		if err != nil || strings.Contains(string(stat), ") Z ") && len(threads) <= 1 {
-			return nil //nolint:nilerr // no such file: it is gone
+		seen := Look(p.PID)
+		status, err := seen.Status()
+		threads, _ := seen.NumThreads()
+		if err != nil || slices.Contains(status, process.Zombie) && threads <= 1 {
+			return nil //nolint:nilerr // it can't be found: it is gone
 		}
 		return fmt.Errorf("process %d is still there", p.PID)
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -46,7 +45,7 @@ func (c Checkout) owns(pid int) bool { return checkoutOf(pid) == c.Root }
 // ownsCLI says whether a process is a Dapr CLI that runs this checkout, be it with
 // `dapr run -f .` alone.
 func (c Checkout) ownsCLI(pid int) bool {
-	args := arguments(pid)
-	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
-	return c.owns(pid) || err == nil && cwd == c.Root && filepath.Base(args[0]) == "dapr" && slices.Contains(args, "run")
+	args, _ := Look(pid).CmdlineSlice()
+	cwd, err := Look(pid).Cwd()
+	return c.owns(pid) || err == nil && cwd == c.Root && len(args) > 0 && filepath.Base(args[0]) == "dapr" && slices.Contains(args, "run")
 }

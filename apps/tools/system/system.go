@@ -171,20 +171,11 @@ var errGone = errors.New("dapr run has ended")
 
 // Ready returns why the service isn't ready, or nil.
 func (a App) Ready() error {
-	client := http.Client{Timeout: 2 * time.Second}
-	res, err := client.Get(a.URL() + "/readyz")
+	answer, err := Ask(&http.Client{Timeout: 2 * time.Second}, http.MethodGet, a.URL()+"/readyz", "")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", res.Status, body)
-	}
-	return nil
+	return answer.Want(http.StatusOK)
 }
 
 // complaints are the errors in the sidecars' logs: `dapr run` shows none of them.

@@ -119,12 +119,14 @@ func ranges(numbers []int) string {
 // does. Another working directory says nothing, because people start programs of their
 // own in a checkout.
 func checkoutOf(pid int) string {
-	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	// What can't be read, because it is another user's or gone, is empty.
+	exe, _ := Look(pid).Exe()
+	cwd, _ := Look(pid).Cwd()
+	args, _ := Look(pid).CmdlineSlice()
 	if root := checkoutAbove(cwd, kept); root != "" {
 		return root
 	}
-	for _, path := range append([]string{exe}, arguments(pid)...) {
+	for _, path := range append([]string{exe}, args...) {
 		if root := checkoutAbove(path, kept, "components", "dapr.yaml"); root != "" {
 			return root
 		}
@@ -153,14 +155,10 @@ func isCheckout(dir string) bool {
 	return true
 }
 
-func arguments(pid int) []string {
-	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
-}
-
 // commandLine is a process's, shortened, for a message.
 func commandLine(pid int) string {
-	line := terminal.Line(strings.Join(arguments(pid), " "))
+	args, _ := Look(pid).CmdlineSlice()
+	line := terminal.Line(strings.Join(args, " "))
 	if runes := []rune(line); len(runes) > 120 {
 		line = string(runes[:117]) + "..."
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/postbus/postbus/apps/tools/bench/traffic"
+	"github.com/postbus/postbus/apps/tools/system"
 	"github.com/postbus/postbus/apps/tools/terminal"
 )
 
@@ -80,7 +82,7 @@ func main() {
 	if load.Want == 0 {
 		load.Want = map[bool]int{true: fasthttp.StatusOK, false: fasthttp.StatusCreated}[*body == ""]
 	}
-	ids, err := traffic.CreatePosts(*postsURL, *posts)
+	ids, err := system.CreatePosts(&http.Client{Timeout: 10 * time.Second}, *postsURL, *posts)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", terminal.Lines(err.Error()))
 		os.Exit(1)

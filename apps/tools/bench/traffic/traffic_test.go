@@ -125,22 +125,3 @@ func TestProgressIsReportedAndCancellingEndsIt(t *testing.T) {
 		t.Errorf("progress was %q", progress.String())
 	}
 }
-
-func TestCreatePostsReturnsTheirIDsOrWhatWasWrong(t *testing.T) {
-	n := 0
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if n++; n > 2 {
-			http.Error(w, "no more", http.StatusServiceUnavailable)
-			return
-		}
-		w.WriteHeader(http.StatusCreated)
-		_, _ = fmt.Fprintf(w, `{"id":"%d"}`, n)
-	}))
-	t.Cleanup(server.Close)
-	if ids, err := CreatePosts(server.URL, 2); err != nil || strings.Join(ids, " ") != "1 2" {
-		t.Errorf("got %v, %v", ids, err)
-	}
-	if _, err := CreatePosts(server.URL, 1); err == nil || !strings.Contains(err.Error(), "503 no more") {
-		t.Errorf("got %v", err)
-	}
-}
