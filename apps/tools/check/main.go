@@ -31,6 +31,7 @@ type check struct {
 
 var checks = []check{
 	{"lint", lint},
+	{"documents", documents},
 	{"unit", unit},
 	{"fuzz", fuzz},
 	{"client", client},
@@ -170,6 +171,12 @@ func goLines(ctx context.Context, dir string, args ...string) ([]string, error) 
 		return nil, fmt.Errorf("go %s in %s: %w", strings.Join(args, " "), dir, err)
 	}
 	return strings.Fields(string(out)), nil
+}
+
+// documents is what is tested of the Markdown files. The count is for go test, which does
+// not see that files outside the module change.
+func documents(ctx context.Context, c system.Checkout, t *tally) error {
+	return goTest(ctx, filepath.Join(c.Root, "apps", "tools", "documents"), t, nil, "-count=1", ".")
 }
 
 func unit(ctx context.Context, c system.Checkout, t *tally) error {

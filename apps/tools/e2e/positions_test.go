@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -160,17 +157,10 @@ func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	raw, err := os.ReadFile(filepath.Join(built.checkout.Root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := regexp.MustCompile("`(redis-cli --raw hget \"[^`]*)`").FindSubmatch(raw)
-	if line == nil {
-		t.Fatal("README has no line that begins with `redis-cli --raw hget \"")
-	}
+	line := documented(t, `redis-cli --raw hget "`)
 	s := another(t, nil, plain(t))
 	host, port, _ := strings.Cut(s.redis.Address(), ":")
-	command := strings.ReplaceAll(string(line[1]), "redis-cli ", "redis-cli -h "+host+" -p "+port+" ")
+	command := strings.ReplaceAll(line, "redis-cli ", "redis-cli -h "+host+" -p "+port+" ")
 	command = strings.ReplaceAll(command, "eventlog||", s.App("eventlog").ID+"||")
 	written := 0
 	for _, n := range []int{3, 128, 300} {
