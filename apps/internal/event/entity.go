@@ -220,8 +220,8 @@ func NewID() string {
 // IDTime is the time in a UUIDv7, to the millisecond; ok is false when id is
 // not one in its canonical lower-case form.
 func IDTime(id string) (at time.Time, ok bool) {
-	u, err := uuid.Parse(id) // takes other forms, too, which String doesn't give back
-	if err != nil || u.String() != id || u.Version() != 7 || u.Variant() != uuid.RFC4122 {
+	u, err := uuid.Parse(id) // it takes other lengths and capitals too
+	if err != nil || len(id) != len(uuid.Nil.String()) || strings.ToLower(id) != id || u.Version() != 7 || u.Variant() != uuid.RFC4122 {
 		return time.Time{}, false
 	}
 	return time.Unix(u.Time().UnixTime()).UTC(), true

@@ -123,7 +123,7 @@ func envelope(t Type, source, entityID string, revision int, at time.Time, trace
 
 func (e Event) encode(data any) (Event, error) {
 	raw, err := Marshal(data)
-	if err == nil { // in the plain form
+	if err == nil { // in the canonical form
 		err = (*jsontext.Value)(&raw).Format(jsontext.ReorderRawObjects(true))
 	}
 	if err != nil {
@@ -148,7 +148,7 @@ func Parse(topic Type, raw []byte) (Event, error) {
 
 // ParseBatch decodes a JSON array of events, as the event log serves it.
 func ParseBatch(raw []byte) ([]Event, error) {
-	if lines, ok := plainLines(raw); ok {
+	if lines, ok := canonicalLines(raw); ok {
 		if events, err := parseAll(lines); err == nil {
 			return events, nil
 		}
@@ -177,7 +177,7 @@ func parse(raw []byte, limit int) (Event, error) {
 	if len(raw) > limit {
 		return Event{}, fmt.Errorf("%d bytes, more than %d", len(raw), limit)
 	}
-	e, ok := parsePlain(raw)
+	e, ok := parseCanonical(raw)
 	if !ok {
 		var err error
 		if e, err = parseJSON(raw); err != nil {
