@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -64,17 +65,7 @@ type member struct {
 	name     string // quoted, with the colon
 	next     string // the same after a comma, as it is where it is not the first member
 	optional bool
-	kind     kind
 }
-
-type kind int
-
-const (
-	textKind kind = iota
-	numberKind
-	boolKind
-	timeKind
-)
 
 // The tables are made from the structs, so that a new field of an entity needs no line
 // here.
@@ -88,29 +79,19 @@ var (
 func membersOf(t reflect.Type) []member {
 	members := make([]member, t.NumField())
 	for i := range members {
-		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		members[i] = member{
-			field: i, name: `"` + name + `":`, next: `,"` + name + `":`,
-			optional: options == "omitempty" || options == "omitzero", kind: kindOf(t.Field(i).Type),
+		field := t.Field(i)
+		if isTime := field.Type == reflect.TypeFor[time.Time](); !isTime && !slices.Contains(readable, field.Type.Kind()) {
+			panic(fmt.Sprintf("event: the canonical form has no reader for %s, a %s", field.Name, field.Type))
 		}
+		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		members[i] = member{i, `"` + name + `":`, `,"` + name + `":`, options == "omitempty" || options == "omitzero"}
 	}
 	slices.SortFunc(members, func(a, b member) int { return strings.Compare(a.name, b.name) })
 	return members
 }
 
-func kindOf(t reflect.Type) kind {
-	switch {
-	case t == reflect.TypeFor[time.Time]():
-		return timeKind
-	case t.Kind() == reflect.String:
-		return textKind
-	case t.Kind() == reflect.Int:
-		return numberKind
-	case t.Kind() == reflect.Bool:
-		return boolKind
-	}
-	panic("event: the canonical form has no reader for a " + t.String())
-}
+// readable are the kinds of fields that object reads, beside a time.Time.
+var readable = []reflect.Kind{reflect.String, reflect.Int, reflect.Bool}
 
 // canonical reads the canonical form; once something is not in it, ok is false and all
 // that is read is empty.
@@ -134,14 +115,14 @@ func (s *canonical) object(members []member, into reflect.Value) {
 			continue
 		}
 		first = false
-		switch field := into.Field(m.field); m.kind {
-		case textKind:
+		switch field := into.Field(m.field); field.Kind() {
+		case reflect.String:
 			field.SetString(s.text())
-		case numberKind:
+		case reflect.Int:
 			field.SetInt(int64(s.number()))
-		case boolKind:
+		case reflect.Bool:
 			field.SetBool(s.boolean())
-		case timeKind:
+		default:
 			*field.Addr().Interface().(*time.Time) = s.time()
 		}
 	}
@@ -208,19 +189,22 @@ func (s *canonical) quoted() []byte {
 	return text
 }
 
-// shared are the strings that many events have in common; reading them takes no memory.
-var shared = []string{
-	string(CommentCreated), string(CommentModerated), string(CommentUpdated), string(PostCreated),
-	string(Approved), string(Pending), string(Rejected), "1.0", "/comments", "/posts", "/moderation", "application/json",
-}
-
-// mostShared is the length of the longest of them, in bytes.
-const mostShared = len("application/json")
+// shared are the strings that many events have in common, by their lengths. Reading them
+// takes no memory.
+var shared = func() (byLength [len("application/json") + 1][]string) {
+	for _, s := range []string{
+		string(CommentCreated), string(CommentModerated), string(CommentUpdated), string(PostCreated),
+		string(Approved), string(Pending), string(Rejected), "/comments", "/posts", "/moderation", "application/json",
+	} {
+		byLength[len(s)] = append(byLength[len(s)], s)
+	}
+	return byLength
+}()
 
 func (s *canonical) text() string {
 	text := s.quoted()
-	if len(text) <= mostShared {
-		for _, known := range shared {
+	if len(text) < len(shared) {
+		for _, known := range shared[len(text)] {
 			if string(text) == known {
 				return known
 			}
