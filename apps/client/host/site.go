@@ -24,7 +24,8 @@ var encodings = []struct{ name, ext string }{{"gzip", ".gz"}, {"br", ".br"}}
 // page is the path of the file that is the client. It has no route of its own.
 const page = "/index.html"
 
-// site is the files of the built client by path, the compressed ones among them.
+// site is the files of the built client by path, the compressed ones among them. It is
+// ours because vearutop/statigz sends encodings that Accept-Encoding weighs with 0.
 type site map[string]file
 
 type file struct {
