@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"bufio"
@@ -12,28 +12,39 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// host is the client's host before a sidecar of the test's.
-type host struct {
+// running is a host that is being served, before a sidecar of the test's.
+type running struct {
 	*httptest.Server
 	stop context.CancelFunc
 }
 
-func hostOf(t *testing.T, sidecar http.HandlerFunc) host {
+// hostOf serves a host; with, if given, changes it first.
+func hostOf(t *testing.T, sidecar http.HandlerFunc, with ...func(*Host)) running {
 	t.Helper()
 	behind := httptest.NewServer(sidecar)
 	t.Cleanup(behind.Close)
 	stopping, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
-	e := newEdge(web.NewEngine())
-	newProxy(stopping, behind.URL, make(web.Streams, 10)).routes(e)
-	h := host{httptest.NewServer(e), stop}
-	t.Cleanup(h.Close)
-	return h
+	h := &Host{
+		Files: fstest.MapFS{}, Sidecar: behind.URL, Transport: NewTransport(), Posts: "posts", Comments: "comments", Query: "query",
+		Streams: make(web.Streams, 10), Stopping: stopping,
+	}
+	for _, change := range with {
+		change(h)
+	}
+	e := web.NewEngine()
+	if err := h.Routes(e); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(e)
+	t.Cleanup(server.Close)
+	return running{server, stop}
 }
 
 type answer struct {
@@ -43,7 +54,7 @@ type answer struct {
 }
 
 // send sends a request as it is written: no client cleans its path.
-func (h host) send(t *testing.T, method, target, body string, headers ...string) answer {
+func (h running) send(t *testing.T, method, target, body string, headers ...string) answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", h.Listener.Addr().String())
 	if err != nil {
@@ -88,10 +99,9 @@ func called(r *http.Request) string {
 }
 
 func TestTheAPIsRoutesReachTheirServicesAndNothingElseDoes(t *testing.T) {
-	t.Setenv("QUERY_APP_ID", "query-2")
 	h := hostOf(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Called", r.Method+" "+called(r))
-	})
+	}, func(h *Host) { h.Query = "query-2" })
 	const id = "01a20cc5-3c8e-7ebf-ab8b-ac3e01cfff63"
 	for request, want := range map[string]string{
 		"POST /posts/create":                     "posts /posts/create",
@@ -150,9 +160,8 @@ func TestAnEncodedSlashIsNoWayAround(t *testing.T) {
 }
 
 func TestAVisitorForgesNothing(t *testing.T) {
-	t.Setenv("DAPR_API_TOKEN", "the real one")
 	var seen http.Header
-	h := hostOf(t, func(_ http.ResponseWriter, r *http.Request) { seen = r.Header })
+	h := hostOf(t, func(_ http.ResponseWriter, r *http.Request) { seen = r.Header }, func(h *Host) { h.Token = "the real one" })
 	h.send(t, "GET", "/posts", "",
 		"Dapr-App-Id: eventlog", "dapr-app-id: eventlog", "Dapr-Caller-App-Id: moderation", "Dapr-Caller-Namespace: x", "Dapr-Api-Token: guessed",
 		"Authorization: Basic ZGFwci1hcHAtaWQ6ZXZlbnRsb2c=", "Cookie: a=b", "X-Forwarded-For: 1.2.3.4", "Forwarded: for=1.2.3.4",
@@ -310,16 +319,13 @@ func TestWhenTheSidecarRefusesTheServiceIsUnavailable(t *testing.T) {
 func TestWithoutASidecarTheServicesAreUnavailable(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	e := web.NewEngine()
-	newProxy(t.Context(), gone.URL, make(web.Streams, 10)).routes(e)
-	h := host{Server: httptest.NewServer(e)}
-	t.Cleanup(h.Close)
+	h := hostOf(t, nil, func(h *Host) { h.Sidecar = gone.URL })
 	h.send(t, "GET", "/posts", "").wantProblem(t, 503)
 	h.send(t, "POST", "/posts/create", "{}").wantProblem(t, 503)
 }
 
 // stream opens the live stream.
-func (h host) stream(ctx context.Context, t *testing.T, accept string) *http.Response {
+func (h running) stream(ctx context.Context, t *testing.T, accept string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL+"/posts", nil)
 	if err != nil {

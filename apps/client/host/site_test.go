@@ -1,6 +1,7 @@
-package main
+package host
 
 import (
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -31,14 +32,17 @@ func builtSite() fstest.MapFS {
 	}
 }
 
+// engineOf serves what is in web/dist.
 func engineOf(t *testing.T, build fstest.MapFS) *gin.Engine {
 	t.Helper()
-	s, err := newSite(build, "web/dist")
+	dist, err := fs.Sub(build, "web/dist")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newEdge(web.NewEngine())
-	s.routes(e)
+	e := web.NewEngine()
+	if err := (&Host{Files: dist}).Routes(e); err != nil {
+		t.Fatal(err)
+	}
 	return e
 }
 
@@ -94,7 +98,7 @@ func TestAssetsAreKeptForGood(t *testing.T) {
 	}
 }
 
-func TestTheBestFormThatIsAcceptedIsSent(t *testing.T) {
+func TestTheBestVariantThatIsAcceptedIsSent(t *testing.T) {
 	e := engineOf(t, builtSite())
 	etags := map[string]string{}
 	for accepted, want := range map[string]string{
@@ -130,11 +134,11 @@ func TestTheBestFormThatIsAcceptedIsSent(t *testing.T) {
 		etags[want] = res.Header().Get("Etag")
 	}
 	if etags[""] == etags["br"] || etags["br"] == etags["gzip"] || !strings.HasPrefix(etags["br"], `"`) {
-		t.Errorf("the forms' ETags are %v", etags)
+		t.Errorf("the variants' ETags are %v", etags)
 	}
 }
 
-func TestAFormThatIsNoSmallerIsNotSent(t *testing.T) {
+func TestAVariantThatIsNoSmallerIsNotSent(t *testing.T) {
 	res := ask(engineOf(t, builtSite()), "GET", "/favicon.svg", "Accept-Encoding: br")
 	if res.Body.String() != "<svg>" || res.Header().Get("Content-Encoding") != "" || res.Header().Get("Vary") != "" {
 		t.Errorf("%s, %v", res.Body, res.Header())
@@ -183,15 +187,8 @@ func TestWithoutABuildThePageSaysWhatToDo(t *testing.T) {
 }
 
 func TestABuildThatIsOnlyCompressedIsRefused(t *testing.T) {
-	_, err := newSite(fstest.MapFS{"web/dist/a.js.br": {}}, "web/dist")
+	_, err := readSite(fstest.MapFS{"a.js.br": {}})
 	if err == nil || !strings.Contains(err.Error(), "/a.js") {
 		t.Errorf("got %v", err)
-	}
-}
-
-// The placeholder and, if there is one, the real build.
-func TestWhatIsEmbeddedCanBeServed(t *testing.T) {
-	if _, err := newSite(build, "web/dist"); err != nil {
-		t.Error(err)
 	}
 }

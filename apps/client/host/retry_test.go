@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"context"
@@ -57,7 +57,7 @@ func refuses(status int) func(*http.Request) (*http.Response, error) {
 
 func fails(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }
 
-func TestTries(t *testing.T) {
+func TestRetries(t *testing.T) {
 	type answers = []func(*http.Request) (*http.Response, error)
 	for name, test := range map[string]struct {
 		method, key string
@@ -98,7 +98,7 @@ func TestTries(t *testing.T) {
 					t.Fatal(err)
 				}
 				req.Header.Set("Idempotency-Key", test.key)
-				res, err := tries{c}.RoundTrip(req)
+				res, err := retrying{"posts", c}.RoundTrip(req)
 				if took := time.Since(start); took != test.took {
 					t.Errorf("it took %s, want %s", took, test.took)
 				}
@@ -143,7 +143,7 @@ func TestNothingIsRepeatedForAVisitorWhoHasLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (tries{c}).RoundTrip(req); !errors.Is(err, context.Canceled) {
+	if _, err := (retrying{"posts", c}).RoundTrip(req); !errors.Is(err, context.Canceled) {
 		t.Errorf("the error is %v", err)
 	}
 	if len(c.bodies) != 1 {
