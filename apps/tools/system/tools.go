@@ -139,6 +139,12 @@ func (c Checkout) BuildLinter(ctx context.Context) (string, error) {
 		"github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "-ldflags", "-s -w")
 }
 
+// BuildGotestsum returns the path of the pinned gotestsum, built if it isn't yet.
+func (c Checkout) BuildGotestsum(ctx context.Context) (string, error) {
+	out := c.bin("gotestsum")
+	return out, c.build(ctx, "building gotestsum from its Go module", out, "apps/tools", "gotest.tools/gotestsum", "-ldflags", "-s -w")
+}
+
 // build builds a package of a module of its own, unless that is done and neither has
 // changed since.
 func (c Checkout) build(ctx context.Context, what, out, module, pkg string, flags ...string) error {
@@ -206,37 +212,4 @@ func (c Checkout) CompileServices(ctx context.Context, into string, flags ...str
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the arguments are ours
 	cmd.Dir = c.Root
 	return step(ctx, "building the services", cmd)
-}
-
-// Install returns the path of a command, whose packages it installs with apt if it
-// is missing. Where that can't be done, the error says what to do.
-func Install(ctx context.Context, command string, packages ...string) (string, error) {
-	if path, err := exec.LookPath(command); err == nil {
-		return path, nil
-	}
-	names := strings.Join(packages, " ")
-	apt, err := exec.LookPath("apt-get")
-	if err != nil {
-		return "", fmt.Errorf("%s is missing, and there is no apt-get to install it with: install %s as your system does that, and start this again", command, names)
-	}
-	sudo := []string{}
-	if os.Geteuid() != 0 {
-		path, err := exec.LookPath("sudo")
-		if err != nil {
-			return "", fmt.Errorf("%s is missing, and you are not root: have root do `apt-get install %s`, and start this again", command, names)
-		}
-		if err := exec.CommandContext(ctx, path, "-n", "true").Run(); err != nil { //nolint:gosec // found on PATH
-			return "", fmt.Errorf("%s is missing, and sudo asks for a password: do `sudo apt-get install %s`, and start this again", command, names)
-		}
-		sudo = []string{path, "-n"}
-	}
-	// The package's own service is not started: Postbus runs its own.
-	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-qy", "--no-install-recommends"}, packages...)} {
-		argv := append(append(append([]string{}, sudo...), "env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", apt), args...)
-		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // the arguments are ours
-		if err := step(ctx, "apt-get "+strings.Join(args, " "), cmd); err != nil {
-			return "", fmt.Errorf("%s is missing, and can't be installed: %w", command, err)
-		}
-	}
-	return exec.LookPath(command)
 }
