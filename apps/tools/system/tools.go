@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/mod/modfile"
 )
 
 // Checkout is the root of this checkout, and where its tools are kept.
@@ -74,25 +76,53 @@ func (c Checkout) FindDapr() (Dapr, bool) {
 	return Dapr{CLI: cli, Daprd: daprd}, true
 }
 
-// Versions of what is built: as in the go.mod files, which can't be asked here
-// without resolving thousands of modules.
+// Folders of the modules that pin the Dapr runtime and the Dapr CLI.
 const (
-	runtimeVersion = "1.18.2"
-	cliVersion     = "1.16.5"
+	runtimeModule = "apps/tools/sidecar"
+	cliModule     = "apps/tools/sidecar/cli"
 )
 
 // BuildDapr returns the pinned Dapr, built from its Go modules if it isn't yet.
 func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 	d := Dapr{CLI: c.bin("dapr"), Runtime: c.Kept(), Daprd: c.bin("daprd")}
-	if err := c.build(ctx, "building the Dapr runtime "+runtimeVersion+" from its Go module (some minutes, once)", d.Daprd, "apps/tools/sidecar",
-		"./daprd", "-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version="+runtimeVersion+" -X github.com/dapr/kit/logger.DaprVersion="+runtimeVersion); err != nil {
+	version, err := c.required(runtimeModule, "github.com/dapr/dapr")
+	if err != nil {
 		return d, err
 	}
-	if err := c.build(ctx, "building the Dapr CLI "+cliVersion+" from its Go module (some minutes, once)", d.CLI, "apps/tools/sidecar/cli",
-		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+cliVersion); err != nil {
+	// As Dapr's own Makefile does it: what daprd --version prints, and the "ver" of its log.
+	stamp := fmt.Sprintf("-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=%s -X github.com/dapr/kit/logger.DaprVersion=%[1]s", version)
+	if err := c.build(ctx, "building the Dapr runtime "+version+" from its Go module (some minutes, once)", d.Daprd, runtimeModule,
+		"./daprd", "-ldflags", stamp); err != nil {
+		return d, err
+	}
+	if version, err = c.required(cliModule, "github.com/dapr/cli"); err != nil {
+		return d, err
+	}
+	if err := c.build(ctx, "building the Dapr CLI "+version+" from its Go module (some minutes, once)", d.CLI, cliModule,
+		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+version); err != nil {
 		return d, err
 	}
 	return c.KeepToLoopback(ctx, d)
+}
+
+// required returns the version, without its v, that a module in the checkout requires of
+// another one. Go itself would resolve all other requirements for that, which are thousands.
+func (c Checkout) required(module, path string) (string, error) {
+	file := filepath.Join(c.Root, module, "go.mod")
+	raw, err := os.ReadFile(file) //nolint:gosec // within the checkout
+	if err != nil {
+		return "", err
+	}
+	mod, err := modfile.ParseLax(file, raw, nil)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range mod.Require {
+		if r.Mod.Path == path {
+			return strings.TrimPrefix(r.Mod.Version, "v"), nil
+		}
+	}
+	return "", fmt.Errorf("%s does not require %s", file, path)
 }
 
 // loopbackFlags keep a sidecar's listeners on this machine: those that have no setting
