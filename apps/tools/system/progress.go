@@ -15,7 +15,7 @@ import (
 	"github.com/postbus/postbus/apps/tools/terminal"
 )
 
-// say tells the user what is going on.
+// say prints a line for the user.
 func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "postbus: %s\n", terminal.Lines(fmt.Sprintf(format, args...)))
 }

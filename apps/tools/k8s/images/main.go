@@ -168,7 +168,7 @@ func save(image v1.Image, file string, names []string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, sorted, 0o644) //nolint:gosec // for whoever loads it
+	return os.WriteFile(file, sorted, 0o644) //nolint:gosec // for other users, who load it
 }
 
 // sortNames puts the names in a saved image's manifest in order: the library has them
