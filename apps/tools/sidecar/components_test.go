@@ -502,16 +502,12 @@ func checkStores(t *testing.T, f files) error {
 // guarantees rest on, as the component itself understands them.
 func checkBus(t *testing.T, f files) error {
 	var p problems
-	bus, err := theBus(t, f)
+	bus, given, err := theBus(t, f)
 	if err != nil {
 		return err
 	}
 	if got := slices.Sorted(slices.Values(bus.Scopes)); !slices.Equal(got, slices.Sorted(slices.Values(services))) {
 		p.add("the bus's scopes are %v", got)
-	}
-	given, err := properties(bus, services[0])
-	if err != nil {
-		return err
 	}
 	settings, err := effectiveRedis(given)
 	if err != nil {
@@ -548,11 +544,7 @@ func checkBus(t *testing.T, f files) error {
 // publish and receive each topic.
 func checkScopes(t *testing.T, f files) error {
 	var p problems
-	bus, err := theBus(t, f)
-	if err != nil {
-		return err
-	}
-	given, err := properties(bus, services[0])
+	_, given, err := theBus(t, f)
 	if err != nil {
 		return err
 	}
@@ -591,11 +583,7 @@ func checkScopes(t *testing.T, f files) error {
 // in the one way in which nothing is lost.
 func checkSubscriptions(t *testing.T, f files) error {
 	var p problems
-	bus, err := theBus(t, f)
-	if err != nil {
-		return err
-	}
-	given, err := properties(bus, services[0])
+	bus, given, err := theBus(t, f)
 	if err != nil {
 		return err
 	}
@@ -1131,12 +1119,12 @@ var addresses = map[string]bool{
 	"/v1.0/publish/bus/PostCreated":                        false,
 }
 
-// theBus returns the one component for pub/sub.
-func theBus(t *testing.T, f files) (compapi.Component, error) {
+// theBus returns the one component for pub/sub, and its properties.
+func theBus(t *testing.T, f files) (compapi.Component, map[string]string, error) {
 	t.Helper()
 	r, err := load(t, f)
 	if err != nil {
-		return compapi.Component{}, err
+		return compapi.Component{}, nil, err
 	}
 	found := map[string]compapi.Component{}
 	for _, app := range apps {
@@ -1148,9 +1136,10 @@ func theBus(t *testing.T, f files) (compapi.Component, error) {
 	}
 	bus, ok := found["bus"]
 	if !ok || len(found) != 1 {
-		return bus, fmt.Errorf("the components for pub/sub are %v, not the bus alone", slices.Sorted(maps.Keys(found)))
+		return bus, nil, fmt.Errorf("the components for pub/sub are %v, not the bus alone", slices.Sorted(maps.Keys(found)))
 	}
-	return bus, nil
+	given, err := properties(bus, services[0])
+	return bus, given, err
 }
 
 // knownMetadata returns the names that a component or, for it, the runtime reads,
