@@ -266,7 +266,7 @@ func TestThePublicPortIsThisMachinesUnlessHostSaysOtherwise(t *testing.T) {
 	for host, want := range map[string]string{"": "127.0.0.1:", "127.0.0.2": "127.0.0.2:", "localhost": "127.0.0.1:", "*": "[::]:", "::1": "[::1]:"} {
 		asProcess(t, map[string]string{"HOST": host}, "-port=0", "-app-port=0")
 		s := New("test", "tests", 0)
-		l, err := listen(s.host, 0, 1, s.Public)
+		l, err := listen(s.settings.host, 0, 1, s.Public)
 		if err != nil {
 			if host == "::1" || host == "localhost" { // on a machine without it
 				t.Logf("%s: %v", host, err)

@@ -18,7 +18,7 @@ func NewEngine() *gin.Engine {
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
 	e.RedirectTrailingSlash = false
-	e.Use(traced, identified, secured, recovered, progressing, unread)
+	e.Use(traced(), identified, secured, recovered, progressing, unread)
 	e.NoRoute(func(c *gin.Context) {
 		Fail(c, NewProblem(http.StatusNotFound, "There is nothing at "+c.Request.URL.Path+"."))
 	})
