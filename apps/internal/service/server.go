@@ -18,7 +18,7 @@ import (
 
 const (
 	// headTimeout bounds how long a client may take to send a request's header fields,
-	// requestTimeout how long for the whole request. Both hold whatever the handler does,
+	// requestTimeout how long for the whole request. Both hold for every handler,
 	// and end where the body ends: they bound no answer.
 	headTimeout    = 5 * time.Second
 	requestTimeout = 15 * time.Second
@@ -31,8 +31,8 @@ const (
 	// Each takes some 40 KB at most while it sends its header fields.
 	maxConnections = 2_048
 	// stopTimeout bounds how long one server waits, when it stops, for its requests under
-	// way: somewhat longer than the longest that a client's host gives a service (3.5 s).
-	stopTimeout = 5 * time.Second
+	// way.
+	stopTimeout = web.AnswerWithin + 1500*time.Millisecond
 )
 
 // server is one listener with what it serves.

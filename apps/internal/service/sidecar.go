@@ -65,8 +65,8 @@ func outgoing(token string) grpc.UnaryClientInterceptor {
 }
 
 // killSidecar ends the sidecar of a pod whose containers share their processes. A sidecar
-// that is asked to end (SIGTERM) gives up the batches that it holds, and Dapr 1.18.2 may
-// then acknowledge some of their messages, which nobody has handled. One that is killed
+// that is asked to end (SIGTERM) drops the batches that it holds, and Dapr 1.18.2 may
+// then acknowledge some of their messages, which no service has handled. One that is killed
 // leaves them pending: they are delivered to another replica after the bus's
 // processingTimeout. proc is where the kernel lists the processes
 // (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html): for this, gopsutil would be

@@ -1,6 +1,6 @@
 // Package state keeps a service's documents in its Dapr state store. Every
-// write is a compare-and-swap of one key, because a write that was given up may
-// still arrive later; nothing here relies on more than one key at a time.
+// write is a compare-and-swap of one key, because a write that timed out may
+// still happen later; nothing here relies on more than one key at a time.
 package state
 
 import (
@@ -40,7 +40,7 @@ type Store interface {
 
 	// Swap writes each item if its key still is at the item's ETag (and does not exist
 	// if that is empty), whether others are written or not. A key that does not exist
-	// is written whatever the ETag. A nil error says that all were written; otherwise
+	// is written with any ETag. A nil error says that all were written; otherwise
 	// the error is an ErrUnknown.
 	Swap(ctx context.Context, items ...Item) error
 
