@@ -31,10 +31,7 @@ func New(client dapr.Client) *Bus { return &Bus{client} }
 
 // Publish puts e on its topic. A nil error says that the broker has it; after any other it
 // is not known whether it has.
-//
-// Events are published and delivered as they are (rawPayload). A sidecar would otherwise
-// decode each, and encode it again in another order and with its own members, for half of
-// what a publish costs it; and no consumer could read that in the canonical form.
+// Events are published and delivered as they are (../README.md, "Raw payloads").
 func (b *Bus) Publish(ctx context.Context, e event.Event) error {
 	raw, err := event.Marshal(e)
 	if err != nil {
@@ -45,9 +42,7 @@ func (b *Bus) Publish(ctx context.Context, e event.Event) error {
 
 // PublishAll puts events, all of type t, on their topic in one call. The errors
 // are by index; nil says that all of them were published.
-//
-// The SDK's PublishEvents can't be used: it decodes an event of this content
-// type to find its id and names the failed ones by the decoded value.
+// (The SDK's PublishEvents can't be used: ../README.md says why.)
 func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event) []error {
 	if len(events) == 0 {
 		return nil

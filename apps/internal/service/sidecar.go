@@ -49,9 +49,8 @@ func connect(port int) (dapr.Client, error) {
 // APIToken is the header of the token that the sidecar and the app know each other by.
 const APIToken = "dapr-api-token"
 
-// outgoing adds the API token, and the trace that a call belongs to. (The interceptors of
-// otelgrpc take 32 more allocations and a fifth more time a call, for a span of what the
-// sidecar makes one of.)
+// outgoing adds the API token, and the trace that a call belongs to. (otelgrpc costs more
+// than it brings: ../README.md, "Traces".)
 func outgoing(token string) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		if token != "" {
@@ -64,13 +63,9 @@ func outgoing(token string) grpc.UnaryClientInterceptor {
 	}
 }
 
-// killSidecar ends the sidecar of a pod whose containers share their processes. A sidecar
-// that is asked to end (SIGTERM) drops the batches that it holds, and Dapr 1.18.2 may
-// then acknowledge some of their messages, which no service has handled. One that is killed
-// leaves them pending: they are delivered to another replica after the bus's
-// processingTimeout. proc is where the kernel lists the processes
-// (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html): for this, gopsutil would be
-// a dependency of every service.
+// killSidecar ends the sidecar of a pod whose containers share their processes, so that
+// the messages that it holds stay pending (../README.md, "KILL_SIDECAR"). proc is where
+// the kernel lists the processes (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html).
 func killSidecar(proc string) error {
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
