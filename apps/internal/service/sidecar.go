@@ -47,7 +47,7 @@ func connect(port int) (dapr.Client, error) {
 }
 
 // APIToken is the header of the token that the sidecar and the app know each other by.
-const APIToken = "dapr-api-token"
+const APIToken = "dapr-api-token" //nolint:gosec // the name of a header
 
 // outgoing adds the API token, and the trace that a call belongs to. (otelgrpc costs more
 // than it brings: ../README.md, "Traces".)
