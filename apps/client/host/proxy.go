@@ -16,6 +16,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -23,7 +24,7 @@ import (
 // Dapr: an app id, a caller, a token, and an Authorization, in which the sidecar looks for
 // an app id, too.
 var forwarded = []string{
-	"Accept", "Accept-Language", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-Id", "User-Agent", web.RequestID,
+	"Accept", "Accept-Language", "Content-Type", command.KeyHeader, "If-None-Match", "Last-Event-Id", "User-Agent", web.RequestID,
 }
 
 // dropped are headers of an answer that are the sidecars' own.

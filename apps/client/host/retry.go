@@ -13,12 +13,6 @@ import (
 )
 
 const (
-	// firstTry is how long a service may take to begin its answer when the request can
-	// be repeated: the call may have gone to a replica that is no more.
-	firstTry = time.Second
-	// answerWithin is how long it may take with all tries. After the first one there is
-	// room for its own deadline, so that it answers for itself.
-	answerWithin = firstTry + command.Deadline + 500*time.Millisecond
 	// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
 	// turn, and without Kubernetes a dead one for a minute more.
 	maxTries = 5
@@ -36,12 +30,12 @@ type retrying struct {
 
 // RoundTrip sends one request (http.RoundTripper).
 func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
-	isRepeatable := req.Method == http.MethodGet || req.Method == http.MethodHead || req.Header.Get("Idempotency-Key") != ""
+	isRepeatable := req.Method == http.MethodGet || req.Method == http.MethodHead || req.Header.Get(command.KeyHeader) != ""
 	if !isRepeatable {
-		return t.try(req, answerWithin)
+		return t.try(req, web.AnswerWithin)
 	}
-	deadline := time.Now().Add(answerWithin)
-	res, err := t.try(req, firstTry)
+	deadline := time.Now().Add(web.AnswerWithin)
+	res, err := t.try(req, web.FirstTry)
 	for n := 1; err != nil && n < maxTries && req.Context().Err() == nil && time.Until(deadline) > 0; n++ {
 		if problem := new(web.Problem); errors.As(err, &problem) {
 			break

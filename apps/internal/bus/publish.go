@@ -4,6 +4,7 @@ package bus
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // for ids
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -31,10 +32,7 @@ func New(client dapr.Client) *Bus { return &Bus{client} }
 
 // Publish puts e on its topic. A nil error says that the broker has it; after any other it
 // is not known whether it has.
-//
-// Events are published and delivered as they are (rawPayload). A sidecar would otherwise
-// decode each, and encode it again in another order and with its own members, for half of
-// what a publish costs it; and no consumer could read that in the canonical form.
+// Events are published and delivered as they are (../README.md, "Raw payloads").
 func (b *Bus) Publish(ctx context.Context, e event.Event) error {
 	raw, err := event.Marshal(e)
 	if err != nil {
@@ -45,9 +43,7 @@ func (b *Bus) Publish(ctx context.Context, e event.Event) error {
 
 // PublishAll puts events, all of type t, on their topic in one call. The errors
 // are by index; nil says that all of them were published.
-//
-// The SDK's PublishEvents can't be used: it decodes an event of this content
-// type to find its id and names the failed ones by the decoded value.
+// (The SDK's PublishEvents can't be used: ../README.md says why.)
 func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event) []error {
 	if len(events) == 0 {
 		return nil
@@ -115,8 +111,7 @@ const (
 )
 
 func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
-	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte(service+"\x00"+topic+"\x00"+string(raw)))
-	d := DeadLetter{ID: id.String(), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
+	d := DeadLetter{ID: deadLetterID(service, topic, raw), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
 	if len(d.Reason) > firstKept { // it may quote the message
 		d.Reason = strings.ToValidUTF8(d.Reason[:firstKept], "") + "…"
 	}
@@ -125,6 +120,18 @@ func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
 		d.Payload = raw[:firstKept]
 	}
 	return d
+}
+
+// deadLetterID is a UUID of version 5, made without a copy of the message, which may have
+// 16 MiB.
+func deadLetterID(service, topic string, raw []byte) string {
+	h := sha1.New() //nolint:gosec // that is what the version is made of
+	for _, part := range [][]byte{uuid.NameSpaceOID[:], []byte(service + "\x00" + topic + "\x00"), raw} {
+		_, _ = h.Write(part) // it can't fail
+	}
+	id := uuid.UUID(h.Sum(nil)[:16])
+	id[6], id[8] = id[6]&0x0f|0x50, id[8]&0x3f|0x80 // version and variant
+	return id.String()
 }
 
 func (b *Bus) publishDeadLetter(ctx context.Context, d DeadLetter) error {

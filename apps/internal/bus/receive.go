@@ -125,7 +125,7 @@ func (r *Receiver) read(req *http.Request, t event.Type) (envelope, error) {
 
 // refuseCallers refuses service invocation: it arrives on the same listener as
 // deliveries, and could otherwise forge one. Deliveries carry no caller. The header
-// is refused whatever it says: a caller that sends it empty has two.
+// is refused even if it is empty: a caller that sends it empty has two.
 func refuseCallers(c *gin.Context) {
 	if _, called := c.Request.Header["Dapr-Caller-App-Id"]; called {
 		web.Fail(c, web.NewProblem(http.StatusForbidden, "Deliveries are for the sidecar alone to make."))

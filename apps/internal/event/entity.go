@@ -152,14 +152,14 @@ func visible(field, s string) error {
 	return nil
 }
 
+// validText checks a text of least to most characters. No character has less than a byte.
 func validText(field, s string, least, most int) error {
-	n := utf8.RuneCountInString(s)
 	switch {
 	case !utf8.ValidString(s):
 		return &FieldError{field, "is not valid UTF-8"}
-	case n > most:
-		return &FieldError{field, fmt.Sprintf("has %d characters; at most %d are allowed", n, most)}
-	case n < least || least > 0 && strings.TrimSpace(s) == "":
+	case len(s) > most && utf8.RuneCountInString(s) > most:
+		return &FieldError{field, fmt.Sprintf("has %d characters; at most %d are allowed", utf8.RuneCountInString(s), most)}
+	case least > 0 && strings.TrimSpace(s) == "":
 		return &FieldError{field, isEmpty}
 	}
 	return nil
