@@ -10,6 +10,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/moderation/policy"
 )
 
 // decisions keeps one document a comment, "decision-<id>". It is written once and
@@ -36,7 +37,7 @@ func (d *decisions) of(ctx context.Context, events []event.Event) ([]decision, [
 		}
 		sum := sha256.Sum256(comment)
 		made[i].Comment = hex.EncodeToString(sum[:])
-		made[i].Status, made[i].Reason = rules.decide(*e.Comment)
+		made[i].Status, made[i].Reason = policy.Default.Decide(*e.Comment)
 		value, err := event.Marshal(made[i])
 		if err != nil {
 			return nil, bus.All(len(events), err)
