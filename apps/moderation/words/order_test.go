@@ -81,7 +81,7 @@ func TestEachParagraphHasItsOwnOrder(t *testing.T) {
 // No text within the bounds of a comment takes long, whatever it nests.
 func TestTheOrderOfAnyTextIsFoundSoon(t *testing.T) {
 	for name, unit := range map[string]string{
-		"overrides": "\u202ea", "isolates": "\u2067a", "first-strong isolates": "\u2068!", "closed isolates": "\u2068!\u2069א", "brackets": "(א)",
+		"overrides": "\u202ea", "isolates": "\u2067a", "first-strong isolates": "\u2068!", "closed isolates": "\u2068!\u2069א", "brackets": "(א)", "nested brackets": "((((((((א))))))))",
 		"open brackets": "([", "embeddings": "\u202b1\u202aא\u202c", "numbers": "1,#", "marks": "(\u0301", "plain Hebrew": "שלום ",
 	} {
 		runes := []rune(strings.Repeat(unit, 10_000))[:10_000]
