@@ -18,7 +18,7 @@ test.describe('writing a post', () => {
     await expect(page.getByRole('button', { name: 'Write a post' })).toBeVisible()
     await expect(page.getByRole('button', { name: /new post/ })).toBeHidden()
 
-    // It can be opened right away, and is there after a reload.
+    // The post can be opened at once, and is still there after a reload.
     await page.getByRole('link', { name: title }).click()
     await expect(page.getByRole('heading', { level: 1, name: title })).toBeVisible()
     await page.goto('/')
@@ -91,7 +91,7 @@ test.describe('writing a post', () => {
   })
 
   test('what the service itself refuses is said under the field', async ({ page }) => {
-    // As if the page's own checks were of an older version: the service gets another title than the one typed.
+    // Simulates a page whose checks are of an older version: the service gets another title than the typed one.
     await page.route('**/posts/create', (route) => route.continue({ postData: JSON.stringify({ title: 'x'.repeat(201) }) }))
     await visit(page, '/')
     const form = await openForm(page)
