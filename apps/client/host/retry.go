@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
-	// turn, and without Kubernetes a dead one for a minute more.
+	// maxTries bounds the tries that fail at once. The sidecar calls the replicas in
+	// turn. Without Kubernetes it calls a dead one for up to a minute.
 	maxTries = 5
 )
 
 var errTimeout = errors.New("it did not answer in time")
 
-// retrying sends requests to a service, and repeats those that failed and are safe to
-// repeat. An error means that the service has not answered; it has a *web.Problem where
-// repeating the request changes nothing.
+// retrying sends requests to a service, and repeats the failed ones that are safe to
+// repeat. An error means that the service has not answered. It wraps a *web.Problem where
+// a repeat would change nothing.
 type retrying struct {
 	service string
 	next    http.RoundTripper
@@ -45,10 +45,10 @@ func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// try sends it once. The time is until the answer begins: a body may take longer,
-// and a stream has no end.
+// try sends the request once. The time limit ends when the answer begins: a body may take
+// longer, and a stream has no end.
 func (t retrying) try(req *http.Request, within time.Duration) (*http.Response, error) {
-	ctx, cancel := context.WithCancel(req.Context()) // which ends with the visitor's request
+	ctx, cancel := context.WithCancel(req.Context()) // the parent ends with the visitor's request
 	timer := time.AfterFunc(within, cancel)
 	req = req.WithContext(ctx)
 	if req.GetBody != nil {
@@ -71,8 +71,8 @@ func (t retrying) try(req *http.Request, within time.Duration) (*http.Response, 
 	return nil, err
 }
 
-// refusal is the error of an answer that a sidecar made because it could not call
-// the service: the services' own errors are problem documents.
+// refusal is the error of an answer by the sidecar itself, which could not call the
+// service. The services' own errors are problem documents.
 func (t retrying) refusal(res *http.Response) error {
 	if res.StatusCode < http.StatusBadRequest || web.HasMediaType(res.Header, "application/problem+json") {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// Policy decides on comments. It depends on the comment's text alone: with anything else
-// an event that is delivered again could be decided on in another way.
+// Policy decides on comments. It must depend on the comment's text alone: otherwise a
+// redelivered event could get another decision.
 type Policy interface {
 	// Decide returns the comment's status and, for a rejection, the reason.
 	Decide(c event.Comment) (status event.Status, reason string)
@@ -26,14 +26,14 @@ type Service struct {
 	rules  Policy
 }
 
-// New returns the service that publishes as source, the app id.
+// New returns a service that publishes with the given source, its app id.
 func New(source string, events bus.Publisher, store state.Store, rules Policy) *Service {
 	return &Service{source, events, store, rules}
 }
 
-// decision is what was decided on a comment. It is stored as one document a comment,
-// "decision-<id>", which is written once and never changes: an event that is delivered
-// again after the policy has changed is answered as it was before.
+// decision is the decision on a comment. It is one document a comment, "decision-<id>",
+// written once and never changed. So an event that is redelivered after a change of the
+// policy gets the same answer.
 type decision struct {
 	// Comment is the event.Digest of the comment as it was created.
 	Comment string       `json:"comment"`
@@ -41,10 +41,9 @@ type decision struct {
 	Reason  string       `json:"reason,omitempty"`
 }
 
-// Created answers each CommentCreated with a CommentModerated. The decision is kept
-// before it is published, and the event's id is derived from the comment's: an event that
-// is delivered again is answered by the same event again. Another comment of an id that
-// was decided on is a bus.ErrPoison.
+// Created answers each CommentCreated with a CommentModerated. It stores the decision
+// before it publishes it, and derives the event's id from the comment's. So a redelivered
+// event gets the same answer. Another comment with the same id is a bus.ErrPoison.
 func (s *Service) Created(ctx context.Context, events []event.Event) []error {
 	decisions, items := make([]decision, len(events)), make([]state.Item, len(events))
 	for i, e := range events {
@@ -69,13 +68,14 @@ func (s *Service) Created(ctx context.Context, events []event.Event) []error {
 		comment := *events[i].Comment
 		comment.Status, comment.Reason = stands.Status, stands.Reason
 		comment.Revision++
-		// The time is the comment's own too: the answer is the same to the byte.
+		// The time is that of the CommentCreated, so that the answer is the same to the
+		// byte.
 		return event.OfComment(event.CommentModerated, s.source, comment, events[i].Time, events[i].TraceParent)
 	})
 }
 
-// standing returns the decision that stands: the one that was kept first, also where it is
-// not the one that was made now.
+// standing returns the decision that counts: the one that was stored first, which may not
+// be the one made now.
 func standing(made decision, kept state.Kept) (stands decision, err error) {
 	if kept.Err != nil {
 		return stands, kept.Err

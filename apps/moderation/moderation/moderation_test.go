@@ -44,7 +44,7 @@ func newModerator(bus internalbus.Publisher, store state.Store) *Service {
 
 var noon = time.Date(2024, 11, 27, 12, 0, 0, 123456789, time.UTC)
 
-// created is a CommentCreated as it comes off the bus.
+// created is a CommentCreated as the bus delivers it.
 func created(t *testing.T, content string) event.Event {
 	t.Helper()
 	c := event.Comment{
@@ -86,7 +86,7 @@ func TestEachCommentIsAnsweredByItsDecision(t *testing.T) {
 		if e.Comment.Status != want || (e.Comment.Reason != "") != (want == event.Rejected) {
 			t.Errorf("%q is %s because it %q, want %s", in[i].Comment.Content, e.Comment.Status, e.Comment.Reason, want)
 		}
-		// All but the decision is the comment's own.
+		// Only the status, the reason and the revision may differ from the comment.
 		rest := *e.Comment
 		rest.Status, rest.Reason, rest.Revision = event.Pending, "", 1
 		if rest != *in[i].Comment || e.Comment.Revision != 2 {
@@ -107,8 +107,7 @@ func TestTheEventThatIsDeliveredIsNotChanged(t *testing.T) {
 	}
 }
 
-// By whichever replica and in whichever batch, an event that is delivered again
-// is answered to the byte as it was before.
+// Every replica answers a redelivered event with the same bytes, in any batch.
 func TestARedeliveryIsAnsweredByTheSameBytes(t *testing.T) {
 	a, b := created(t, "Hello"), created(t, "orange")
 	first, second, store := &topic{}, &topic{}, statetest.New()
@@ -163,7 +162,7 @@ func TestAnAnswerThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
 	}
 }
 
-// What the policy says by now does not matter to a comment that was decided on.
+// A later policy does not change a decision.
 func TestTheFirstDecisionStands(t *testing.T) {
 	store, in := statetest.New(), created(t, "Hello")
 	newModerator(&topic{}, store).Created(context.Background(), []event.Event{in})
@@ -202,7 +201,8 @@ func TestAnotherCommentOfTheSameIDIsPoison(t *testing.T) {
 	}
 }
 
-// A decision that isn't known to be kept is not published: it might be another.
+// A decision that may not be stored is not published: another replica might store another
+// one.
 func TestWithoutItsStoreModerationAsksForTheEventsAgain(t *testing.T) {
 	in, store, bus := created(t, "Hello"), statetest.New(), &topic{}
 	store.Decide(statetest.Always(statetest.Lost))

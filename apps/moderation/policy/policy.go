@@ -1,4 +1,4 @@
-// Package policy says what no comment may contain.
+// Package policy defines what no comment may contain.
 package policy
 
 import (
@@ -6,14 +6,14 @@ import (
 	"github.com/postbus/postbus/apps/moderation/words"
 )
 
-// Default is the policy of this blog. It is that of the NodeJS example, which looks for
-// "orange" anywhere: so also in "oranges", "orangery" and "vorangegangen".
+// Default is the policy of this blog. Like the NodeJS example it looks for "orange"
+// anywhere, so it also rejects "oranges", "orangery" and "vorangegangen".
 var Default = Policy{Part("orange")}
 
-// Policy is a list of rules; the first that finds something decides.
+// Policy is a list of rules. The first rule that matches decides.
 type Policy []Rule
 
-// Rule is what is looked for, and the reason that a rejected comment gets.
+// Rule is a pattern, and the reason that a rejected comment gets.
 type Rule struct {
 	reason  string
 	pattern words.Pattern
@@ -24,8 +24,8 @@ func Part(text string) Rule {
 	return Rule{"contains “" + text + "”", words.Part(text)}
 }
 
-// Word rejects comments with the word, or with the words one after the other, and not
-// those with a longer word.
+// Word rejects comments with the word, or with the words in sequence. A longer word does
+// not match.
 func Word(text string) Rule {
 	return Rule{"contains the word “" + text + "”", words.Whole(text)}
 }
@@ -34,7 +34,7 @@ func Word(text string) Rule {
 // a reader sees of the content and of the author's name, and depends on nothing else.
 func (p Policy) Decide(c event.Comment) (event.Status, string) {
 	// Pages show the content with its line breaks (white-space: pre-wrap), and names
-	// mostly without.
+	// usually without.
 	for _, s := range []string{c.Content, c.Author, words.Collapsed(c.Author)} {
 		text := words.Read(s)
 		for _, rule := range p {

@@ -137,7 +137,7 @@ func TestTheAuthorIsReadToo(t *testing.T) {
 			t.Errorf("%q is %s, want %s", author, got, want)
 		}
 	}
-	// The page shows a name as a line that is as wide as it can be.
+	// The page shows a name on one line, however long it is.
 	for author, want := range map[string]event.Status{
 		"or\u200b\nange": event.Rejected, "or\n\u200bange": event.Rejected, "or\u200b \nange": event.Rejected, "or\u202a \n \u200bange": event.Rejected,
 		"\u202e\negnaro": event.Rejected, "\u202e\r\negnaro": event.Rejected, "or\u202eegna\nxx": event.Rejected, "ｏｒ\nａｎｇｅ": event.Rejected,
@@ -147,13 +147,13 @@ func TestTheAuthorIsReadToo(t *testing.T) {
 			t.Errorf("%+q is %s, want %s", author, got, want)
 		}
 	}
-	// Half a word each is none.
+	// Half a word in each field is no word.
 	if got, _ := Default.Decide(event.Comment{Content: "or", Author: "ange"}); got != event.Approved {
 		t.Errorf("half a word each is %s", got)
 	}
 }
 
-// A decision that depended on anything else would be another one on redelivery.
+// A decision that depended on anything else could differ on redelivery.
 func TestTheDecisionIsThatOfTheTextAlone(t *testing.T) {
 	for _, c := range []event.Comment{
 		{Content: "orange", Status: event.Approved, Reason: "kept"},
@@ -165,8 +165,8 @@ func TestTheDecisionIsThatOfTheTextAlone(t *testing.T) {
 	}
 }
 
-// Another policy than the default: rules for a word, for a part of one, for a phrase, for
-// words in other scripts and for a sign.
+// A policy with a rule for a word, for a part of one, for a phrase, for words in other
+// scripts and for a sign.
 func TestAPolicyOfWordsAndPartsOfThem(t *testing.T) {
 	p := Policy{Word("orange"), Part("pear"), Word("blood moon"), Word("straße"), Word("νίκη"), Word("橙子"), Word("תפוז"), Word("🍋")}
 	for text, want := range map[string]string{
@@ -230,8 +230,7 @@ func FuzzFold(f *testing.F) {
 	f.Add("0ra\u039dge \u0456 ß \u13a4")
 	f.Add("an\u3164orange\u2800\ue000")
 	f.Fuzz(func(t *testing.T, text string) {
-		// Folding is no way around the policy: what hides the word once does not
-		// come out of a second folding.
+		// A text that hides the word from one folding must not reveal it to a second one.
 		status, _ := Default.Decide(event.Comment{Content: text})
 		forms := words.Read(text)
 		for _, form := range append(forms.Written, forms.Shown...) {
@@ -242,7 +241,7 @@ func FuzzFold(f *testing.F) {
 	})
 }
 
-// A comment of the usual length, and the longest.
+// A comment of usual length, and the longest one.
 func BenchmarkDecide(b *testing.B) {
 	for name, text := range map[string]string{
 		"sixty characters":      "Quiet rivers carry small boats past old stone bridges, slowly.",

@@ -8,9 +8,10 @@ import (
 	"golang.org/x/text/width"
 )
 
-// Collapsed returns s as it is shown with the style white-space: normal (CSS Text, 4.1).
-// White space is one space. With a line break in it, it is nothing beside a zero-width
-// space, or between two wide characters that are not Hangul. Not all browsers do the latter.
+// Collapsed returns s as a page shows it with the style white-space: normal (CSS Text,
+// 4.1). White space becomes one space. White space with a line break becomes nothing
+// beside a zero-width space, or between two wide characters that are not Hangul. Not all
+// browsers do the latter.
 func Collapsed(s string) string {
 	var b strings.Builder
 	for s != "" {
@@ -29,7 +30,7 @@ func Collapsed(s string) string {
 	return b.String()
 }
 
-// A carriage return is a space there, as a tab is.
+// Here a carriage return counts as white space, like a tab.
 const whiteSpace = " \t\r\n"
 
 // dropsLineBreak reports whether a line break between the two texts is shown as nothing.

@@ -10,22 +10,24 @@ import (
 // A browser breaks a paragraph into lines and then puts each line in visual order by
 // itself. So what stands side by side depends on the breaks, and these on the window.
 //
-// All lines of all windows can be found in one row, the paragraph in visual order. How two
-// characters stand to each other depends on the levels between them alone (rule L2). Hence
-// each line stands as the row does, without what is on other lines. A form is on some line
-// if its characters follow each other in the row, when one skips characters on other lines.
-// Those come before the first or after the last of the line's characters in the text.
+// All lines of all windows can be found in one row: the paragraph in visual order. The
+// relative order of two characters depends only on the levels between them (rule L2). So
+// each line is the row without the characters of other lines. A form is on some line if
+// its characters follow each other in the row after characters of other lines are
+// skipped. Skipped characters come, in the text, before the first or after the last
+// character of the line.
 //
-// Rule L1 also moves the white space before a break to the line's end. The search does not
-// follow that, and so may find a phrase, and no word, where only its white space is moved.
+// Rule L1 also moves the white space before a break to the end of the line. The search
+// ignores that. So it may find a phrase, never a word, where only white space was moved.
 
-// row is a paragraph in visual order, by one reading.
+// row is a paragraph in visual order, for one reading.
 type row struct {
 	forms []string // of each character of the paragraph
 	order []int    // the indexes of those that are shown, from left to right
 }
 
-// rowsOf returns a row for each paragraph of a text, and the form of all that they show.
+// rowsOf returns a row for each paragraph of a text, and everything that the rows show as
+// one form.
 func rowsOf(forms []string, paragraphs []paragraph) (rows []row, shown string) {
 	var b strings.Builder
 	for _, p := range paragraphs {
@@ -47,7 +49,7 @@ type search struct {
 	row
 	form   string
 	accept func(first, last int) bool
-	steps  int // that were taken
+	steps  int // taken so far
 
 	// For each place in the row, the next one with an earlier or a later character.
 	earlier, later []int
@@ -60,9 +62,9 @@ type window struct {
 	before, after int // the nearest ones that are on an earlier and on a later line
 }
 
-// anyLine reports whether accept is true of a line with the form. It calls accept with
-// the first and last character of the shortest such lines. A search that takes more than
-// mostSteps ends with true.
+// anyLine reports whether accept returns true for a line with the form. It calls accept
+// with the first and last character of the shortest such lines. After mostSteps steps it
+// returns true.
 func (s *search) anyLine(accept func(first, last int) bool) bool {
 	s.accept = accept
 	start, _ := utf8.DecodeRuneInString(s.form)
@@ -83,11 +85,11 @@ func (s *search) anyLine(accept func(first, last int) bool) bool {
 	return false
 }
 
-// next returns for each place in the row the next one whose character compares so to its
-// own, by their indexes in the text, or the row's length if there is none.
+// next returns, for each place in the row, the next place whose character compares so to
+// its own, by index in the text. Without one it is the row's length.
 func (s *search) next(compares func(at, own int) bool) []int {
 	next := make([]int, len(s.order))
-	var open []int // places whose next one has not come yet
+	var open []int // places whose next place is not found yet
 	for n, at := range s.order {
 		for len(open) > 0 && compares(at, s.order[open[len(open)-1]]) {
 			next[open[len(open)-1]] = n
@@ -101,8 +103,9 @@ func (s *search) next(compares func(at, own int) bool) []int {
 	return next
 }
 
-// place puts the character at place n of the row on the line, where rest is still to be
-// found. Its form is given, for of the first one the search may leave out the beginning.
+// place puts the character at place n of the row on the line; rest is still to be found.
+// The form is a parameter because the search may leave out the beginning of the first
+// character's form.
 func (s *search) place(n int, form, rest string, w window) bool {
 	if s.steps++; s.steps > mostSteps {
 		return true
@@ -118,9 +121,10 @@ func (s *search) place(n int, form, rest string, w window) bool {
 	return strings.HasPrefix(rest, form) && s.follow(n, rest[len(form):], w)
 }
 
-// follow places each character that may stand after place n on some line. What the row has
-// between the two is all on later lines, or all on earlier ones. It can't be on both: that
-// would take two runs which are cut, and what separates the runs would stand between.
+// follow places each character that may come after place n on some line. All characters
+// of the row between the two are on later lines, or all on earlier lines. They cannot be
+// on both: that would take two runs that are cut, and what separates the runs would stand
+// between.
 func (s *search) follow(n int, rest string, w window) bool {
 	n++
 	if n == len(s.order) {
@@ -140,13 +144,13 @@ func (s *search) follow(n int, rest string, w window) bool {
 			w.before = max(w.before, at)
 			n = s.later[n]
 		default:
-			return false // it is within the line, so it can't be skipped
+			return false // a character within the line cannot be skipped
 		}
 	}
 	return false
 }
 
-// wholeWords extends a line to where the words at its ends begin and end.
+// wholeWords extends a line to whole words at both ends.
 func (s *search) wholeWords(first, last int) (int, int) {
 	for first > 0 && s.isOfWord(first-1) && s.isOfWord(first) {
 		first--
@@ -157,7 +161,7 @@ func (s *search) wholeWords(first, last int) (int, int) {
 	return first, last
 }
 
-// isOfWord reports whether no word ends at the character: it is a part of one, or hidden.
+// isOfWord reports whether the character is part of a word or hidden: no word ends there.
 func (s *search) isOfWord(at int) bool {
 	r, _ := utf8.DecodeRuneInString(s.forms[at])
 	return s.forms[at] == "" || isOfWord(r)

@@ -9,8 +9,8 @@ import (
 	property "golang.org/x/text/unicode/bidi"
 )
 
-// linesOf returns what stands on each line that the paragraph may be broken into, by the
-// rules L1 and L2 for each.
+// linesOf returns every line that the paragraph may be broken into, each ordered by the
+// rules L1 and L2.
 func linesOf(runes []rune) []string {
 	paragraph := levels(runes)
 	var all []string
@@ -30,7 +30,7 @@ func linesOf(runes []rune) []string {
 	return all
 }
 
-// endsLine reports whether rule L1 moves the character, or what is removed beside it, to
+// endsLine reports whether rule L1 moves the character, or a removed one beside it, to
 // the end of a line.
 func endsLine(r rune) bool {
 	switch class(r) {
@@ -81,9 +81,9 @@ func TestLinesAreThoseThatATextMayBeBrokenInto(t *testing.T) {
 			}
 			form := string(word)
 			if strings.TrimSpace(form) != form {
-				continue // white space that ends a line is nowhere else
+				continue // L1 applies only to white space at the end of a line
 			}
-			phrase := strings.ContainsAny(form, " \t") // that ends a line with white space is not excluded
+			phrase := strings.ContainsAny(form, " \t") // may end with the white space of a line
 			want := slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, form) })
 			got := false
 			for _, line := range linesWith(form, text.rows) {

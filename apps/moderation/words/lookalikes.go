@@ -11,8 +11,9 @@ import (
 
 //go:generate sh -c "cd ../../tools/unicode && go run ./latin > ../../moderation/words/latin_letters.go"
 
-// lookAlike returns one form for c and all that looks like it, in lower case and without
-// marks. Unicode publishes what looks like what: each character has a prototype (UTS #39).
+// lookAlike returns one form for c and all characters that look like it, in lower case
+// and without marks. Unicode publishes a prototype for each character that looks like
+// others (UTS #39).
 func lookAlike(c rune) string {
 	prototype := prototypeOf(c)
 	if prototype == "" {
@@ -28,8 +29,8 @@ func lookAlike(c rune) string {
 	return form
 }
 
-// settled replaces characters by their prototypes until nothing changes. That takes
-// several steps where a small letter has a prototype and its capital has none.
+// settled replaces characters by their prototypes until nothing changes. It takes several
+// steps where a small letter has a prototype and its capital has none.
 func settled(s string) string {
 	var b strings.Builder
 	for _, c := range norm.NFKD.String(cases.Fold().String(s)) {
@@ -45,22 +46,22 @@ func settled(s string) string {
 	return b.String()
 }
 
-// prototypeOf returns the published prototype of c, and "" for none. Capitals from A to Z
-// have none here: "I" is the letter i, and not l.
+// prototypeOf returns the published prototype of c, or "". Capitals from A to Z have none
+// here: "I" is the letter i, not l.
 func prototypeOf(c rune) string {
 	if 'A' <= c && c <= 'Z' {
 		return ""
 	}
 	prototype := confusable.GetReplacement(c)
 	if strings.IndexFunc(prototype, isUnassigned) >= 0 {
-		return "" // it came to Unicode after the tables of this Go, which would have it hidden
+		return "" // newer than Go's tables, which would count it as hidden
 	}
 	return prototype
 }
 
-// inLatin returns the letters that a reader sees in c. Unicode's prototypes lack small
-// capitals, letters in frames and the halves of flags; latinLetters has those by their
-// names. Where both know the character, the prototype counts.
+// inLatin returns the Latin letters that a reader sees in c. Unicode's prototypes lack
+// small capitals, letters in frames and the halves of flags. latinLetters has those by
+// their names. Where both have the character, the prototype counts.
 func inLatin(c rune) string {
 	letters := latinLetters[c]
 	if letters == "" || strings.IndexFunc(settled(string(c)), notALetter) < 0 {

@@ -8,15 +8,15 @@ import (
 	property "golang.org/x/text/unicode/bidi"
 )
 
-// paragraph is text[start:end], up to and with a paragraph separator.
+// paragraph is text[start:end], including its paragraph separator.
 type paragraph struct {
 	start, end int
-	// order has the indexes of the paragraph's characters from left to right, as they stand
-	// on one line. Format characters that only direct the order are not in it.
+	// order has the indexes of the visible characters, from left to right on one line.
+	// Format characters that only direct the order are left out.
 	order []int
 }
 
-// inVisualOrder cuts a text into its paragraphs and finds their order on a left-to-right
+// inVisualOrder splits a text into paragraphs and finds their order on a left-to-right
 // page (UAX #9).
 func inVisualOrder(text []rune) []paragraph {
 	var paragraphs []paragraph
@@ -31,8 +31,9 @@ func inVisualOrder(text []rune) []paragraph {
 	return paragraphs
 }
 
-// mayReorder reports whether a text with r may stand in another order than it is written
-// in. Without such characters no level is odd, and only odd levels reverse anything.
+// mayReorder reports whether a text with r may be shown in another order than it is
+// stored. Without such characters no level is odd, and only odd levels reverse
+// characters.
 func mayReorder(r rune) bool {
 	switch class(r) {
 	case property.R, property.AL, property.AN, property.RLE, property.RLO, property.RLI:
@@ -49,10 +50,10 @@ const removed = -1
 func levels(paragraph []rune) []int {
 	var p bidi.Paragraph
 	runs := p.Segment(paragraph, bidi.LeftToRight)
-	// The methods of Runs join neighbours of one direction (v0.3.5), for instance of levels 0
-	// and 2, and rule L2 has to tell them apart. So this reads a field that is not exported;
-	// TestTheOrderIsThatOfUAX9 fails if an update changes it. It can go when a run has one
-	// level: go-text/typesetting#249 is about nested text, and none is about this.
+	// The methods of Runs join neighbours of one direction (v0.3.5), for instance of
+	// levels 0 and 2, but rule L2 needs each level. So this reads a field that is not
+	// exported; TestTheOrderIsThatOfUAX9 fails if an update changes it. It can go when a
+	// run has one level. No issue found; go-text/typesetting#249 is about nested text.
 	resolved := reflect.ValueOf(runs).FieldByName("levels")
 	levels := make([]int, len(paragraph)) // the separator at its end has level 0
 	for i := range resolved.Len() {
@@ -66,9 +67,9 @@ func levels(paragraph []rune) []int {
 	return levels
 }
 
-// reorder returns the indexes of a line's characters from left to right: it reverses what
-// stands at the highest level, then what stands at the next lower one or above, down to
-// level 1 (rule L2).
+// reorder returns the indexes of a line's characters from left to right. It reverses the
+// runs at the highest level, then those at the next lower level or above, down to level 1
+// (rule L2).
 func reorder(levels []int) []int {
 	var order []int
 	for i, level := range levels {

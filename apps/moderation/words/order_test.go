@@ -78,7 +78,7 @@ func TestEachParagraphHasItsOwnOrder(t *testing.T) {
 	}
 }
 
-// No text within the bounds of a comment takes long, whatever it nests.
+// No text within the bounds of a comment takes long, however deep it nests.
 func TestTheOrderOfAnyTextIsFoundSoon(t *testing.T) {
 	for name, unit := range map[string]string{
 		"overrides": "\u202ea", "isolates": "\u2067a", "first-strong isolates": "\u2068!", "closed isolates": "\u2068!\u2069א", "brackets": "(א)", "nested brackets": "((((((((א))))))))",

@@ -8,7 +8,7 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// Pattern is a word, a phrase or a part of a word that is looked for.
+// Pattern is a word, a phrase or a part of a word to search for.
 type Pattern struct {
 	text  Text
 	whole bool // words, and not parts of longer ones
@@ -17,12 +17,12 @@ type Pattern struct {
 // Part returns the pattern that finds s anywhere, also within a longer word.
 func Part(s string) Pattern { return Pattern{text: Read(s)} }
 
-// Whole returns the pattern that finds s as a word, or as words that follow each other,
-// and not within a longer word.
+// Whole returns the pattern that finds s as a word, or as words in sequence, but not
+// within a longer word.
 func Whole(s string) Pattern { return Pattern{text: Read(s), whole: true} }
 
-// In reports whether some reader sees the pattern in the text. Texts that are made to
-// take a long search, which nobody writes by chance, have every pattern.
+// In reports whether some reader sees the pattern in the text. A text that makes the
+// search too long counts as having every pattern. Nobody writes such a text by chance.
 func (p Pattern) In(t Text) bool {
 	return p.inAny(p.text.Written, t.Written) || p.inAny(p.text.Shown, t.Shown) ||
 		slices.ContainsFunc(t.rows, p.onALine)
@@ -37,7 +37,7 @@ func (p Pattern) inAny(forms, texts []string) bool {
 	return false
 }
 
-// finds reports whether a form of the pattern is in one of a text.
+// finds reports whether a form of the pattern is in a form of a text.
 func (p Pattern) finds(form, text string) bool {
 	var words []string
 	if p.whole {
@@ -59,8 +59,8 @@ func (p Pattern) onALine(r row) bool {
 	})
 }
 
-// split cuts a text into its words, by UAX #29 and at all that is neither letter, mark
-// nor digit: "orange's" and "orange_juice" have the word "orange".
+// split cuts a text into words, by UAX #29 and at every character that is neither letter,
+// mark nor digit. "orange's" and "orange_juice" have the word "orange".
 func split(text string) []string {
 	var all []string
 	for state := -1; text != ""; {

@@ -24,19 +24,20 @@ import (
 	"github.com/postbus/postbus/apps/internal/text"
 )
 
-// Text is a text in the forms that compare. There are several where fonts or the case of
-// letters differ in what they show. Two texts may look alike if they share a form.
+// Text is a text in the forms that can be compared. It has several forms where fonts, or
+// the case of letters, show different things. Two texts may look alike if they share a
+// form.
 type Text struct {
 	// Written has the forms in the order in which the characters are stored.
 	Written []string
-	// Shown has the forms in visual order, on a left-to-right page that is wide enough for
-	// each paragraph to stand on one line.
+	// Shown has the forms in visual order on a left-to-right page, where each paragraph
+	// fits on one line.
 	Shown []string
 
-	rows []row // what narrower lines are searched in; none if all lines read as written
+	rows []row // for the search on narrower lines; none if all lines read as written
 }
 
-// Read returns the forms of s. They depend on nothing else.
+// Read returns the forms of s. They depend on s alone.
 func Read(s string) Text {
 	if form, ok := formOfASCII(s); ok {
 		return Text{Written: []string{form}, Shown: []string{form}}
@@ -63,16 +64,16 @@ func Read(s string) Text {
 	return t
 }
 
-// reading is a way to read characters, each by itself.
+// reading is one way to read characters, each by itself.
 type reading struct {
-	// lower reads a letter as its small one, and not by the looks of its capital: "Ν" looks
-	// like "N" and the same letter "ν" like "v".
+	// lower reads a letter by its small form, not by the looks of its capital: "Ν" looks
+	// like "N", and its small letter "ν" like "v".
 	lower bool
 	// gap stands for a character that some browsers hide and others show as a gap or a box.
 	gap string
 }
 
-// readingsOf returns the form of each character, by each reading that may differ.
+// readingsOf returns the forms of all characters, for each reading that may differ.
 func readingsOf(text []rune) [][]string {
 	readings := []reading{{}, {lower: true}}
 	if slices.ContainsFunc(text, mayTakeRoom) {
@@ -104,8 +105,8 @@ func (r reading) forms(text []rune) []string {
 	return forms
 }
 
-// form returns the form of a character: in lower case, decomposed into plain characters
-// (NFKD, UAX #15), without marks, and each of those as what it looks like.
+// form returns the form of a character: lower case, decomposed into plain characters
+// (NFKD, UAX #15), without marks, and each of those as the character it looks like.
 func (r reading) form(c rune) string {
 	s := norm.NFKD.String(inLatin(c))
 	if r.lower {
@@ -125,19 +126,20 @@ func (r reading) form(c rune) string {
 }
 
 // isHidden reports whether browsers show nothing for c, or some of them a box. Tab and
-// line feed are not hidden: they separate words.
+// line feed are not hidden, because they separate words.
 func isHidden(c rune) bool {
 	return text.Ignorable(c) || c == '\ufffc' || unicode.Is(unicode.C, c) && c != '\t' && c != '\n'
 }
 
-// mayTakeRoom reports whether c is hidden and some browser or font shows a gap or a box
-// for it. Those are controls, private characters and the ignorable letters (Hangul fillers).
+// mayTakeRoom reports whether c is hidden, but some browser or font shows a gap or a box
+// for it. Those are controls, private characters and the ignorable letters (Hangul
+// fillers).
 func mayTakeRoom(c rune) bool {
 	return isHidden(c) && (!text.Ignorable(c) || unicode.Is(unicode.L, c))
 }
 
 // formOfASCII returns the one form of a text of printable ASCII, tabs and line feeds, and
-// false for any other text. Most texts are like that, and it takes a thirtieth of the time.
+// false for any other text. Most texts are ASCII, and this takes a thirtieth of the time.
 func formOfASCII(s string) (form string, ok bool) {
 	b := make([]byte, 0, len(s)+len(s)/8)
 	for i := range len(s) {

@@ -35,8 +35,8 @@ func TestTheFormsOfAText(t *testing.T) {
 	}
 }
 
-// What looks like a Latin letter or a digit has the same form as it, by every line of
-// the published table.
+// By every line of the published table, a look-alike of a Latin letter or a digit has
+// that form.
 func TestAllThatLooksLikeAsciiHasItsForm(t *testing.T) {
 	lines := 0
 	for r := range rune(unicode.MaxRune + 1) {
@@ -45,7 +45,7 @@ func TestAllThatLooksLikeAsciiHasItsForm(t *testing.T) {
 			continue
 		}
 		lines++
-		got := lookAlike(r) // which ends for each
+		got := lookAlike(r) // also shows that it ends for each
 		if strings.IndexFunc(prototype, func(r rune) bool { return r > unicode.MaxASCII }) >= 0 {
 			continue
 		}
@@ -62,7 +62,7 @@ func TestAllThatLooksLikeAsciiHasItsForm(t *testing.T) {
 	}
 }
 
-// ASCII has a faster path.
+// ASCII has a faster path, which must agree.
 func TestASCIIHasTheFormThatAnyTextHas(t *testing.T) {
 	for r := rune(' '); r < unicode.MaxASCII; r++ {
 		if got, want := Read("x"+string(r)).Written, Read("é"+string(r)).Written; got[0] != "x"+want[0][1:] {

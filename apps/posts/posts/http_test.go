@@ -84,7 +84,7 @@ func TestARepeatWithTheSameKeyAnswersTheSameBody(t *testing.T) {
 	}
 }
 
-// A key belongs to what was asked for, however the client wrote it.
+// A key belongs to what the client asked for, whatever the spacing and order of its JSON.
 func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
 	bus, store := &topic{}, statetest.New()
 	first := create(bus, store, "key", `{"title":"a","body":"b <c>"}`)
@@ -124,8 +124,8 @@ func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
 	}
 }
 
-// Replicas of commit 3b4f435 compare this digest: during an upgrade one of them may
-// get a repeat.
+// Replicas of commit 3b4f435 compare this digest. During an upgrade one of them may get a
+// repeat.
 func TestAClaimHasTheDigestOfTheBody(t *testing.T) {
 	store := statetest.New()
 	create(&topic{}, store, "key", ` {"title":"a"}`)

@@ -19,8 +19,8 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// Service answers commands with events, and stores the posts of the events that come
-// back. It is safe for concurrent use.
+// Service turns commands into events, and stores the posts of the events that are
+// delivered. It is safe for concurrent use.
 type Service struct {
 	source   string
 	commands *command.Commands
@@ -28,7 +28,7 @@ type Service struct {
 	now      func() time.Time
 }
 
-// New returns the service that publishes as source, the app id.
+// New returns a service that publishes with the given source, its app id.
 func New(source string, events bus.Publisher, store state.Store, now func() time.Time) *Service {
 	return &Service{source: source, commands: command.New(events, store), store: store, now: now}
 }
@@ -76,9 +76,9 @@ func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	return created.Post, nil
 }
 
-// Created stores the posts of a batch of PostCreated, each as one document,
-// "post-<id>". A post is written once and never changes: an event that is delivered again
-// finds its post and does nothing, and another post with the same id is a bus.ErrPoison.
+// Created stores the posts of a batch of PostCreated, one document each, "post-<id>". A
+// post is written once and never changes. A redelivered event finds its post and changes
+// nothing. Another post with the same id is a bus.ErrPoison.
 func (s *Service) Created(ctx context.Context, events []event.Event) []error {
 	items := make([]state.Item, len(events))
 	for i, e := range events {

@@ -12,7 +12,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
-// created is a PostCreated as it comes off the bus.
+// created is a PostCreated as the bus delivers it.
 func created(t *testing.T, id, title string) event.Event {
 	t.Helper()
 	at := time.Date(2024, 11, 27, 12, 0, 0, 123456789, time.UTC)

@@ -104,7 +104,7 @@ func (b *bench) printHops(out io.Writer) error {
 		{"CommentCreated to moderation: delivery, the decision's store, CommentModerated", cost("moderation", "moderation's sidecar")},
 		{"CommentCreated and CommentModerated to comments: delivery, store, list, CommentUpdated", cost("comments", "comments's sidecar") - app - sidecar},
 		{"three events to eventlog, and the log to query", cost("eventlog", "eventlog's sidecar")},
-		{"the doorbells and the log at query", cost("query", "query's sidecar")},
+		{"the wake-ups and the log at query", cost("query", "query's sidecar")},
 		{"Redis, for all of them", cost("redis")},
 		{"the other apps and sidecars, and `dapr run`", cost("posts", "posts's sidecar", "client", "client's sidecar", "dapr run")},
 	}
@@ -115,7 +115,7 @@ func (b *bench) printHops(out io.Writer) error {
 		cells = append(cells, []string{h.what, short(h.cost)})
 	}
 	cells = append(cells, []string{"all", short(total)})
-	_, _ = fmt.Fprintf(out, "\nThe same by hop; what comments and its sidecar spend is divided as the profiles of the first round divide what can be told apart:\n\n")
+	_, _ = fmt.Fprintf(out, "\nThe same by hop; the cost of comments and its sidecar is divided by the shares in the profiles of the first round:\n\n")
 	printCells(out, cells)
 	return b.printSidecars(out, each)
 }

@@ -456,7 +456,7 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	r.lost, r.repeated = s.settle(t, start, b)
 	within(t, settledWithin, func() error { return s.nothingPending(t, store) })
 	s.remember(b)
-	within(t, settledWithin, func() error { return sameDeadLetters(t, store, dead, l.poison, l.buriedAgain) })
+	within(t, settledWithin, func() error { return sameDeadLetters(t, store, dead, l.poison, l.deadLetteredAgain) })
 	if l.afterwards != nil {
 		l.afterwards()
 	}

@@ -35,11 +35,11 @@ type load struct {
 	expected map[string]string // final status, by comment id
 	planted  map[string]bool   // comments that no writer wrote, on posts that never come
 	poison   map[deadKey]int   // the dead letters that there will be
-	// buriedAgain says that the topic may have some of them more than once: who buried
-	// them was killed. Eventlog still keeps each once.
-	buriedAgain bool
-	failed      []failure
-	wrong       []error
+	// deadLetteredAgain says that the topic may have some dead letters more than once,
+	// because their publisher was killed. Eventlog still keeps each once.
+	deadLetteredAgain bool
+	failed            []failure
+	wrong             []error
 }
 
 // failure is a try that had no answer. (A 503 is one: it says that Redis did not

@@ -74,7 +74,7 @@ func putOnTopic(t *testing.T, store *redis.Client, topic string, messages ...str
 	}
 }
 
-func TestPoisonIsBuriedOnceByEachThatHearsIt(t *testing.T) {
+func TestPoisonIsDeadLetteredOnceByEachSubscriber(t *testing.T) {
 	s, store := shared, shared.store(t)
 	sidecars := map[string]int{}
 	for _, a := range s.Apps {
@@ -214,7 +214,7 @@ func poisonAndKill(t *testing.T, s *stack, l *load) {
 	const name, topic, messages = "comments", "CommentCreated", 500
 	store := s.store(t)
 	before := len(readDeadLetters(t, s))
-	l.buriedAgain = true
+	l.deadLetteredAgain = true
 	mine := map[deadKey]int{}
 	for range 2 {
 		bad := make([]string, messages)
@@ -228,7 +228,7 @@ func poisonAndKill(t *testing.T, s *stack, l *load) {
 		putOnTopic(t, store, topic, bad...)
 		eventually(t, func() error { // it has begun
 			if lastOf(t, store, "dead-letters") == last {
-				return errors.New("nothing is buried yet")
+				return errors.New("nothing is dead-lettered yet")
 			}
 			return nil
 		})
