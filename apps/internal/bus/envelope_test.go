@@ -16,7 +16,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-// A form of a web page has one of the first three.
+// The first three are what a form of a web page can send.
 func TestOnlyJSONIsTakenForADelivery(t *testing.T) {
 	whole := []byte(`{"entries":[]}`)
 	for value, status := range map[string]int{
@@ -47,7 +47,7 @@ func TestAnEnvelopeIsReadToItsEnd(t *testing.T) {
 	}
 }
 
-// repeated reads as before, then unit n times, then after.
+// repeated reads as before, then n times unit, then after.
 func repeated(before, unit string, n int, after string) io.Reader {
 	readers := []io.Reader{strings.NewReader(before)}
 	for range n {
@@ -56,8 +56,8 @@ func repeated(before, unit string, n int, after string) io.Reader {
 	return io.MultiReader(append(readers, strings.NewReader(after))...)
 }
 
-// peak is how much more memory the heap takes while f runs than before, as the
-// garbage collector last saw it, in bytes.
+// peak is by how much the heap grows while f runs, in bytes, as the garbage collector
+// last measured it.
 func peak(f func()) (most uint64) {
 	var before, now runtime.MemStats
 	runtime.GC()
@@ -76,7 +76,7 @@ func TestADeliveryTakesABoundedMemory(t *testing.T) {
 		letters int
 		most    uint64
 	}{
-		// What the bus can bring is taken, however large it is as a whole.
+		// A delivery that the bus can bring is accepted, however large it is.
 		"9 messages of 16 MiB":   {repeated(`{"entries":[`, `{"event":"`+large+`"},`, 9, `{"event":"`+post+`"}]}`), 200, 9, 160 << 20},
 		"one of 200 MiB":         {repeated(`{"entries":[{"event":"`, strings.Repeat("x", 1<<20), 200, `"}]}`), 413, 0, 160 << 20},
 		"a field of 200 MiB":     {repeated(`{"id":"`, strings.Repeat("x", 1<<20), 200, `","entries":[]}`), 413, 0, 160 << 20},
@@ -133,7 +133,7 @@ func TestSoManyDeliveriesAreReadAtOnce(t *testing.T) {
 	cancel()
 	req := httptest.NewRequestWithContext(gone, http.MethodPost, "/deliver/PostCreated", waits)
 	req.Header.Set("Content-Type", "application/json")
-	h.ServeHTTP(httptest.NewRecorder(), req) // one whose sidecar has left does not wait
+	h.ServeHTTP(httptest.NewRecorder(), req) // a delivery whose sidecar has left does not wait
 	select {
 	case <-begun:
 		t.Error("one more is read")

@@ -22,7 +22,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-// keeper keeps the dead letters; while it is down it takes none.
+// keeper stores dead letters. While it is down it stores none.
 type keeper struct {
 	letters []DeadLetter
 	down    bool
@@ -36,7 +36,7 @@ func (g *keeper) publishDeadLetter(_ context.Context, d DeadLetter) error {
 	return nil
 }
 
-// recorder is a handler that answers with results and keeps what it was given.
+// recorder is a handler that returns results and records its events.
 type recorder struct {
 	calls   int
 	events  []event.Event
@@ -70,7 +70,7 @@ func deliver(h http.Handler, body []byte, header http.Header) *httptest.Response
 	return res
 }
 
-// delivered delivers messages as the sidecar does and returns the statuses by entry id.
+// delivered delivers messages as the sidecar does, and returns the statuses by entry id.
 func delivered(t *testing.T, h http.Handler, messages ...[]byte) []string {
 	t.Helper()
 	type entry struct {
@@ -115,7 +115,7 @@ func delivered(t *testing.T, h http.Handler, messages ...[]byte) []string {
 	return statuses
 }
 
-// post is a PostCreated on the wire.
+// post is an encoded PostCreated.
 func post(t testing.TB, title string) []byte {
 	t.Helper()
 	at := time.Date(2024, 11, 27, 12, 0, 0, 0, time.UTC)
@@ -174,7 +174,7 @@ func TestOfLargePoisonTheBeginningIsKept(t *testing.T) {
 	}
 }
 
-// A reason quotes the message, and a segment of dead letters has to fit into a write.
+// A reason may quote the message, and a segment of dead letters must fit into one write.
 func TestOfALongReasonTheBeginningIsKept(t *testing.T) {
 	d := newDeadLetter("query", "PostCreated", []byte("x"), errors.New(strings.Repeat("ü", firstKept)))
 	if len(d.Reason) > firstKept+10 || !strings.HasPrefix(d.Reason, "üü") || !utf8.ValidString(d.Reason) {
@@ -301,8 +301,8 @@ func TestAnEventThatItsHandlerCallsPoisonIsDeadLettered(t *testing.T) {
 	check(t, "statuses while the bus is down", delivered(t, channel(&g, r.handle), post(t, "a"), bad), []string{success, retry})
 }
 
-// The handler sees only what is valid, so its results have to find their way back
-// to the right entries.
+// The handler gets the valid events only, so its results must be assigned to the right
+// entries.
 func TestPoisonAmongValidEventsShiftsNoAnswer(t *testing.T) {
 	var g keeper
 	r := recorder{results: func(n int) []error {
@@ -324,7 +324,7 @@ func TestAPanicAsksForAllValidEventsAgain(t *testing.T) {
 	check(t, "dead letters", len(g.letters), 1)
 }
 
-// Acknowledging what may not have been handled would lose events.
+// An acknowledged event that was not handled would be lost.
 func TestAResultOfTheWrongLengthAsksForAllValidEventsAgain(t *testing.T) {
 	for name, results := range map[string][]error{
 		"too few":  {nil},
@@ -342,7 +342,7 @@ func TestAResultOfTheWrongLengthAsksForAllValidEventsAgain(t *testing.T) {
 	}
 }
 
-// Otherwise any app could publish as any other, by naming a delivery route.
+// Otherwise any app could publish as any other, by calling a delivery route.
 func TestServiceInvocationCannotForgeADelivery(t *testing.T) {
 	var g keeper
 	var r recorder
@@ -356,7 +356,7 @@ func TestServiceInvocationCannotForgeADelivery(t *testing.T) {
 	}
 	check(t, "calls", r.calls, 0)
 	check(t, "dead letters", len(g.letters), 0)
-	// The same body without the caller is a delivery, so it was the caller.
+	// The same body without a caller is a delivery. So the caller was the reason.
 	check(t, "status without caller", deliver(h, body, nil).Code, http.StatusOK)
 	check(t, "calls without caller", r.calls, 1)
 }
@@ -382,8 +382,8 @@ func TestADeliveryOfNothingIsAnsweredWithNothing(t *testing.T) {
 	check(t, "calls", r.calls, 0)
 }
 
-// A subscription without raw payloads has other things where the base64 should
-// be. They are refused for what they are, or taken if they are the event.
+// A subscription without raw payloads has other JSON in place of the base64. It is
+// refused for its content, or accepted if it is the event.
 func TestAnyJSONInPlaceOfTheEventIsTheMessage(t *testing.T) {
 	var g keeper
 	var r recorder
@@ -398,8 +398,8 @@ func TestAnyJSONInPlaceOfTheEventIsTheMessage(t *testing.T) {
 	check(t, "dead letters", payloads, []string{`"not base64!"`, "", "7", "null"})
 }
 
-// The runtime would take a batch that is refused for its size for undelivered,
-// and try it again for ever.
+// The runtime would count a batch that is refused for its size as undelivered, and retry
+// it for ever.
 func TestALargeDeliveryIsTaken(t *testing.T) {
 	var g keeper
 	var r recorder

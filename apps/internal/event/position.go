@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// Position is a place in a log. Its number alone does not say which log it is of, nor
-// whether that log has lost its end and grown again since; so a reader that goes on from a
-// position has it compared first.
+// Position is a place in a log. The number alone does not say which log it is, or whether
+// the log has lost its end and grown again. So a reader compares its whole position
+// before it continues from there.
 type Position struct {
 	// Sequence is the number of the last event before the place, 0 at the log's start.
 	Sequence uint64
-	// Log is the log's id, a UUIDv7; empty where it is not known.
+	// Log is the log's id, a UUIDv7, or empty if it is not known.
 	Log string
-	// Event is the id of the event with the number; empty at the start, and where it is
-	// not known.
+	// Event is the id of the event with the number. It is empty at the start of a log, or
+	// if it is not known.
 	Event string
 }
 
-// String is the position's one text form, in printable ASCII: its number, and where
-// more is known "/", the log's id, "/" and the event's, which is percent-encoded.
+// String is the position's one text form, in printable ASCII: the number, or
+// number/log/event if more is known. The event's id is percent-encoded.
 func (p Position) String() string {
 	number := strconv.FormatUint(p.Sequence, 10)
 	if p.Log == "" && p.Event == "" {
@@ -31,7 +31,7 @@ func (p Position) String() string {
 	return number + "/" + p.Log + "/" + url.PathEscape(p.Event)
 }
 
-// ParsePosition reads a position's text form. A number alone is one, too.
+// ParsePosition reads the text form of a position. A number alone is a position, too.
 func ParsePosition(text string) (Position, error) {
 	number, more, isWhole := strings.Cut(text, "/")
 	var p Position
@@ -58,8 +58,8 @@ func ParsePosition(text string) (Position, error) {
 	return p, nil
 }
 
-// Fits says whether both can be the same position: what one of them does not know is
-// not compared.
+// Fits reports whether both can be the same position. It ignores what one of them does
+// not know.
 func (p Position) Fits(other Position) bool {
 	same := func(a, b string) bool { return a == "" || b == "" || a == b }
 	return p.Sequence == other.Sequence && same(p.Log, other.Log) && same(p.Event, other.Event)

@@ -28,7 +28,7 @@ func TestAPositionHasOneTextForm(t *testing.T) {
 			t.Errorf("%q is %+v, %v; want %+v", text, got, err, want)
 		}
 	}
-	// As it is in an event.
+	// The number as an event has it.
 	if got, err := ParsePosition("00000000000000000004"); err != nil || got != (Position{Sequence: 4}) {
 		t.Errorf("got %+v, %v", got, err)
 	}

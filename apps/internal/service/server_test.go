@@ -60,12 +60,12 @@ func posting() *gin.Engine {
 	return e
 }
 
-// A client that sends its body a byte a second, or never, keeps its connection no
-// longer than requestTimeout, however its request is answered.
+// A client that sends its body slowly, or never, keeps its connection no longer than
+// requestTimeout, however the request is answered.
 func TestASlowRequestIsEndedForEveryHandler(t *testing.T) {
 	for name, test := range map[string]struct {
 		head string
-		// prompt says that the answer does not wait for the body.
+		// prompt means that the answer does not wait for the body.
 		prompt bool
 		status int
 	}{
@@ -124,7 +124,7 @@ func TestASlowRequestIsEndedForEveryHandler(t *testing.T) {
 	}
 }
 
-// The deadline is for requests: an answer may take longer.
+// The deadline is for requests. An answer may take longer.
 func TestALongAnswerIsNotEndedByTheReadDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPipes()
@@ -157,8 +157,8 @@ func TestALongAnswerIsNotEndedByTheReadDeadline(t *testing.T) {
 	})
 }
 
-// A request that never ends makes a stop take stopTimeout, and cuts off itself alone:
-// each server has a time of its own.
+// A request that never ends delays a stop by stopTimeout, and only this request is cut
+// off: each server has a timeout of its own.
 func TestASlowRequestCutsOffNoOtherAtAStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		public, channel := newPipes(), newPipes()
@@ -307,7 +307,7 @@ func TestAPortOfThisMachineAnswersUnderItsNamesAlone(t *testing.T) {
 				t.Errorf("%+v: %s is answered %d", test, path, res.Code)
 			}
 		}
-		// The app channel is always this machine's.
+		// The app channel always answers under this machine's names only.
 		if res := get(s.Channel, "/nothing", nil, "posts.com"); res.Code != 421 {
 			t.Errorf("the channel answers %d", res.Code)
 		}

@@ -1,6 +1,6 @@
-// Package service runs a service as a process: its two listeners, its connection to the
-// sidecar, its log and its traces, from start to graceful stop. What the service does is
-// in packages of its own, which get all of that handed in.
+// Package service runs a service as a process: two listeners, the connection to the
+// sidecar, logs and traces, from start to graceful stop. What the service does is in its
+// own packages, which get all of that as arguments.
 package service
 
 import (
@@ -28,10 +28,10 @@ import (
 const (
 	// tracesTimeout bounds how long a stop waits for the traces to be sent.
 	tracesTimeout = 5 * time.Second
-	// lastAnswers is how long a sidecar that is killed gets to pass on what it was just
-	// answered: nothing says when it has.
+	// lastAnswers is the time before a sidecar is killed, for it to pass on its last
+	// answers. Nothing reports when it has done so.
 	lastAnswers = 200 * time.Millisecond
-	// readyTimeout bounds how long the sidecar may take to say whether it is ready.
+	// readyTimeout bounds how long the sidecar's health check may take.
 	readyTimeout = time.Second
 )
 
@@ -39,23 +39,23 @@ const (
 type Service struct {
 	// Name is the Dapr app id.
 	Name string
-	// Dapr talks to the sidecar. It connects when it is first used and again
-	// whenever the connection breaks; a call fails at once while there is none.
+	// Dapr is the client of the sidecar. It connects at the first call, and again
+	// whenever the connection breaks. Without a connection a call fails at once.
 	Dapr dapr.Client
 	// Sidecar is the base URL of the sidecar's HTTP API.
 	Sidecar string
 	// Public serves the API and the probes, to everybody.
 	Public *gin.Engine
-	// Channel is the Dapr app channel, on loopback: the sidecar delivers events
-	// here, and calls the API for others (service invocation).
+	// Channel is the Dapr app channel, on loopback. The sidecar delivers events to it,
+	// and calls the API for other apps (service invocation).
 	Channel *gin.Engine
-	// Stopping is done when the service shall stop: streams and long polls end
-	// then, and every other request is still answered.
+	// Stopping is done when the service must stop. Streams and long polls end then. Every
+	// other request is still answered.
 	Stopping context.Context
-	// Streams bounds the streams of both listeners together: a quarter of a listener's
-	// connections is left for probes, deliveries and short requests.
+	// Streams bounds the streams of both listeners together. It leaves a quarter of a
+	// listener's connections for probes, deliveries and short requests.
 	Streams web.Streams
-	// Ready, if set, returns why the service can't serve yet, or nil.
+	// Ready, if set, returns why the service is not ready, or nil.
 	Ready func() error
 
 	purpose     string
@@ -63,9 +63,8 @@ type Service struct {
 	closeTraces func(context.Context) error
 }
 
-// New reads the command line and the environment that `dapr run` and the Dapr
-// injector set, and exits where they are of no use. Port is the public port
-// unless the user says otherwise.
+// New reads the command line, and the environment that `dapr run` and the Dapr injector
+// set. It exits the process if they are invalid. Port is the default of the public port.
 func New(name, purpose string, port int) *Service {
 	s := &Service{
 		Name: Env("APP_ID", name), purpose: purpose, closeTraces: startTraces(name),
@@ -90,10 +89,10 @@ func New(name, purpose string, port int) *Service {
 	return s
 }
 
-// guard has both engines refuse what is not for them. A public port that only this
-// machine reaches answers under this machine's names and its own alone; allowed adds to
-// these, by commas. Any other public port answers under every name unless allowed names
-// some.
+// guard has both engines refuse requests that are not for them. A public port that only
+// this machine reaches answers under this machine's names, its own host and the allowed
+// names, which are separated by commas. Any other public port answers under every name,
+// or only under the allowed names if there are any.
 func (s *Service) guard(allowed, token string) {
 	s.Public.Use(web.WellFormedHead)
 	var names []string
@@ -109,7 +108,7 @@ func (s *Service) guard(allowed, token string) {
 	}
 }
 
-// requireToken lets only the sidecar in
+// requireToken accepts requests of the sidecar only
 // (https://docs.dapr.io/operations/security/app-api-token/).
 func requireToken(token string) gin.HandlerFunc {
 	return func(c *gin.Context) {
@@ -126,7 +125,7 @@ func (s *Service) API(routes func(gin.IRoutes)) {
 	s.Public.GET("/", s.about)
 }
 
-// about says what the service is and what can be asked of it.
+// about answers what the service is and which routes it has.
 func (s *Service) about(c *gin.Context) {
 	var routes []string
 	for _, r := range s.Public.Routes() {
@@ -152,8 +151,8 @@ func (s *Service) readyz(c *gin.Context) {
 	c.String(http.StatusOK, "ready\n")
 }
 
-// sidecarReady asks for the outbound health: the other one waits for this app,
-// which may wait for its readiness.
+// sidecarReady asks for the sidecar's outbound health. Its other health check waits for
+// this app, which may wait for its own readiness.
 func (s *Service) sidecarReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -172,10 +171,10 @@ func (s *Service) sidecarReady(ctx context.Context) error {
 	return nil
 }
 
-// Run serves until SIGTERM or SIGINT, and returns when all requests under way
-// are answered. The background tasks run beside and are cancelled after that. With
-// KILL_SIDECAR=true it ends the pod's sidecar then, also when the app alone is to be
-// started again. It exits the process with 1 when it can't serve.
+// Run serves until SIGTERM or SIGINT, and returns when all requests under way are
+// answered. The background tasks run meanwhile, and are cancelled after the last answer.
+// With KILL_SIDECAR=true it then kills the pod's sidecar, even if only the app restarts.
+// It exits the process with 1 if it cannot serve.
 func (s *Service) Run(background ...func(context.Context)) {
 	servers, err := s.listen()
 	if err != nil {
@@ -210,8 +209,8 @@ func (s *Service) Run(background ...func(context.Context)) {
 	slog.Info("stopped")
 }
 
-// listen opens both ports. The public server comes first, so that it stops first: until
-// its requests are answered they may need events that come over the channel.
+// listen opens both ports. The public server is first, so that it stops first: its last
+// requests may need events that arrive on the channel.
 func (s *Service) listen() ([]*server, error) {
 	public, err := listen(s.settings.host, s.settings.port, s.settings.connections, s.Public)
 	if err != nil {
@@ -224,8 +223,8 @@ func (s *Service) listen() ([]*server, error) {
 	return []*server{public, channel}, nil
 }
 
-// close sends the traces, and ends the connection to the sidecar and, if that is asked
-// for, the sidecar.
+// close flushes the traces, closes the connection to the sidecar and, if configured,
+// kills the sidecar.
 func (s *Service) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), tracesTimeout)
 	defer cancel()
@@ -247,5 +246,5 @@ func exit(err error) {
 	os.Exit(1)
 }
 
-// Env is the environment variable of that name, or otherwise where it is empty.
+// Env is the environment variable with that name, or otherwise if it is empty.
 func Env(name, otherwise string) string { return cmp.Or(os.Getenv(name), otherwise) }

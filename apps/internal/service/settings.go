@@ -10,7 +10,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// settings are what a user may say of a service.
+// settings are the options of a service.
 type settings struct {
 	host          string
 	port, appPort int
@@ -18,8 +18,8 @@ type settings struct {
 	pprofPort     int
 }
 
-// readSettings reads the command line and the environment, and exits where they are of no
-// use.
+// readSettings reads the command line and the environment. It exits the process if they
+// are invalid.
 func readSettings(name, purpose string, port int) settings {
 	s := settings{pprofPort: intEnv("PPROF_PORT", 0)}
 	flags := flag.NewFlagSet(name, flag.ExitOnError)

@@ -23,14 +23,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// maxMessage bounds a message from or to the sidecar, in bytes. The sidecar's own
-// bound, its maxBodySize of 16 MiB, is reached first: state.Get's callers keep below
-// that one.
+// maxMessage bounds a message from or to the sidecar, in bytes. The sidecar's own bound
+// is lower: its maxBodySize of 16 MiB. Callers of state.Get stay below that.
 const maxMessage = 64 << 20
 
-// connect returns a client of the sidecar. The SDK's own constructors wait 5 s
-// for the sidecar, fail for good if it is late, and leave gRPC's reconnect delay
-// at its default, which grows to two minutes.
+// connect returns a client of the sidecar. The SDK's own constructors wait 5 s for the
+// sidecar and then fail for good. They also keep gRPC's default reconnect delay, which
+// grows to two minutes. (No issue found; it can go when the SDK has a constructor that
+// does not wait.)
 func connect(port int) (dapr.Client, error) {
 	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", port),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -46,11 +46,11 @@ func connect(port int) (dapr.Client, error) {
 	return dapr.NewClientWithConnection(conn), nil
 }
 
-// APIToken is the header of the token that the sidecar and the app know each other by.
+// APIToken is the header with the token between the app and its sidecar.
 const APIToken = "dapr-api-token" //nolint:gosec // the name of a header
 
-// outgoing adds the API token, and the trace that a call belongs to. (otelgrpc costs more
-// than it brings: ../README.md, "Traces".)
+// outgoing adds the API token and the trace to each call. (otelgrpc costs more than it
+// brings: ../README.md, "Traces".)
 func outgoing(token string) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		if token != "" {
@@ -63,16 +63,16 @@ func outgoing(token string) grpc.UnaryClientInterceptor {
 	}
 }
 
-// killSidecar ends the sidecar of a pod whose containers share their processes, so that
-// the messages that it holds stay pending (../README.md, "KILL_SIDECAR"). proc is where
-// the kernel lists the processes (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html).
+// killSidecar kills the sidecar of a pod whose containers share their processes, so that
+// its messages stay pending (../README.md, "KILL_SIDECAR"). proc is where the kernel
+// lists the processes (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html).
 func killSidecar(proc string) error {
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		// One that can't be read has ended since.
+		// A process that cannot be read has ended since.
 		if comm, err := os.ReadFile(name); err != nil || string(comm) != "daprd\n" { //nolint:gosec // of the kernel
 			continue
 		}
@@ -85,9 +85,9 @@ func killSidecar(proc string) error {
 	return fmt.Errorf("no daprd among the %d processes (does the pod have shareProcessNamespace?)", len(names))
 }
 
-// startTraces makes trace ids for the log, and sends spans to an OpenTelemetry
-// collector if OTEL_EXPORTER_OTLP_ENDPOINT names one (the standard variables
-// steer the exporter and the sampler). It returns what flushes them.
+// startTraces makes trace ids for the log. If OTEL_EXPORTER_OTLP_ENDPOINT names an
+// OpenTelemetry collector, it sends spans there (the standard variables configure
+// exporter and sampler). It returns a function that flushes the spans.
 func startTraces(name string) func(context.Context) error {
 	opts := []sdktrace.TracerProviderOption{
 		sdktrace.WithResource(resource.NewSchemaless(semconv.ServiceName(name))),

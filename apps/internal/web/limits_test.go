@@ -15,8 +15,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// oneClient accepts one connection, which holds nothing: what is written to it
-// waits for the other side to read.
+// oneClient accepts one connection without buffers: a write waits until the other side
+// reads.
 type oneClient chan net.Conn
 
 func (v oneClient) Accept() (net.Conn, error) {
@@ -28,7 +28,7 @@ func (v oneClient) Accept() (net.Conn, error) {
 func (v oneClient) Close() error { close(v); return nil }
 func (oneClient) Addr() net.Addr { return &net.TCPAddr{} }
 
-// visit serves one client. Ended is when the server has done with the connection.
+// visit serves one client. ended is closed when the server is done with the connection.
 func visit(t *testing.T, h http.Handler) (client net.Conn, ended <-chan struct{}) {
 	t.Helper()
 	here, there := net.Pipe()
@@ -71,7 +71,7 @@ func TestTheConnectionOfAClientThatDoesNotReadIsEnded(t *testing.T) {
 	}
 }
 
-// The time is for each part, and the next request has its own.
+// The timeout is for each part, and the next request has its own.
 func TestTheConnectionOfAClientThatReadsIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := NewEngine()
@@ -102,7 +102,7 @@ func TestTheConnectionOfAClientThatReadsIsKept(t *testing.T) {
 	})
 }
 
-// What is accepted piece by piece may take as long as it takes.
+// A client that accepts the answer piece by piece may take any time.
 func TestTheConnectionOfAClientThatReadsSlowlyIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := NewEngine()

@@ -13,23 +13,23 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// RequestID is the header of a request's id, for finding it in the logs. A service
-// makes one unless the request comes with one of up to 128 letters, digits, dots,
-// hyphens and underscores.
+// RequestID is the header with a request's id, which is in the logs. A service makes an
+// id, unless the request has one of up to 128 letters, digits, dots, hyphens and
+// underscores.
 const RequestID = "X-Request-Id"
 
 var validRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
 type requestIDKey struct{}
 
-// identified sets the request's id: on the request, on the answer, and in the context,
-// from which TraceLog takes it.
+// identified sets the request's id on the request, on the answer, and in the context,
+// from which TraceLog reads it.
 func identified(c *gin.Context) {
 	id := c.GetHeader(RequestID)
 	if !validRequestID.MatchString(id) {
 		id = uuid.NewString()
 	}
-	c.Request.Header.Set(RequestID, id) // in place of all that came
+	c.Request.Header.Set(RequestID, id) // replaces all values of the header
 	c.Header(RequestID, id)
 	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), requestIDKey{}, id))
 }
@@ -37,7 +37,7 @@ func identified(c *gin.Context) {
 // propagator is W3C Trace Context, which the sidecar speaks too.
 var propagator = propagation.TraceContext{}
 
-// traced gives every request a span: the caller's trace goes on, or one begins.
+// traced gives every request a span, in the caller's trace or in a new one.
 func traced() gin.HandlerFunc {
 	return otelgin.Middleware("", otelgin.WithPropagators(propagator),
 		otelgin.WithSpanNameFormatter(func(c *gin.Context) string { return c.Request.Method + " " + c.FullPath() }))
@@ -50,8 +50,8 @@ func TraceParent(ctx context.Context) string {
 	return carrier.Get("traceparent")
 }
 
-// Follow begins a span that goes on with the trace of a W3C traceparent, such as an event
-// carries, and returns what ends it. A trace that isn't sampled, or is no trace, costs
+// Follow begins a span in the trace of a W3C traceparent, such as an event carries. It
+// returns a function that ends the span. A trace that is not sampled, or not valid, costs
 // nothing.
 func Follow(ctx context.Context, traceParent, name string) (end func()) {
 	ctx = propagator.Extract(ctx, propagation.MapCarrier{"traceparent": traceParent})

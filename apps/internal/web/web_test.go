@@ -51,7 +51,7 @@ func wantProblem(t *testing.T, res *httptest.ResponseRecorder, status int) map[s
 	return members
 }
 
-// silenced keeps what is logged out of the tests' output, and returns it.
+// silenced keeps the log out of the tests' output, and returns it.
 func silenced(t *testing.T) *bytes.Buffer {
 	t.Helper()
 	var log bytes.Buffer
@@ -93,7 +93,7 @@ func TestFailMakesAFieldOutOfBoundsUnprocessable(t *testing.T) {
 	}
 }
 
-// A secret in an error of the store's must not reach a client.
+// A secret in an error of the store must not reach a client.
 func TestFailHidesOtherErrorsFromTheClient(t *testing.T) {
 	log := silenced(t)
 	res := serve(http.MethodGet, "/", nil, failing(errors.New("password of redis")))
@@ -122,7 +122,7 @@ func TestRetryAfterIsInSeconds(t *testing.T) {
 	}
 }
 
-// A handler may have said what it was about to answer with.
+// A handler may have set the type of the answer before it failed.
 func TestAProblemIsAProblemWhateverTypeWasSet(t *testing.T) {
 	wantProblem(t, serve(http.MethodGet, "/", nil, func(e *gin.Engine) {
 		e.GET("/", func(c *gin.Context) {
@@ -177,7 +177,7 @@ func TestAPanicIsAProblem(t *testing.T) {
 	}
 }
 
-// A part of an answer must not look like the whole.
+// A part of an answer must not look like the whole answer.
 func TestAPanicInTheMiddleOfAnAnswerCutsItOff(t *testing.T) {
 	silenced(t)
 	defer func() {

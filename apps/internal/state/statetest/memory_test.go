@@ -155,8 +155,8 @@ func TestAStoreThatIsDownFailsUntilItIsUp(t *testing.T) {
 	}
 }
 
-// Another writer is first, between the read and the write, and the store makes ETags of
-// its own.
+// Another writer writes between the read and the write, and the store has its own form of
+// ETags.
 func TestOfWritersAtOnceEachWriteCounts(t *testing.T) {
 	m := statetest.New()
 	m.ETags(func(version int) string { return "v" + strconv.Itoa(version) })

@@ -60,7 +60,7 @@ func TestAnOpenLoopSendsWhatIsDue(t *testing.T) {
 func TestAnOpenLoopSendsLateWhatWasDueInTime(t *testing.T) {
 	const each = 20 * time.Millisecond
 	load := Load{Connections: 1, Rate: 100, Duration: 300 * time.Millisecond, Want: 200, Prepare: serve(t, func(http.ResponseWriter, *http.Request) {
-		time.Sleep(each) // so half of the requests are late
+		time.Sleep(each) // half of the rate that is due
 	})}
 	r := load.Run(t.Context())
 	if r.OK != 30 {
