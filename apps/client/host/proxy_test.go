@@ -150,8 +150,8 @@ func TestTheAPIsRoutesReachTheirServicesAndNothingElseDoes(t *testing.T) {
 	}
 }
 
-// An encoded slash is a slash: what it leads to is what it says.
-func TestAnEncodedSlashIsNoWayAround(t *testing.T) {
+// The host decodes an encoded slash before it chooses the route.
+func TestAnEncodedSlashOpensNoOtherRoute(t *testing.T) {
 	h := hostOf(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Called", called(r))
 	})

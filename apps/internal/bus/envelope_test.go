@@ -102,7 +102,7 @@ func TestADeliveryTakesABoundedMemory(t *testing.T) {
 	}
 }
 
-func TestSoManyDeliveriesAreReadAtOnce(t *testing.T) {
+func TestDeliveriesThatAreReadAtOnceAreBounded(t *testing.T) {
 	var g keeper
 	var r recorder
 	h := channel(&g, r.handle)

@@ -155,7 +155,7 @@ func TestEventsReachTheHandlerInOrderAndAreAcknowledged(t *testing.T) {
 	check(t, "dead letters", len(g.letters), 0)
 }
 
-func TestOfLargePoisonTheBeginningIsKept(t *testing.T) {
+func TestTheBeginningOfLargePoisonIsKept(t *testing.T) {
 	for _, size := range []int{mostKept + 1, event.MaxBytes + 1, 13 << 20} {
 		raw := append(bytes.Repeat([]byte("x"), firstKept), bytes.Repeat([]byte("y"), size-firstKept)...)
 		var g keeper
@@ -175,7 +175,7 @@ func TestOfLargePoisonTheBeginningIsKept(t *testing.T) {
 }
 
 // A reason may quote the message, and a segment of dead letters must fit into one write.
-func TestOfALongReasonTheBeginningIsKept(t *testing.T) {
+func TestTheBeginningOfALongReasonIsKept(t *testing.T) {
 	d := newDeadLetter("query", "PostCreated", []byte("x"), errors.New(strings.Repeat("ü", firstKept)))
 	if len(d.Reason) > firstKept+10 || !strings.HasPrefix(d.Reason, "üü") || !utf8.ValidString(d.Reason) {
 		t.Errorf("%d bytes: %.60q", len(d.Reason), d.Reason)
@@ -185,7 +185,7 @@ func TestOfALongReasonTheBeginningIsKept(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoDeadLetterBecomesOne(t *testing.T) {
+func TestAMessageThatIsNoDeadLetterBecomesOne(t *testing.T) {
 	var kept []DeadLetter
 	h := gin.New()
 	newReceiver("eventlog", &keeper{}).HandleDeadLetters(h, func(_ context.Context, letters []DeadLetter) []error {
@@ -256,7 +256,7 @@ func TestPoisonIsDeadLetteredAsItCameAndAcknowledged(t *testing.T) {
 	}
 }
 
-func TestPoisonIsAskedForAgainWhileItsDeadLetterCannotBePublished(t *testing.T) {
+func TestPoisonIsRedeliveredWhileItsDeadLetterCannotBePublished(t *testing.T) {
 	g := keeper{down: true}
 	var r recorder
 	h := channel(&g, r.handle)
@@ -281,7 +281,7 @@ func TestADeadLettersIDIsThatOfServiceTopicAndBytes(t *testing.T) {
 	}
 }
 
-func TestAHandlersErrorAsksForThatEventAlone(t *testing.T) {
+func TestAHandlersErrorHasThatEventAloneRedelivered(t *testing.T) {
 	var g keeper
 	r := recorder{results: func(int) []error { return []error{nil, errors.New("store is down"), nil} }}
 	got := delivered(t, channel(&g, r.handle), post(t, "a"), post(t, "b"), post(t, "c"))
@@ -317,7 +317,7 @@ func TestPoisonAmongValidEventsShiftsNoAnswer(t *testing.T) {
 	check(t, "dead letters", len(g.letters), 4)
 }
 
-func TestAPanicAsksForAllValidEventsAgain(t *testing.T) {
+func TestAPanicHasAllValidEventsRedelivered(t *testing.T) {
 	var g keeper
 	h := channel(&g, func(context.Context, []event.Event) []error { panic("a bug") })
 	check(t, "statuses", delivered(t, h, post(t, "a"), []byte("x"), post(t, "b")), []string{retry, success, retry})
@@ -325,7 +325,7 @@ func TestAPanicAsksForAllValidEventsAgain(t *testing.T) {
 }
 
 // An acknowledged event that was not handled would be lost.
-func TestAResultOfTheWrongLengthAsksForAllValidEventsAgain(t *testing.T) {
+func TestAResultOfTheWrongLengthHasAllValidEventsRedelivered(t *testing.T) {
 	for name, results := range map[string][]error{
 		"too few":  {nil},
 		"too many": {nil, nil, nil},

@@ -215,7 +215,7 @@ func TestAClaimLivesForADay(t *testing.T) {
 	}
 }
 
-func TestOfConcurrentRequestsWithOneKeyOneWins(t *testing.T) {
+func TestOneOfConcurrentRequestsWithOneKeyWins(t *testing.T) {
 	const replicas = 8
 	bus, store := &topic{}, statetest.New()
 	results := make([]event.Event, replicas)

@@ -159,7 +159,7 @@ func TestALongAnswerIsNotEndedByTheReadDeadline(t *testing.T) {
 
 // A request that never ends delays a stop by stopTimeout, and only this request is cut
 // off: each server has a timeout of its own.
-func TestASlowRequestCutsOffNoOtherAtAStop(t *testing.T) {
+func TestASlowRequestCutsOffNoOtherRequestAtAStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		public, channel := newPipes(), newPipes()
 		answer := func(c *gin.Context) { time.Sleep(stopTimeout - time.Second); c.String(http.StatusOK, "answered") }
@@ -213,7 +213,7 @@ func TestASlowRequestCutsOffNoOtherAtAStop(t *testing.T) {
 	})
 }
 
-func TestAListenerTakesSoManyConnectionsAtOnce(t *testing.T) {
+func TestAListenersConnectionsAreBounded(t *testing.T) {
 	const most = 3
 	s, err := listen("127.0.0.1", 0, most, posting())
 	if err != nil {

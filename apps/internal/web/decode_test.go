@@ -197,8 +197,7 @@ func TestABodyThatBreaksOffIsABadRequest(t *testing.T) {
 	}
 }
 
-// A body is read to its bound and not to its end.
-func TestABodyAsItIsIsTakenWhateverItIsCalled(t *testing.T) {
+func TestABodyWithTheIdentityCodingIsRead(t *testing.T) {
 	for _, codings := range [][]string{nil, {""}, {"identity"}, {"Identity, identity"}, {"identity", ","}} {
 		c, _ := gin.CreateTestContext(httptest.NewRecorder())
 		c.Request = httptest.NewRequest(http.MethodPost, "/", strings.NewReader("{}"))
@@ -209,7 +208,7 @@ func TestABodyAsItIsIsTakenWhateverItIsCalled(t *testing.T) {
 	}
 }
 
-func TestSoManyBodiesAreReadAtOnce(t *testing.T) {
+func TestBodiesThatAreReadAtOnceAreBounded(t *testing.T) {
 	post := func(body io.Reader) *httptest.ResponseRecorder {
 		res := httptest.NewRecorder()
 		c, _ := gin.CreateTestContext(res)

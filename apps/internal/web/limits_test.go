@@ -172,7 +172,7 @@ func TestTheAddressAndTheHeadersHaveAtMostMaxHeadBytes(t *testing.T) {
 	wantProblem(t, serve(http.MethodGet, "/", head(2*MaxHead), ok), http.StatusRequestHeaderFieldsTooLarge)
 }
 
-func TestSoManyStreamsAreTakenAtOnce(t *testing.T) {
+func TestStreamsAtOnceAreBounded(t *testing.T) {
 	streams := make(Streams, 2)
 	var ends []func()
 	for range cap(streams) {

@@ -123,7 +123,7 @@ func TestRetryAfterIsInSeconds(t *testing.T) {
 }
 
 // A handler may have set the type of the answer before it failed.
-func TestAProblemIsAProblemWhateverTypeWasSet(t *testing.T) {
+func TestAProblemReplacesAnEarlierContentType(t *testing.T) {
 	wantProblem(t, serve(http.MethodGet, "/", nil, func(e *gin.Engine) {
 		e.GET("/", func(c *gin.Context) {
 			c.Header("Content-Type", "text/event-stream")

@@ -203,7 +203,7 @@ func TestAnotherCommentOfTheSameIDIsPoison(t *testing.T) {
 
 // A decision that may not be stored is not published: another replica might store another
 // one.
-func TestWithoutItsStoreModerationAsksForTheEventsAgain(t *testing.T) {
+func TestWhileTheStoreIsDownModerationsEventsAreRedelivered(t *testing.T) {
 	in, store, bus := created(t, "Hello"), statetest.New(), &topic{}
 	store.Decide(statetest.Always(statetest.Lost))
 	store.Fail(statetest.ErrDown, statetest.Get)

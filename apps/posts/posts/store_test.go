@@ -86,7 +86,7 @@ func TestAnotherPostOfTheSameIDIsPoison(t *testing.T) {
 	}
 }
 
-func TestWhileTheStoreIsDownEventsAreAskedForAgain(t *testing.T) {
+func TestWhileTheStoreIsDownEventsAreRedelivered(t *testing.T) {
 	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
 	for name, fail := range map[string]func(*statetest.Memory){
 		"all fails":   func(m *statetest.Memory) { m.Fail(statetest.ErrDown) },

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// What is compared over size are pages of one length: the first page is full, and so
-// is the one in the middle, however large the log.
+// Rates over the size of the log are compared for pages of one length. So the first page
+// and the middle page must be full, however large the log is.
 func TestTheComparedPagesAreFull(t *testing.T) {
 	f := &filler{}
 	commented := map[string]int{}

@@ -11,8 +11,8 @@ import (
 	"github.com/google/pprof/profile"
 )
 
-// kind is what samples of a profile are about: those with a function on their
-// stack whose name has one of the parts.
+// kind groups the samples of a profile: those with a function on their stack whose name
+// contains one of the parts.
 type kind struct {
 	what  string
 	parts []string
@@ -25,7 +25,7 @@ var (
 	reaction = kind{"reaction", []string{"main.(*handlers).", "api/grpc.(*api).", "/pkg/runtime/subscription", "components-contrib/pubsub/"}}
 )
 
-// sidecarKinds say where the CPU of a sidecar goes; the first that fits counts.
+// sidecarKinds group the CPU of a sidecar. The first kind that fits counts.
 var sidecarKinds = []kind{
 	{"`XACK`, one by one", []string{".XAck"}},
 	{"`XADD`, one by one", []string{".XAdd"}},
@@ -39,7 +39,7 @@ var sidecarKinds = []kind{
 
 const otherKind = "all else"
 
-// sortSamples adds up a profile's samples by kind, as shares of the whole.
+// sortSamples sums up a profile's samples by kind, as shares of the whole.
 func sortSamples(p *profile.Profile, kinds []kind) map[string]float64 {
 	shares := map[string]float64{}
 	var total float64
@@ -67,8 +67,8 @@ func kindOf(s *profile.Sample, kinds []kind) string {
 	return otherKind
 }
 
-// printHops prints what a comment costs by hop, and where the CPU of the sidecars
-// goes, if there are profiles.
+// printHops prints the cost of a comment by hop, and where the sidecars spend their CPU,
+// if there are profiles.
 func (b *bench) printHops(out io.Writer) error {
 	if b.profiles == "" || len(b.costs) == 0 {
 		return nil

@@ -44,7 +44,7 @@ func raw(t *testing.T, port int, request string) response {
 }
 
 // What the client did wrong is a 4xx, whichever port sees it, and says what is wrong.
-func TestAClientsErrorsAreCalledThat(t *testing.T) {
+func TestAClientsErrorsAre4xx(t *testing.T) {
 	path := map[string]string{"client": "/posts", "query": "/posts", "eventlog": "/events", "posts": "/", "comments": "/", "moderation": "/"}
 	for _, a := range shared.Apps {
 		get := func(rest string) string { return "GET " + path[a.Name] + rest }

@@ -96,9 +96,9 @@ func build(t *testing.T, dir string) []object {
 	return objects
 }
 
-// TestChecksBite damages a copy of the committed files to show that each check
+// TestChecksNoticeDamage damages a copy of the committed files to show that each check
 // notices.
-func TestChecksBite(t *testing.T) {
+func TestChecksNoticeDamage(t *testing.T) {
 	const minikube, production, gateway = "minikube", "production", "gateway"
 	tests := []struct {
 		name, check, overlay, file string

@@ -5,7 +5,7 @@
 // very runtime that this module pins, and fail on all that it would let pass. They
 // need no Redis and no sidecar.
 //
-// Every check is a function of the files' contents, and TestChecksBite damages a
+// Every check is a function of the files' contents, and TestChecksNoticeDamage damages a
 // copy of the committed files to show that each of them notices.
 package sidecar_test
 
@@ -146,7 +146,7 @@ var waitedFor = [][2]string{
 	{"eventlog", "CommentCreated"}, {"eventlog", "CommentModerated"}, {"eventlog", "CommentUpdated"},
 }
 
-func TestChecksBite(t *testing.T) {
+func TestChecksNoticeDamage(t *testing.T) {
 	const (
 		bus    = "components/redis/bus.yaml"
 		store  = "components/redis/posts-store.yaml"

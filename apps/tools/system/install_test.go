@@ -67,7 +67,7 @@ const (
 	install = "apt-get install -qy --no-install-recommends tool libtool\n"
 )
 
-func TestWhatIsMissingIsInstalled(t *testing.T) {
+func TestAMissingCommandIsInstalled(t *testing.T) {
 	tests := []struct {
 		name     string
 		who      installer
@@ -135,7 +135,7 @@ func TestWhatCanNotBeInstalledIsSaidWithTheCommand(t *testing.T) {
 	}
 }
 
-func TestWhatIsThereIsNotInstalled(t *testing.T) {
+func TestAnInstalledCommandIsNotInstalledAgain(t *testing.T) {
 	called := bare(t, "apt-get")
 	t.Setenv("NO_INSTALL", "1")
 	if path, err := Install(t.Context(), "the tests", "true", "coreutils"); err != nil || filepath.Base(path) != "true" || called() != "" {

@@ -157,7 +157,7 @@ func TestAStoreThatIsDownFailsUntilItIsUp(t *testing.T) {
 
 // Another writer writes between the read and the write, and the store has its own form of
 // ETags.
-func TestOfWritersAtOnceEachWriteCounts(t *testing.T) {
+func TestEachWriteOfConcurrentWritersCounts(t *testing.T) {
 	m := statetest.New()
 	m.ETags(func(version int) string { return "v" + strconv.Itoa(version) })
 	var all sync.WaitGroup
