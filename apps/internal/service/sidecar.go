@@ -28,9 +28,9 @@ import (
 const maxMessage = 64 << 20
 
 // connect returns a client of the sidecar. The SDK's own constructors wait 5 s for the
-// sidecar and then fail for good. They also keep gRPC's default reconnect delay, which
-// grows to two minutes. (No issue found; it can go when the SDK has a constructor that
-// does not wait.)
+// sidecar (dapr/go-sdk#437, open) and then fail for good (dapr/go-sdk#280, open). They
+// also keep gRPC's default reconnect delay, which grows to two minutes. It can go when
+// the SDK has a constructor that does not wait.
 func connect(port int) (dapr.Client, error) {
 	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", port),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -91,8 +91,8 @@ func lint(ctx context.Context, c system.Checkout) error {
 	config := filepath.Join(c.Root, ".golangci.yaml")
 	// The linter's cache keeps the paths of the checkout that filled it. A finding whose
 	// file is gone escapes its nolint comment and the exclusions
-	// (golangci/golangci-lint#3502). So every checkout has its own cache. It can go when
-	// that issue is fixed.
+	// (golangci/golangci-lint#3502, open; #6656 is its like for exclusions). So every
+	// checkout has its own cache. It can go when #3502 is closed.
 	env := append(os.Environ(), "GOLANGCI_LINT_CACHE="+filepath.Join(c.Kept(), "lint-cache"))
 	var errs []error
 	try := func(dir, what string, args ...string) {

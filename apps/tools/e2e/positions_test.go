@@ -12,8 +12,8 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// showsExactly returns nil when query shows these posts and no others, and the log is
-// theirs alone.
+// showsExactly returns nil when query shows exactly these posts, and the log has nothing
+// else.
 func (s *stack) showsExactly(t *testing.T, posts []post) error {
 	t.Helper()
 	var page map[string]post
@@ -31,8 +31,8 @@ func (s *stack) showsExactly(t *testing.T, posts []post) error {
 	return nil
 }
 
-// flushed creates posts that are shown and in a snapshot, empties Redis, and creates
-// others, each of which has its 201.
+// flushed creates posts until they are shown and in a snapshot, empties Redis, and
+// creates others, each with a 201.
 func (s *stack) flushed(t *testing.T, before, after int) []post {
 	t.Helper()
 	store := s.store(t)
@@ -64,8 +64,8 @@ func (s *stack) wantNewLog(t *testing.T, posts []post) {
 	}
 }
 
-// The remedy after a loss is a restart of eventlog and query. Before there were log ids
-// query then showed what its snapshot had, saved once more into the emptied store.
+// After a loss, eventlog and query are restarted. Before logs had ids, query then showed
+// the posts of its snapshot, which it had saved again into the emptied store.
 func TestAfterALossInRedisARestartShowsWhatTheLogHas(t *testing.T) {
 	s := another(t, nil, built.binaries)
 	posts := s.flushed(t, 3, 5)
@@ -84,7 +84,8 @@ func TestAfterALossInRedisARestartShowsWhatTheLogHas(t *testing.T) {
 	}
 }
 
-// Nor is a restart needed: a log that is gone is noticed, whatever is longer.
+// No restart is needed either: the services notice that the log is gone, whichever log is
+// longer.
 func TestAfterALossInRedisTheLogBeginsAnewByItself(t *testing.T) {
 	s := another(t, nil, built.binaries)
 	r := readOn(t, s.App("query").URL(), "")
@@ -94,7 +95,7 @@ func TestAfterALossInRedisTheLogBeginsAnewByItself(t *testing.T) {
 	if lines := s.logged(t, 0, "the log is gone from the store"); len(lines) == 0 {
 		t.Error("eventlog does not say that its log is gone")
 	}
-	// The stream of the log that is gone ended; the one that goes on begins anew.
+	// The old log's stream has ended. A reader that continues it begins anew.
 	eventually(t, func() error {
 		for {
 			select {
@@ -116,7 +117,7 @@ func TestAfterALossInRedisTheLogBeginsAnewByItself(t *testing.T) {
 	}
 }
 
-// wantReset checks that a stream begins anew, where query stands.
+// wantReset checks that a stream begins anew at query's position.
 func (s *stack) wantReset(t *testing.T, r *reader) {
 	t.Helper()
 	first := <-r.changes
@@ -141,7 +142,7 @@ func TestAPositionAheadOfTheLogIsNotBelieved(t *testing.T) {
 			t.Errorf("refused: %s", stream)
 		}
 	}
-	// The log itself, and the dead letters.
+	// The log and the dead letters refuse it, too.
 	for _, path := range []string{"/events?after=999999999&wait=10", "/events?after=0&log=" + shared.App("query").ID, "/dead-letters?after=999999999"} {
 		if r := want(t, 409, "GET", shared.url("eventlog", path), ""); r.header.Get("Postbus-Position") == "" {
 			t.Errorf("%s does not say where the log stands: %v", path, r.header)
@@ -149,8 +150,8 @@ func TestAPositionAheadOfTheLogIsNotBelieved(t *testing.T) {
 	}
 }
 
-// TestTheREADMEsLineShowsTheLogInRedis runs it on a log of one segment that is not full,
-// of one that is, and of more.
+// TestTheREADMEsLineShowsTheLogInRedis runs the README's command on a log of one open
+// segment, of one full segment, and of more.
 func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 	for _, command := range []string{"redis-cli", "zstd"} {
 		if _, err := system.Install(t.Context(), "reading the log in Redis", command, map[string]string{"redis-cli": "redis-tools", "zstd": "zstd"}[command]); err != nil {
