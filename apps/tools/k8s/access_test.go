@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// calls are the routes that can be invoked, and the only app that may.
+// calls are the routes that can be invoked, with the only app that may.
 var calls = []struct{ method, path, app, caller string }{
 	{"GET", "/events", "eventlog", "query"},
 	{"GET", "/dead-letters", "eventlog", ""},
@@ -22,8 +22,8 @@ var calls = []struct{ method, path, app, caller string }{
 	{"GET", "/readyz", "posts", ""},
 }
 
-// checkAccess says who may call what. What the sidecars make of the policies is
-// tested on a cluster.
+// checkAccess checks who may call what. A test on a cluster covers what the sidecars make
+// of the policies.
 func checkAccess(_ *testing.T, _ string, objects []object) []error {
 	var errs []error
 	i := slices.IndexFunc(objects, func(o object) bool { return o.kind() == "Configuration" })
@@ -66,7 +66,7 @@ func operationAllowed(policy any, method, path string) bool {
 		name := fmt.Sprint(at(o, "name"))
 		under := strings.TrimSuffix(name, "/**")
 		verbs, _ := at(o, "httpVerb").([]any)
-		// Dapr takes a plain name for all below it, too (acl_trie.go).
+		// Dapr applies a plain name to every path below it, too (acl_trie.go).
 		if (path == name || path == under || strings.HasPrefix(path, under+"/")) && slices.Contains(verbs, any(method)) {
 			return at(o, "action") == "allow"
 		}

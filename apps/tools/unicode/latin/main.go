@@ -1,7 +1,7 @@
 // Command latin prints a Go table, apps/moderation/words/latin_letters.go. It has the
-// characters that Unicode's names call a Latin letter in another style, or several, and
-// that neither NFKD nor case folding make plain. The names would add 1 MB to the service,
-// so it gets the table. In apps/moderation/words, go generate runs this.
+// characters that Unicode's names call one or more Latin letters in another style, if
+// neither NFKD nor case folding makes them plain. The names themselves would add 1 MB to
+// the service. `go generate` in apps/moderation/words runs this.
 package main
 
 import (
@@ -42,8 +42,8 @@ func table() ([]byte, error) {
 	return format.Source([]byte(b.String()))
 }
 
-// A turned, reversed or half letter is not among them: upside down, an "n" reads as "u".
-// Nor are combining letters and tags: marks and hidden characters are left out anyway.
+// Turned, reversed and half letters are left out: upside down, an "n" reads as "u". So
+// are combining letters and tags, because marks and hidden characters are ignored anyway.
 var (
 	oneLetter = regexp.MustCompile(`^(?:` +
 		`LATIN (?:SMALL|CAPITAL) LETTER|LATIN LETTER SMALL CAPITAL|LATIN SUBSCRIPT SMALL LETTER|` +
@@ -54,7 +54,7 @@ var (
 	abbreviated = regexp.MustCompile(`^(?:NEGATIVE )?(?:CIRCLED|SQUARED) ([A-Z]{2,4})$`)
 )
 
-// letters are those that a reader sees in r, in lower case, or "" for none.
+// letters are the Latin letters that a reader sees in r, in lower case, or "" for none.
 func letters(r rune) string {
 	name := runenames.Name(r)
 	found := oneLetter.FindStringSubmatch(name)
@@ -72,8 +72,8 @@ func letters(r rune) string {
 	return letters
 }
 
-// inEnclosedSupplement keeps to the block of letters in frames: elsewhere such names say
-// what a sign means, as SQUARED PLUS does.
+// inEnclosedSupplement restricts names to the block of letters in frames. Elsewhere such
+// names describe signs, as SQUARED PLUS does.
 func inEnclosedSupplement(r rune) bool { return r >= 0x1f100 && r <= 0x1f1ff }
 
 func withoutMarks(r rune) rune {
