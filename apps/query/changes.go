@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // What is kept in memory for streams: the last changesKept changes, or as many as
@@ -89,7 +90,7 @@ func (m *model) frame(e event.Event) []byte {
 	}
 	frame := make([]byte, 0, len(data)+64)
 	frame = append(frame, "id: "...)
-	frame = append(frame, event.Position{Sequence: uint64(e.Sequence), Log: m.log, Event: e.ID}.String()...)
+	frame = append(frame, eventlog.Position{Sequence: uint64(e.Sequence), Log: m.log, Event: e.ID}.String()...)
 	frame = append(frame, "\nevent: "...)
 	frame = append(frame, e.Type...)
 	frame = append(frame, "\ndata: "...)
@@ -100,11 +101,11 @@ func (m *model) frame(e event.Event) []byte {
 // frames makes the changes of the first of events that the model has, as they now
 // stand: of at least one, and of no more once they have framesBytes. It returns the
 // position that it got to.
-func (m *model) frames(events []event.Event) (made []change, at event.Position) {
+func (m *model) frames(events []event.Event) (made []change, at eventlog.Position) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for i, size := 0, 0; i < len(events) && size < framesBytes; i++ {
-		at = event.Position{Sequence: uint64(events[i].Sequence), Log: m.log, Event: strings.Clone(events[i].ID)}
+		at = eventlog.Position{Sequence: uint64(events[i].Sequence), Log: m.log, Event: strings.Clone(events[i].ID)}
 		if frame := m.frame(events[i]); frame != nil {
 			made = append(made, change{at.Sequence, at.Event, frame})
 			size += len(frame)
@@ -124,7 +125,7 @@ func (m *model) changesAfter(sequence uint64) (frames []change, now standing, ok
 
 // compare says whether a position is where the model was; known is false when only the
 // log can say.
-func (m *model) compare(p event.Position) (fits, known bool) {
+func (m *model) compare(p eventlog.Position) (fits, known bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if p.Log != "" && m.log != "" && p.Log != m.log {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // errGap is returned for an event that isn't the next one of the log.
@@ -341,13 +342,13 @@ func (m *model) sawEnd(number uint64, at time.Time) {
 }
 
 // position is where the model stands. The caller holds the lock.
-func (m *model) position() event.Position {
-	return event.Position{Sequence: m.sequence, Log: m.log, Event: m.lastID}
+func (m *model) position() eventlog.Position {
+	return eventlog.Position{Sequence: m.sequence, Log: m.log, Event: m.lastID}
 }
 
 // standing is where the model stands at one moment.
 type standing struct {
-	at    event.Position
+	at    eventlog.Position
 	ready bool
 	grown <-chan struct{}
 	life  context.Context //nolint:containedctx // it is the model's

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // Bounds of pages.
@@ -30,7 +31,7 @@ type rendered struct {
 
 // page is a part of an answer's JSON and what its headers say.
 type page struct {
-	at   event.Position
+	at   eventlog.Position
 	json []byte
 	etag string
 	next string // cursor of the next page, or empty
