@@ -30,8 +30,8 @@ const (
 // filler writes events straight into the event log's store, as another replica of
 // eventlog would. Only full segments: the log's length stays a multiple of theirs.
 type filler struct {
-	store    *state.Store
-	query    *state.Store // of query's snapshots
+	store    state.Store
+	query    state.Store // of query's snapshots
 	origin   eventlog.Origin
 	segments int
 	posts    []string
