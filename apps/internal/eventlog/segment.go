@@ -124,7 +124,16 @@ func (s *Segment) Encode() []byte {
 	if s.packed != nil {
 		return s.packed
 	}
-	return slices.Concat([]byte(Opening), bytes.Join(s.lines, []byte(Separator)), []byte(Closing))
+	return Batch(s.lines)
+}
+
+// Packed is a full segment as it is stored, one zstd frame. It is nil for one that is not
+// full, or was stored before full segments were compressed.
+func (s *Segment) Packed() []byte { return s.packed }
+
+// Batch is the lines as a batch.
+func Batch(lines [][]byte) []byte {
+	return slices.Concat([]byte(Opening), bytes.Join(lines, []byte(Separator)), []byte(Closing))
 }
 
 // Base is the number of the last event before the segment.

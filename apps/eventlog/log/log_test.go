@@ -1,4 +1,4 @@
-package main
+package log
 
 import (
 	"bytes"
@@ -18,18 +18,20 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
 func TestAppendNumbersFrom1WithoutGap(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	events := some(t, 0, 300)
 	for from, size := 0, 1; from < len(events); size++ {
 		upTo := min(from+size, len(events))
 		mustAppend(t, l, events[from:upTo]...)
-		if l.last() != uint64(upTo) { //nolint:gosec // never negative
-			t.Fatalf("after %d events the log ends at %d", upTo, l.last())
+		if l.view().last != uint64(upTo) { //nolint:gosec // never negative
+			t.Fatalf("after %d events the log ends at %d", upTo, l.view().last)
 		}
 		from = upTo
 	}
@@ -37,23 +39,23 @@ func TestAppendNumbersFrom1WithoutGap(t *testing.T) {
 }
 
 func TestAppendOfNothingWritesNothing(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l)
-	if swaps, _ := store.count(); swaps != 0 {
+	if swaps, _ := count(store); swaps != 0 {
 		t.Errorf("%d writes", swaps)
 	}
 }
 
 func TestARepeatIsAcknowledgedAndNotAppended(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	events := some(t, 0, 200)
 	mustAppend(t, l, events...)
-	swaps, _ := store.count()
+	swaps, _ := count(store)
 	mustAppend(t, l, events[50:60]...)
 	mustAppend(t, l, events[0])
-	if again, _ := store.count(); again != swaps {
+	if again, _ := count(store); again != swaps {
 		t.Errorf("repeats made %d writes", again-swaps)
 	}
 	mustAppend(t, l, append(events[190:200:200], some(t, 200, 203)...)...)
@@ -61,7 +63,7 @@ func TestARepeatIsAcknowledgedAndNotAppended(t *testing.T) {
 }
 
 func TestARepeatWithinABatchIsAppendedOnce(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	e := some(t, 0, 2)
 	mustAppend(t, l, e[0], e[1], e[0], e[0], e[1])
@@ -70,13 +72,13 @@ func TestARepeatWithinABatchIsAppendedOnce(t *testing.T) {
 
 func TestTheSameIDWithOtherContentIsPoisonAndItsNeighboursAreNot(t *testing.T) {
 	for name, reload := range map[string]bool{"as it was appended": false, "as it was read from the log": true} {
-		store := newFakeStore()
+		store := statetest.New()
 		l := start(t, store)
 		mustAppend(t, l, titled(t, 0, "first"))
 		if reload {
 			l = start(t, store)
 		}
-		errs := l.append(t.Context(), []event.Event{titled(t, 1, "x"), titled(t, 0, "another"), titled(t, 2, "y")})
+		errs := l.Append(t.Context(), []event.Event{titled(t, 1, "x"), titled(t, 0, "another"), titled(t, 2, "y")})
 		if errs[0] != nil || !errors.Is(errs[1], bus.ErrPoison) || errs[2] != nil {
 			t.Errorf("%s: got %v, want the second alone to be poison", name, errs)
 		}
@@ -85,9 +87,9 @@ func TestTheSameIDWithOtherContentIsPoisonAndItsNeighboursAreNot(t *testing.T) {
 }
 
 func TestTheSameIDWithOtherContentWithinABatchIsPoison(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
-	errs := l.append(t.Context(), []event.Event{titled(t, 0, "first"), titled(t, 0, "another")})
+	errs := l.Append(t.Context(), []event.Event{titled(t, 0, "first"), titled(t, 0, "another")})
 	if errs[0] != nil || !errors.Is(errs[1], bus.ErrPoison) {
 		t.Errorf("got %v, want the second to be poison", errs)
 	}
@@ -98,7 +100,7 @@ func TestTheSameIDWithOtherContentWithinABatchIsPoison(t *testing.T) {
 
 // The number on an event that comes off the bus is not to be believed.
 func TestAppendOverwritesASequenceThatCameAlong(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	e := titled(t, 0, "x")
 	e.Sequence = 77
@@ -109,9 +111,9 @@ func TestAppendOverwritesASequenceThatCameAlong(t *testing.T) {
 // While one write is under way all others wait, and then share the next.
 func TestAppendsThatWaitShareOneWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		gate := make(chan struct{})
-		store.hold(map[int]chan struct{}{1: gate})
+		hold(store, map[int]chan struct{}{1: gate})
 		l := start(t, store)
 		events := some(t, 0, 100)
 		var all sync.WaitGroup
@@ -123,7 +125,7 @@ func TestAppendsThatWaitShareOneWrite(t *testing.T) {
 		synctest.Wait() // all others wait
 		close(gate)
 		all.Wait()
-		if swaps, _ := store.count(); swaps != 2 {
+		if swaps, _ := count(store); swaps != 2 {
 			t.Errorf("100 appends made %d writes, want 2", swaps)
 		}
 		wantLog(t, store, events, false)
@@ -148,20 +150,20 @@ func commented(t testing.TB, kind event.Type, i int) event.Event {
 // takes along what waits, in the order in which it came.
 func TestACommentsEventsShareOneWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		l := start(t, store)
 		want := []event.Event{commented(t, event.CommentCreated, 1), commented(t, event.CommentModerated, 1), commented(t, event.CommentUpdated, 1)}
 		began := time.Now()
 		var all sync.WaitGroup
 		for _, e := range want {
 			all.Go(func() { mustAppend(t, l, e) })
-			time.Sleep(patience / 4) // of the bubble's clock
+			time.Sleep(flushDelay / 4) // of the bubble's clock
 		}
 		all.Wait()
-		if took := time.Since(began); took != 3*(patience/4) {
+		if took := time.Since(began); took != 3*(flushDelay/4) {
 			t.Errorf("took %v", took)
 		}
-		if swaps, _ := store.count(); swaps != 1 {
+		if swaps, _ := count(store); swaps != 1 {
 			t.Errorf("%d writes", swaps)
 		}
 		wantLog(t, store, want, true)
@@ -171,14 +173,14 @@ func TestACommentsEventsShareOneWrite(t *testing.T) {
 // Moderation may be down.
 func TestWhatNothingFollowsIsAppendedWhenPatienceEnds(t *testing.T) {
 	for kind, want := range map[event.Type]time.Duration{
-		event.PostCreated: 0, event.CommentCreated: patience, event.CommentModerated: patience, event.CommentUpdated: 0,
+		event.PostCreated: 0, event.CommentCreated: flushDelay, event.CommentModerated: flushDelay, event.CommentUpdated: 0,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			e := titled(t, 1, "first")
 			if kind != event.PostCreated {
 				e = commented(t, kind, 1)
 			}
-			l := start(t, newFakeStore())
+			l := start(t, statetest.New())
 			began := time.Now()
 			mustAppend(t, l, e)
 			if took := time.Since(began); took != want {
@@ -191,15 +193,15 @@ func TestWhatNothingFollowsIsAppendedWhenPatienceEnds(t *testing.T) {
 // However many come: the first waits no longer for them.
 func TestPatienceIsThatOfTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		l := start(t, store)
 		var all sync.WaitGroup
 		for i := range 10 {
 			all.Go(func() { mustAppend(t, l, commented(t, event.CommentCreated, i)) })
-			time.Sleep(patience/3 + time.Millisecond) // of the bubble's clock
+			time.Sleep(flushDelay/3 + time.Millisecond) // of the bubble's clock
 		}
 		all.Wait()
-		if swaps, _ := store.count(); swaps != 4 {
+		if swaps, _ := count(store); swaps != 4 {
 			t.Errorf("%d writes, want one for each three, and one for the last", swaps)
 		}
 	})
@@ -208,9 +210,9 @@ func TestPatienceIsThatOfTheFirst(t *testing.T) {
 // What hurries is not held up by what comes after it and could wait.
 func TestPatienceEndsForTheWholeGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		gate := make(chan struct{})
-		store.hold(map[int]chan struct{}{1: gate})
+		hold(store, map[int]chan struct{}{1: gate})
 		l := start(t, store)
 		var all sync.WaitGroup
 		for _, e := range []event.Event{titled(t, 0, "first"), commented(t, event.CommentUpdated, 1), commented(t, event.CommentCreated, 2)} {
@@ -220,7 +222,7 @@ func TestPatienceEndsForTheWholeGroup(t *testing.T) {
 		began := time.Now()
 		close(gate)
 		all.Wait()
-		if swaps, _ := store.count(); swaps != 2 || time.Since(began) != 0 {
+		if swaps, _ := count(store); swaps != 2 || time.Since(began) != 0 {
 			t.Errorf("%d writes, after %v", swaps, time.Since(began))
 		}
 	})
@@ -232,13 +234,13 @@ func TestAGroupCommitIsBounded(t *testing.T) {
 		const batch = commitEvents / 4
 		// The first commit is one event's, in one write. The second is of four
 		// batches: they fill 8 segments and begin one more. So the third begins with:
-		const third = 1 + (commitEvents/segmentSize + 1) + 1
-		store := newFakeStore()
+		const third = 1 + (commitEvents/eventlog.SegmentSize + 1) + 1
+		store := statetest.New()
 		gates := map[int]chan struct{}{1: make(chan struct{}), third: make(chan struct{})}
-		store.hold(gates)
+		hold(store, gates)
 		l := start(t, store)
 		answers := make(chan []error, 8)
-		offer := func(events []event.Event) { answers <- l.append(t.Context(), events) }
+		offer := func(events []event.Event) { answers <- l.Append(t.Context(), events) }
 		go offer(some(t, 0, 1))
 		synctest.Wait()
 		for i := range 7 {
@@ -262,16 +264,16 @@ func TestAGroupCommitIsBounded(t *testing.T) {
 
 func TestOneErrorInAGroupIsItsOwnAppendsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		gate := make(chan struct{})
-		store.hold(map[int]chan struct{}{1: gate})
+		hold(store, map[int]chan struct{}{1: gate})
 		l := start(t, store)
 		first := make(chan []error, 1)
-		go func() { first <- l.append(t.Context(), []event.Event{titled(t, 0, "first")}) }()
+		go func() { first <- l.Append(t.Context(), []event.Event{titled(t, 0, "first")}) }()
 		synctest.Wait()
 		bad, good := make(chan []error, 1), make(chan []error, 1)
-		go func() { bad <- l.append(t.Context(), []event.Event{titled(t, 1, "x"), titled(t, 0, "another")}) }()
-		go func() { good <- l.append(t.Context(), some(t, 2, 5)) }()
+		go func() { bad <- l.Append(t.Context(), []event.Event{titled(t, 1, "x"), titled(t, 0, "another")}) }()
+		go func() { good <- l.Append(t.Context(), some(t, 2, 5)) }()
 		synctest.Wait()
 		close(gate)
 		if errs := <-first; errs[0] != nil {
@@ -288,7 +290,7 @@ func TestOneErrorInAGroupIsItsOwnAppendsAlone(t *testing.T) {
 
 func TestALogRollsOverToTheNextSegmentWhenOneIsFull(t *testing.T) {
 	for _, step := range []int{1, 127, 128, 129, 500} {
-		store := newFakeStore()
+		store := statetest.New()
 		l := start(t, store)
 		events := some(t, 0, 500)
 		for batch := range slices.Chunk(events, step) {
@@ -296,20 +298,20 @@ func TestALogRollsOverToTheNextSegmentWhenOneIsFull(t *testing.T) {
 		}
 		wantLog(t, store, events, true)
 		for number, want := range []int{128, 128, 128, 116} {
-			if s, err := decodeSegment(number, store.values[store.segmentKey(number)].value); err != nil || s.count != want {
-				t.Errorf("by %d: segment %d has %d events, %v; want %d", step, number, s.count, err, want)
+			if s, err := eventlog.ParseSegment(number, []byte(store.Value(segmentKey(store, number)))); err != nil || s.Count() != want {
+				t.Errorf("by %d: segment %d has %d events, %v; want %d", step, number, s.Count(), err, want)
 			}
 		}
 	}
 }
 
 func TestAFullSegmentIsNeverWrittenAgain(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 128)...)
-	full := store.values[store.segmentKey(0)].version
+	full := store.Version(segmentKey(store, 0))
 	mustAppend(t, l, some(t, 0, 300)...)
-	if now := store.values[store.segmentKey(0)].version; now != full {
+	if now := store.Version(segmentKey(store, 0)); now != full {
 		t.Errorf("segment 0 was written %d times after it was full", now-full)
 	}
 }
@@ -317,16 +319,16 @@ func TestAFullSegmentIsNeverWrittenAgain(t *testing.T) {
 // In the usual case the ETag is guessed. All that is read is what verifies the write at
 // the same time: the origin and the segment that it follows.
 func TestAppendReadsOneSegmentWithTheOriginWhenNobodyElseWrites(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 1)...)
-	_, before := store.count()
-	gets := store.gets
+	_, before := count(store)
+	gets := len(store.Calls(statetest.Get))
 	for i := 1; i < 300; i++ {
 		mustAppend(t, l, some(t, i, i+1)...)
 	}
-	if _, after := store.count(); after-before > 299 || store.gets-gets != 299 {
-		t.Errorf("299 appends read %d segments in %d calls", after-before, store.gets-gets)
+	if _, after := count(store); after-before > 299 || len(store.Calls(statetest.Get))-gets != 299 {
+		t.Errorf("299 appends read %d segments in %d calls", after-before, len(store.Calls(statetest.Get))-gets)
 	}
 }
 
@@ -337,8 +339,8 @@ func TestAWrongGuessOfTheETagCostsOnlyTime(t *testing.T) {
 		"backwards": func(version int) string { return fmt.Sprint(1_000_000 - version) },
 		"by twos":   func(version int) string { return fmt.Sprint(2 * version) },
 	} {
-		store := newFakeStore()
-		store.etag = etag
+		store := statetest.New()
+		store.ETags(etag)
 		l := start(t, store)
 		events := some(t, 0, 300)
 		for batch := range slices.Chunk(events, 7) {
@@ -350,19 +352,23 @@ func TestAWrongGuessOfTheETagCostsOnlyTime(t *testing.T) {
 }
 
 func TestAFailedWriteIsTriedAgainAndHappensOnce(t *testing.T) {
-	for name, what := range map[string]outcome{"did not happen": lost, "happened": silent, "happens later": late} {
+	for name, what := range map[string]statetest.Fate{"did not happen": statetest.Refused, "happened": statetest.Lost, "happens later": statetest.Late} {
 		for _, before := range []int{0, 1, 127, 128} { // inserts and updates
 			store := filled(t, some(t, 0, before))
-			store.next = func(n int) outcome {
+			decide(store, func(n int) statetest.Fate {
 				if n <= 2 {
 					return what
 				}
-				store.land() // after the second failure, before the third try
-				return asUsual
-			}
+				return statetest.Written
+			})
+			beforeSwaps(store, func(n int) {
+				if n > 2 { // after the second failure, before the third try
+					store.Land()
+				}
+			})
 			l := start(t, store)
 			mustAppend(t, l, some(t, before, before+200)...)
-			store.land()
+			store.Land()
 			t.Logf("a write that %s, after %d events", name, before)
 			wantLog(t, store, some(t, 0, before+200), true)
 		}
@@ -372,17 +378,17 @@ func TestAFailedWriteIsTriedAgainAndHappensOnce(t *testing.T) {
 // A write that was given up may arrive when its events are long in the log, or
 // others stand in their place.
 func TestALateWriteChangesNothingThatWasAcknowledged(t *testing.T) {
-	store := newFakeStore()
-	store.next = func(n int) outcome {
+	store := statetest.New()
+	decide(store, func(n int) statetest.Fate {
 		if n == 1 {
-			return late
+			return statetest.Late
 		}
-		return asUsual
-	}
+		return statetest.Written
+	})
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 3)...)
 	mustAppend(t, l, some(t, 3, 5)...)
-	store.land()
+	store.Land()
 	mustAppend(t, l, some(t, 5, 6)...)
 	wantLog(t, store, some(t, 0, 6), true)
 }
@@ -390,66 +396,66 @@ func TestALateWriteChangesNothingThatWasAcknowledged(t *testing.T) {
 // Each of a commit's tries can be beaten by another replica; at last the events
 // are asked for again, and no event is taken for appended that isn't.
 func TestAStoreThatRefusesEveryWriteIsReportedForEachEvent(t *testing.T) {
-	store := newFakeStore()
-	store.next = func(int) outcome { return lost }
+	store := statetest.New()
+	decide(store, func(int) statetest.Fate { return statetest.Refused })
 	l := start(t, store)
-	errs := l.append(t.Context(), some(t, 0, 3))
+	errs := l.Append(t.Context(), some(t, 0, 3))
 	for i, err := range errs {
 		if !errors.Is(err, state.ErrUnknown) || errors.Is(err, bus.ErrPoison) {
 			t.Errorf("event %d: %v", i, err)
 		}
 	}
-	if swaps, _ := store.count(); swaps != commitTries {
+	if swaps, _ := count(store); swaps != commitTries {
 		t.Errorf("%d tries, want %d", swaps, commitTries)
 	}
-	if l.last() != 0 {
-		t.Errorf("the log ends at %d", l.last())
+	if l.view().last != 0 {
+		t.Errorf("the log ends at %d", l.view().last)
 	}
 }
 
 func TestWhatFailedWhileTheStoreWasDownIsAppendedOnceItIsBack(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 2)...)
-	store.setDown(true)
-	for i, err := range l.append(t.Context(), some(t, 1, 4)) {
+	store.Fail(statetest.ErrDown)
+	for i, err := range l.Append(t.Context(), some(t, 1, 4)) {
 		// The first of them is in the log: that needs no store.
 		if (err == nil) != (i == 0) {
 			t.Errorf("event %d: %v", i, err)
 		}
 	}
-	store.setDown(false)
+	store.Fail(nil)
 	mustAppend(t, l, some(t, 1, 4)...)
 	wantLog(t, store, some(t, 0, 4), true)
 }
 
 func TestTwoReplicasAppendInTurn(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	a, b := start(t, store), start(t, store)
 	events := some(t, 0, 400)
 	for i, batch := range slices.Collect(slices.Chunk(events, 9)) {
-		mustAppend(t, []*eventLog{a, b}[i%2], batch...)
+		mustAppend(t, []*Log{a, b}[i%2], batch...)
 	}
 	wantLog(t, store, events, true)
 }
 
 func TestAReplicaKnowsWhatTheOtherAppended(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	a, b := start(t, store), start(t, store)
 	mustAppend(t, b) // it has loaded an empty log
 	mustAppend(t, a, some(t, 0, 200)...)
 	// The repeat is found out by the write that fails.
 	mustAppend(t, b, some(t, 100, 210)...)
-	if errs := b.append(t.Context(), []event.Event{titled(t, 5, "another")}); !errors.Is(errs[0], bus.ErrPoison) {
+	if errs := b.Append(t.Context(), []event.Event{titled(t, 5, "another")}); !errors.Is(errs[0], bus.ErrPoison) {
 		t.Errorf("another content for what the other replica appended: %v", errs)
 	}
 	wantLog(t, store, some(t, 0, 210), true)
 }
 
 // served is what a replica answers to a reader of everything.
-func served(t testing.TB, l *eventLog) string {
+func served(t testing.TB, l *Log) string {
 	t.Helper()
-	if err := l.refresh(t.Context()); err != nil {
+	if err := l.Refresh(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
 	res := get(t, engine(context.Background(), l), "/events?limit=10000")
@@ -466,28 +472,33 @@ func TestTwoReplicasUnderFaultsKeepEveryEventOnce(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) } //nolint:gosec // to be repeatable
-			store := newFakeStore()
+			store := statetest.New()
 			var mu sync.Mutex
 			faults := random(0)
-			store.next = func(int) outcome {
+			decide(store, func(int) statetest.Fate {
 				mu.Lock()
 				dice := faults.IntN(20)
 				mu.Unlock()
-				if dice < 4 { // those under way may land at any time
-					store.land()
-				}
 				switch {
 				case dice%5 == 0:
-					return lost
+					return statetest.Refused
 				case dice%5 == 1:
-					return silent
+					return statetest.Lost
 				case dice%5 == 2 && seed%2 == 0:
-					return late
+					return statetest.Late
 				}
-				return asUsual
-			}
+				return statetest.Written
+			})
+			beforeSwaps(store, func(int) { // those under way may land at any time
+				mu.Lock()
+				dice := faults.IntN(20)
+				mu.Unlock()
+				if dice < 4 {
+					store.Land()
+				}
+			})
 			events := some(t, 0, 600)
-			replicas := []*eventLog{start(t, store), start(t, store)}
+			replicas := []*Log{start(t, store), start(t, store)}
 			var writers sync.WaitGroup
 			for w := range 6 {
 				writers.Go(func() {
@@ -506,7 +517,7 @@ func TestTwoReplicasUnderFaultsKeepEveryEventOnce(t *testing.T) {
 						mine = mine[len(batch):]
 						for len(batch) > 0 { // as the bus does: until it is acknowledged
 							var again []event.Event
-							for i, err := range replicas[w%2].append(t.Context(), batch) {
+							for i, err := range replicas[w%2].Append(t.Context(), batch) {
 								if errors.Is(err, bus.ErrPoison) {
 									t.Errorf("event %s: %v", batch[i].ID, err)
 								} else if err != nil {
@@ -519,7 +530,7 @@ func TestTwoReplicasUnderFaultsKeepEveryEventOnce(t *testing.T) {
 				})
 			}
 			writers.Wait()
-			store.land()
+			store.Land()
 			wantLog(t, store, events, false)
 			first, second, third := served(t, replicas[0]), served(t, replicas[1]), start(t, store)
 			mustAppend(t, third)
@@ -536,8 +547,8 @@ func TestLoadFindsTheEndOfALogOfAnySize(t *testing.T) {
 		store := filled(t, events)
 		l := start(t, store)
 		mustAppend(t, l, titled(t, n, "next"))
-		if l.last() != uint64(n)+1 { //nolint:gosec // never negative
-			t.Fatalf("%d events: after one more the log ends at %d", n, l.last())
+		if l.view().last != uint64(n)+1 { //nolint:gosec // never negative
+			t.Fatalf("%d events: after one more the log ends at %d", n, l.view().last)
 		}
 		// All of them are remembered.
 		mustAppend(t, l, events...)
@@ -546,41 +557,41 @@ func TestLoadFindsTheEndOfALogOfAnySize(t *testing.T) {
 }
 
 func TestTheTailIsFoundInALogOfAnyLength(t *testing.T) {
-	whole := ofSize(t, 0, segmentSize).encode()
-	store := newFakeStore()
-	l := newEventLog(store)
-	l.origin.Segments = formerSegments
+	whole := ofSize(t, 0, eventlog.SegmentSize).Encode()
+	store := statetest.New()
+	l := newLog(store)
+	l.origin.Prefix = eventlog.FormerPrefix
 	for full := range 80 {
 		for _, tail := range []int{0, 1, 127} {
-			store.remove(store.segmentKey(full))
+			store.Remove(segmentKey(store, full))
 			if tail > 0 {
-				store.set(store.segmentKey(full), ofSize(t, full, tail).encode())
+				store.Put(segmentKey(store, full), string(ofSize(t, full, tail).Encode()))
 			}
-			_, before := store.count()
+			_, before := count(store)
 			got, err := l.findTail(t.Context())
 			if err != nil || got != full {
 				t.Fatalf("%d full segments and %d events: the tail is %d, %v", full, tail, got, err)
 			}
-			if _, after := store.count(); after-before > 16 {
+			if _, after := count(store); after-before > 16 {
 				t.Errorf("%d full segments: %d reads to find the tail", full, after-before)
 			}
 		}
-		store.set(store.segmentKey(full), whole)
+		store.Put(segmentKey(store, full), string(whole))
 	}
 }
 
 func TestALogIsReadyOnceItIsRead(t *testing.T) {
-	l := newEventLog(filled(t, some(t, 0, 200)))
-	if err := l.ready(); !errors.Is(err, errLoading) {
+	l := newLog(filled(t, some(t, 0, 200)))
+	if err := l.Ready(); !errors.Is(err, errLoading) {
 		t.Errorf("before: %v", err)
 	}
-	if err := l.refresh(t.Context()); !errors.Is(err, errLoading) {
+	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errLoading) {
 		t.Errorf("refresh before: %v", err)
 	}
 	if err := l.load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.ready(); err != nil {
+	if err := l.Ready(); err != nil {
 		t.Errorf("after: %v", err)
 	}
 }
@@ -589,25 +600,25 @@ func TestALogIsReadyOnceItIsRead(t *testing.T) {
 func TestAppendWhileTheStoreIsDownAtStartWaitsAndLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := filled(t, some(t, 0, 130))
-		store.setDown(true)
+		store.Fail(statetest.ErrDown)
 		l := start(t, store)
 
 		impatient, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		for i, err := range l.append(impatient, some(t, 130, 132)) {
+		for i, err := range l.Append(impatient, some(t, 130, 132)) {
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("event %d: %v, want that it was given up", i, err)
 			}
 		}
 		answered := make(chan []error, 1)
-		go func() { answered <- l.append(t.Context(), some(t, 128, 135)) }()
+		go func() { answered <- l.Append(t.Context(), some(t, 128, 135)) }()
 		synctest.Wait()
 		select {
 		case errs := <-answered:
 			t.Fatalf("answered while the store is down: %v", errs)
 		default:
 		}
-		store.setDown(false)
+		store.Fail(nil)
 		for i, err := range <-answered {
 			if err != nil {
 				t.Errorf("event %d: %v", i, err)
@@ -633,12 +644,12 @@ func TestALogThatCanNotBeReadAtStartWarnsOnlyIfThatLasts(t *testing.T) {
 		slog.SetDefault(slog.New(slog.NewTextHandler(&said, nil)))
 		synctest.Test(t, func(t *testing.T) {
 			store := filled(t, some(t, 0, test.events))
-			store.setDown(true)
+			store.Fail(statetest.ErrDown)
 			l := start(t, store)
 			time.Sleep(test.down) // of the bubble's clock
-			store.setDown(false)
+			store.Fail(nil)
 			time.Sleep(time.Second)
-			if err := l.ready(); err != nil {
+			if err := l.Ready(); err != nil {
 				t.Errorf("%s: in the end %v", name, err)
 			}
 		})
@@ -653,13 +664,13 @@ func TestALogThatCanNotBeReadAtStartWarnsOnlyIfThatLasts(t *testing.T) {
 // are appended all the same, once.
 func TestAnAppendThatWasGivenUpIsNoDoubleWhenItComesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		gate := make(chan struct{})
-		store.hold(map[int]chan struct{}{1: gate})
+		hold(store, map[int]chan struct{}{1: gate})
 		l := start(t, store)
 		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if errs := l.append(impatient, some(t, 0, 2)); !errors.Is(errs[0], context.DeadlineExceeded) || !errors.Is(errs[1], context.DeadlineExceeded) {
+		if errs := l.Append(impatient, some(t, 0, 2)); !errors.Is(errs[0], context.DeadlineExceeded) || !errors.Is(errs[1], context.DeadlineExceeded) {
 			t.Errorf("got %v", errs)
 		}
 		close(gate)
@@ -669,43 +680,43 @@ func TestAnAppendThatWasGivenUpIsNoDoubleWhenItComesAgain(t *testing.T) {
 }
 
 func TestADamagedLogIsNotLoaded(t *testing.T) {
-	for name, damage := range map[string]func(*fakeStore){
-		"a segment in the middle is no array": func(f *fakeStore) { f.set(f.segmentKey(1), []byte("oops")) },
-		"a segment in the middle is short":    func(f *fakeStore) { f.set(f.segmentKey(2), ofSize(t, 2, 100).encode()) },
-		"the tail is no array":                func(f *fakeStore) { f.set(f.segmentKey(4), []byte("[1]")) },
-		"a line of the tail is no JSON":       func(f *fakeStore) { f.set(f.segmentKey(4), []byte("[\n{\"id\":\n]")) },
+	for name, damage := range map[string]func(*statetest.Memory){
+		"a segment in the middle is no array": func(f *statetest.Memory) { f.Put(segmentKey(f, 1), string([]byte("oops"))) },
+		"a segment in the middle is short":    func(f *statetest.Memory) { f.Put(segmentKey(f, 2), string(ofSize(t, 2, 100).Encode())) },
+		"the tail is no array":                func(f *statetest.Memory) { f.Put(segmentKey(f, 4), string([]byte("[1]"))) },
+		"a line of the tail is no JSON":       func(f *statetest.Memory) { f.Put(segmentKey(f, 4), string([]byte("[\n{\"id\":\n]"))) },
 	} {
-		store := filled(t, some(t, 0, 4*segmentSize+3))
+		store := filled(t, some(t, 0, 4*eventlog.SegmentSize+3))
 		damage(store)
-		l := newEventLog(store)
+		l := newLog(store)
 		if err := l.load(t.Context()); err == nil && name != "a segment in the middle is short" {
-			t.Errorf("%s: loaded up to %d", name, l.last())
-		} else if err == nil && l.last() > 2*segmentSize+100 {
+			t.Errorf("%s: loaded up to %d", name, l.view().last)
+		} else if err == nil && l.view().last > 2*eventlog.SegmentSize+100 {
 			// The search may take the short one for the tail; never may it go beyond.
-			t.Errorf("%s: loaded up to %d, over the gap", name, l.last())
+			t.Errorf("%s: loaded up to %d, over the gap", name, l.view().last)
 		}
 	}
 }
 
 func TestALogThatLostEventsIsReported(t *testing.T) {
-	for name, lose := range map[string]func(*fakeStore){
-		"the tail is gone":     func(f *fakeStore) { f.remove(f.segmentKey(1)) },
-		"the tail is an older": func(f *fakeStore) { f.set(f.segmentKey(1), ofSize(t, 1, 3).encode()) },
+	for name, lose := range map[string]func(*statetest.Memory){
+		"the tail is gone":     func(f *statetest.Memory) { f.Remove(segmentKey(f, 1)) },
+		"the tail is an older": func(f *statetest.Memory) { f.Put(segmentKey(f, 1), string(ofSize(t, 1, 3).Encode())) },
 	} {
-		store := newFakeStore()
+		store := statetest.New()
 		l := start(t, store)
 		mustAppend(t, l, some(t, 0, 140)...)
-		if err := l.whole(); err != nil {
+		if err := l.Ready(); err != nil {
 			t.Errorf("%s: before anything was lost: %v", name, err)
 		}
 		lose(store)
-		if err := l.refresh(t.Context()); err == nil {
+		if err := l.Refresh(t.Context(), 0); err == nil {
 			t.Errorf("%s: refresh says nothing", name)
 		}
-		if l.last() != 140 {
-			t.Errorf("%s: the log now ends at %d", name, l.last())
+		if l.view().last != 140 {
+			t.Errorf("%s: the log now ends at %d", name, l.view().last)
 		}
-		if l.whole() == nil {
+		if !errors.Is(l.Ready(), errLost) {
 			t.Errorf("%s: the service would say that it is ready", name)
 		}
 	}
@@ -714,31 +725,31 @@ func TestALogThatLostEventsIsReported(t *testing.T) {
 // An older tail has another ETag: what is appended then must not be acknowledged
 // on top of events that are gone.
 func TestNothingIsAppendedToATailThatLostEvents(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 10)...)
-	store.set(store.segmentKey(0), ofSize(t, 0, 3).encode())
-	if errs := l.append(t.Context(), some(t, 10, 11)); errs[0] == nil {
+	store.Put(segmentKey(store, 0), string(ofSize(t, 0, 3).Encode()))
+	if errs := l.Append(t.Context(), some(t, 10, 11)); errs[0] == nil {
 		t.Error("acknowledged")
 	}
 	// Nor when another replica has gone on from there: its numbers were given before.
-	store.set(store.segmentKey(0), ofSize(t, 0, 20).encode())
-	if errs := l.append(t.Context(), some(t, 10, 11)); errs[0] == nil {
+	store.Put(segmentKey(store, 0), string(ofSize(t, 0, 20).Encode()))
+	if errs := l.Append(t.Context(), some(t, 10, 11)); errs[0] == nil {
 		t.Error("acknowledged once the tail had grown again")
 	}
 }
 
 func TestRefreshSeesWhatAnotherReplicaAppended(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	a, b := start(t, store), start(t, store)
 	mustAppend(t, a)
 	for n := 1; n < 700; n += 99 { // from within a segment and over the end of more than one
 		mustAppend(t, b, some(t, 0, n)...)
-		if err := a.refresh(t.Context()); err != nil {
+		if err := a.Refresh(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
-		if a.last() != uint64(n) { //nolint:gosec // never negative
-			t.Fatalf("sees %d of %d events", a.last(), n)
+		if a.view().last != uint64(n) { //nolint:gosec // never negative
+			t.Fatalf("sees %d of %d events", a.view().last, n)
 		}
 	}
 	if served(t, a) != served(t, b) {
@@ -748,7 +759,7 @@ func TestRefreshSeesWhatAnotherReplicaAppended(t *testing.T) {
 
 func TestWaitReturnsWhenTheLogHasGrownBeyondTheNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, newFakeStore())
+		l := start(t, statetest.New())
 		mustAppend(t, l, some(t, 0, 3)...)
 		l.wait(t.Context(), 2) // at once
 		grown := make(chan struct{})
@@ -771,47 +782,49 @@ func TestWaitReturnsWhenTheLogHasGrownBeyondTheNumber(t *testing.T) {
 func TestOnlyTheYoungestSegmentsStayInMemory(t *testing.T) {
 	var r recentSegments
 	for number := 7; number < 7+cachedSegments; number++ {
-		r.add(&segment{number: number})
+		r.add(&eventlog.Segment{Number: number})
 	}
 	if r.find(7) == nil {
 		t.Errorf("%d segments are too many", cachedSegments)
 	}
-	r.add(&segment{number: 7 + cachedSegments})
+	r.add(&eventlog.Segment{Number: 7 + cachedSegments})
 	if r.find(7) != nil || r.find(8) == nil {
-		t.Errorf("%d segments are kept, the oldest is %d", len(r.byNumber), r.oldest)
+		t.Errorf("%d segments are kept, the oldest is %d", len(r.segments), r.segments[0].Number)
 	}
 }
 
 // Long comments would take some 700 MB otherwise.
 func TestOnlySoManyBytesOfSegmentsStayInMemory(t *testing.T) {
 	var r recentSegments
-	half := func(number, more int) *segment {
-		return &segment{number: number, lines: make([]byte, cachedBytes/4), packed: make([]byte, cachedBytes/4+more)}
+	half := func(number, more int) *eventlog.Segment {
+		frame := append([]byte{0x28, 0xb5, 0x2f, 0xfd}, make([]byte, cachedBytes/2-4+more)...)
+		s, err := eventlog.ParseSegment(number, frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
 	}
 	r.add(half(1, 0))
 	r.add(half(2, 0))
-	r.add(half(2, 0)) // a tail that was read comes again when it is followed
 	if r.find(1) == nil || r.find(2) == nil {
 		t.Error("what just fits is not kept")
 	}
 	r.add(half(3, 1))
 	if r.find(1) != nil || r.find(2) != nil || r.find(3) == nil {
-		t.Errorf("%d segments of %d bytes are kept", len(r.byNumber), r.bytes)
+		t.Errorf("%d segments of %d bytes are kept", len(r.segments), r.bytes)
 	}
 }
 
 func TestSegmentsThatAreNotInMemoryAreReadFromTheStore(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
-	mustAppend(t, l, some(t, 0, 10*segmentSize+5)...)
+	mustAppend(t, l, some(t, 0, 10*eventlog.SegmentSize+5)...)
 	want := served(t, l)
 	for name, most := range map[string]int{"all at once": 0, "one by one": 1, "some at once": 3} {
 		l.mu.Lock()
 		l.recent = recentSegments{}
 		l.mu.Unlock()
-		store.mu.Lock()
-		store.most = most // what an answer too large for the sidecar looks like
-		store.mu.Unlock()
+		answersAtMost(store, most)
 		if got := served(t, l); got != want {
 			t.Errorf("%s: %d bytes, %d from memory", name, len(got), len(want))
 		}
@@ -835,7 +848,7 @@ func wantARepeatKnown(t *testing.T, raw []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := newFakeStore()
+	store := statetest.New()
 	mustAppend(t, start(t, store), e)
 	mustAppend(t, start(t, store), e)
 	wantLog(t, store, []event.Event{e}, true)
@@ -854,16 +867,16 @@ func TestARepeatIsARepeatHoweverItsTextIsEscaped(t *testing.T) {
 }
 
 func TestADeadLetterThatComesAgainForAnotherReasonIsKeptOnce(t *testing.T) {
-	l := deadLetters{start(t, newFakeStore())}
+	l := DeadLetters{start(t, statetest.New()), time.Now}
 	letter := bus.DeadLetter{ID: "one", Service: "query", Topic: "PostCreated", Reason: "can't be decoded", Payload: []byte("x")}
 	again := letter
 	again.Reason = "unable to decode it"
 	for i, d := range []bus.DeadLetter{letter, again, letter} {
-		if err := errors.Join(l.keep(t.Context(), []bus.DeadLetter{d})...); err != nil {
+		if err := errors.Join(l.Keep(t.Context(), []bus.DeadLetter{d})...); err != nil {
 			t.Errorf("time %d: %v", i+1, err)
 		}
 	}
-	if n := l.log.last(); n != 1 {
+	if n := l.Log.view().last; n != 1 {
 		t.Errorf("%d are kept", n)
 	}
 }
@@ -883,7 +896,7 @@ func TestAnEventOfTheLargestSizeCanBeReadBack(t *testing.T) {
 	if err != nil || len(raw) != event.MaxBytes {
 		t.Fatalf("%d bytes: %v", len(raw), err)
 	}
-	store := newFakeStore()
+	store := statetest.New()
 	mustAppend(t, start(t, store), e)
 	wantLog(t, store, []event.Event{e}, true)
 }
@@ -891,9 +904,9 @@ func TestAnEventOfTheLargestSizeCanBeReadBack(t *testing.T) {
 // Readers come while the log is still being read, again and again while the store
 // is unsteady.
 func TestReadersMayComeWhileTheLogIsLoading(t *testing.T) {
-	store := filled(t, some(t, 0, 3*segmentSize))
-	flaky := &flakyStore{fakeStore: store, failing: store.segmentKey(2)}
-	l := newEventLog(flaky)
+	store := filled(t, some(t, 0, 3*eventlog.SegmentSize))
+	flaky := &flakyStore{Memory: store, failing: segmentKey(store, 2)}
+	l := newLog(flaky)
 	ctx, cancel := context.WithCancel(t.Context())
 	var readers sync.WaitGroup
 	e := engine(context.Background(), l)
@@ -911,23 +924,16 @@ func TestReadersMayComeWhileTheLogIsLoading(t *testing.T) {
 	readers.Wait()
 }
 
-// flakyStore can't read a key on its own; as one of many it can.
+// flakyStore can read a key on its own; as one of many, with the origin, it can't.
 type flakyStore struct {
-	*fakeStore
+	*statetest.Memory
 
-	mu      sync.Mutex
 	failing string
-	nth     int
 }
 
 func (f *flakyStore) Get(ctx context.Context, keys ...string) ([]state.Item, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if keys[len(keys)-1] == f.failing && (len(keys) == 1 || keys[0] == originKey) {
-		// The search for the tail may read it, the look after it may not.
-		if f.nth++; f.nth%2 == 0 {
-			return nil, errors.New("unsteady")
-		}
+	if keys[0] == eventlog.OriginKey && slices.Contains(keys, f.failing) {
+		return nil, errors.New("unsteady")
 	}
-	return f.fakeStore.Get(ctx, keys...)
+	return f.Memory.Get(ctx, keys...)
 }

@@ -1,4 +1,4 @@
-package main
+package log
 
 import (
 	"context"
@@ -17,32 +17,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
-// flush is FLUSHALL.
-func (f *fakeStore) flush() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.values = map[string]record{}
-}
-
-// keys are those of the segments, of whichever log.
-func (f *fakeStore) keys() (segments []string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for key := range f.values {
-		if key != originKey {
-			segments = append(segments, key)
-		}
-	}
-	return segments
-}
-
 // endOf is where a replica's log ends, once it is loaded.
-func endOf(t testing.TB, l *eventLog) eventlog.Position {
+func endOf(t testing.TB, l *Log) eventlog.Position {
 	t.Helper()
 	mustAppend(t, l)
-	end, err := l.end()
+	end, err := l.End()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,10 +32,10 @@ func endOf(t testing.TB, l *eventLog) eventlog.Position {
 }
 
 // deliver appends as the bus does: until it is acknowledged.
-func deliver(t testing.TB, l *eventLog, events ...event.Event) {
+func deliver(t testing.TB, l *Log, events ...event.Event) {
 	t.Helper()
 	for tries := 0; ; tries++ {
-		err := errors.Join(l.append(t.Context(), events)...)
+		err := errors.Join(l.Append(t.Context(), events)...)
 		if err == nil {
 			return
 		}
@@ -64,8 +46,8 @@ func deliver(t testing.TB, l *eventLog, events ...event.Event) {
 }
 
 func TestAllReplicasGiveALogTheSameID(t *testing.T) {
-	store := newFakeStore()
-	replicas := make([]*eventLog, 5)
+	store := statetest.New()
+	replicas := make([]*Log, 5)
 	for i := range replicas {
 		replicas[i] = start(t, store)
 	}
@@ -79,7 +61,7 @@ func TestAllReplicasGiveALogTheSameID(t *testing.T) {
 		}
 	}
 	mustAppend(t, replicas[0], some(t, 0, 1)...)
-	if keys := store.keys(); len(keys) != 1 || !strings.Contains(keys[0], id) {
+	if keys := store.Keys("segment-"); len(keys) != 1 || !strings.Contains(keys[0], id) {
 		t.Errorf("the keys are %v, without %s", keys, id)
 	}
 }
@@ -94,9 +76,9 @@ func TestALogFromBeforeIDsGetsOneAndKeepsItsKeys(t *testing.T) {
 	}
 	mustAppend(t, l, some(t, 130, 140)...)
 	former := filled(t, some(t, 0, 145)) // as one of them goes on
-	store.set("segment-00000001", former.values["segment-00000001"].value)
+	store.Put("segment-00000001", former.Value("segment-00000001"))
 	mustAppend(t, l, some(t, 140, 150)...)
-	if keys := store.keys(); len(keys) != 2 {
+	if keys := store.Keys("segment-"); len(keys) != 2 {
 		t.Errorf("the keys are %v", keys)
 	}
 	wantLog(t, store, some(t, 0, 150), true)
@@ -107,14 +89,16 @@ func TestALogFromBeforeIDsGetsOneAndKeepsItsKeys(t *testing.T) {
 
 // There are seldom any dead letters when the version before is upgraded.
 func TestAnEmptyLogBesideOneFromBeforeIDsHasItsKeys(t *testing.T) {
-	for name, main := range map[string]*fakeStore{"segment-00000000": filled(t, some(t, 0, 1)), "": newFakeStore()} {
-		store := newFakeStore()
-		l := newEventLog(store, main)
+	for name, store := range map[string]*statetest.Memory{"segment-00000000": filled(t, some(t, 0, 1)), "": statetest.New()} {
+		l := New(Config{Store: store, Prefix: "dead-letters-", Now: time.Now})
 		if err := l.load(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := l.origin.key(0); name != "" && got != name || name == "" && !strings.Contains(got, l.origin.ID) {
-			t.Errorf("beside %v the first segment is %s", main.keys(), got)
+		if got := l.origin.Key(0); name != "" && got != name || name == "" && !strings.Contains(got, l.origin.ID) {
+			t.Errorf("beside %v the first segment is %s", store.Keys(""), got)
+		}
+		if keys := store.Keys("dead-letters-"); len(keys) != 1 || keys[0] != "dead-letters-log" {
+			t.Errorf("the keys of the dead letters are %v", keys)
 		}
 	}
 }
@@ -122,27 +106,23 @@ func TestAnEmptyLogBesideOneFromBeforeIDsHasItsKeys(t *testing.T) {
 func TestADamagedOriginIsNotLoaded(t *testing.T) {
 	for _, value := range []string{"oops", "null", "{}", `{"id":"x","segments":"segment-"}`, fmt.Sprintf(`{"id":%q}`, event.NewID())} {
 		store := filled(t, some(t, 0, 3))
-		store.set(originKey, []byte(value))
-		if err := newEventLog(store).load(t.Context()); err == nil || !strings.Contains(err.Error(), "origin is damaged") {
+		store.Put(eventlog.OriginKey, string([]byte(value)))
+		if err := newLog(store).load(t.Context()); err == nil || !strings.Contains(err.Error(), "origin is damaged") {
 			t.Errorf("%s: %v", value, err)
 		}
 	}
 }
 
 func TestEveryCommitVerifiesThatTheLogIsThere(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 1)...)
-	store.mu.Lock()
-	before := store.origins
-	store.mu.Unlock()
+	before := store.Named(statetest.Get, eventlog.OriginKey)
 	for i := 1; i < 300; i++ {
 		mustAppend(t, l, some(t, i, i+1)...)
 	}
 	mustAppend(t, l, some(t, 0, 1)...) // a repeat
-	store.mu.Lock()
-	defer store.mu.Unlock()
-	if n := store.origins - before; n != 300 {
+	if n := store.Named(statetest.Get, eventlog.OriginKey) - before; n != 300 {
 		t.Errorf("300 commits read the origin %d times", n)
 	}
 }
@@ -156,8 +136,8 @@ func TestAStoreThatIsEmptiedBeginsANewLogFrom1(t *testing.T) {
 	}{
 		"in the first segment":           {3, false, [2]int{3, 8}},
 		"in a later one":                 {300, false, [2]int{300, 305}},
-		"where a segment begins":         {segmentSize, false, [2]int{128, 133}},
-		"over the end of a segment":      {segmentSize - 2, false, [2]int{126, 140}},
+		"where a segment begins":         {eventlog.SegmentSize, false, [2]int{128, 133}},
+		"over the end of a segment":      {eventlog.SegmentSize - 2, false, [2]int{126, 140}},
 		"an empty log":                   {0, false, [2]int{0, 5}},
 		"a repeat of what was there":     {3, false, [2]int{2, 3}},
 		"a repeat and more":              {3, false, [2]int{2, 8}},
@@ -166,16 +146,16 @@ func TestAStoreThatIsEmptiedBeginsANewLogFrom1(t *testing.T) {
 		"and a repeat of what was there": {3, true, [2]int{1, 3}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := newFakeStore()
+			store := statetest.New()
 			if c.former {
 				store = filled(t, some(t, 0, 1))
 			}
 			l := start(t, store)
 			mustAppend(t, l, some(t, 0, c.before)...)
 			was := endOf(t, l)
-			store.flush()
+			store.Clear()
 			events := some(t, c.deliver[0], c.deliver[1])
-			for i, err := range l.append(t.Context(), events) {
+			for i, err := range l.Append(t.Context(), events) {
 				if err == nil || errors.Is(err, bus.ErrPoison) {
 					t.Errorf("event %d: %v, although the log is gone", i, err)
 				}
@@ -185,9 +165,9 @@ func TestAStoreThatIsEmptiedBeginsANewLogFrom1(t *testing.T) {
 			if now.Log == was.Log || now.Sequence != uint64(len(events)) {
 				t.Errorf("the log ended at %v and ends at %v", was, now)
 			}
-			for _, key := range store.keys() { // the writes that came too late are in no log
+			for _, key := range store.Keys("segment-") { // the writes that came too late are in no log
 				if !strings.Contains(key, now.Log) {
-					store.remove(key)
+					store.Remove(key)
 				}
 			}
 			wantLog(t, store, events, true)
@@ -199,13 +179,13 @@ func TestAStoreThatIsEmptiedBeginsANewLogFrom1(t *testing.T) {
 }
 
 func TestAReplicaThatHasNotNoticedWritesIntoNoOtherLog(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	a, b := start(t, store), start(t, store)
 	mustAppend(t, a, some(t, 0, 10)...)
 	mustAppend(t, b, some(t, 0, 10)...)
-	store.flush()
+	store.Clear()
 	deliver(t, a, some(t, 20, 22)...)
-	if errs := b.append(t.Context(), some(t, 22, 23)); errs[0] == nil {
+	if errs := b.Append(t.Context(), some(t, 22, 23)); errs[0] == nil {
 		t.Error("acknowledged in a log that is gone")
 	}
 	deliver(t, b, some(t, 22, 24)...)
@@ -213,7 +193,7 @@ func TestAReplicaThatHasNotNoticedWritesIntoNoOtherLog(t *testing.T) {
 		t.Fatal("the two go on in logs of their own")
 	}
 	want := some(t, 20, 24)
-	for name, l := range map[string]*eventLog{"a": a, "b": b, "one that starts": start(t, store)} {
+	for name, l := range map[string]*Log{"a": a, "b": b, "one that starts": start(t, store)} {
 		mustAppend(t, l)
 		if events, err := event.ParseBatch([]byte(served(t, l))); err != nil || len(events) != len(want) || events[0].ID != want[0].ID || events[3].ID != want[3].ID {
 			t.Errorf("%s serves %d events, %v", name, len(events), err)
@@ -223,8 +203,8 @@ func TestAReplicaThatHasNotNoticedWritesIntoNoOtherLog(t *testing.T) {
 
 // Whichever of the replicas notices first, the bus delivers until it is acknowledged.
 func TestReplicasUnderLoadGoOnInOneNewLog(t *testing.T) {
-	store := newFakeStore()
-	replicas := []*eventLog{start(t, store), start(t, store)}
+	store := statetest.New()
+	replicas := []*Log{start(t, store), start(t, store)}
 	mustAppend(t, replicas[0], some(t, 0, 200)...)
 	mustAppend(t, replicas[1], some(t, 200, 300)...)
 	var writers sync.WaitGroup
@@ -232,7 +212,7 @@ func TestReplicasUnderLoadGoOnInOneNewLog(t *testing.T) {
 		writers.Go(func() {
 			for i := range 50 {
 				if w == 0 && i == 25 {
-					store.flush()
+					store.Clear()
 				}
 				n := 1000 + 50*w + i
 				deliver(t, replicas[w%2], some(t, n, n+1)...)
@@ -267,18 +247,18 @@ func TestReplicasUnderLoadGoOnInOneNewLog(t *testing.T) {
 // A log that can't be begun anew at once, because the store is away, is begun later.
 func TestANewLogBeginsOnceTheStoreIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		l := start(t, store)
 		mustAppend(t, l, some(t, 0, 3)...)
-		store.flush()
-		if err := l.refresh(t.Context()); !errors.Is(err, errGone) {
+		store.Clear()
+		if err := l.Refresh(t.Context(), 0); !errors.Is(err, errGone) {
 			t.Errorf("refresh: %v", err)
 		}
-		store.setDown(true)
+		store.Fail(statetest.ErrDown)
 		synctest.Wait()
 		wantUnavailable(t, "meanwhile", get(t, engine(context.Background(), l), "/events"))
 		time.Sleep(time.Minute) // of the bubble's clock
-		store.setDown(false)
+		store.Fail(nil)
 		deliver(t, l, some(t, 3, 5)...)
 		wantLog(t, store, some(t, 3, 5), true)
 	})
@@ -303,8 +283,8 @@ func wantRefused(t *testing.T, what string, res *httptest.ResponseRecorder, end 
 }
 
 func TestAPositionIsComparedBeforeReadingGoesOn(t *testing.T) {
-	const n = 2*segmentSize + 44
-	store := newFakeStore()
+	const n = 2*eventlog.SegmentSize + 44
+	store := statetest.New()
 	l := start(t, store)
 	events := some(t, 0, n)
 	mustAppend(t, l, events...)
@@ -343,26 +323,26 @@ func TestAPositionIsComparedBeforeReadingGoesOn(t *testing.T) {
 }
 
 func TestNobodyIsRefusedByWhatOneReplicaKnowsAlone(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	a, b := start(t, store), start(t, store)
 	mustAppend(t, a, some(t, 0, 2)...)
 	mustAppend(t, b, some(t, 2, 5)...)
 	h := engine(context.Background(), a)
 	wantEvents(t, get(t, h, at(endOf(t, b), "")), 5, 5, 5)
 	mustAppend(t, b, some(t, 5, 6)...)
-	store.setDown(true)
+	store.Fail(statetest.ErrDown)
 	wantUnavailable(t, "beyond what it knows", get(t, h, "/events?after=6"))
 	wantUnavailable(t, "of a log that it does not know", get(t, h, at(eventlog.Position{Log: event.NewID()}, "")))
 }
 
 func TestAPositionOfALogThatIsGoneIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		l := start(t, store)
 		mustAppend(t, l, some(t, 0, 3)...)
 		was := endOf(t, l)
 		h := engine(context.Background(), l)
-		store.flush()
+		store.Clear()
 		answer := ask(t.Context(), h, at(was, "&wait=30"))
 		got := <-answer
 		if got.res.Code == http.StatusOK || got.took > eventlog.MaxAge+time.Millisecond {
@@ -375,13 +355,13 @@ func TestAPositionOfALogThatIsGoneIsRefused(t *testing.T) {
 }
 
 func TestAPositionInALostEndIsRefused(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 5)...)
-	id, kept := endOf(t, l).Log, store.values[store.segmentKey(0)].value
+	id, kept := endOf(t, l).Log, []byte(store.Value(segmentKey(store, 0)))
 	mustAppend(t, l, some(t, 5, 8)...)
 	lost := endOf(t, l)
-	store.set(store.segmentKey(0), kept)
+	store.Put(segmentKey(store, 0), string(kept))
 	again := start(t, store)
 	if end := endOf(t, again); end.Log != id || end.Sequence != 5 {
 		t.Fatalf("after a restart the log ends at %v", end)
@@ -398,22 +378,22 @@ func TestAPositionInALostEndIsRefused(t *testing.T) {
 
 // An answer under way must not go on with the events of another log.
 func TestAnAnswerHasEventsOfOneLog(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
-	mustAppend(t, l, some(t, 0, 3*segmentSize)...)
+	mustAppend(t, l, some(t, 0, 3*eventlog.SegmentSize)...)
 	was := endOf(t, l)
-	store.flush()
-	deliver(t, l, some(t, 1000, 1000+2*segmentSize)...)
+	store.Clear()
+	deliver(t, l, some(t, 1000, 1000+2*eventlog.SegmentSize)...)
 	if _, err := l.read(t.Context(), was.Log, 1, 1); !errors.Is(err, errGone) {
 		t.Errorf("read: %v", err)
 	}
-	if segments, err := l.read(t.Context(), endOf(t, l).Log, 1, 1); err != nil || len(segments) != 1 || segments[0].number != 1 {
+	if segments, err := l.read(t.Context(), endOf(t, l).Log, 1, 1); err != nil || len(segments) != 1 || segments[0].Number != 1 {
 		t.Errorf("read: %v", err)
 	}
 }
 
 // loseOrigin is a store that loses the key that says which log it has, and nothing else.
-func loseOrigin(store *fakeStore) { store.remove(originKey) }
+func loseOrigin(store *statetest.Memory) { store.Remove(eventlog.OriginKey) }
 
 // Only the origin goes: nothing of the log is lost, of neither version's log.
 func TestALogWhoseOriginAloneIsGoneGoesOnUnderItsID(t *testing.T) {
@@ -423,18 +403,18 @@ func TestALogWhoseOriginAloneIsGoneGoesOnUnderItsID(t *testing.T) {
 	}{
 		"from before ids":                       {300, true},
 		"from before ids, in the first segment": {3, true},
-		"from before ids, full":                 {2 * segmentSize, true},
+		"from before ids, full":                 {2 * eventlog.SegmentSize, true},
 		"with an id":                            {300, false},
 		"with an id, in the first segment":      {3, false},
-		"with an id, full":                      {segmentSize, false},
+		"with an id, full":                      {eventlog.SegmentSize, false},
 	} {
-		for by, notice := range map[string]func(*eventLog) error{
-			"an append": func(l *eventLog) error { return l.append(t.Context(), some(t, 1000, 1001))[0] },
-			"a repeat":  func(l *eventLog) error { return l.append(t.Context(), some(t, 1, 2))[0] },
-			"a refresh": func(l *eventLog) error { return l.refresh(t.Context()) },
+		for by, notice := range map[string]func(*Log) error{
+			"an append": func(l *Log) error { return l.Append(t.Context(), some(t, 1000, 1001))[0] },
+			"a repeat":  func(l *Log) error { return l.Append(t.Context(), some(t, 1, 2))[0] },
+			"a refresh": func(l *Log) error { return l.Refresh(t.Context(), 0) },
 		} {
 			t.Run(name+", noticed by "+by, func(t *testing.T) {
-				store := newFakeStore()
+				store := statetest.New()
 				if c.former {
 					store = filled(t, some(t, 0, c.before))
 				}
@@ -453,7 +433,7 @@ func TestALogWhoseOriginAloneIsGoneGoesOnUnderItsID(t *testing.T) {
 				deliver(t, other, some(t, 1001, 1002)...)
 				want := append(some(t, 0, c.before), some(t, 1000, 1002)...)
 				wantLog(t, store, want, true)
-				for _, l := range []*eventLog{l, other, start(t, store)} {
+				for _, l := range []*Log{l, other, start(t, store)} {
 					deliver(t, l, some(t, 1, 2)...) // a repeat
 					if now := endOf(t, l); now.Log != was.Log || served(t, l) == "" || now.Event != want[len(want)-1].ID {
 						t.Errorf("the log ended at %v and ends at %v", was, now)
@@ -471,16 +451,16 @@ func TestALogFromBeforeIDsThatLostItsEndAndItsOriginBeginsAnewWithWhatIsLeft(t *
 		"in a later segment":     {300, 228},
 		"in the first one":       {10, 5},
 		"back in the first one":  {300, 100},
-		"where a segment begins": {300, segmentSize},
+		"where a segment begins": {300, eventlog.SegmentSize},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := filled(t, some(t, 0, c.left))
-			earlier := store.snapshot()
+			earlier := snapshot(store)
 			l := start(t, store)
 			appendBy(t, l, 7, some(t, 0, c.before))
 			was := endOf(t, l)
-			store.restore(earlier)
-			if err := l.refresh(t.Context()); !errors.Is(err, errGone) {
+			restore(store, earlier)
+			if err := l.Refresh(t.Context(), 0); !errors.Is(err, errGone) {
 				t.Errorf("refresh: %v", err)
 			}
 			deliver(t, l, some(t, 1000, 1002)...)
@@ -513,19 +493,19 @@ func TestWhatIsWrittenAfterTheLossOfALogFromBeforeIDsIsNotTakenForIt(t *testing.
 				mustAppend(t, l, some(t, 10, 130)...)
 			}
 			was := endOf(t, l)
-			store.flush()
-			s, _, err := (&segment{number: stray.number}).with(stray.events)
+			store.Clear()
+			s, _, err := (&eventlog.Segment{Number: stray.number}).With(stray.events)
 			if err != nil {
 				t.Fatal(err)
 			}
-			strayKey := origin{Segments: formerSegments}.key(stray.number)
-			store.set(strayKey, s.encode())
-			if err := l.refresh(t.Context()); !errors.Is(err, errGone) {
+			strayKey := eventlog.Origin{Prefix: eventlog.FormerPrefix}.Key(stray.number)
+			store.Put(strayKey, string(s.Encode()))
+			if err := l.Refresh(t.Context(), 0); !errors.Is(err, errGone) {
 				t.Errorf("refresh: %v", err)
 			}
 			deliver(t, l, some(t, 1000, 1002)...)
 			now := endOf(t, l)
-			store.remove(strayKey)
+			store.Remove(strayKey)
 			if now.Log == was.Log {
 				t.Error("the log keeps its id")
 			}
@@ -536,11 +516,11 @@ func TestWhatIsWrittenAfterTheLossOfALogFromBeforeIDsIsNotTakenForIt(t *testing.
 
 // A replica takes back what it has written into a store that is emptied.
 func TestWhatIsWrittenBeforeTheLossIsNoticedIsTakenBack(t *testing.T) {
-	for _, before := range []int{3, segmentSize, 300} {
+	for _, before := range []int{3, eventlog.SegmentSize, 300} {
 		store := filled(t, some(t, 0, 1))
 		l := start(t, store)
 		mustAppend(t, l, some(t, 0, before)...)
-		store.flush()
+		store.Clear()
 		deliver(t, l, some(t, 1000, 1002)...)
 		wantLog(t, store, some(t, 1000, 1002), true)
 	}

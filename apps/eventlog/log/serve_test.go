@@ -1,4 +1,4 @@
-package main
+package log
 
 import (
 	"bytes"
@@ -14,13 +14,14 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
 // engine serves a replica's API.
-func engine(stopping context.Context, l *eventLog) http.Handler {
+func engine(stopping context.Context, l *Log) http.Handler {
 	e := web.NewEngine()
-	e.GET("/events", (&api{log: l, stopping: stopping}).events)
+	e.GET("/events", Serve(l, stopping))
 	return e
 }
 
@@ -70,8 +71,8 @@ func wantUnavailable(t testing.TB, what string, res *httptest.ResponseRecorder) 
 }
 
 func TestEventsAreThoseAfterTheNumberUpToTheLimit(t *testing.T) {
-	const n = 2*segmentSize + 44
-	l := start(t, newFakeStore())
+	const n = 2*eventlog.SegmentSize + 44
+	l := start(t, statetest.New())
 	mustAppend(t, l, some(t, 0, n)...)
 	h := engine(context.Background(), l)
 	for _, after := range []int{0, 1, 126, 127, 128, 129, 200, 255, 256, 257, n - 1, n} {
@@ -82,7 +83,7 @@ func TestEventsAreThoseAfterTheNumberUpToTheLimit(t *testing.T) {
 }
 
 func TestEventsAreAThousandUnlessAskedForMore(t *testing.T) {
-	l := start(t, newFakeStore())
+	l := start(t, statetest.New())
 	mustAppend(t, l, some(t, 0, 1100)...)
 	h := engine(context.Background(), l)
 	wantEvents(t, get(t, h, "/events"), 0, 1000, 1100)
@@ -90,7 +91,7 @@ func TestEventsAreAThousandUnlessAskedForMore(t *testing.T) {
 }
 
 func TestEventsOfAnEmptyLogAreAnEmptyArray(t *testing.T) {
-	l := start(t, newFakeStore())
+	l := start(t, statetest.New())
 	mustAppend(t, l)
 	res := get(t, engine(context.Background(), l), "/events")
 	wantEvents(t, res, 0, 0, 0)
@@ -100,7 +101,7 @@ func TestEventsOfAnEmptyLogAreAnEmptyArray(t *testing.T) {
 }
 
 func TestWhatIsNoNumberOrOutOfBoundsIs400(t *testing.T) {
-	l := start(t, newFakeStore())
+	l := start(t, statetest.New())
 	mustAppend(t, l, some(t, 0, 3)...)
 	h := engine(context.Background(), l)
 	for _, query := range []string{
@@ -125,15 +126,15 @@ func TestWhatIsNoNumberOrOutOfBoundsIs400(t *testing.T) {
 }
 
 func TestALogThatIsStillBeingReadIs503(t *testing.T) {
-	l := newEventLog(newFakeStore())
+	l := newLog(statetest.New())
 	wantUnavailable(t, "loading", get(t, engine(context.Background(), l), "/events?wait=10"))
 }
 
 func TestAReaderWhoIsBehindNeedsNoStore(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 300)...)
-	store.setDown(true)
+	store.Fail(statetest.ErrDown)
 	h := engine(context.Background(), l)
 	wantEvents(t, get(t, h, "/events?after=10"), 10, 300, 300)
 	// At the end of what is known it is not known whether there is more.
@@ -158,7 +159,7 @@ func ask(ctx context.Context, h http.Handler, path string) <-chan asked {
 
 func TestAReaderWaitsAndIsAnsweredAsSoonAsSomethingIsAppended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, newFakeStore())
+		l := start(t, statetest.New())
 		mustAppend(t, l, some(t, 0, 5)...)
 		answer := ask(t.Context(), engine(context.Background(), l), "/events?after=5&wait=30")
 		time.Sleep(1234 * time.Millisecond) // of the bubble's clock
@@ -178,7 +179,7 @@ func TestAReaderWaitsAndIsAnsweredAsSoonAsSomethingIsAppended(t *testing.T) {
 
 func TestAReaderWaitsNoLongerThanItAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, newFakeStore())
+		l := start(t, statetest.New())
 		mustAppend(t, l, some(t, 0, 2)...)
 		for _, wait := range []int{0, 1, 30} {
 			a := <-ask(t.Context(), engine(context.Background(), l), fmt.Sprintf("/events?after=2&wait=%d", wait))
@@ -191,7 +192,7 @@ func TestAReaderWaitsNoLongerThanItAsked(t *testing.T) {
 }
 
 func TestAReaderSeesAtOnceWhatAnotherReplicaHasAppended(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	a, b := start(t, store), start(t, store)
 	mustAppend(t, a)
 	mustAppend(t, b, some(t, 0, 200)...)
@@ -200,7 +201,7 @@ func TestAReaderSeesAtOnceWhatAnotherReplicaHasAppended(t *testing.T) {
 
 func TestAReaderWhoWaitsSeesWhatAnotherReplicaAppends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		a, b := start(t, store), start(t, store)
 		mustAppend(t, a)
 		answer := ask(t.Context(), engine(context.Background(), a), "/events?wait=30")
@@ -217,23 +218,23 @@ func TestAReaderWhoWaitsSeesWhatAnotherReplicaAppends(t *testing.T) {
 // Where the tail is, an append tells, and who asks again and again has no need to look.
 func TestReadersWhoWaitLookAtTheStoreNoMoreThanNeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		l := start(t, store)
 		for i := range 10 {
 			mustAppend(t, l, some(t, i, i+1)...)
-			_, before := store.count()
+			_, before := count(store)
 			answers := make([]<-chan asked, 5)
 			for reader := range answers {
 				answers[reader] = ask(t.Context(), engine(context.Background(), l), fmt.Sprintf("/events?after=%d&wait=2", i+1))
 			}
 			time.Sleep(eventlog.MaxAge - time.Millisecond) // of the bubble's clock
-			if _, reads := store.count(); reads != before {
+			if _, reads := count(store); reads != before {
 				t.Errorf("%d looks right after an append", reads-before)
 			}
 			for _, answer := range answers {
 				<-answer
 			}
-			if _, reads := store.count(); reads < before+3 {
+			if _, reads := count(store); reads < before+3 {
 				t.Errorf("%d looks in the 2 s after that", reads-before)
 			}
 		}
@@ -242,7 +243,7 @@ func TestReadersWhoWaitLookAtTheStoreNoMoreThanNeeded(t *testing.T) {
 
 // A reader that doesn't wait wants to know: its bell rang.
 func TestAReaderWhoDoesNotWaitSeesWhatAnotherReplicaHasJustAppended(t *testing.T) {
-	store := newFakeStore()
+	store := statetest.New()
 	a, b := start(t, store), start(t, store)
 	mustAppend(t, b, some(t, 0, 1)...)
 	mustAppend(t, a, some(t, 1, 2)...)
@@ -253,7 +254,7 @@ func TestAReaderWhoDoesNotWaitSeesWhatAnotherReplicaHasJustAppended(t *testing.T
 // Query takes what its first answer says for the end of the log.
 func TestAReaderWhoDoesNotWaitIsToldWhereTheLogStands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		a, b := start(t, store), start(t, store)
 		mustAppend(t, b, some(t, 0, 2)...)
 		mustAppend(t, a, some(t, 2, 3)...)
@@ -261,14 +262,14 @@ func TestAReaderWhoDoesNotWaitIsToldWhereTheLogStands(t *testing.T) {
 		wantEvents(t, get(t, engine(context.Background(), b), "/events?after=0"), 0, 3, 3)
 		// When the store can't say, what is known is better than nothing.
 		time.Sleep(2 * eventlog.MaxAge)
-		store.setDown(true)
+		store.Fail(statetest.ErrDown)
 		wantEvents(t, get(t, engine(context.Background(), b), "/events?after=1"), 1, 3, 3)
 	})
 }
 
 func TestStoppingEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, newFakeStore())
+		l := start(t, statetest.New())
 		mustAppend(t, l, some(t, 0, 1)...)
 		stopping, stop := context.WithCancel(context.Background())
 		answer := ask(t.Context(), engine(stopping, l), "/events?after=1&wait=30")
@@ -284,7 +285,7 @@ func TestStoppingEndsTheWait(t *testing.T) {
 
 func TestAReaderWhoGoesAwayEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, newFakeStore())
+		l := start(t, statetest.New())
 		mustAppend(t, l)
 		ctx, goAway := context.WithCancel(t.Context())
 		answer := ask(ctx, engine(context.Background(), l), "/events?wait=30")
@@ -298,12 +299,12 @@ func TestAReaderWhoGoesAwayEndsTheWait(t *testing.T) {
 
 func TestAStoreThatGoesDownWhileAReaderWaitsIs503(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore()
+		store := statetest.New()
 		l := start(t, store)
 		mustAppend(t, l, some(t, 0, 1)...)
 		answer := ask(t.Context(), engine(context.Background(), l), "/events?after=1&wait=30")
 		synctest.Wait()
-		store.setDown(true)
+		store.Fail(statetest.ErrDown)
 		a := <-answer
 		wantUnavailable(t, "while it waits", a.res)
 		if a.took > eventlog.MaxAge {
@@ -314,15 +315,17 @@ func TestAStoreThatGoesDownWhileAReaderWaitsIs503(t *testing.T) {
 
 // A part of the log must never be taken for the whole.
 func TestAnAnswerThatCantBeCompletedIsNoJSON(t *testing.T) {
-	for name, damage := range map[string]func(*fakeStore){
-		"a segment is gone":    func(f *fakeStore) { f.remove(f.segmentKey(3)) },
-		"a segment is damaged": func(f *fakeStore) { f.set(f.segmentKey(3), []byte("oops")) },
-		"a packed one is cut":  func(f *fakeStore) { f.set(f.segmentKey(3), ofSize(t, 3, segmentSize).encode()[:500]) },
+	for name, damage := range map[string]func(*statetest.Memory){
+		"a segment is gone":    func(f *statetest.Memory) { f.Remove(segmentKey(f, 3)) },
+		"a segment is damaged": func(f *statetest.Memory) { f.Put(segmentKey(f, 3), string([]byte("oops"))) },
+		"a packed one is cut": func(f *statetest.Memory) {
+			f.Put(segmentKey(f, 3), string(ofSize(t, 3, eventlog.SegmentSize).Encode()[:500]))
+		},
 	} {
-		store := newFakeStore()
-		store.most = 2 // so that the answer has begun when it comes to the damage
+		store := statetest.New()
+		answersAtMost(store, 2) // so that the answer has begun when it comes to the damage
 		l := start(t, store)
-		mustAppend(t, l, some(t, 0, 6*segmentSize)...)
+		mustAppend(t, l, some(t, 0, 6*eventlog.SegmentSize)...)
 		l.mu.Lock()
 		l.recent = recentSegments{}
 		l.mu.Unlock()
@@ -331,17 +334,17 @@ func TestAnAnswerThatCantBeCompletedIsNoJSON(t *testing.T) {
 		if res := get(t, h, "/events?limit=10000"); json.Valid(res.Body.Bytes()) {
 			t.Errorf("%s: %d with %d events, which is valid JSON", name, res.Code, lineCount(res.Body.String()))
 		}
-		wantEvents(t, get(t, h, fmt.Sprintf("/events?limit=%d", segmentSize)), 0, segmentSize, 6*segmentSize)
+		wantEvents(t, get(t, h, fmt.Sprintf("/events?limit=%d", eventlog.SegmentSize)), 0, eventlog.SegmentSize, 6*eventlog.SegmentSize)
 		// Where nothing was sent yet there is still time to say so.
-		wantUnavailable(t, name, get(t, h, fmt.Sprintf("/events?after=%d", 3*segmentSize)))
+		wantUnavailable(t, name, get(t, h, fmt.Sprintf("/events?after=%d", 3*eventlog.SegmentSize)))
 	}
 }
 
 func TestLongAnswersAreCompressedForThoseWhoTakeIt(t *testing.T) {
-	store := newFakeStore()
-	store.most = 2
+	store := statetest.New()
+	answersAtMost(store, 2)
 	l := start(t, store)
-	mustAppend(t, l, some(t, 0, 6*segmentSize)...)
+	mustAppend(t, l, some(t, 0, 6*eventlog.SegmentSize)...)
 	h := engine(context.Background(), l)
 	ask := func(path string) *httptest.ResponseRecorder {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
@@ -356,7 +359,7 @@ func TestLongAnswersAreCompressedForThoseWhoTakeIt(t *testing.T) {
 			l.recent = recentSegments{}
 			l.mu.Unlock()
 		}
-		for _, page := range []struct{ after, limit int }{{0, compressFrom}, {0, 6 * segmentSize}, {1, compressFrom}, {segmentSize - 1, 6 * segmentSize}, {segmentSize, 2*segmentSize + 1}} {
+		for _, page := range []struct{ after, limit int }{{0, compressFrom}, {0, 6 * eventlog.SegmentSize}, {1, compressFrom}, {eventlog.SegmentSize - 1, 6 * eventlog.SegmentSize}, {eventlog.SegmentSize, 2*eventlog.SegmentSize + 1}} {
 			path, limit := fmt.Sprintf("/events?after=%d&limit=%d", page.after, page.limit), page.limit
 			res := ask(path)
 			if res.Header().Get("Content-Encoding") != "zstd" || res.Body.Len() > 100*limit {
@@ -366,33 +369,33 @@ func TestLongAnswersAreCompressedForThoseWhoTakeIt(t *testing.T) {
 				t.Errorf("%s: %d bytes are not what others get", path, len(whole))
 			}
 			for number := range 6 { // a segment that is all in it is in it as it is stored
-				all := page.after <= number*segmentSize && (number+1)*segmentSize <= page.after+page.limit
-				if bytes.Contains(res.Body.Bytes(), store.values[store.segmentKey(number)].value) != all {
+				all := page.after <= number*eventlog.SegmentSize && (number+1)*eventlog.SegmentSize <= page.after+page.limit
+				if bytes.Contains(res.Body.Bytes(), []byte(store.Value(segmentKey(store, number)))) != all {
 					t.Errorf("%s, from the store %v: segment %d as it is stored: %v, want %v", path, fromStore, number, !all, all)
 				}
 			}
 		}
-		for _, path := range []string{fmt.Sprintf("/events?limit=%d", compressFrom-1), fmt.Sprintf("/events?after=%d", 6*segmentSize), "/events?after=9999", "/events?limit=x"} {
+		for _, path := range []string{fmt.Sprintf("/events?limit=%d", compressFrom-1), fmt.Sprintf("/events?after=%d", 6*eventlog.SegmentSize), "/events?after=9999", "/events?limit=x"} {
 			if res := ask(path); res.Header().Get("Content-Encoding") != "" || !json.Valid(res.Body.Bytes()) {
 				t.Errorf("%s: %q", path, res.Header().Get("Content-Encoding"))
 			}
 		}
 	}
 	// One that can't be completed is no JSON, and one that is none says so.
-	store.remove(store.segmentKey(3))
+	store.Remove(segmentKey(store, 3))
 	res := ask("/events?limit=10000")
 	if part := unzstd(t, res.Body.Bytes()); res.Code != http.StatusOK || len(part) == 0 || json.Valid([]byte(part)) {
 		t.Errorf("%d, and a part of %d bytes is taken for the whole", res.Code, len(part))
 	}
-	res = ask(fmt.Sprintf("/events?after=%d", 3*segmentSize))
+	res = ask(fmt.Sprintf("/events?after=%d", 3*eventlog.SegmentSize))
 	if wantUnavailable(t, "the problem", res); res.Header().Get("Content-Encoding") != "" {
 		t.Errorf("a problem is said to be %s", res.Header().Get("Content-Encoding"))
 	}
 }
 
 func TestReadersOfEveryPageSizeGetTheWholeLog(t *testing.T) {
-	const n = 3*segmentSize + 17
-	l := start(t, newFakeStore())
+	const n = 3*eventlog.SegmentSize + 17
+	l := start(t, statetest.New())
 	mustAppend(t, l, some(t, 0, n)...)
 	h := engine(context.Background(), l)
 	for _, limit := range []int{1, 7, 128, 200} {
@@ -403,7 +406,7 @@ func TestReadersOfEveryPageSizeGetTheWholeLog(t *testing.T) {
 }
 
 func TestOtherMethodsAndPathsAreProblems(t *testing.T) {
-	h := engine(context.Background(), newEventLog(newFakeStore()))
+	h := engine(context.Background(), newLog(statetest.New()))
 	for path, want := range map[string]int{"/events": http.StatusMethodNotAllowed, "/": http.StatusNotFound} {
 		res := httptest.NewRecorder()
 		h.ServeHTTP(res, httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, nil))

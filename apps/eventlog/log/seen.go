@@ -1,10 +1,45 @@
-package main
+package log
 
-import "hash/maphash"
+import (
+	"encoding/json"
+	"fmt"
+	"hash/maphash"
+
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
+)
 
 // seenEvents is how many of the last events are recognised when they come again:
 // at least this many, at most twice as many.
 const seenEvents = 1_000_000
+
+// identity is what of an event decides whether it is in the log already. It is that of the
+// stored bytes, not of what they mean: the log takes events that it does not know.
+type identity struct {
+	ID      string          `json:"id"`
+	Type    event.Type      `json:"type"`
+	Subject string          `json:"subject"`
+	Data    json.RawMessage `json:"data"`
+}
+
+func identityOf(e event.Event) identity {
+	return identity{ID: e.ID, Type: e.Type, Subject: e.Subject, Data: e.Data}
+}
+
+// identitiesOf are those of the segment's events after the number.
+func identitiesOf(s *eventlog.Segment, after uint64) ([]identity, error) {
+	lines, err := s.Lines(after, s.Last())
+	if err != nil || len(lines) == 0 {
+		return nil, err
+	}
+	var ids []identity
+	if err := jsonv2.Unmarshal(eventlog.Batch(lines), &ids); err != nil {
+		return nil, fmt.Errorf("segment %d is damaged: %w", s.Number, err)
+	}
+	return ids, nil
+}
 
 // seen remembers events by 128-bit hashes of their ids, and a digest of what they
 // said. At a million events one false match is as likely as 1 in 10^26 events.
