@@ -52,12 +52,17 @@ func (l *Log) commit(ctx context.Context, events []event.Event) []error {
 		if err == nil {
 			continue
 		}
-		if failures++; errors.Is(err, state.ErrUnknown) && failures < commitTries {
-			continue
-		}
-		slog.WarnContext(ctx, "could not append", "events", len(todo), "error", err)
 		if errors.Is(err, errUnusable) || len(todo) == 0 {
 			return bus.All(len(events), err)
+		}
+		// Whether it was written, or another replica was first, the store tells.
+		readErr := l.readOn(ctx, 1)
+		if failures++; readErr == nil && failures < commitTries {
+			continue
+		}
+		slog.WarnContext(ctx, "could not append", "events", len(todo), "error", errors.Join(err, readErr))
+		if errors.Is(readErr, errUnusable) {
+			return bus.All(len(events), readErr)
 		}
 		for _, i := range todo {
 			errs[i] = err
@@ -66,32 +71,28 @@ func (l *Log) commit(ctx context.Context, events []event.Event) []error {
 	}
 }
 
-// commitSegment takes the first steps of a commit: it verifies that the store has the log,
-// finds the events that are not in it, and appends as many of those as go into one
+// commitSegment appends as many of the events that are not in the log as go into one
 // segment. It returns the indexes of those that are not in the log then, and by index of
-// all events why one can't be. An error that is a state.ErrUnknown is worth another try.
+// all events why one can't be.
 func (l *Log) commitSegment(ctx context.Context, events []event.Event) (todo []int, errs []error, err error) {
-	broken := l.Ready()
-	if errors.Is(broken, errLoading) {
+	switch broken := l.Ready(); {
+	case errors.Is(broken, errLoading):
 		return nil, nil, broken
+	case broken != nil: // it may be gone as a whole by now
+		_, err := l.look(ctx, l.tail.Number, 1)
+		return nil, nil, err
 	}
-	began := l.Now()
-	_, err = l.look(ctx, l.tail.Number, 1)
 	todo, errs = l.missing(events)
+	if len(todo) == 0 { // all are repeats, if the log is still there and has them
+		_, err = l.look(ctx, l.tail.Number, 1)
+		return nil, errs, err
+	}
 	rest := make([]event.Event, len(todo))
 	for i, at := range todo {
 		rest[i] = events[at]
 	}
-	switch {
-	case len(rest) == 0:
-	case err == nil:
-		var n int
-		n, err = l.write(ctx, rest, began)
-		todo = todo[n:]
-	case errors.Is(err, errLost) && broken == nil: // it was noticed just now
-		l.bringBack(ctx, rest)
-	}
-	return todo, errs, err
+	n, err := l.write(ctx, rest)
+	return todo[n:], errs, err
 }
 
 // missing returns the indexes of the events that are not in the log, of equal ones the
@@ -116,9 +117,11 @@ func (l *Log) missing(events []event.Event) (todo []int, errs []error) {
 	return todo, errs
 }
 
-// write appends as many of the events as go into one segment, and returns how many. Began
-// is when it was verified that the store has the tail.
-func (l *Log) write(ctx context.Context, events []event.Event, began time.Time) (int, error) {
+// write appends as many of the events as go into one segment, and returns how many. At the
+// same time it verifies that the store has what they follow, for a key that is gone takes
+// any ETag. If that goes in the very instant, what is then acknowledged is lost like what
+// was acknowledged just before.
+func (l *Log) write(ctx context.Context, events []event.Event) (int, error) {
 	base, etag := l.tail, l.etag
 	if base.Full() {
 		base, etag = &eventlog.Segment{Number: base.Number + 1}, ""
@@ -127,25 +130,38 @@ func (l *Log) write(ctx context.Context, events []event.Event, began time.Time) 
 	if err != nil {
 		return 0, err
 	}
-	if err := l.Store.Swap(ctx, state.Item{Key: l.key(l.origin, grown.Number), Value: grown.Encode(), ETag: etag}); err != nil {
-		// Whether it was written, or another replica was first, the store tells.
-		return 0, errors.Join(err, l.readOn(ctx, 1))
+	began := l.Now()
+	verified := make(chan error, 1)
+	go func() {
+		_, err := l.verify(ctx, l.tail.Number, 1)
+		verified <- err
+	}()
+	err = l.Store.Swap(ctx, state.Item{Key: l.key(l.origin, grown.Number), Value: grown.Encode(), ETag: etag})
+	if verifyErr := <-verified; verifyErr != nil {
+		if err == nil && errors.Is(verifyErr, errUnusable) {
+			l.takeBack(ctx, grown.Number, verifyErr)
+		}
+		return 0, verifyErr
+	}
+	if err != nil {
+		return 0, err
 	}
 	l.sawEnd(began) // of a tail that had moved on the write would have failed
 	return n, l.take(grown, state.ETagAfter(etag))
 }
 
-// bringBack writes a tail that is gone alone, with the events that were to follow it: so
-// what this replica knew comes back. Nothing is acknowledged, for other replicas may have
-// appended more. A tail whose segment before is gone stays away: behind a hole it would
-// become part of the log when the hole is filled.
-func (l *Log) bringBack(ctx context.Context, events []event.Event) {
-	if l.tail.Number > 0 {
-		if full, err := l.isFull(ctx, l.tail.Number-1); err != nil || !full {
+// takeBack removes a segment that was just written over a key that the store has lost:
+// behind a hole it would become part of the log when the hole is filled. What follows no
+// hole stays, and brings back what this replica knew. A segment that was there before, or
+// that others have gone on from, has another ETag and stays, too.
+func (l *Log) takeBack(ctx context.Context, number int, why error) {
+	if number == 0 && !errors.Is(why, errGone) {
+		return
+	}
+	if number > 0 {
+		if full, err := l.isFull(ctx, number-1); full || err != nil {
 			return
 		}
 	}
-	if grown, _, err := l.tail.With(events); err == nil {
-		_ = l.Store.Swap(ctx, state.Item{Key: l.key(l.origin, grown.Number), Value: grown.Encode()})
-	}
+	_ = l.Store.Delete(ctx, state.Item{Key: l.key(l.origin, number), ETag: state.ETagAfter("")})
 }

@@ -53,15 +53,15 @@ func (l *Log) findTail(ctx context.Context) (int, error) {
 // endsAtTail returns an error if the store has a segment behind the tail, which isn't
 // full: once it is, the log would go on with events that follow others.
 func (l *Log) endsAtTail(ctx context.Context) error {
-	_, behind, err := l.segment(ctx, l.tail.Number+1)
-	if err != nil || !behind.Exists() {
+	behind, err := l.segment(ctx, l.tail.Number+1)
+	if err != nil || behind.Count() == 0 {
 		return err
 	}
 	// Read in this order: other replicas may fill the tail and go on.
 	if full, err := l.isFull(ctx, l.tail.Number); full || err != nil {
 		return err
 	}
-	return fmt.Errorf("the log is damaged: segment %d has %d events, and the store has a segment behind it, %s", l.tail.Number, l.tail.Count(), behind.Key)
+	return fmt.Errorf("the log is damaged: segment %d has %d events, and the store has a segment behind it", l.tail.Number, l.tail.Count())
 }
 
 // findOrigin returns the origin of the log in the store. Where there is none it makes
@@ -117,11 +117,11 @@ func (l *Log) isAllThere(ctx context.Context) (bool, error) {
 	if l.tail.Count() == 0 {
 		return false, nil
 	}
-	s, item, err := l.segment(ctx, l.tail.Number)
+	s, err := l.segment(ctx, l.tail.Number)
 	if err != nil {
 		return false, err
 	}
-	why, err := l.whyLost(s, item.ETag)
+	why, err := l.whyLost(s)
 	return why == "" && err == nil, err
 }
 
@@ -138,14 +138,14 @@ func (l *Log) hasFormer(ctx context.Context) (bool, error) {
 // earlier end. Of what others have written since the loss, some event is not known here.
 // (A first segment that is full may be too old to be.)
 func (l *Log) hasBeginning(ctx context.Context) (bool, error) {
-	first, item, err := l.segment(ctx, 0)
-	if err != nil || !item.Exists() {
+	first, err := l.segment(ctx, 0)
+	if err != nil || first.Count() == 0 {
 		return false, err
 	}
 	if l.tail.Number > 0 && first.Full() {
 		return true, nil
 	}
-	ids, err := identitiesOf(first, 0)
+	ids, err := identitiesOf(first.Segment, 0)
 	if err != nil {
 		return false, err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,11 +87,7 @@ func New(c Config) *Log {
 
 // Ready returns why the log can't be used, or nil: it is still being read, or the store
 // has lost events that readers may have.
-func (l *Log) Ready() error {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.broken
-}
+func (l *Log) Ready() error { return l.view().broken }
 
 // End is the position of the last event that this replica knows of.
 func (l *Log) End() (eventlog.Position, error) {
@@ -187,41 +184,22 @@ func (l *Log) gather(first commit) []commit {
 }
 
 func (l *Log) mayWait(c commit) bool {
-	for _, e := range c.events {
-		if l.MayWait == nil || !l.MayWait(e) {
-			return false
-		}
-	}
-	return true
+	return l.MayWait != nil && !slices.ContainsFunc(c.events, func(e event.Event) bool { return !l.MayWait(e) })
 }
 
 // view is what a replica knows at a moment.
 type view struct {
-	last   uint64
-	broken error
-	grown  <-chan struct{} // closed when this is no longer so
+	last   uint64    // the number of the last event
+	looked time.Time // when the store had no more than that
+	broken error     // why the log can't be used, or nil
+	grown  <-chan struct{}
 }
 
+// view returns what is known now, until grown is closed.
 func (l *Log) view() view {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return view{l.tail.Last(), l.broken, l.grown}
-}
-
-// wait returns when the log has grown beyond after, when it can't be used, or when ctx is
-// done.
-func (l *Log) wait(ctx context.Context, after uint64) {
-	for {
-		now := l.view()
-		if now.last > after || now.broken != nil {
-			return
-		}
-		select {
-		case <-now.grown:
-		case <-ctx.Done():
-			return
-		}
-	}
+	return view{l.tail.Last(), l.looked, l.broken, l.grown}
 }
 
 // update changes what readers see, and wakes up those who wait.

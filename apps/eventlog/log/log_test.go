@@ -757,25 +757,26 @@ func TestRefreshSeesWhatAnotherReplicaAppended(t *testing.T) {
 	}
 }
 
-func TestWaitReturnsWhenTheLogHasGrownBeyondTheNumber(t *testing.T) {
+func TestAReaderWaitsUntilTheLogHasGrownBeyondItsPosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, statetest.New())
 		mustAppend(t, l, some(t, 0, 3)...)
-		l.wait(t.Context(), 2) // at once
-		grown := make(chan struct{})
-		go func() {
-			l.wait(t.Context(), 4)
-			close(grown)
-		}()
+		h := engine(context.Background(), l)
+		wantEvents(t, get(t, h, "/events?after=2&wait=30"), 2, 3, 3) // at once
+		refused := <-ask(t.Context(), h, "/events?after=4&wait=30")
+		wantRefused(t, "beyond the end", refused.res, endOf(t, l))
 		mustAppend(t, l, some(t, 3, 4)...)
-		synctest.Wait()
-		select {
-		case <-grown:
-			t.Error("returned at 4, not beyond")
-		default:
+		answer := ask(t.Context(), h, "/events?after=4&wait=30")
+		for range 5 { // looks for more do not end the wait
+			time.Sleep(eventlog.MaxAge) // of the bubble's clock
+			select {
+			case a := <-answer:
+				t.Fatalf("returned at 4, not beyond: %s", a.res.Body)
+			default:
+			}
 		}
 		mustAppend(t, l, some(t, 4, 5)...)
-		<-grown
+		wantEvents(t, (<-answer).res, 4, 5, 5)
 	})
 }
 

@@ -1,8 +1,11 @@
 package log
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
+
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 func ident(i int) identity {
@@ -72,5 +75,39 @@ func TestSeenAgainDoesNotTakeMorePlace(t *testing.T) {
 	}
 	if len(s.young) != 1 || len(s.old) != 0 {
 		t.Errorf("one event takes %d and %d places", len(s.young), len(s.old))
+	}
+}
+
+func TestIdentitiesOfADamagedLineAreRefused(t *testing.T) {
+	s, err := eventlog.ParseSegment(0, []byte("[\n{\"id\":\"a\"},\n{\"id\":\n]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := identitiesOf(s, 0); err == nil {
+		t.Errorf("got %v", ids)
+	}
+	whole := ofSize(t, 2, eventlog.SegmentSize).Encode()
+	if s, err = eventlog.ParseSegment(2, whole[:len(whole)-1]); err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := identitiesOf(s, s.Base()); err == nil {
+		t.Errorf("of a packed segment that is cut off: %v", ids)
+	}
+}
+
+func TestIdentitiesAreThoseAfterTheNumber(t *testing.T) {
+	s := ofSize(t, 1, 4)
+	for after := s.Base(); after <= s.Last(); after++ {
+		ids, err := identitiesOf(s, after)
+		if err != nil || uint64(len(ids)) != s.Last()-after {
+			t.Fatalf("after %d: %d identities, %v", after, len(ids), err)
+		}
+		for i, id := range ids {
+			at := int(after-s.Base()) + i //nolint:gosec // small
+			e := titled(t, at, fmt.Sprintf("post %d", at))
+			if id.ID != e.ID || id.Subject != e.Subject || id.Type != e.Type || !bytes.Equal(id.Data, e.Data) {
+				t.Errorf("identity %d is %+v", at, id)
+			}
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package log
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -123,11 +122,14 @@ func (r reader) await(ctx context.Context, q request) error {
 		if err := r.refresh(ctx, eventlog.MaxAge); err != nil && ctx.Err() == nil {
 			return err
 		}
-		pause, stop := context.WithDeadline(ctx, r.log.lookedAt().Add(eventlog.MaxAge))
-		r.log.wait(pause, q.from.Sequence)
-		stop()
-		if now := r.log.view(); now.last > q.from.Sequence || now.broken != nil {
+		now := r.log.view()
+		if now.last > q.from.Sequence || now.broken != nil {
 			return now.broken
+		}
+		select {
+		case <-now.grown:
+		case <-time.After(now.looked.Add(eventlog.MaxAge).Sub(r.log.Now())):
+		case <-ctx.Done():
 		}
 	}
 	return nil
@@ -161,7 +163,7 @@ func (r reader) misfit(ctx context.Context, from, end eventlog.Position) (string
 		if err != nil {
 			return "", err
 		}
-		ids, err := identitiesOf(segments[0], from.Sequence-1)
+		ids, err := identitiesOf(segments[0].Segment, from.Sequence-1)
 		if err != nil || len(ids) == 0 {
 			return "", cmp.Or(err, fmt.Errorf("the log has no event %d", from.Sequence))
 		}
@@ -196,7 +198,7 @@ func (r reader) answer(c *gin.Context, log string, after, upTo uint64) {
 			return
 		}
 		for _, s := range segments {
-			part, err := partOf(s, before, after, upTo, isPacked)
+			part, err := partOf(s.Segment, before, after, upTo, isPacked)
 			if err != nil {
 				fail(c, err)
 				return
@@ -228,7 +230,7 @@ func partOf(s *eventlog.Segment, before string, after, upTo uint64, isPacked boo
 	if err != nil {
 		return nil, err
 	}
-	part := append([]byte(before), bytes.Join(lines, []byte(eventlog.Separator))...)
+	part := eventlog.Join(before, lines, "")
 	if isPacked {
 		part = eventlog.Pack(part)
 	}

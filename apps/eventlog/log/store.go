@@ -30,14 +30,14 @@ func (l *Log) key(of eventlog.Origin, number int) string { return l.Prefix + of.
 // did within maxAge.
 func (l *Log) Refresh(ctx context.Context, maxAge time.Duration) error {
 	since := l.Now().Add(-maxAge)
-	if l.lookedAt().After(since) {
+	if l.view().looked.After(since) {
 		return l.Ready()
 	}
 	if err := l.turn.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	defer l.turn.Release(1)
-	if err := l.Ready(); errors.Is(err, errLoading) || l.lookedAt().After(since) {
+	if err := l.Ready(); errors.Is(err, errLoading) || l.view().looked.After(since) {
 		return err
 	}
 	return l.readOn(ctx, 1)
@@ -59,37 +59,67 @@ func (l *Log) readOn(ctx context.Context, atOnce int) error {
 	}
 }
 
-// look verifies that the store has the log, reads some segments, from the tail or the one
-// behind it on, and takes what is new. It says whether the log ends with them. The error
-// is an errGone or an errLost if the store does not have all that this replica knows.
+// look reads some segments, from the tail or the one behind it on, and takes what is new.
+// It says whether the log ends with them. The error is that of verify.
 func (l *Log) look(ctx context.Context, number, atOnce int) (isEnd bool, err error) {
+	all, err := l.verify(ctx, number, atOnce)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range all {
+		if err := l.take(s.Segment, s.etag); err != nil || !s.Full() {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// storedSegment is a segment as the store has it.
+type storedSegment struct {
+	*eventlog.Segment
+	etag string // of its key; empty if that does not exist
+}
+
+// verify reads some segments, from the tail or the one behind it on. The error is an
+// errGone or an errLost if the store does not have all that this replica knows.
+func (l *Log) verify(ctx context.Context, number, atOnce int) ([]storedSegment, error) {
 	keys := []string{l.Prefix + eventlog.OriginKey}
 	for i := range atOnce {
 		keys = append(keys, l.key(l.origin, number+i))
 	}
 	items, err := l.getSome(ctx, keys, 2)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if err := l.verifyOrigin(ctx, items[0]); err != nil {
-		return false, err
+		return nil, err
 	}
 	if err := l.Ready(); errors.Is(err, errLost) {
-		return false, err
+		return nil, err
 	}
-	for i, item := range items[1:] {
+	all, err := parse(number, items[1:])
+	if err != nil {
+		return nil, err
+	}
+	if why, err := l.whyLost(all[0]); err != nil {
+		return nil, err
+	} else if why != "" {
+		return nil, l.lose(ctx, why)
+	}
+	return all, nil
+}
+
+// parse returns the segments in the items, which are one after another.
+func parse(number int, items []state.Item) ([]storedSegment, error) {
+	all := make([]storedSegment, len(items))
+	for i, item := range items {
 		s, err := eventlog.ParseSegment(number+i, item.Value)
-		if err == nil && s.Number == l.tail.Number {
-			err = l.verifyTail(ctx, s, item.ETag)
+		if err != nil {
+			return nil, err
 		}
-		if err == nil {
-			err = l.take(s, item.ETag)
-		}
-		if err != nil || !s.Full() {
-			return true, err
-		}
+		all[i] = storedSegment{s, item.ETag}
 	}
-	return false, nil
+	return all, nil
 }
 
 // getSome reads the first of the keys, at least that many: as many as the store can answer
@@ -129,27 +159,17 @@ func (l *Log) take(s *eventlog.Segment, etag string) error {
 	return nil
 }
 
-// verifyTail returns an errLost unless the segment that the store has in the place of the
-// tail has all that this replica knows of it.
-func (l *Log) verifyTail(ctx context.Context, s *eventlog.Segment, etag string) error {
-	why, err := l.whyLost(s, etag)
-	if err != nil || why == "" {
-		return err
-	}
-	return l.lose(ctx, why)
-}
-
-// whyLost says why the segment that the store has in the place of the tail does not go on
-// from what this replica knows, or is empty.
-func (l *Log) whyLost(s *eventlog.Segment, etag string) (string, error) {
+// whyLost says why a segment of the store, which is in the place of the tail, has not all
+// that this replica knows of it. It is empty for one that has, and for one behind the tail.
+func (l *Log) whyLost(s storedSegment) (string, error) {
 	last := l.tail.Last()
 	switch {
-	case l.tail.Count() == 0:
+	case s.Number > l.tail.Number, l.tail.Count() == 0:
 		return "", nil
 	case s.Last() < last:
 		return fmt.Sprintf("segment %d ends at %d, and ended at %d", s.Number, s.Last(), last), nil
 	}
-	ids, err := identitiesOf(s, last-1)
+	ids, err := identitiesOf(s.Segment, last-1)
 	if err != nil {
 		return "", err
 	}
@@ -159,7 +179,7 @@ func (l *Log) whyLost(s *eventlog.Segment, etag string) (string, error) {
 	// The count of a key's writes starts over when it was gone. Where ETags are no counts
 	// this finds nothing.
 	first := state.ETagAfter("")
-	if l.etag != "" && etag == first && (l.etag != first || s.Count() != l.tail.Count()) {
+	if l.etag != "" && s.etag == first && (l.etag != first || s.Count() != l.tail.Count()) {
 		return fmt.Sprintf("segment %d was not there any more, and was written again", s.Number), nil
 	}
 	return "", nil
@@ -200,32 +220,28 @@ func (l *Log) sawEnd(at time.Time) {
 	l.looked = at
 }
 
-// lookedAt is when the store had no more than the tail.
-func (l *Log) lookedAt() time.Time {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.looked
-}
-
-// segment reads a segment from the store, with the item that has it.
-func (l *Log) segment(ctx context.Context, number int) (*eventlog.Segment, state.Item, error) {
+// segment reads a segment from the store.
+func (l *Log) segment(ctx context.Context, number int) (storedSegment, error) {
 	items, err := l.Store.Get(ctx, l.key(l.origin, number))
 	if err != nil {
-		return nil, state.Item{}, err
+		return storedSegment{}, err
 	}
-	s, err := eventlog.ParseSegment(number, items[0].Value)
-	return s, items[0], err
+	all, err := parse(number, items)
+	if err != nil {
+		return storedSegment{}, err
+	}
+	return all[0], nil
 }
 
 // isFull says whether the segment is full in the store.
 func (l *Log) isFull(ctx context.Context, number int) (bool, error) {
-	s, _, err := l.segment(ctx, number)
+	s, err := l.segment(ctx, number)
 	return err == nil && s.Full(), err
 }
 
 // read returns segments of the log with the id, from number on: at least one, at most
 // count. Whatever becomes of the log meanwhile, they are of that one.
-func (l *Log) read(ctx context.Context, log string, number, count int) ([]*eventlog.Segment, error) {
+func (l *Log) read(ctx context.Context, log string, number, count int) ([]storedSegment, error) {
 	l.mu.RLock()
 	of, s := l.origin, l.recent.find(number)
 	if number == l.tail.Number && !errors.Is(l.broken, errLoading) {
@@ -236,7 +252,7 @@ func (l *Log) read(ctx context.Context, log string, number, count int) ([]*event
 		return nil, fmt.Errorf("%w: %s", errGone, log)
 	}
 	if s != nil {
-		return []*eventlog.Segment{s}, nil
+		return []storedSegment{{Segment: s}}, nil
 	}
 	keys := make([]string, min(count, readAtOnce))
 	for i := range keys {
@@ -246,11 +262,5 @@ func (l *Log) read(ctx context.Context, log string, number, count int) ([]*event
 	if err != nil {
 		return nil, err
 	}
-	segments := make([]*eventlog.Segment, len(items))
-	for i, item := range items {
-		if segments[i], err = eventlog.ParseSegment(number+i, item.Value); err != nil {
-			return nil, err
-		}
-	}
-	return segments, nil
+	return parse(number, items)
 }

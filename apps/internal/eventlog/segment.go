@@ -132,8 +132,22 @@ func (s *Segment) Encode() []byte {
 func (s *Segment) Packed() []byte { return s.packed }
 
 // Batch is the lines as a batch.
-func Batch(lines [][]byte) []byte {
-	return slices.Concat([]byte(Opening), bytes.Join(lines, []byte(Separator)), []byte(Closing))
+func Batch(lines [][]byte) []byte { return Join(Opening, lines, Closing) }
+
+// Join is the lines with their separators, between two texts.
+func Join(before string, lines [][]byte, after string) []byte {
+	size := len(before) + len(after)
+	for _, line := range lines {
+		size += len(line) + len(Separator)
+	}
+	text := append(make([]byte, 0, size), before...)
+	for i, line := range lines {
+		if i > 0 {
+			text = append(text, Separator...)
+		}
+		text = append(text, line...)
+	}
+	return append(text, after...)
 }
 
 // Base is the number of the last event before the segment.
@@ -167,7 +181,7 @@ func (s *Segment) With(events []event.Event) (grown *Segment, n int, err error) 
 		grown.lines = append(grown.lines, line)
 	}
 	if len(grown.lines) == SegmentSize {
-		grown.packed = Pack(bytes.Join(grown.lines, []byte(Separator)))
+		grown.packed = Pack(Join("", grown.lines, ""))
 	}
 	return grown, n, nil
 }
