@@ -17,6 +17,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/service"
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -25,7 +26,7 @@ import (
 // send none that means something to Dapr: an app id, a caller, a token, nor an
 // Authorization, in which the sidecar would look for an app id, too.
 var forwarded = []string{
-	"Accept", "Accept-Language", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-Id", "User-Agent", web.RequestID,
+	"Accept", "Accept-Language", "Content-Type", command.KeyHeader, "If-None-Match", "Last-Event-Id", "User-Agent", web.RequestID,
 }
 
 // dropped are headers of an answer that are the sidecars' own.

@@ -8,17 +8,13 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
 const (
-	// firstTry is how long a service may take to begin its answer when the request can
-	// be repeated: the call may have gone to a replica that is no more.
-	firstTry = time.Second
-	// answerWithin is how long it may take in all. It gives its own calls, or a number
-	// of the log, 2 s: also after the first try there is room for that, so it answers
-	// for itself.
-	answerWithin = firstTry + 2500*time.Millisecond
+	firstTry     = web.FirstTry
+	answerWithin = web.AnswerWithin
 	// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
 	// turn, and without Kubernetes a dead one for a minute more.
 	maxTries = 5
@@ -45,7 +41,7 @@ func (t tries) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // repeatable says whether sending it twice does the same as sending it once.
 func repeatable(req *http.Request) bool {
-	return req.Method == http.MethodGet || req.Method == http.MethodHead || req.Header.Get("Idempotency-Key") != ""
+	return req.Method == http.MethodGet || req.Method == http.MethodHead || req.Header.Get(command.KeyHeader) != ""
 }
 
 // once sends it once. The time is until the answer begins: a body may take longer,
