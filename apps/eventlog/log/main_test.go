@@ -158,7 +158,17 @@ func newLog(store state.Store) *Log {
 // start runs a replica on store until the test ends.
 func start(t testing.TB, store state.Store) *Log {
 	t.Helper()
-	l := newLog(store)
+	return run(t, newLog(store))
+}
+
+// startDead runs a replica of the dead letters on store until the test ends.
+func startDead(t testing.TB, store state.Store) *Log {
+	t.Helper()
+	return run(t, New(Config{Store: store, Prefix: "dead-letters-", Now: time.Now}))
+}
+
+func run(t testing.TB, l *Log) *Log {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
