@@ -55,7 +55,7 @@ func (l *Log) commit(ctx context.Context, events []event.Event) []error {
 		if errors.Is(err, errUnusable) || len(todo) == 0 {
 			return bus.All(len(events), err)
 		}
-		// Whether it was written, or another replica was first, the store tells.
+		// Perhaps it was written, or another replica was first: what the store has decides.
 		readErr := l.readOn(ctx, 1)
 		if failures++; readErr == nil && failures < commitTries {
 			continue

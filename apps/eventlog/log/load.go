@@ -99,10 +99,11 @@ func (l *Log) makeOrigin(ctx context.Context) (eventlog.Origin, error) {
 		return l.origin, err
 	}
 	o, isFormer := eventlog.NewOrigin(), false
-	switch l.origin.Prefix {
-	case "": // nothing is known yet
+	switch {
+	case l.origin.Prefix != "" && l.origin.Prefix != eventlog.FormerPrefix:
+	case l.tail.Count() == 0: // nothing is known of it
 		isFormer, err = l.hasFormer(ctx)
-	case eventlog.FormerPrefix:
+	default:
 		isFormer, err = l.hasBeginning(ctx)
 	}
 	if isFormer {
@@ -126,7 +127,7 @@ func (l *Log) isAllThere(ctx context.Context) (bool, error) {
 }
 
 // hasFormer says whether replicas of the version before logs had ids (3b4f435) may append
-// to this log. There may be no dead letters yet, so the log of the events tells, too.
+// to this log. There may be no dead letters yet, so the log of the events counts, too.
 func (l *Log) hasFormer(ctx context.Context) (bool, error) {
 	first := eventlog.Origin{Prefix: eventlog.FormerPrefix}.Key(0)
 	items, err := l.Store.Get(ctx, slices.Compact([]string{first, l.Prefix + first})...)

@@ -25,9 +25,6 @@ const (
 	flushDelay = 20 * time.Millisecond
 	// loadPause is between two tries to load the log.
 	loadPause = 500 * time.Millisecond
-	// quietStart is for how long a log that can't be loaded does not warn of it: the
-	// service may be there before its sidecar and the store.
-	quietStart = 30 * time.Second
 )
 
 // errLoading is why the log can't take or give events yet.
@@ -127,7 +124,7 @@ func (l *Log) Append(ctx context.Context, events []event.Event) []error {
 func (l *Log) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := l.load(ctx); err != nil {
-			if l.Now().Sub(l.started) >= quietStart {
+			if l.Now().Sub(l.started) >= eventlog.QuietStart {
 				slog.WarnContext(ctx, "can't read the log yet", "error", err)
 			}
 			select {

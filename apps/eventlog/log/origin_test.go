@@ -269,7 +269,7 @@ func at(p eventlog.Position, more string) string {
 	return fmt.Sprintf("/events?after=%d&log=%s&event=%s%s", p.Sequence, url.QueryEscape(p.Log), url.QueryEscape(p.Event), more)
 }
 
-// wantRefused checks that an answer refuses a position and says where the log stands.
+// wantRefused checks that an answer refuses a position and says where the log ends.
 func wantRefused(t *testing.T, what string, res *httptest.ResponseRecorder, end eventlog.Position) {
 	t.Helper()
 	var p struct{ Detail string }
@@ -278,7 +278,7 @@ func wantRefused(t *testing.T, what string, res *httptest.ResponseRecorder, end 
 		t.Errorf("%s: %d %s", what, res.Code, res.Body)
 	}
 	if got := res.Header().Get(eventlog.PositionHeader); got != end.String() || res.Header().Get(eventlog.SequenceHeader) != fmt.Sprint(end.Sequence) {
-		t.Errorf("%s: the log stands at %q, want %q", what, got, end)
+		t.Errorf("%s: the log ends at %q, want %q", what, got, end)
 	}
 }
 
@@ -301,7 +301,7 @@ func TestAPositionIsComparedBeforeReadingGoesOn(t *testing.T) {
 			res := get(t, h, at(p, ""))
 			wantEvents(t, res, after, n, n)
 			if got := res.Header().Get(eventlog.PositionHeader); got != end.String() {
-				t.Errorf("the log stands at %q, want %q", got, end)
+				t.Errorf("the log ends at %q, want %q", got, end)
 			}
 			p.Log = ""
 			wantEvents(t, get(t, h, at(p, "")), after, n, n)

@@ -165,7 +165,7 @@ func TestAReaderWaitsAndIsAnsweredAsSoonAsSomethingIsAppended(t *testing.T) {
 		time.Sleep(1234 * time.Millisecond) // of the bubble's clock
 		select {
 		case a := <-answer:
-			t.Fatalf("answered with nothing to tell: %s", a.res.Body)
+			t.Fatalf("answered with no event: %s", a.res.Body)
 		default:
 		}
 		mustAppend(t, l, some(t, 5, 7)...)
@@ -215,7 +215,8 @@ func TestAReaderWhoWaitsSeesWhatAnotherReplicaAppends(t *testing.T) {
 	})
 }
 
-// Where the tail is, an append tells, and who asks again and again has no need to look.
+// An append shows where the tail is, and a reader that asks again and again has no need
+// to look.
 func TestReadersWhoWaitLookAtTheStoreNoMoreThanNeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := statetest.New()
@@ -241,7 +242,7 @@ func TestReadersWhoWaitLookAtTheStoreNoMoreThanNeeded(t *testing.T) {
 	})
 }
 
-// A reader that doesn't wait wants to know: its bell rang.
+// A reader that doesn't wait was woken up by the bus.
 func TestAReaderWhoDoesNotWaitSeesWhatAnotherReplicaHasJustAppended(t *testing.T) {
 	store := statetest.New()
 	a, b := start(t, store), start(t, store)
@@ -252,7 +253,7 @@ func TestAReaderWhoDoesNotWaitSeesWhatAnotherReplicaHasJustAppended(t *testing.T
 }
 
 // Query takes what its first answer says for the end of the log.
-func TestAReaderWhoDoesNotWaitIsToldWhereTheLogStands(t *testing.T) {
+func TestAReaderWhoDoesNotWaitLearnsWhereTheLogEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := statetest.New()
 		a, b := start(t, store), start(t, store)

@@ -202,7 +202,7 @@ func (l *Log) lose(ctx context.Context, why string) error {
 
 // verifyOrigin returns an errGone unless the item is the origin of this replica's log, and
 // has the log loaded anew then. What is known of the log that is gone stays until it is
-// known which one that is: it tells whether the origin alone is gone.
+// known which one that is: it shows whether the origin alone is gone.
 func (l *Log) verifyOrigin(ctx context.Context, item state.Item) error {
 	if now, err := eventlog.ParseOrigin(item.Value); err == nil && now.ID == l.origin.ID {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/service"
 )
 
 // What GET /events promises, and GET /dead-letters likewise.
@@ -41,6 +42,9 @@ const (
 	// ReadWait is how long a read waits for an event, at most. It is short because a call
 	// that went to a dead replica is noticed only after it.
 	ReadWait = time.Second
+	// QuietStart is for how long after its start a service does not warn that it can't read
+	// the log: the sidecars, the store and eventlog may not be there yet.
+	QuietStart = 30 * time.Second
 	// headerTimeout bounds a read until its answer begins, readTimeout as a whole.
 	headerTimeout = ReadWait + time.Second
 	readTimeout   = 30 * time.Second
@@ -127,7 +131,7 @@ func (c *Client) ReadBatch(ctx context.Context, from Position, limit int, wait t
 	}
 	req.Header.Set("Accept-Encoding", "zstd")
 	if c.token != "" {
-		req.Header.Set("dapr-api-token", c.token)
+		req.Header.Set(service.APIToken, c.token)
 	}
 	res, err := c.HTTP.Do(req)
 	if err != nil {

@@ -60,7 +60,7 @@ const SegmentSize = 128
 
 // A batch of events is a JSON array with an event a line: Opening, the lines with
 // Separator between them, Closing. JSON has no raw line feed inside a value, so lines are
-// told apart without decoding them.
+// separated without decoding them.
 const (
 	Opening   = "[\n"
 	Separator = ",\n"
