@@ -21,7 +21,7 @@ import (
 // engine serves a replica's API.
 func engine(stopping context.Context, l *Log) http.Handler {
 	e := web.NewEngine()
-	e.GET("/events", Serve(l, stopping))
+	e.GET("/events", Serve(stopping, l))
 	return e
 }
 
