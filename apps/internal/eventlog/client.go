@@ -43,7 +43,7 @@ const (
 	// that went to a dead replica is noticed only after it.
 	ReadWait = time.Second
 	// QuietStart is for how long after its start a service does not warn that it can't read
-	// the log: the sidecars, the store and eventlog may not be there yet.
+	// the log: services, sidecars and the store start at the same time.
 	QuietStart = 30 * time.Second
 	// headerTimeout bounds a read until its answer begins, readTimeout as a whole.
 	headerTimeout = ReadWait + time.Second
