@@ -154,7 +154,7 @@ func TestAPositionAheadOfTheLogIsNotBelieved(t *testing.T) {
 // of one that is, and of more.
 func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 	for _, command := range []string{"redis-cli", "zstd"} {
-		if _, err := system.Install(t.Context(), command, map[string]string{"redis-cli": "redis-tools", "zstd": "zstd"}[command]); err != nil {
+		if _, err := system.Install(t.Context(), "reading the log in Redis", command, map[string]string{"redis-cli": "redis-tools", "zstd": "zstd"}[command]); err != nil {
 			t.Fatal(err)
 		}
 	}
