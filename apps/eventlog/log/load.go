@@ -91,7 +91,7 @@ func (l *Log) findOrigin(ctx context.Context) (eventlog.Origin, error) {
 }
 
 // makeOrigin returns an origin for what is in the store, which has none: the one that it
-// had, if that alone is gone; a new one for what is left of a log from before logs had
+// had, if that alone is missing; a new one for what is left of a log from before logs had
 // ids; else that of a new log.
 func (l *Log) makeOrigin(ctx context.Context) (eventlog.Origin, error) {
 	isAllThere, err := l.isAllThere(ctx)
@@ -136,8 +136,8 @@ func (l *Log) hasFormer(ctx context.Context) (bool, error) {
 
 // hasBeginning says whether the store has a beginning of the log, which is from before
 // logs had ids: a store that comes back as it was before has no origin then, and an
-// earlier end. Of what others have written since the loss, some event is not known here.
-// (A first segment that is full may be too old to be.)
+// earlier end. What other replicas have written since the loss has an event that is not
+// known here. (Those of a first segment that is full may be too old to be known.)
 func (l *Log) hasBeginning(ctx context.Context) (bool, error) {
 	first, err := l.segment(ctx, 0)
 	if err != nil || first.Count() == 0 {

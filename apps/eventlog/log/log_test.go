@@ -700,7 +700,7 @@ func TestADamagedLogIsNotLoaded(t *testing.T) {
 
 func TestALogThatLostEventsIsReported(t *testing.T) {
 	for name, lose := range map[string]func(*statetest.Memory){
-		"the tail is gone":     func(f *statetest.Memory) { f.Remove(segmentKey(f, 1)) },
+		"the tail is missing":     func(f *statetest.Memory) { f.Remove(segmentKey(f, 1)) },
 		"the tail is an older": func(f *statetest.Memory) { f.Put(segmentKey(f, 1), string(ofSize(t, 1, 3).Encode())) },
 	} {
 		store := statetest.New()
@@ -716,14 +716,14 @@ func TestALogThatLostEventsIsReported(t *testing.T) {
 		if l.view().last != 140 {
 			t.Errorf("%s: the log now ends at %d", name, l.view().last)
 		}
-		if !errors.Is(l.Ready(), errLost) {
+		if !errors.Is(l.Ready(), errEventsMissing) {
 			t.Errorf("%s: the service would say that it is ready", name)
 		}
 	}
 }
 
 // An older tail has another ETag: what is appended then must not be acknowledged
-// on top of events that are gone.
+// on top of events that are missing.
 func TestNothingIsAppendedToATailThatLostEvents(t *testing.T) {
 	store := statetest.New()
 	l := start(t, store)
@@ -732,7 +732,7 @@ func TestNothingIsAppendedToATailThatLostEvents(t *testing.T) {
 	if errs := l.Append(t.Context(), some(t, 10, 11)); errs[0] == nil {
 		t.Error("acknowledged")
 	}
-	// Nor when another replica has gone on from there: its numbers were given before.
+	// Nor when another replica has appended more: its numbers were given before.
 	store.Put(segmentKey(store, 0), string(ofSize(t, 0, 20).Encode()))
 	if errs := l.Append(t.Context(), some(t, 10, 11)); errs[0] == nil {
 		t.Error("acknowledged once the tail had grown again")

@@ -87,8 +87,8 @@ func (r reader) serve(c *gin.Context) {
 // catchUp has the log know what the answer is to say.
 func (r reader) catchUp(ctx context.Context, q request) error {
 	end, err := r.log.End()
-	if errors.Is(err, errLost) || err == nil && isElsewhere(q.from, end) {
-		// It may be gone as a whole by now, or another replica may know more.
+	if errors.Is(err, errEventsMissing) || err == nil && isElsewhere(q.from, end) {
+		// It may be missing as a whole by now, or another replica may know more.
 		if err = r.refresh(ctx, 0); err == nil {
 			end, err = r.log.End()
 		}
@@ -210,7 +210,7 @@ func (r reader) answer(c *gin.Context, log string, after, upTo uint64) {
 				return
 			}
 			if _, err := c.Writer.Write(part); err != nil {
-				return // the reader is gone
+				return // the reader has hung up
 			}
 			before, after = eventlog.Separator, min(s.Last(), upTo)
 		}

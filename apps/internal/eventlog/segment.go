@@ -22,7 +22,7 @@ const FormerPrefix = "segment-"
 
 // Origin says which log the store holds.
 //
-// The keys of its segments carry its id. Dapr's Redis component writes a key that is gone
+// The keys of its segments carry its id. Dapr's Redis component writes a key that is missing
 // whatever the ETag, so a replica that has not noticed yet that the store lost its log
 // can still write that log's tail. Under the id it becomes part of no other log.
 type Origin struct {

@@ -92,8 +92,8 @@ func TestAfterALossInRedisTheLogBeginsAnewByItself(t *testing.T) {
 	posts := s.flushed(t, 5, 3)
 	eventually(t, func() error { return s.showsExactly(t, posts) })
 	s.wantNewLog(t, posts)
-	if lines := s.logged(t, 0, "the log is gone from the store"); len(lines) == 0 {
-		t.Error("eventlog does not say that its log is gone")
+	if lines := s.logged(t, 0, "the log is missing from the store"); len(lines) == 0 {
+		t.Error("eventlog does not say that its log is missing")
 	}
 	// The stream of the log that is gone ended; the one that goes on begins anew.
 	eventually(t, func() error {
