@@ -700,7 +700,7 @@ func TestADamagedLogIsNotLoaded(t *testing.T) {
 
 func TestALogThatLostEventsIsReported(t *testing.T) {
 	for name, lose := range map[string]func(*statetest.Memory){
-		"the tail is missing":     func(f *statetest.Memory) { f.Remove(segmentKey(f, 1)) },
+		"the tail is missing":  func(f *statetest.Memory) { f.Remove(segmentKey(f, 1)) },
 		"the tail is an older": func(f *statetest.Memory) { f.Put(segmentKey(f, 1), string(ofSize(t, 1, 3).Encode())) },
 	} {
 		store := statetest.New()

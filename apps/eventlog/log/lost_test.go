@@ -75,7 +75,7 @@ func wantLost(t testing.TB, l *Log) {
 // knew more is of a segment that is missing, or that begins.
 func TestNothingIsAcknowledgedOverALostEnd(t *testing.T) {
 	for name, c := range map[string]struct{ before, size int }{
-		"the tail is missing":                      {140, 1},
+		"the tail is missing":                   {140, 1},
 		"the tail that was written once":        {140, 140},
 		"a later tail":                          {400, 50},
 		"a tail that the append fills":          {2*eventlog.SegmentSize - 1, 3},
