@@ -2,9 +2,8 @@ package log
 
 import "github.com/postbus/postbus/apps/internal/eventlog"
 
-// recentSegments keeps at most cachedSegments of the youngest full segments in memory for
-// readers, and no more than cachedBytes of them: 64 Ki events, of some 10 KB when they
-// are long.
+// At most cachedSegments of the youngest full segments are kept in memory for readers, as
+// they are stored, and no more than cachedBytes of them.
 const (
 	cachedSegments = 512
 	cachedBytes    = 64 << 20
@@ -13,15 +12,15 @@ const (
 // recentSegments are the youngest full segments, one after another.
 type recentSegments struct {
 	segments []*eventlog.Segment
-	bytes    int
+	bytes    int // of them as they are stored
 }
 
 // add takes the next segment.
 func (r *recentSegments) add(s *eventlog.Segment) {
 	r.segments = append(r.segments, s)
-	r.bytes += s.Bytes()
+	r.bytes += len(s.Encode())
 	for len(r.segments) > cachedSegments || r.bytes > cachedBytes {
-		r.bytes -= r.segments[0].Bytes()
+		r.bytes -= len(r.segments[0].Encode())
 		r.segments[0] = nil
 		r.segments = r.segments[1:]
 	}

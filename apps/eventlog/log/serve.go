@@ -236,7 +236,7 @@ func partOf(s *eventlog.Segment, before string, after, upTo uint64, isPacked boo
 	if err != nil {
 		return nil, err
 	}
-	part := eventlog.Join(before, lines, "")
+	part := append([]byte(before), eventlog.Join(lines)...)
 	if isPacked {
 		part = eventlog.Pack(part)
 	}

@@ -77,8 +77,9 @@ type Segment struct {
 	// Number is the segment's place in the log, from 0.
 	Number int
 
-	lines  [][]byte // of the events; nil in a full segment that was read from the store
-	packed []byte   // a full segment as it is stored, otherwise nil
+	// One of the two is nil.
+	lines  [][]byte // of the events
+	packed []byte   // a full segment as it is stored
 }
 
 // maxSegment bounds a segment's lines, in bytes. Readers take events of up to twice
@@ -132,23 +133,12 @@ func (s *Segment) Encode() []byte {
 func (s *Segment) Packed() []byte { return s.packed }
 
 // Batch is the lines as a batch.
-func Batch(lines [][]byte) []byte { return Join(Opening, lines, Closing) }
-
-// Join is the lines with their separators, between two texts.
-func Join(before string, lines [][]byte, after string) []byte {
-	size := len(before) + len(after)
-	for _, line := range lines {
-		size += len(line) + len(Separator)
-	}
-	text := append(make([]byte, 0, size), before...)
-	for i, line := range lines {
-		if i > 0 {
-			text = append(text, Separator...)
-		}
-		text = append(text, line...)
-	}
-	return append(text, after...)
+func Batch(lines [][]byte) []byte {
+	return slices.Concat([]byte(Opening), Join(lines), []byte(Closing))
 }
+
+// Join is the lines with their separators.
+func Join(lines [][]byte) []byte { return bytes.Join(lines, []byte(Separator)) }
 
 // Base is the number of the last event before the segment.
 func (s *Segment) Base() uint64 { return uint64(s.Number) * SegmentSize } //nolint:gosec // never negative
@@ -171,6 +161,9 @@ func (s *Segment) Full() bool { return s.Count() == SegmentSize }
 // and how many those are.
 func (s *Segment) With(events []event.Event) (grown *Segment, n int, err error) {
 	n = min(len(events), SegmentSize-s.Count())
+	if n == 0 {
+		return s, 0, nil
+	}
 	grown = &Segment{Number: s.Number, lines: slices.Clip(s.lines)}
 	for _, e := range events[:n] {
 		e.Sequence = event.Sequence(grown.Last() + 1)
@@ -181,7 +174,7 @@ func (s *Segment) With(events []event.Event) (grown *Segment, n int, err error) 
 		grown.lines = append(grown.lines, line)
 	}
 	if len(grown.lines) == SegmentSize {
-		grown.packed = Pack(Join("", grown.lines, ""))
+		grown.lines, grown.packed = nil, Pack(Join(grown.lines))
 	}
 	return grown, n, nil
 }
@@ -190,7 +183,7 @@ func (s *Segment) With(events []event.Event) (grown *Segment, n int, err error) 
 // It is an error if the segment is damaged.
 func (s *Segment) Lines(after, upTo uint64) ([][]byte, error) {
 	lines := s.lines
-	if lines == nil && s.packed != nil {
+	if s.packed != nil {
 		plain, err := unpacker.DecodeAll(s.packed, nil)
 		if lines = bytes.Split(plain, []byte(Separator)); err == nil && len(lines) != SegmentSize {
 			err = fmt.Errorf("%d events", len(lines))
@@ -204,13 +197,4 @@ func (s *Segment) Lines(after, upTo uint64) ([][]byte, error) {
 		return nil, nil
 	}
 	return lines[from-s.Base() : to-s.Base()], nil
-}
-
-// Bytes is what the segment takes in memory, about.
-func (s *Segment) Bytes() int {
-	n := len(s.packed)
-	for _, line := range s.lines {
-		n += len(line) + len(Separator)
-	}
-	return n
 }
