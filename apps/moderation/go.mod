@@ -4,8 +4,10 @@ go 1.26.8
 
 require (
 	github.com/gin-gonic/gin v1.12.0
+	github.com/go-text/typesetting v0.3.5
 	github.com/postbus/postbus/apps/internal v0.0.0
 	github.com/rivo/uniseg v0.4.7
+	go.mau.fi/util v0.11.0
 	golang.org/x/text v0.43.0
 )
 

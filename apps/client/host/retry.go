@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	firstTry     = web.FirstTry
-	answerWithin = web.AnswerWithin
 	// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
 	// turn, and without Kubernetes a dead one for a minute more.
 	maxTries = 5
@@ -34,10 +32,10 @@ type retrying struct {
 func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 	isRepeatable := req.Method == http.MethodGet || req.Method == http.MethodHead || req.Header.Get(command.KeyHeader) != ""
 	if !isRepeatable {
-		return t.try(req, answerWithin)
+		return t.try(req, web.AnswerWithin)
 	}
-	deadline := time.Now().Add(answerWithin)
-	res, err := t.try(req, firstTry)
+	deadline := time.Now().Add(web.AnswerWithin)
+	res, err := t.try(req, web.FirstTry)
 	for n := 1; err != nil && n < maxTries && req.Context().Err() == nil && time.Until(deadline) > 0; n++ {
 		if problem := new(web.Problem); errors.As(err, &problem) {
 			break

@@ -4,6 +4,7 @@ package bus
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // for ids
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -110,8 +111,7 @@ const (
 )
 
 func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
-	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte(service+"\x00"+topic+"\x00"+string(raw)))
-	d := DeadLetter{ID: id.String(), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
+	d := DeadLetter{ID: deadLetterID(service, topic, raw), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
 	if len(d.Reason) > firstKept { // it may quote the message
 		d.Reason = strings.ToValidUTF8(d.Reason[:firstKept], "") + "…"
 	}
@@ -120,6 +120,18 @@ func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
 		d.Payload = raw[:firstKept]
 	}
 	return d
+}
+
+// deadLetterID is a UUID of version 5, made without a copy of the message, which may have
+// 16 MiB.
+func deadLetterID(service, topic string, raw []byte) string {
+	h := sha1.New() //nolint:gosec // that is what the version is made of
+	for _, part := range [][]byte{uuid.NameSpaceOID[:], []byte(service + "\x00" + topic + "\x00"), raw} {
+		_, _ = h.Write(part) // it can't fail
+	}
+	id := uuid.UUID(h.Sum(nil)[:16])
+	id[6], id[8] = id[6]&0x0f|0x50, id[8]&0x3f|0x80 // version and variant
+	return id.String()
 }
 
 func (b *Bus) publishDeadLetter(ctx context.Context, d DeadLetter) error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/event"
 )
@@ -267,6 +268,7 @@ func TestPoisonIsAskedForAgainWhileItsDeadLetterCannotBePublished(t *testing.T) 
 }
 
 func TestADeadLettersIDIsThatOfServiceTopicAndBytes(t *testing.T) {
+	check(t, "id", newDeadLetter("query", "PostCreated", []byte("x"), ErrPoison).ID, uuid.NewSHA1(uuid.NameSpaceOID, []byte("query\x00PostCreated\x00x")).String())
 	id := func(service string, topic event.Type, raw string) string {
 		return newDeadLetter(service, string(topic), []byte(raw), errors.New(fmt.Sprint("a reason ", event.NewID()))).ID
 	}

@@ -243,16 +243,10 @@ func (s *canonical) sequence() Sequence {
 func canonicalLines(raw []byte) (lines [][]byte, ok bool) {
 	rest, opened := bytes.CutPrefix(raw, []byte("[\n"))
 	rest, closed := bytes.CutSuffix(rest, []byte("\n]\n"))
-	if !opened || !closed {
-		return nil, false
+	ok = opened && closed
+	lines = bytes.Split(rest, []byte("\n"))
+	for i := 0; i < len(lines)-1 && ok; i++ {
+		lines[i], ok = bytes.CutSuffix(lines[i], []byte(","))
 	}
-	lines = make([][]byte, 0, bytes.Count(rest, []byte{'\n'})+1)
-	for end := bytes.IndexByte(rest, '\n'); end >= 0; end = bytes.IndexByte(rest, '\n') {
-		line, comma := bytes.CutSuffix(rest[:end], []byte{','})
-		if !comma {
-			return nil, false
-		}
-		lines, rest = append(lines, line), rest[end+1:]
-	}
-	return append(lines, rest), true
+	return lines, ok
 }

@@ -44,7 +44,7 @@ func visit(t *testing.T, h http.Handler) (client net.Conn, ended <-chan struct{}
 	return here, done
 }
 
-func TestAClientThatDoesNotReadIsGivenUp(t *testing.T) {
+func TestTheConnectionOfAClientThatDoesNotReadIsEnded(t *testing.T) {
 	for _, request := range []string{
 		"GET /", "HEAD /", "GET /nothing", "POST /", "GET /string", "GET /flushed",
 	} {
@@ -72,7 +72,7 @@ func TestAClientThatDoesNotReadIsGivenUp(t *testing.T) {
 }
 
 // The time is for each part, and the next request has its own.
-func TestAClientThatReadsIsNotGivenUp(t *testing.T) {
+func TestTheConnectionOfAClientThatReadsIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := NewEngine()
 		e.GET("/slow", func(c *gin.Context) {
@@ -103,7 +103,7 @@ func TestAClientThatReadsIsNotGivenUp(t *testing.T) {
 }
 
 // What is accepted piece by piece may take as long as it takes.
-func TestAClientThatReadsALongAnswerSlowlyIsNotGivenUp(t *testing.T) {
+func TestTheConnectionOfAClientThatReadsSlowlyIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := NewEngine()
 		e.GET("/long", func(c *gin.Context) { c.Data(http.StatusOK, "text/plain", make([]byte, 8*writeBytes)) })

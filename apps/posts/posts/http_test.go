@@ -166,10 +166,11 @@ func TestWhatIsRefusedIsNotPublished(t *testing.T) {
 		`{}`:                                422,
 		`{"title":" "}`:                     422,
 		`{"title":"a","body":"` + "\xff\"}": 422,
-		`{"title":"` + strings.Repeat("x", 201) + `"}`: 422,
-		`{"title":"a","id":"b"}`:                       400,
-		`[]`:                                           400,
-		strings.Repeat(" ", 65_537):                    413,
+		`{"title":"` + strings.Repeat("x", 201) + `"}`:               422,
+		`{"title":"a","body":"` + strings.Repeat(" ", 10_001) + `"}`: 422,
+		`{"title":"a","id":"b"}`:                                     400,
+		`[]`:                                                         400,
+		strings.Repeat(" ", 65_537):                                  413,
 	} {
 		bus, store := &topic{}, statetest.New()
 		res := create(bus, store, "key", body)

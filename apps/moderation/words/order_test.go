@@ -1,4 +1,4 @@
-package seen
+package words
 
 import (
 	"os"
@@ -29,25 +29,36 @@ func TestTheOrderIsThatOfUAX9(t *testing.T) {
 			}
 			runes = append(runes, rune(r))
 		}
-		p := newParagraph(runes)
-		var order, levels []string
-		for _, i := range p.order() {
-			order = append(order, strconv.Itoa(i))
+		resolved := levels(runes)
+		var indexes, published []string
+		for _, i := range reorder(resolved) {
+			indexes = append(indexes, strconv.Itoa(i))
 		}
-		for _, level := range p.levels {
+		for _, level := range resolved {
 			if level == removed {
-				levels = append(levels, "x")
+				published = append(published, "x")
 			} else {
-				levels = append(levels, strconv.Itoa(level))
+				published = append(published, strconv.Itoa(level))
 			}
 		}
-		if got := strings.Join(levels, " ") + ";" + strings.Join(order, " "); got != fields[3]+";"+fields[4] {
+		if got := strings.Join(published, " ") + ";" + strings.Join(indexes, " "); got != fields[3]+";"+fields[4] {
 			t.Errorf("%s: got %s", line, got)
 		}
 	}
 	if tests < 500 {
 		t.Errorf("%d tests were read", tests)
 	}
+}
+
+// shown returns the characters of a text in visual order.
+func shown(text []rune) string {
+	var b strings.Builder
+	for _, p := range inVisualOrder(text) {
+		for _, i := range p.order {
+			b.WriteRune(text[p.start+i])
+		}
+	}
+	return b.String()
 }
 
 func TestEachParagraphHasItsOwnOrder(t *testing.T) {
@@ -61,7 +72,7 @@ func TestEachParagraphHasItsOwnOrder(t *testing.T) {
 		"\u202e" + strings.Repeat("\u202d\u202e", 70) + "ba": "ab",
 		"": "",
 	} {
-		if got := string(visual(inOrder([]rune(text)))); got != want {
+		if got := shown([]rune(text)); got != want {
 			t.Errorf("%+q stands as %+q, want %+q", text, got, want)
 		}
 	}
@@ -70,12 +81,12 @@ func TestEachParagraphHasItsOwnOrder(t *testing.T) {
 // No text within the bounds of a comment takes long, whatever it nests.
 func TestTheOrderOfAnyTextIsFoundSoon(t *testing.T) {
 	for name, unit := range map[string]string{
-		"overrides": "\u202ea", "isolates": "\u2067a", "first-strong isolates": "\u2068!", "closed isolates": "\u2068!\u2069א", "brackets": "(א)",
+		"overrides": "\u202ea", "isolates": "\u2067a", "first-strong isolates": "\u2068!", "closed isolates": "\u2068!\u2069א", "brackets": "(א)", "nested brackets": "((((((((א))))))))",
 		"open brackets": "([", "embeddings": "\u202b1\u202aא\u202c", "numbers": "1,#", "marks": "(\u0301", "plain Hebrew": "שלום ",
 	} {
 		runes := []rune(strings.Repeat(unit, 10_000))[:10_000]
 		start := time.Now()
-		visual(inOrder(runes))
+		shown(runes)
 		if took := time.Since(start); took > 2*time.Second {
 			t.Errorf("%s took %s", name, took)
 		}

@@ -4,6 +4,8 @@ package posts
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -33,42 +35,69 @@ func New(source string, events bus.Publisher, store state.Store, now func() time
 
 // Routes adds the service's API to r.
 func (s *Service) Routes(r gin.IRoutes) {
-	r.POST("/posts/create", s.create)
+	r.POST("/posts/create", func(c *gin.Context) {
+		post, err := s.create(c)
+		if err != nil {
+			web.Fail(c, err)
+			return
+		}
+		c.Header("Location", "/posts/"+post.ID)
+		c.PureJSON(http.StatusCreated, post)
+	})
 }
 
-// create publishes PostCreated and answers with the post. It writes nothing
-// itself: the store is written when the event comes back.
-func (s *Service) create(c *gin.Context) {
+// create publishes PostCreated and returns the post. It writes nothing itself: the store
+// is written when the event comes back.
+func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	var in struct {
 		Title string `json:"title"`
 		Body  string `json:"body"`
 	}
 	body, err := web.Decode(c, &in)
 	if err != nil {
-		web.Fail(c, err)
-		return
+		return nil, err
 	}
 	now := s.now().UTC()
 	post := event.Post{ID: event.NewID(), Title: in.Title, Body: in.Body, CreatedAt: now, Revision: 1}
 	if err := post.ValidateText(); err != nil {
-		web.Fail(c, err)
-		return
+		return nil, err
 	}
 	post.Body = event.Optional(post.Body)
-
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
 	created, err := event.OfPost(event.PostCreated, s.source, post, now, web.TraceParent(ctx))
 	if err != nil {
-		web.Fail(c, err)
-		return
+		return nil, err
 	}
-	created, err = s.commands.Publish(ctx, c.GetHeader(command.KeyHeader), body, created)
-	if err != nil {
-		web.Fail(c, err)
-		return
+	if created, err = s.commands.Publish(ctx, c.GetHeader(command.KeyHeader), body, created); err != nil {
+		return nil, err
 	}
 	slog.InfoContext(ctx, "post created", "post", created.Post.ID, "repeat", created.Post.ID != post.ID)
-	c.Header("Location", "/posts/"+created.Post.ID)
-	c.PureJSON(http.StatusCreated, created.Post)
+	return created.Post, nil
+}
+
+// Created stores the posts of a batch of PostCreated, each as one document,
+// "post-<id>". A post is written once and never changes: an event that is delivered again
+// finds its post and does nothing, and another post with the same id is a bus.ErrPoison.
+func (s *Service) Created(ctx context.Context, events []event.Event) []error {
+	items := make([]state.Item, len(events))
+	for i, e := range events {
+		value, err := event.Marshal(e.Post)
+		if err != nil {
+			return bus.All(len(events), err)
+		}
+		items[i] = state.Item{Key: "post-" + e.Post.ID, Value: value}
+	}
+	kept := state.Keep(ctx, s.store, items...)
+	errs := make([]error, len(events))
+	for i, e := range events {
+		var stored event.Post
+		switch k := kept[items[i].Key]; {
+		case k.Err != nil:
+			errs[i] = k.Err
+		case json.Unmarshal(k.Value, &stored) != nil || stored.Contradicts(*e.Post):
+			errs[i] = fmt.Errorf("%w: post %s exists with other content", bus.ErrPoison, e.Post.ID)
+		}
+	}
+	return errs
 }

@@ -1,4 +1,4 @@
-package seen
+package words
 
 import (
 	"strings"
@@ -8,10 +8,9 @@ import (
 	"golang.org/x/text/width"
 )
 
-// Collapsed returns s as it is shown with the style white-space: normal (CSS Text, 4.1):
-// white space with or without line breaks is one space, or nothing if it has a line break
-// and is beside a zero-width space or between two wide characters that are not Hangul.
-// Not all browsers remove the latter.
+// Collapsed returns s as it is shown with the style white-space: normal (CSS Text, 4.1).
+// White space is one space. With a line break in it, it is nothing beside a zero-width
+// space, or between two wide characters that are not Hangul. Not all browsers do the latter.
 func Collapsed(s string) string {
 	var b strings.Builder
 	for s != "" {
@@ -22,7 +21,7 @@ func Collapsed(s string) string {
 		b.WriteString(s[:to])
 		rest := strings.TrimLeft(s[to:], whiteSpace)
 		space := s[to : len(s)-len(rest)]
-		if space != "" && (!strings.Contains(space, "\n") || !isRemoved(b.String(), rest)) {
+		if space != "" && (!strings.Contains(space, "\n") || !dropsLineBreak(b.String(), rest)) {
 			b.WriteByte(' ')
 		}
 		s = rest
@@ -33,8 +32,8 @@ func Collapsed(s string) string {
 // A carriage return is a space there, as a tab is.
 const whiteSpace = " \t\r\n"
 
-// isRemoved reports whether a line break between the two texts is.
-func isRemoved(before, after string) bool {
+// dropsLineBreak reports whether a line break between the two texts is shown as nothing.
+func dropsLineBreak(before, after string) bool {
 	before, after = strings.TrimRightFunc(before, directs), strings.TrimLeftFunc(after, directs)
 	return strings.HasSuffix(before, "\u200b") || strings.HasPrefix(after, "\u200b") ||
 		isWide(utf8.DecodeLastRuneInString(before)) && isWide(utf8.DecodeRuneInString(after))

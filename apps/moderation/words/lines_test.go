@@ -1,26 +1,54 @@
-package seen
+package words
 
 import (
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+
+	property "golang.org/x/text/unicode/bidi"
 )
 
 // linesOf returns what stands on each line that the paragraph may be broken into, by the
 // rules L1 and L2 for each.
 func linesOf(runes []rune) []string {
-	p := newParagraph(runes)
+	paragraph := levels(runes)
 	var all []string
 	for from := range runes {
 		for to := from + 1; to <= len(runes); to++ {
-			line := &paragraph{classes: p.classes[from:to], levels: slices.Clone(p.levels[from:to])}
+			line := slices.Clone(paragraph[from:to])
+			for i := len(line) - 1; i >= 0 && endsLine(runes[from+i]); i-- {
+				line[i] = min(line[i], 0) // L1
+			}
 			var b strings.Builder
-			for _, i := range line.order() {
-				b.WriteString(fold(string(runes[from+i]), ""))
+			for _, i := range reorder(line) {
+				b.WriteString(reading{}.form(runes[from+i]))
 			}
 			all = append(all, b.String())
 		}
+	}
+	return all
+}
+
+// endsLine reports whether rule L1 moves the character, or what is removed beside it, to
+// the end of a line.
+func endsLine(r rune) bool {
+	switch class(r) {
+	case property.WS, property.LRI, property.RLI, property.FSI, property.PDI:
+		return true
+	}
+	return isRemoved(r)
+}
+
+// linesWith returns the lines with the form that the search finds.
+func linesWith(form string, rows []row) []string {
+	var all []string
+	for _, r := range rows {
+		s := &search{row: r, form: form}
+		s.anyLine(func(first, last int) bool {
+			all = append(all, s.text(first, last))
+			return false
+		})
 	}
 	return all
 }
@@ -34,7 +62,7 @@ func TestLinesAreThoseThatATextMayBeBrokenInto(t *testing.T) {
 		for i := range runes {
 			runes[i] = letters[random.IntN(len(letters))]
 		}
-		text, lines := Of(string(runes)), linesOf(runes)
+		text, lines := Read(string(runes)), linesOf(runes)
 		if text.rows == nil {
 			if all := linesOf(runes); slices.ContainsFunc(all, func(line string) bool { return !strings.Contains(text.Shown[0], line) }) {
 				t.Fatalf("%+q is said to keep its order, and has the lines %+q", string(runes), all)
@@ -58,7 +86,7 @@ func TestLinesAreThoseThatATextMayBeBrokenInto(t *testing.T) {
 			phrase := strings.ContainsAny(form, " \t") // that ends a line with white space is not excluded
 			want := slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, form) })
 			got := false
-			for line := range text.Lines(form, false) {
+			for _, line := range linesWith(form, text.rows) {
 				got = true
 				if !phrase && (!strings.Contains(line, form) || !slices.Contains(lines, line)) {
 					t.Fatalf("%+q is no line of %+q with %+q", line, string(runes), form)
@@ -95,7 +123,12 @@ func BenchmarkLines(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				for range Of(text).Lines("orange", true) {
+				for _, r := range Read(text).rows {
+					s := &search{row: r, form: "orange"}
+					s.anyLine(func(first, last int) bool {
+						s.text(s.wholeWords(first, last))
+						return false
+					})
 				}
 			}
 		})
