@@ -61,7 +61,7 @@ func (l *Log) endsAtTail(ctx context.Context) error {
 	if full, err := l.isFull(ctx, l.tail.Number); full || err != nil {
 		return err
 	}
-	return fmt.Errorf("the log is damaged: segment %d has %d events, and the store has a segment behind it", l.tail.Number, l.tail.Count())
+	return fmt.Errorf("the log is %w: segment %d has %d events, and the store has a segment behind it", eventlog.ErrDamaged, l.tail.Number, l.tail.Count())
 }
 
 // findOrigin returns the origin of the log in the store. Where there is none it makes

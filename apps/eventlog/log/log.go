@@ -124,7 +124,10 @@ func (l *Log) Append(ctx context.Context, events []event.Event) []error {
 func (l *Log) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := l.load(ctx); err != nil {
-			if l.Now().Sub(l.started) >= eventlog.QuietStart {
+			switch {
+			case errors.Is(err, eventlog.ErrDamaged):
+				slog.ErrorContext(ctx, "can't read the log", "error", err)
+			case l.Now().Sub(l.started) >= eventlog.QuietStart:
 				slog.WarnContext(ctx, "can't read the log yet", "error", err)
 			}
 			select {

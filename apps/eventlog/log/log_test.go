@@ -660,6 +660,23 @@ func TestALogThatCanNotBeReadAtStartWarnsOnlyIfThatLasts(t *testing.T) {
 	}
 }
 
+// Waiting does not mend it.
+func TestADamagedLogIsReportedAtOnce(t *testing.T) {
+	var said bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&said, nil)))
+	defer slog.SetDefault(before)
+	synctest.Test(t, func(t *testing.T) {
+		store := filled(t, some(t, 0, 130))
+		store.Put(segmentKey(store, 1), "oops")
+		start(t, store)
+		synctest.Wait()
+	})
+	if !strings.Contains(said.String(), "level=ERROR") || !strings.Contains(said.String(), "segment 1 is damaged") {
+		t.Errorf("it said:\n%s", said.String())
+	}
+}
+
 // A reader that gave up waiting for its answer learns nothing, but the events
 // are appended all the same, once.
 func TestAnAppendThatWasGivenUpIsNoDoubleWhenItComesAgain(t *testing.T) {
@@ -681,10 +698,10 @@ func TestAnAppendThatWasGivenUpIsNoDoubleWhenItComesAgain(t *testing.T) {
 
 func TestADamagedLogIsNotLoaded(t *testing.T) {
 	for name, damage := range map[string]func(*statetest.Memory){
-		"a segment in the middle is no array": func(f *statetest.Memory) { f.Put(segmentKey(f, 1), string([]byte("oops"))) },
+		"a segment in the middle is no array": func(f *statetest.Memory) { f.Put(segmentKey(f, 1), "oops") },
 		"a segment in the middle is short":    func(f *statetest.Memory) { f.Put(segmentKey(f, 2), string(ofSize(t, 2, 100).Encode())) },
-		"the tail is no array":                func(f *statetest.Memory) { f.Put(segmentKey(f, 4), string([]byte("[1]"))) },
-		"a line of the tail is no JSON":       func(f *statetest.Memory) { f.Put(segmentKey(f, 4), string([]byte("[\n{\"id\":\n]"))) },
+		"the tail is no array":                func(f *statetest.Memory) { f.Put(segmentKey(f, 4), "[1]") },
+		"a line of the tail is no JSON":       func(f *statetest.Memory) { f.Put(segmentKey(f, 4), "[\n{\"id\":\n]") },
 	} {
 		store := filled(t, some(t, 0, 4*eventlog.SegmentSize+3))
 		damage(store)

@@ -36,7 +36,7 @@ func identitiesOf(s *eventlog.Segment, after uint64) ([]identity, error) {
 	}
 	var ids []identity
 	if err := jsonv2.Unmarshal(eventlog.Batch(lines), &ids); err != nil {
-		return nil, fmt.Errorf("segment %d is damaged: %w", s.Number, err)
+		return nil, fmt.Errorf("segment %d is %w: %w", s.Number, eventlog.ErrDamaged, err)
 	}
 	return ids, nil
 }

@@ -318,7 +318,7 @@ func TestAStoreThatGoesDownWhileAReaderWaitsIs503(t *testing.T) {
 func TestAnAnswerThatCantBeCompletedIsNoJSON(t *testing.T) {
 	for name, damage := range map[string]func(*statetest.Memory){
 		"a segment is missing": func(f *statetest.Memory) { f.Remove(segmentKey(f, 3)) },
-		"a segment is damaged": func(f *statetest.Memory) { f.Put(segmentKey(f, 3), string([]byte("oops"))) },
+		"a segment is damaged": func(f *statetest.Memory) { f.Put(segmentKey(f, 3), "oops") },
 		"a packed one is cut": func(f *statetest.Memory) {
 			f.Put(segmentKey(f, 3), string(ofSize(t, 3, eventlog.SegmentSize).Encode()[:500]))
 		},

@@ -5,6 +5,7 @@ package eventlog
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,6 +13,9 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/event"
 )
+
+// ErrDamaged says that what the store has is no part of a log: only a person can mend it.
+var ErrDamaged = errors.New("damaged")
 
 // OriginKey is the key of the document that a log begins with, its Origin.
 const OriginKey = "log"
@@ -42,10 +46,10 @@ func NewOrigin() Origin {
 func ParseOrigin(value []byte) (Origin, error) {
 	var o Origin
 	if err := json.Unmarshal(value, &o); err != nil {
-		return Origin{}, fmt.Errorf("the log's origin is damaged: %w", err)
+		return Origin{}, fmt.Errorf("the log's origin is %w: %w", ErrDamaged, err)
 	}
 	if _, ok := event.IDTime(o.ID); !ok || o.Prefix == "" {
-		return Origin{}, fmt.Errorf("the log's origin is damaged: %.200s", value)
+		return Origin{}, fmt.Errorf("the log's origin is %w: %.200s", ErrDamaged, value)
 	}
 	return o, nil
 }
@@ -93,6 +97,10 @@ var (
 	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxSegment))
 )
 
+// The packer makes its channel at its first use, and a channel made in a synctest bubble
+// is of no use outside of it.
+func init() { Pack(nil) }
+
 // zstdMagic is how a zstd frame begins (RFC 8878, section 3.1.1).
 var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 
@@ -111,11 +119,11 @@ func ParseSegment(number int, value []byte) (*Segment, error) {
 	lines, opened := bytes.CutPrefix(value, []byte(Opening))
 	lines, closed := bytes.CutSuffix(lines, []byte(Closing))
 	if !opened || !closed || len(lines) == 0 {
-		return nil, fmt.Errorf("segment %d is damaged: it is no array of lines", number)
+		return nil, fmt.Errorf("segment %d is %w: it is no array of lines", number, ErrDamaged)
 	}
 	s := &Segment{Number: number, lines: bytes.Split(lines, []byte(Separator))}
 	if s.Count() > SegmentSize {
-		return nil, fmt.Errorf("segment %d is damaged: %d events", number, s.Count())
+		return nil, fmt.Errorf("segment %d is %w: %d events", number, ErrDamaged, s.Count())
 	}
 	return s, nil
 }
@@ -189,7 +197,7 @@ func (s *Segment) Lines(after, upTo uint64) ([][]byte, error) {
 			err = fmt.Errorf("%d events", len(lines))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("segment %d is damaged: %w", s.Number, err)
+			return nil, fmt.Errorf("segment %d is %w: %w", s.Number, ErrDamaged, err)
 		}
 	}
 	from, to := max(after, s.Base()), min(upTo, s.Last())
