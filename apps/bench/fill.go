@@ -46,9 +46,9 @@ const (
 // filler writes events straight into the event log's store, as another replica of
 // eventlog would. Only full segments: the log's length stays a multiple of theirs.
 type filler struct {
-	store    *state.Store
-	query    *state.Store // of query's snapshots
-	prefix   string       // of the segments' keys
+	store    state.Store
+	query    state.Store // of query's snapshots
+	prefix   string      // of the segments' keys
 	segments int
 	posts    []string
 	comments int

@@ -156,7 +156,7 @@ func repeat(v float64, n int) figures {
 }
 
 // storeOf is a service's own store, through its sidecar.
-func storeOf(ctx context.Context, s *stack, name string) (*state.Store, error) {
+func storeOf(ctx context.Context, s *stack, name string) (state.Store, error) {
 	client, err := dapr.NewClientWithAddressContext(ctx, fmt.Sprintf("127.0.0.1:%d", s.App(name).GRPCPort))
 	if err != nil {
 		return nil, err
@@ -214,7 +214,7 @@ func decodeRaw(segment []byte) error {
 }
 
 // forget deletes query's snapshot.
-func forget(ctx context.Context, store *state.Store) error {
+func forget(ctx context.Context, store state.Store) error {
 	items, err := store.Get(ctx, manifestKey)
 	if err != nil || !items[0].Exists() {
 		return err
@@ -223,7 +223,7 @@ func forget(ctx context.Context, store *state.Store) error {
 }
 
 // awaitSnapshot waits until the snapshot stands at the number.
-func (s *stack) awaitSnapshot(ctx context.Context, store *state.Store, at uint64) error {
+func (s *stack) awaitSnapshot(ctx context.Context, store state.Store, at uint64) error {
 	return system.Until(ctx, 4*time.Minute, func() error {
 		items, err := store.Get(ctx, manifestKey)
 		if err != nil {

@@ -66,11 +66,11 @@ func (o *origin) look(ctx context.Context) error {
 	}
 	id := string(items[0].Value)
 	if !items[0].Exists() {
-		kept, errs := state.Keep(ctx, o.store, []state.Item{{Key: originKey, Value: []byte(event.NewID())}})
-		if errs[0] != nil {
-			return errs[0]
+		kept := state.Keep(ctx, o.store, state.Item{Key: originKey, Value: []byte(event.NewID())})[originKey]
+		if kept.Err != nil {
+			return kept.Err
 		}
-		id = string(kept[0])
+		id = string(kept.Value)
 	}
 	if o.id != "" && o.id != id {
 		slog.WarnContext(ctx, "the store has lost its data: this replica forgets it too")

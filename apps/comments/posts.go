@@ -108,12 +108,13 @@ func (k *knownPosts) add(ctx context.Context, events []event.Event) []error {
 		sum := sha256.Sum256(value)
 		items[i] = state.Item{Key: "post-" + e.Post.ID, Value: []byte(hex.EncodeToString(sum[:]))}
 	}
-	kept, errs := state.Keep(ctx, k.store, items)
+	kept, errs := state.Keep(ctx, k.store, items...), make([]error, len(events))
 	youngest := time.Time{}
 	for i, e := range events {
 		switch {
-		case errs[i] != nil:
-		case !bytes.Equal(kept[i], items[i].Value):
+		case kept[items[i].Key].Err != nil:
+			errs[i] = kept[items[i].Key].Err
+		case !bytes.Equal(kept[items[i].Key].Value, items[i].Value):
 			errs[i] = fmt.Errorf("%w: post %s exists with other content", bus.ErrPoison, e.Post.ID)
 		default:
 			k.known.Add(e.Post.ID, struct{}{})

@@ -64,11 +64,11 @@ func (l *eventLog) findOrigin(ctx context.Context) (origin, error) {
 	if err != nil {
 		return origin{}, err
 	}
-	kept, errs := state.Keep(ctx, l.store, []state.Item{{Key: originKey, Value: value}})
-	if errs[0] != nil {
-		return origin{}, errs[0]
+	kept := state.Keep(ctx, l.store, state.Item{Key: originKey, Value: value})[originKey]
+	if kept.Err != nil {
+		return origin{}, kept.Err
 	}
-	return decodeOrigin(kept[0])
+	return decodeOrigin(kept.Value)
 }
 
 // makeOrigin returns an origin for what is in the store, which has none: the one that it

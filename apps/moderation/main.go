@@ -8,15 +8,16 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/service"
 	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/moderation/moderation"
 )
 
 func main() {
 	s := service.New("moderation", "decides which comments readers get to see", 4003)
 	events := bus.New(s.Dapr)
+	m := moderation.New(s.Name, events, state.New(s.Dapr, "moderation-store"), rules)
 
-	moderator := &moderator{source: s.Name, bus: events, decisions: &decisions{state.New(s.Dapr, "moderation-store")}}
 	s.API(func(gin.IRoutes) {}) // it has none
-	bus.NewReceiver(s.Name, events).Handle(s.Channel, event.CommentCreated, moderator.created)
+	bus.NewReceiver(s.Name, events).Handle(s.Channel, event.CommentCreated, m.Created)
 
 	s.Run()
 }

@@ -18,9 +18,9 @@ var rules = policy{partOfAWord("orange")}
 // policy is a list of rules; the first that finds something decides.
 type policy []rule
 
-// decide returns the comment's status and, for a rejection, the reason. It compares what
+// Decide returns the comment's status and, for a rejection, the reason. It compares what
 // a reader sees of the content and of the author's name, and depends on nothing else.
-func (p policy) decide(c event.Comment) (event.Status, string) {
+func (p policy) Decide(c event.Comment) (event.Status, string) {
 	// Pages show the content with its line breaks (white-space: pre-wrap), and names
 	// mostly without.
 	for _, text := range []string{c.Content, c.Author, seen.Collapsed(c.Author)} {

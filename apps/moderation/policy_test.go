@@ -89,7 +89,7 @@ func TestTheForbiddenWordIsFoundHoweverItIsWritten(t *testing.T) {
 		"across a buffer, with accents": strings.Repeat("x", 4_093) + "ö\u200br\u0301ange",
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, reason := rules.decide(event.Comment{Content: text})
+			status, reason := rules.Decide(event.Comment{Content: text})
 			if status != event.Rejected || reason != "contains “orange”" {
 				t.Errorf("%.80q is %s because it %q", text, status, reason)
 			}
@@ -124,7 +124,7 @@ func TestNearMissesAreApproved(t *testing.T) {
 		"among flags":         "🇳🇱 or 🇩🇪 ange",
 	} {
 		t.Run(name, func(t *testing.T) {
-			if status, reason := rules.decide(event.Comment{Content: text}); status != event.Approved || reason != "" {
+			if status, reason := rules.Decide(event.Comment{Content: text}); status != event.Approved || reason != "" {
 				t.Errorf("%q is %s because it %q", text, status, reason)
 			}
 		})
@@ -133,7 +133,7 @@ func TestNearMissesAreApproved(t *testing.T) {
 
 func TestTheAuthorIsReadToo(t *testing.T) {
 	for author, want := range map[string]event.Status{"": event.Approved, "Ann": event.Approved, "Orange": event.Rejected, "Ms. Ｏrángé": event.Rejected} {
-		if got, _ := rules.decide(event.Comment{Content: "Hello", Author: author}); got != want {
+		if got, _ := rules.Decide(event.Comment{Content: "Hello", Author: author}); got != want {
 			t.Errorf("%q is %s, want %s", author, got, want)
 		}
 	}
@@ -143,12 +143,12 @@ func TestTheAuthorIsReadToo(t *testing.T) {
 		"\u202e\negnaro": event.Rejected, "\u202e\r\negnaro": event.Rejected, "or\u202eegna\nxx": event.Rejected, "ｏｒ\nａｎｇｅ": event.Rejected,
 		"or\nange": event.Approved, "or\u200b ange": event.Approved, "or \n\t ange": event.Approved, "": event.Approved, "\n": event.Approved,
 	} {
-		if got, _ := rules.decide(event.Comment{Content: "Hello", Author: author}); got != want {
+		if got, _ := rules.Decide(event.Comment{Content: "Hello", Author: author}); got != want {
 			t.Errorf("%+q is %s, want %s", author, got, want)
 		}
 	}
 	// Half a word each is none.
-	if got, _ := rules.decide(event.Comment{Content: "or", Author: "ange"}); got != event.Approved {
+	if got, _ := rules.Decide(event.Comment{Content: "or", Author: "ange"}); got != event.Approved {
 		t.Errorf("half a word each is %s", got)
 	}
 }
@@ -159,7 +159,7 @@ func TestTheDecisionIsThatOfTheTextAlone(t *testing.T) {
 		{Content: "orange", Status: event.Approved, Reason: "kept"},
 		{Content: "orange", ID: event.NewID(), Revision: 7},
 	} {
-		if got, _ := rules.decide(c); got != event.Rejected {
+		if got, _ := rules.Decide(c); got != event.Rejected {
 			t.Errorf("%+v is %s", c, got)
 		}
 	}
@@ -213,7 +213,7 @@ func TestAPolicyOfWordsAndPartsOfThem(t *testing.T) {
 		"זופת":                            "",
 		"Nothing of the kind, or an age.": "",
 	} {
-		status, reason := p.decide(event.Comment{Content: text})
+		status, reason := p.Decide(event.Comment{Content: text})
 		if reason != want || (status == event.Rejected) != (want != "") {
 			t.Errorf("%+q is %s because it %q, want %q", text, status, reason, want)
 		}
@@ -231,10 +231,10 @@ func FuzzFold(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		// Folding is no way around the policy: what hides the word once does not
 		// come out of a second folding.
-		status, _ := rules.decide(event.Comment{Content: text})
+		status, _ := rules.Decide(event.Comment{Content: text})
 		forms := seen.Of(text)
 		for _, form := range append(forms.Written, forms.Shown...) {
-			if again, _ := rules.decide(event.Comment{Content: form}); again == event.Rejected && status == event.Approved {
+			if again, _ := rules.Decide(event.Comment{Content: form}); again == event.Rejected && status == event.Approved {
 				t.Errorf("%q is approved, and its form %q is not", text, form)
 			}
 		}
@@ -254,7 +254,7 @@ func BenchmarkDecide(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				rules.decide(event.Comment{Content: text})
+				rules.Decide(event.Comment{Content: text})
 			}
 		})
 	}

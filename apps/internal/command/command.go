@@ -29,20 +29,15 @@ type publisher interface {
 	Publish(ctx context.Context, e event.Event) error
 }
 
-type store interface {
-	Get(ctx context.Context, keys ...string) ([]state.Item, error)
-	Swap(ctx context.Context, items ...state.Item) error
-}
-
 // Commands publishes the events of a service's commands, each once for each
 // Idempotency-Key.
 type Commands struct {
 	bus   publisher
-	store store
+	store state.Swapper
 }
 
 // New returns the commands of a service; its store keeps the claims.
-func New(bus publisher, store store) *Commands { return &Commands{bus, store} }
+func New(bus publisher, store state.Swapper) *Commands { return &Commands{bus, store} }
 
 // claim is what is kept for a key.
 type claim struct {

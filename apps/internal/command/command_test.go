@@ -7,69 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/event"
-	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 )
-
-// memory is a store with the semantics of Dapr's Redis component, shared by the
-// replicas of a service.
-type memory struct {
-	mu       sync.Mutex
-	versions map[string]int
-	items    map[string]state.Item
-	// getErr and swapErr are the answers while they are set; with lands, a Swap
-	// that answers with swapErr has happened.
-	getErr, swapErr error
-	lands           bool
-	calls           int
-}
-
-func newMemory() *memory {
-	return &memory{versions: map[string]int{}, items: map[string]state.Item{}}
-}
-
-func (m *memory) Get(_ context.Context, keys ...string) ([]state.Item, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.calls++
-	if m.getErr != nil {
-		return nil, m.getErr
-	}
-	items := make([]state.Item, len(keys))
-	for i, key := range keys {
-		items[i] = state.Item{Key: key}
-		if v := m.versions[key]; v > 0 {
-			items[i].Value, items[i].ETag = m.items[key].Value, strconv.Itoa(v)
-		}
-	}
-	return items, nil
-}
-
-func (m *memory) Swap(_ context.Context, items ...state.Item) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.calls++
-	if m.swapErr != nil && !m.lands {
-		return m.swapErr
-	}
-	err := m.swapErr
-	for _, item := range items {
-		if v := m.versions[item.Key]; v > 0 && item.ETag != strconv.Itoa(v) {
-			err = fmt.Errorf("%w: conflict", state.ErrUnknown)
-			continue
-		}
-		m.versions[item.Key]++
-		m.items[item.Key] = item
-	}
-	return err
-}
 
 // topic is a bus that keeps what was published.
 type topic struct {
@@ -148,19 +94,19 @@ func wantSame(t *testing.T, got, want event.Event) {
 }
 
 func TestWithoutKeyEveryRequestIsItsOwnAndNothingIsClaimed(t *testing.T) {
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	c := New(bus, store)
 	first, second := created(t, "a"), created(t, "a")
 	wantSame(t, publish(t, c, "", "a", first), first)
 	wantSame(t, publish(t, c, "", "a", second), second)
 	wantPublished(t, bus, first, second)
-	if store.calls > 0 {
-		t.Errorf("the store was asked %d times", store.calls)
+	if n := len(store.Calls(statetest.Get)) + len(store.Calls(statetest.Swap)); n > 0 {
+		t.Errorf("the store was called %d times", n)
 	}
 }
 
 func TestARepeatPublishesTheFirstEventAgain(t *testing.T) {
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	first := created(t, "a <b> & \u2028")
 	wantSame(t, publish(t, New(bus, store), "key", "a", first), first)
 	// On another replica, and with the time and id of the repeat.
@@ -173,7 +119,7 @@ func TestARepeatPublishesTheFirstEventAgain(t *testing.T) {
 }
 
 func TestAKeyOfAnotherRequestIsRefused(t *testing.T) {
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	c := New(bus, store)
 	first := created(t, "a")
 	publish(t, c, "key", "a", first)
@@ -184,7 +130,7 @@ func TestAKeyOfAnotherRequestIsRefused(t *testing.T) {
 
 // How a client wrote its JSON is in the bytes of the request and not in the event.
 func TestOtherBytesThatAskForTheSameAreARepeat(t *testing.T) {
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	first := created(t, "a")
 	publish(t, New(bus, store), "key", `{"title":"a"}`, first)
 	wantSame(t, publish(t, New(bus, store), "key", `{ "title": "\u0061" }`, created(t, "a")), first)
@@ -208,9 +154,9 @@ func TestTheClaimsOfEarlierVersionsHold(t *testing.T) {
 		"other bytes, which ask for something else": {`{"title":"b"}`, "b", http.StatusUnprocessableEntity},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bus, store := &topic{}, newMemory()
+			bus, store := &topic{}, statetest.New()
 			key := "claim-" + digest([]byte("key"))
-			store.versions[key], store.items[key] = 1, state.Item{Key: key, Value: []byte(earlierClaim)}
+			store.Put(key, earlierClaim)
 			got, err := New(bus, store).Publish(context.Background(), "key", []byte(test.request), created(t, test.title))
 			if test.status != http.StatusCreated {
 				wantProblem(t, err, test.status)
@@ -228,14 +174,14 @@ func TestTheClaimsOfEarlierVersionsHold(t *testing.T) {
 // During an upgrade a replica of commit 3b4f435 may get the repeat: it compares the
 // digest of the request's bytes, under this name, and publishes the event.
 func TestEarlierVersionsTakeTheClaims(t *testing.T) {
-	store := newMemory()
+	store := statetest.New()
 	e := created(t, "a")
 	publish(t, New(&topic{}, store), "key", `{"title":"a"}`, e)
 	var earlier struct {
 		Request string          `json:"request"`
 		Event   json.RawMessage `json:"event"`
 	}
-	if err := json.Unmarshal(store.items["claim-"+digest([]byte("key"))].Value, &earlier); err != nil {
+	if err := json.Unmarshal([]byte(store.Value("claim-"+digest([]byte("key")))), &earlier); err != nil {
 		t.Fatal(err)
 	}
 	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(`{"title":"a"}`))); earlier.Request != want {
@@ -249,7 +195,7 @@ func TestEarlierVersionsTakeTheClaims(t *testing.T) {
 }
 
 func TestKeysAreApart(t *testing.T) {
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	c := New(bus, store)
 	a, b := created(t, "a"), created(t, "a")
 	publish(t, c, "key", "a", a)
@@ -258,21 +204,20 @@ func TestKeysAreApart(t *testing.T) {
 }
 
 func TestAClaimLivesForADay(t *testing.T) {
-	store := newMemory()
+	store := statetest.New()
 	publish(t, New(&topic{}, store), "key", "a", created(t, "a"))
-	if len(store.items) != 1 {
-		t.Fatalf("%d claims, want 1", len(store.items))
+	claims := store.Keys("claim-")
+	if len(claims) != 1 {
+		t.Fatalf("%d claims, want 1", len(claims))
 	}
-	for key, item := range store.items {
-		if item.TTL != 24*time.Hour {
-			t.Errorf("%s lives for %v", key, item.TTL)
-		}
+	if got := store.TTL(claims[0]); got != 24*time.Hour {
+		t.Errorf("it lives for %v", got)
 	}
 }
 
 func TestOfConcurrentRequestsWithOneKeyOneWins(t *testing.T) {
 	const replicas = 8
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	results := make([]event.Event, replicas)
 	errs := make([]error, replicas)
 	var all sync.WaitGroup
@@ -301,7 +246,7 @@ func TestOfConcurrentRequestsWithOneKeyOneWins(t *testing.T) {
 
 func TestConcurrentRepeatsPublishOneEventOnly(t *testing.T) {
 	const replicas = 8
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	var all sync.WaitGroup
 	for range replicas {
 		e := created(t, "a")
@@ -322,24 +267,27 @@ func TestConcurrentRepeatsPublishOneEventOnly(t *testing.T) {
 
 // The failed write did happen: what holds the key is this request's own claim.
 func TestAClaimWhoseAnswerWasLostIsStillTheClaim(t *testing.T) {
-	bus, store := &topic{}, newMemory()
-	store.swapErr, store.lands = state.ErrUnknown, true
+	bus, store := &topic{}, statetest.New()
+	store.Decide(statetest.Always(statetest.Lost))
 	e := created(t, "a")
 	wantSame(t, publish(t, New(bus, store), "key", "a", e), e)
 	wantPublished(t, bus, e)
-	store.swapErr = nil
+	store.Decide(nil)
 	wantSame(t, publish(t, New(bus, store), "key", "a", created(t, "a")), e)
 }
 
 func TestWhileTheStoreIsDownNothingIsPublished(t *testing.T) {
-	down := errors.New("store is down")
-	for name, store := range map[string]*memory{
-		"no call succeeds":         {getErr: down, swapErr: down},
-		"only writes fail":         {versions: map[string]int{}, swapErr: state.ErrUnknown},
-		"the claim can't be read ": {versions: map[string]int{}, items: map[string]state.Item{}, getErr: down, swapErr: state.ErrUnknown, lands: true},
+	for name, fail := range map[string]func(*statetest.Memory){
+		"no call succeeds": func(m *statetest.Memory) { m.Fail(statetest.ErrDown) },
+		"only writes fail": func(m *statetest.Memory) { m.Fail(statetest.ErrDown, statetest.Swap) },
+		"the claim can't be read": func(m *statetest.Memory) {
+			m.Decide(statetest.Always(statetest.Lost))
+			m.Fail(statetest.ErrDown, statetest.Get)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bus := &topic{}
+			bus, store := &topic{}, statetest.New()
+			fail(store)
 			_, err := New(bus, store).Publish(context.Background(), "key", []byte("a"), created(t, "a"))
 			wantProblem(t, err, http.StatusServiceUnavailable)
 			wantPublished(t, bus)
@@ -348,7 +296,7 @@ func TestWhileTheStoreIsDownNothingIsPublished(t *testing.T) {
 }
 
 func TestWhenPublishFailsARepeatPublishesTheSameEvent(t *testing.T) {
-	bus, store := &topic{err: errors.New("bus is down")}, newMemory()
+	bus, store := &topic{err: errors.New("bus is down")}, statetest.New()
 	c := New(bus, store)
 	first := created(t, "a")
 	_, err := c.Publish(context.Background(), "key", []byte("a"), first)
@@ -361,13 +309,13 @@ func TestWhenPublishFailsARepeatPublishesTheSameEvent(t *testing.T) {
 }
 
 func TestWhenPublishFailsWithoutKeyItIsUnavailable(t *testing.T) {
-	store := newMemory()
+	store := statetest.New()
 	_, err := New(&topic{err: errors.New("bus is down")}, store).Publish(context.Background(), "", nil, created(t, "a"))
 	wantProblem(t, err, http.StatusServiceUnavailable)
 }
 
 func TestAKeyHasAtMost255Bytes(t *testing.T) {
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	c := New(bus, store)
 	e := created(t, "a")
 	publish(t, c, strings.Repeat("k", 255), "a", e)
@@ -377,14 +325,14 @@ func TestAKeyHasAtMost255Bytes(t *testing.T) {
 		wantProblem(t, err, http.StatusBadRequest)
 	}
 	wantPublished(t, bus, e, e)
-	if len(store.items) != 1 {
-		t.Errorf("%d claims, want 1", len(store.items))
+	if claims := store.Keys(""); len(claims) != 1 {
+		t.Errorf("%d claims, want 1", len(claims))
 	}
 }
 
 // A key may hold what is no good as a part of a store's key.
 func TestAKeyIsAnyBytes(t *testing.T) {
-	bus, store := &topic{}, newMemory()
+	bus, store := &topic{}, statetest.New()
 	c := New(bus, store)
 	var want []event.Event
 	for _, key := range []string{" ", "a||b", "\x00", "\xff", "posts||claim", "é"} {
@@ -393,7 +341,7 @@ func TestAKeyIsAnyBytes(t *testing.T) {
 		want = append(want, e)
 	}
 	wantPublished(t, bus, want...)
-	for key := range store.items {
+	for _, key := range store.Keys("") {
 		if digits, ok := strings.CutPrefix(key, "claim-"); !ok || strings.Trim(digits, "0123456789abcdef") != "" {
 			t.Errorf("the store's key is %q", key)
 		}
@@ -408,9 +356,9 @@ func TestADamagedClaimFailsTheRequest(t *testing.T) {
 		"no event": `{"request":"` + digest([]byte("a")) + `","event":{}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			bus, store := &topic{}, newMemory()
+			bus, store := &topic{}, statetest.New()
 			key := "claim-" + digest([]byte("key"))
-			store.versions[key], store.items[key] = 1, state.Item{Key: key, Value: []byte(value)}
+			store.Put(key, value)
 			if _, err := New(bus, store).Publish(context.Background(), "key", []byte("a"), created(t, "a")); err == nil {
 				t.Error("it succeeded")
 			}

@@ -40,6 +40,24 @@ type Post struct {
 	Revision int `json:"revision"`
 }
 
+// unrevised is the post without what a later revision may change.
+func (p Post) unrevised() Post {
+	p.Revision = 0
+	p.CreatedAt = p.CreatedAt.UTC() // the same instant in another zone is the same
+	return p
+}
+
+// chosen is the post without what the service sets: what the client chose.
+func (p Post) chosen() Post {
+	p.ID, p.CreatedAt, p.Revision = "", time.Time{}, 0
+	return p
+}
+
+// Contradicts says whether p and q can't both be versions of one post.
+func (p Post) Contradicts(q Post) bool {
+	return p.ID == q.ID && p.unrevised() != q.unrevised()
+}
+
 // Comment is a comment on a post. Its id is a UUIDv7.
 type Comment struct {
 	ID        string    `json:"id"`
@@ -51,6 +69,27 @@ type Comment struct {
 	CreatedAt time.Time `json:"createdAt"`
 	// Revision is 1 while the comment is pending and 2 once it is moderated.
 	Revision int `json:"revision"`
+}
+
+// unrevised is the comment without what a later revision may change: the moderation.
+func (c Comment) unrevised() Comment {
+	c.Status, c.Reason, c.Revision = "", "", 0
+	c.CreatedAt = c.CreatedAt.UTC() // the same instant in another zone is the same
+	return c
+}
+
+// chosen is the comment without what the services set: what the client chose.
+func (c Comment) chosen() Comment {
+	c.ID, c.Status, c.Reason, c.CreatedAt, c.Revision = "", "", "", time.Time{}, 0
+	return c
+}
+
+// Contradicts says whether c and d can't both be versions of one comment.
+func (c Comment) Contradicts(d Comment) bool {
+	if c.ID != d.ID {
+		return false
+	}
+	return c.unrevised() != d.unrevised() || c.Revision == d.Revision && (c.Status != d.Status || c.Reason != d.Reason)
 }
 
 // FieldError says which field is out of bounds, and how.

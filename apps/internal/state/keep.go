@@ -2,70 +2,63 @@ package state
 
 import "context"
 
-// Swapper is what Keep needs of a Store.
+// Swapper is the part of a Store that reads and writes.
 type Swapper interface {
 	Get(ctx context.Context, keys ...string) ([]Item, error)
 	Swap(ctx context.Context, items ...Item) error
 }
 
-// Keep writes documents that never change: each whose key does not exist yet. It
-// returns, by index, the value that the key holds from now on: the item's own, or
-// the one that was there first (of two in items, the first). Where the error, by
-// index too, is not nil, the value isn't known.
+// Kept is what a key holds after Keep.
+type Kept struct {
+	// Value is unknown, and nil, where Err is not nil.
+	Value []byte
+	Err   error
+}
+
+// Keep writes documents that never change: each whose key does not exist yet. It returns
+// for each key the value that it holds from now on: the item's own, or the one that was
+// there first (of two in items, the first).
 //
 // It writes before it reads, because nearly all documents are new.
-func Keep(ctx context.Context, store Swapper, items []Item) (kept [][]byte, errs []error) {
-	values := make(map[string][]byte, len(items))
-	firsts := make([]Item, 0, len(items))
+func Keep(ctx context.Context, store Swapper, items ...Item) map[string]Kept {
+	kept := make(map[string]Kept, len(items))
+	var firsts []Item
 	for _, item := range items {
-		if _, seen := values[item.Key]; !seen {
-			values[item.Key] = item.Value
+		if _, again := kept[item.Key]; !again {
+			kept[item.Key] = Kept{Value: item.Value}
 			firsts = append(firsts, item)
 		}
 	}
-	failed := map[string]error{}
-	if len(firsts) > 0 && store.Swap(ctx, firsts...) != nil {
-		failed = keepRead(ctx, store, firsts, values)
+	if len(firsts) == 0 || store.Swap(ctx, firsts...) == nil {
+		return kept
 	}
-	kept, errs = make([][]byte, len(items)), make([]error, len(items))
-	for i, item := range items {
-		if errs[i] = failed[item.Key]; errs[i] == nil {
-			kept[i] = values[item.Key]
+	found, err := store.Get(ctx, keysOf(firsts)...)
+	missing := firsts
+	if err == nil {
+		missing = nil
+		for i, item := range found {
+			if item.Exists() {
+				kept[item.Key] = Kept{Value: item.Value}
+			} else {
+				missing = append(missing, firsts[i])
+			}
+		}
+		if len(missing) > 0 {
+			err = store.Swap(ctx, missing...)
 		}
 	}
-	return kept, errs
+	if err != nil {
+		for _, item := range missing {
+			kept[item.Key] = Kept{Err: err}
+		}
+	}
+	return kept
 }
 
-// keepRead reads which of items exist and writes the others. It sets values to
-// what is there, and returns the errors by key.
-func keepRead(ctx context.Context, store Swapper, items []Item, values map[string][]byte) map[string]error {
-	failed := map[string]error{}
+func keysOf(items []Item) []string {
 	keys := make([]string, len(items))
 	for i, item := range items {
 		keys[i] = item.Key
 	}
-	found, err := store.Get(ctx, keys...)
-	if err != nil {
-		for _, key := range keys {
-			failed[key] = err
-		}
-		return failed
-	}
-	var missing []Item
-	for i, item := range found {
-		if item.Exists() {
-			values[item.Key] = item.Value
-		} else {
-			missing = append(missing, items[i])
-		}
-	}
-	if len(missing) == 0 {
-		return failed
-	}
-	if err := store.Swap(ctx, missing...); err != nil {
-		for _, item := range missing {
-			failed[item.Key] = err
-		}
-	}
-	return failed
+	return keys
 }

@@ -1,133 +1,138 @@
-package state
+package state_test
 
 import (
 	"context"
 	"errors"
 	"testing"
+
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
-func doc(key, value string) Item { return Item{Key: key, Value: []byte(value)} }
+func doc(key, value string) state.Item { return state.Item{Key: key, Value: []byte(value)} }
 
-// keep keeps items and checks the values that stand, by index; "" stands for any.
-func keep(t *testing.T, m *memory, items []Item, want ...string) []error {
+// wantKept keeps items and checks what their keys hold then: a value, or an error.
+func wantKept(t *testing.T, m *statetest.Memory, items []state.Item, want map[string]any) {
 	t.Helper()
-	kept, errs := Keep(context.Background(), m, items)
-	if len(kept) != len(want) || len(errs) != len(want) {
-		t.Fatalf("%d values and %d errors, want %d", len(kept), len(errs), len(want))
+	kept := state.Keep(context.Background(), m, items...)
+	if len(kept) != len(want) {
+		t.Fatalf("%d keys, want %d: %v", len(kept), len(want), kept)
 	}
-	for i := range want {
-		if want[i] != "" && string(kept[i]) != want[i] {
-			t.Errorf("item %d is %q, want %q", i, kept[i], want[i])
+	for key, w := range want {
+		got := kept[key]
+		if got.Err != nil && got.Value != nil {
+			t.Errorf("%s has a value and an error: %q, %v", key, got.Value, got.Err)
 		}
-		if errs[i] != nil && kept[i] != nil {
-			t.Errorf("item %d has a value and an error: %q, %v", i, kept[i], errs[i])
-		}
-	}
-	return errs
-}
-
-// wantErrors checks errs against want, nil for none.
-func wantErrors(t *testing.T, errs []error, want ...error) {
-	t.Helper()
-	if len(errs) != len(want) {
-		t.Fatalf("%d errors, want %d: %v", len(errs), len(want), errs)
-	}
-	for i := range want {
-		if !errors.Is(errs[i], want[i]) {
-			t.Errorf("item %d: error %v, want %v", i, errs[i], want[i])
+		if err, ok := w.(error); ok {
+			if !errors.Is(got.Err, err) {
+				t.Errorf("%s: error %v, want %v", key, got.Err, err)
+			}
+		} else if got.Err != nil || string(got.Value) != w {
+			t.Errorf("%s is %q with error %v, want %q", key, got.Value, got.Err, w)
 		}
 	}
 }
 
-func wantValues(t *testing.T, m *memory, want map[string]string) {
+type values = map[string]any
+
+func wantValues(t *testing.T, m *statetest.Memory, want map[string]string) {
 	t.Helper()
 	for key, value := range want {
-		if got := string(m.values[key]); got != value {
+		if got := m.Value(key); got != value {
 			t.Errorf("%s holds %q, want %q", key, got, value)
 		}
 	}
-	if len(m.values) != len(want) {
-		t.Errorf("%d keys, want %d: %q", len(m.values), len(want), m.values)
+	if keys := m.Keys(""); len(keys) != len(want) {
+		t.Errorf("%d keys, want %d: %q", len(keys), len(want), keys)
 	}
 }
 
 func TestKeepWritesWhatIsNewInOneCall(t *testing.T) {
-	m := newMemory()
-	wantErrors(t, keep(t, m, []Item{doc("a", "1"), doc("b", "2")}, "1", "2"), nil, nil)
+	m := statetest.New()
+	wantKept(t, m, []state.Item{doc("a", "1"), doc("b", "2")}, values{"a": "1", "b": "2"})
 	wantValues(t, m, map[string]string{"a": "1", "b": "2"})
-	if m.gets != 0 || m.swaps != 1 {
-		t.Errorf("%d reads and %d writes, want one write", m.gets, m.swaps)
+	if gets, swaps := len(m.Calls(statetest.Get)), len(m.Calls(statetest.Swap)); gets != 0 || swaps != 1 {
+		t.Errorf("%d reads and %d writes, want one write", gets, swaps)
 	}
 }
 
 func TestKeepWritesNothingTwice(t *testing.T) {
-	m := newMemory()
-	items := []Item{doc("a", "1"), doc("b", "2")}
-	keep(t, m, items, "1", "2")
-	wantErrors(t, keep(t, m, items, "1", "2"), nil, nil)
-	wantErrors(t, keep(t, m, []Item{doc("b", "2"), doc("c", "3")}, "2", "3"), nil, nil)
-	for key, n := range m.versions {
-		if n != 1 {
+	m := statetest.New()
+	items := []state.Item{doc("a", "1"), doc("b", "2")}
+	wantKept(t, m, items, values{"a": "1", "b": "2"})
+	wantKept(t, m, items, values{"a": "1", "b": "2"})
+	wantKept(t, m, []state.Item{doc("b", "2"), doc("c", "3")}, values{"b": "2", "c": "3"})
+	for _, key := range m.Keys("") {
+		if n := m.Version(key); n != 1 {
 			t.Errorf("%s was written %d times, want once", key, n)
 		}
 	}
 }
 
 func TestKeepTakesTheSameItemTwiceInOneBatch(t *testing.T) {
-	m := newMemory()
-	wantErrors(t, keep(t, m, []Item{doc("a", "1"), doc("a", "1"), doc("b", "2"), doc("a", "1")}, "1", "1", "2", "1"), nil, nil, nil, nil)
+	m := statetest.New()
+	wantKept(t, m, []state.Item{doc("a", "1"), doc("a", "1"), doc("b", "2"), doc("a", "1")}, values{"a": "1", "b": "2"})
 	wantValues(t, m, map[string]string{"a": "1", "b": "2"})
 }
 
-func TestWhatIsThereFirstStands(t *testing.T) {
-	m := newMemory()
-	keep(t, m, []Item{doc("a", "1")}, "1")
-	wantErrors(t, keep(t, m, []Item{doc("a", "other"), doc("b", "2"), doc("a", "1")}, "1", "2", "1"), nil, nil, nil)
-	wantErrors(t, keep(t, m, []Item{doc("c", "1"), doc("c", "2"), doc("c", "1")}, "1", "1", "1"), nil, nil, nil)
+func TestTheFirstValueOfAKeyStands(t *testing.T) {
+	m := statetest.New()
+	wantKept(t, m, []state.Item{doc("a", "1")}, values{"a": "1"})
+	wantKept(t, m, []state.Item{doc("a", "other"), doc("b", "2"), doc("a", "1")}, values{"a": "1", "b": "2"})
+	wantKept(t, m, []state.Item{doc("c", "1"), doc("c", "2"), doc("c", "1")}, values{"c": "1"})
 	wantValues(t, m, map[string]string{"a": "1", "b": "2", "c": "1"})
 }
 
 // Another replica keeps another value between our read and our write.
-func TestKeepIsToldWhenItLosesARace(t *testing.T) {
-	m := newMemory()
-	keep(t, m, []Item{doc("a", "1")}, "1")
-	m.failSwap = []error{errDown}
-	m.beforeSwap = func() {
-		m.beforeSwap = func() { keep(t, m, []Item{doc("b", "theirs")}, "theirs") }
-	}
-	wantErrors(t, keep(t, m, []Item{doc("a", "1"), doc("b", "ours")}, "1", ""), nil, ErrUnknown)
-	wantErrors(t, keep(t, m, []Item{doc("b", "ours")}, "theirs"), nil)
+func TestKeepFailsWhenItLosesARace(t *testing.T) {
+	m := statetest.New()
+	wantKept(t, m, []state.Item{doc("a", "1")}, values{"a": "1"})
+	swaps := 0
+	m.Before(func(_ context.Context, c statetest.Call) error {
+		if c.Op != statetest.Swap {
+			return nil
+		}
+		if swaps++; swaps == 1 {
+			return statetest.ErrDown
+		}
+		m.Put("b", "theirs")
+		return nil
+	})
+	wantKept(t, m, []state.Item{doc("a", "1"), doc("b", "ours")}, values{"a": "1", "b": state.ErrUnknown})
+	m.Before(nil)
+	wantKept(t, m, []state.Item{doc("b", "ours")}, values{"b": "theirs"})
 }
 
 func TestAWriteWhoseAnswerWasLostIsFound(t *testing.T) {
-	m := newMemory()
-	m.failSwap = []error{errLost}
-	wantErrors(t, keep(t, m, []Item{doc("a", "1"), doc("b", "2")}, "1", "2"), nil, nil)
+	m := statetest.New()
+	m.Decide(statetest.Always(statetest.Lost))
+	wantKept(t, m, []state.Item{doc("a", "1"), doc("b", "2")}, values{"a": "1", "b": "2"})
 	wantValues(t, m, map[string]string{"a": "1", "b": "2"})
-	if m.swaps != 1 {
-		t.Errorf("%d writes", m.swaps)
+	if swaps := len(m.Calls(statetest.Swap)); swaps != 1 {
+		t.Errorf("%d writes", swaps)
 	}
 }
 
 func TestKeepOfNothingDoesNothing(t *testing.T) {
-	m := newMemory()
-	keep(t, m, nil)
-	if m.swaps+m.gets != 0 {
-		t.Errorf("%d writes and %d reads", m.swaps, m.gets)
+	m := statetest.New()
+	wantKept(t, m, nil, nil)
+	if n := len(m.Calls(statetest.Swap)) + len(m.Calls(statetest.Get)); n != 0 {
+		t.Errorf("%d calls", n)
 	}
 }
 
-func TestKeepSaysWhatReadingSaid(t *testing.T) {
-	m := newMemory()
-	m.failSwap, m.failGet = []error{errDown}, []error{errDown}
-	wantErrors(t, keep(t, m, []Item{doc("a", "1"), doc("b", "2")}, "", ""), errDown, errDown)
+func TestKeepReturnsTheErrorOfReading(t *testing.T) {
+	m := statetest.New()
+	m.Fail(state.ErrUnknown, statetest.Swap)
+	m.Fail(statetest.ErrDown, statetest.Get)
+	wantKept(t, m, []state.Item{doc("a", "1"), doc("b", "2")}, values{"a": statetest.ErrDown, "b": statetest.ErrDown})
 	wantValues(t, m, nil)
 }
 
-func TestKeepSaysWhatWritingSaid(t *testing.T) {
-	m := newMemory()
-	keep(t, m, []Item{doc("a", "1")}, "1")
-	m.failSwap = []error{errDown, errDown}
-	wantErrors(t, keep(t, m, []Item{doc("a", "other"), doc("b", "2")}, "1", ""), nil, errDown)
+func TestKeepReturnsTheErrorOfWriting(t *testing.T) {
+	m := statetest.New()
+	wantKept(t, m, []state.Item{doc("a", "1")}, values{"a": "1"})
+	m.Fail(statetest.ErrDown, statetest.Swap)
+	wantKept(t, m, []state.Item{doc("a", "other"), doc("b", "2")}, values{"a": "1", "b": statetest.ErrDown})
 	wantValues(t, m, map[string]string{"a": "1"})
 }

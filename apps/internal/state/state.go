@@ -34,19 +34,33 @@ type Item struct {
 func (i Item) Exists() bool { return i.ETag != "" }
 
 // Store is one service's state store. It is safe for concurrent use.
-type Store struct {
+type Store interface {
+	// Get reads keys, in their order. A key that does not exist comes without ETag.
+	Get(ctx context.Context, keys ...string) ([]Item, error)
+
+	// Swap writes each item if its key still is at the item's ETag (and does not exist
+	// if that is empty), whether others are written or not. A key that does not exist
+	// is written whatever the ETag. A nil error says that all were written; otherwise
+	// the error is an ErrUnknown.
+	Swap(ctx context.Context, items ...Item) error
+
+	// Delete removes item if its key still is at the item's ETag, or does not exist.
+	Delete(ctx context.Context, item Item) error
+}
+
+// sidecarStore is a state store component of Dapr.
+type sidecarStore struct {
 	client    dapr.Client
 	component string
 }
 
 // New returns the state store component behind the sidecar that client talks to.
-func New(client dapr.Client, component string) *Store { return &Store{client, component} }
+func New(client dapr.Client, component string) Store { return &sidecarStore{client, component} }
 
 // readParallelism is how many keys the sidecar reads at once for one call.
 const readParallelism = 32
 
-// Get reads keys, in their order. A key that does not exist comes without ETag.
-func (s *Store) Get(ctx context.Context, keys ...string) ([]Item, error) {
+func (s *sidecarStore) Get(ctx context.Context, keys ...string) ([]Item, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
@@ -84,21 +98,16 @@ func (s *Store) Get(ctx context.Context, keys ...string) ([]Item, error) {
 // which the component leaves out of transactions.)
 const absent = "-1"
 
-// Swap writes each item if its key still is at the item's ETag (and does not
-// exist if that is empty), whether others are written or not. A key that is gone is
-// written whatever the ETag. A nil error says that all were written; otherwise the
-// error is an ErrUnknown.
-//
-// Several items go as a transaction, which the Redis component sends at once; of
-// bulk state each is a call of its own, on a connection of its own. No more than that
-// is wanted of the transaction: where one item conflicts, the others are written. The
-// component's writeTimeout must stay unset: with it, a transaction has each operation
-// twice, and fails.
+// Swap sends several items as a transaction, which the Redis component sends at once; of
+// bulk state each is a call of its own, on a connection of its own. Nothing else is used
+// of the transaction: where one item conflicts, the others are written. The component's
+// writeTimeout must stay unset: with it, a transaction has each operation twice, and
+// fails.
 //
 // Nothing relies on replicas of Redis. (Strong consistency has the component wait for
 // them, a second at most and whether they answer or not, but not in a transaction. Nor
 // does the bus wait, which acknowledges later.)
-func (s *Store) Swap(ctx context.Context, items ...Item) error {
+func (s *sidecarStore) Swap(ctx context.Context, items ...Item) error {
 	set := make([]*dapr.SetStateItem, len(items))
 	for i, item := range items {
 		set[i] = &dapr.SetStateItem{
@@ -115,9 +124,11 @@ func (s *Store) Swap(ctx context.Context, items ...Item) error {
 	return nil
 }
 
-func (s *Store) save(ctx context.Context, set []*dapr.SetStateItem) error {
-	mortal := func(item *dapr.SetStateItem) bool { return item.Metadata != nil } // a transaction would set the time to live of whoever was first
-	if len(set) < 2 || slices.ContainsFunc(set, mortal) {
+func (s *sidecarStore) save(ctx context.Context, set []*dapr.SetStateItem) error {
+	// In a transaction a TTL would be set also where the write conflicts, and so on the
+	// value of the writer that was first.
+	expires := func(item *dapr.SetStateItem) bool { return item.Metadata != nil }
+	if len(set) < 2 || slices.ContainsFunc(set, expires) {
 		return s.client.SaveBulkState(ctx, s.component, set...)
 	}
 	operations := make([]*dapr.StateOperation, len(set))
@@ -127,9 +138,9 @@ func (s *Store) save(ctx context.Context, set []*dapr.SetStateItem) error {
 	return s.client.ExecuteStateTransaction(ctx, s.component, nil, operations)
 }
 
-// ETagAfter guesses the ETag that a key has after a successful swap, to save
-// reading it: Redis counts a key's writes. Where the guess is wrong the next swap
-// fails, and the key is read again.
+// ETagAfter is the ETag that a key is expected to have after a successful Swap of an item
+// with etag, so that it need not be read: Redis counts a key's writes. With another
+// component the next Swap fails, and the key is read again.
 func ETagAfter(etag string) string {
 	n, err := strconv.ParseUint(etag, 10, 64)
 	if err != nil {
@@ -138,8 +149,7 @@ func ETagAfter(etag string) string {
 	return strconv.FormatUint(n+1, 10)
 }
 
-// Delete removes item if its key is still at the item's ETag.
-func (s *Store) Delete(ctx context.Context, item Item) error {
+func (s *sidecarStore) Delete(ctx context.Context, item Item) error {
 	err := s.client.DeleteStateWithETag(ctx, s.component, item.Key, &dapr.ETag{Value: item.ETag}, nil,
 		&dapr.StateOptions{Concurrency: dapr.StateConcurrencyFirstWrite, Consistency: dapr.StateConsistencyStrong})
 	if err != nil {

@@ -1,4 +1,4 @@
-package state
+package state_test
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	dapr "github.com/dapr/go-sdk/client"
+
+	"github.com/postbus/postbus/apps/internal/state"
 )
 
 // sidecar is as much of the sidecar as a store needs.
@@ -60,8 +62,8 @@ func (s *sidecar) DeleteStateWithETag(_ context.Context, component, key string, 
 
 func TestGetReadsOneKey(t *testing.T) {
 	s := &sidecar{single: &dapr.StateItem{Key: "a", Value: []byte("1"), Etag: "7"}}
-	got, err := New(s, "store").Get(context.Background(), "a")
-	if want := []Item{{Key: "a", Value: []byte("1"), ETag: "7"}}; err != nil || !reflect.DeepEqual(got, want) {
+	got, err := state.New(s, "store").Get(context.Background(), "a")
+	if want := []state.Item{{Key: "a", Value: []byte("1"), ETag: "7"}}; err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v and error %v, want %v", got, err, want)
 	}
 	if !got[0].Exists() || s.component != "store" || s.asked[0] != "a" {
@@ -70,7 +72,7 @@ func TestGetReadsOneKey(t *testing.T) {
 }
 
 func TestAKeyThatIsNotThereDoesNotExist(t *testing.T) {
-	got, err := New(&sidecar{single: &dapr.StateItem{Key: "a"}}, "store").Get(context.Background(), "a")
+	got, err := state.New(&sidecar{single: &dapr.StateItem{Key: "a"}}, "store").Get(context.Background(), "a")
 	if err != nil || len(got) != 1 || got[0].Key != "a" || got[0].Exists() {
 		t.Errorf("got %v and error %v", got, err)
 	}
@@ -79,8 +81,8 @@ func TestAKeyThatIsNotThereDoesNotExist(t *testing.T) {
 // The sidecar answers in the order in which its reads end.
 func TestGetAnswersInTheOrderOfTheKeys(t *testing.T) {
 	s := &sidecar{bulk: []*dapr.BulkStateItem{{Key: "c", Value: []byte("3"), Etag: "9"}, {Key: "b"}, {Key: "a", Value: []byte("1"), Etag: "7"}}}
-	got, err := New(s, "store").Get(context.Background(), "a", "b", "c")
-	want := []Item{{Key: "a", Value: []byte("1"), ETag: "7"}, {Key: "b"}, {Key: "c", Value: []byte("3"), ETag: "9"}}
+	got, err := state.New(s, "store").Get(context.Background(), "a", "b", "c")
+	want := []state.Item{{Key: "a", Value: []byte("1"), ETag: "7"}, {Key: "b"}, {Key: "c", Value: []byte("3"), ETag: "9"}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v and error %v, want %v", got, err, want)
 	}
@@ -96,17 +98,17 @@ func TestGetFailsIfOneKeyCannotBeRead(t *testing.T) {
 		"one key has no answer": {bulk: []*dapr.BulkStateItem{{Key: "a", Etag: "1"}}},
 		"another key is there":  {bulk: []*dapr.BulkStateItem{{Key: "a", Etag: "1"}, {Key: "x", Etag: "1"}}},
 	} {
-		if got, err := New(s, "store").Get(context.Background(), "a", "b"); err == nil || got != nil {
+		if got, err := state.New(s, "store").Get(context.Background(), "a", "b"); err == nil || got != nil {
 			t.Errorf("%s: got %v and error %v, want an error", name, got, err)
 		}
 	}
-	if got, err := New(&sidecar{err: down}, "store").Get(context.Background(), "a"); !errors.Is(err, down) || got != nil {
+	if got, err := state.New(&sidecar{err: down}, "store").Get(context.Background(), "a"); !errors.Is(err, down) || got != nil {
 		t.Errorf("got %v and error %v, want %v", got, err, down)
 	}
 }
 
 func TestGetOfNothingAsksNobody(t *testing.T) {
-	if got, err := New(&sidecar{err: errors.New("sidecar is down")}, "store").Get(context.Background()); err != nil || len(got) > 0 {
+	if got, err := state.New(&sidecar{err: errors.New("sidecar is down")}, "store").Get(context.Background()); err != nil || len(got) > 0 {
 		t.Errorf("got %v and error %v", got, err)
 	}
 }
@@ -115,16 +117,16 @@ func TestGetOfNothingAsksNobody(t *testing.T) {
 // ETag at all a conflict is no conflict.
 func TestEveryWriteIsACompareAndSwap(t *testing.T) {
 	for name, test := range map[string]struct {
-		items    []Item
+		items    []state.Item
 		together bool
 	}{
-		"one":           {[]Item{doc("new", "1")}, false},
-		"several":       {[]Item{doc("new", "1"), {Key: "old", Value: []byte("2"), ETag: "7"}}, true},
-		"one that ends": {[]Item{doc("new", "1"), {Key: "old", Value: []byte("2"), ETag: "7", TTL: 90 * time.Second}}, false},
+		"one":           {[]state.Item{doc("new", "1")}, false},
+		"several":       {[]state.Item{doc("new", "1"), {Key: "old", Value: []byte("2"), ETag: "7"}}, true},
+		"one that ends": {[]state.Item{doc("new", "1"), {Key: "old", Value: []byte("2"), ETag: "7", TTL: 90 * time.Second}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &sidecar{}
-			if err := New(s, "store").Swap(context.Background(), test.items...); err != nil {
+			if err := state.New(s, "store").Swap(context.Background(), test.items...); err != nil {
 				t.Fatal(err)
 			}
 			if s.component != "store" || len(s.saved) != len(test.items) || s.together != test.together {
@@ -154,8 +156,8 @@ func TestEveryWriteIsACompareAndSwap(t *testing.T) {
 
 func TestAFailedWriteIsUnknown(t *testing.T) {
 	down := errors.New("sidecar is down")
-	for _, items := range [][]Item{{doc("a", "1")}, {doc("a", "1"), doc("b", "2")}} {
-		if err := New(&sidecar{err: down}, "store").Swap(context.Background(), items...); !errors.Is(err, ErrUnknown) || !errors.Is(err, down) {
+	for _, items := range [][]state.Item{{doc("a", "1")}, {doc("a", "1"), doc("b", "2")}} {
+		if err := state.New(&sidecar{err: down}, "store").Swap(context.Background(), items...); !errors.Is(err, state.ErrUnknown) || !errors.Is(err, down) {
 			t.Errorf("error %v of %d, want ErrUnknown that says %v", err, len(items), down)
 		}
 	}
@@ -163,14 +165,14 @@ func TestAFailedWriteIsUnknown(t *testing.T) {
 
 func TestDeleteIsACompareAndSwapToo(t *testing.T) {
 	s := &sidecar{}
-	if err := New(s, "store").Delete(context.Background(), Item{Key: "a", ETag: "7"}); err != nil {
+	if err := state.New(s, "store").Delete(context.Background(), state.Item{Key: "a", ETag: "7"}); err != nil {
 		t.Fatal(err)
 	}
 	if s.component != "store" || s.deleted != "a" || s.etag == nil || s.etag.Value != "7" || s.options.Concurrency != dapr.StateConcurrencyFirstWrite {
 		t.Errorf("deleted %s of %s at %+v with %+v", s.deleted, s.component, s.etag, s.options)
 	}
 	s.err = errors.New("sidecar is down")
-	if err := New(s, "store").Delete(context.Background(), Item{Key: "a"}); !errors.Is(err, s.err) {
+	if err := state.New(s, "store").Delete(context.Background(), state.Item{Key: "a"}); !errors.Is(err, s.err) {
 		t.Errorf("error %v, want %v", err, s.err)
 	}
 }

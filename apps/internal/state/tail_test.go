@@ -1,12 +1,17 @@
-package state
+package state_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+)
 
 func TestTheTailIsFoundFromAnywhere(t *testing.T) {
 	for tail := range 70 {
 		for after := -1; after < tail; after++ {
 			probes := 0
-			got, err := Tail(after, func(n int) (bool, error) { probes++; return n < tail, nil })
+			got, err := state.Tail(after, func(n int) (bool, error) { probes++; return n < tail, nil })
 			if err != nil || got != tail {
 				t.Errorf("tail %d, after %d: found %d, error %v", tail, after, got, err)
 			}
@@ -17,16 +22,16 @@ func TestTheTailIsFoundFromAnywhere(t *testing.T) {
 	}
 }
 
-func TestTailSaysWhatProbingSaid(t *testing.T) {
+func TestTailReturnsTheErrorOfProbing(t *testing.T) {
 	for fails := range 5 {
 		n := 0
-		_, err := Tail(-1, func(probe int) (bool, error) {
+		_, err := state.Tail(-1, func(probe int) (bool, error) {
 			if n++; n > fails {
-				return false, errDown
+				return false, statetest.ErrDown
 			}
 			return probe < 40, nil
 		})
-		if err != errDown { //nolint:errorlint // the very one
+		if err != statetest.ErrDown { //nolint:errorlint // the very one
 			t.Errorf("after %d probes: %v", fails, err)
 		}
 	}

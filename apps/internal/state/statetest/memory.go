@@ -1,67 +1,212 @@
-// Package statetest has a state store in memory for unit tests.
+// Package statetest has a state store in memory, for the tests of all services.
 package statetest
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// ErrDown is what a store answers that can't be reached.
+// ErrDown is a store that can't be reached.
 var ErrDown = errors.New("store is down")
 
-// Memory is a store with the semantics of Dapr's Redis component: an ETag counts
-// a key's writes, a conflict is that of one key alone, and looks like any other
-// failure. It is not safe for concurrent use.
+// Op is one of the calls of state.Store.
+type Op string
+
+// The three calls.
+const (
+	Get    Op = "get"
+	Swap   Op = "swap"
+	Delete Op = "delete"
+)
+
+// Call is one call of the store. The items of a Get have keys alone.
+type Call struct {
+	Op    Op
+	Items []state.Item
+}
+
+// Keys are those that the call names, in its order.
+func (c Call) Keys() []string {
+	keys := make([]string, len(c.Items))
+	for i, item := range c.Items {
+		keys[i] = item.Key
+	}
+	return keys
+}
+
+// Fate is what becomes of the write of one item.
+type Fate int
+
+// The four fates. All but Written are reported as a failure of the Swap.
+const (
+	Written Fate = iota // unless another writer was first
+	Refused             // it does not happen
+	Lost                // it happens, and its answer is lost
+	Late                // it happens when Land is called, unless another writer is first
+)
+
+// Memory is a store with the semantics of Dapr's Redis component
+// (components-contrib 1.18.4, state/redis):
+//   - A key's ETag counts its writes, from 1 again after a Delete.
+//   - A conflict is that of one key alone. The other items of the Swap are written.
+//   - A key that does not exist takes a write, and a Delete, with any ETag.
+//   - A conflict looks like any other failure.
+//   - A write without TTL leaves the key's time to live as it was.
+//
+// It is safe for concurrent use. Hooks run without its lock: they may block, to delay a
+// call, and may call the store, as another writer would.
 type Memory struct {
-	// Versions and Values are what the keys are at.
-	Versions map[string]int
-	Values   map[string]string
-	// Writes counts the keys that were written.
-	Writes int
-	// GetErr and SwapErr are the answers while they are set; with Lands, a Swap
-	// that answers with SwapErr has happened.
-	GetErr, SwapErr error
-	Lands           bool
+	mu      sync.Mutex
+	docs    map[string]doc
+	late    []state.Item
+	calls   []Call
+	written int
+
+	failing       map[Op]error
+	before, after func(context.Context, Call) error
+	fate          func(state.Item) Fate
+	etag          func(version int) string
+}
+
+var _ state.Store = (*Memory)(nil)
+
+type doc struct {
+	value   []byte
+	version int
+	ttl     time.Duration // 0 is for ever
+	expires time.Time
 }
 
 // New returns an empty store.
 func New() *Memory {
-	return &Memory{Versions: map[string]int{}, Values: map[string]string{}}
+	return &Memory{docs: map[string]doc{}, failing: map[Op]error{}, etag: strconv.Itoa}
 }
 
 // Get is that of state.Store.
-func (m *Memory) Get(_ context.Context, keys ...string) ([]state.Item, error) {
-	if m.GetErr != nil {
-		return nil, m.GetErr
-	}
+func (m *Memory) Get(ctx context.Context, keys ...string) ([]state.Item, error) {
 	items := make([]state.Item, len(keys))
 	for i, key := range keys {
-		items[i] = state.Item{Key: key}
-		if v := m.Versions[key]; v > 0 {
-			items[i].Value, items[i].ETag = []byte(m.Values[key]), strconv.Itoa(v)
+		items[i].Key = key
+	}
+	read := func() error {
+		for i, key := range keys {
+			if d, exists := m.doc(key); exists {
+				items[i].Value, items[i].ETag = slices.Clone(d.value), m.etag(d.version)
+			}
 		}
+		return nil
+	}
+	if err := m.do(ctx, Call{Get, slices.Clone(items)}, read); err != nil {
+		return nil, fmt.Errorf("reading %v: %w", keys, err)
 	}
 	return items, nil
 }
 
 // Swap is that of state.Store.
-func (m *Memory) Swap(_ context.Context, items ...state.Item) error {
-	if m.SwapErr != nil && !m.Lands {
-		return m.SwapErr
-	}
-	err := m.SwapErr
-	for _, item := range items {
-		if v := m.Versions[item.Key]; v > 0 && item.ETag != strconv.Itoa(v) {
-			err = fmt.Errorf("%w: conflict", state.ErrUnknown)
-			continue
+func (m *Memory) Swap(ctx context.Context, items ...state.Item) error {
+	write := func() error {
+		var failed error
+		for _, item := range items {
+			if err := m.write(item); err != nil {
+				failed = err
+			}
 		}
-		m.Writes++
-		m.Versions[item.Key]++
-		m.Values[item.Key] = string(item.Value)
+		return failed
+	}
+	if err := m.do(ctx, Call{Swap, items}, write); err != nil {
+		return fmt.Errorf("%w: %w", state.ErrUnknown, err)
+	}
+	return nil
+}
+
+// Delete is that of state.Store.
+func (m *Memory) Delete(ctx context.Context, item state.Item) error {
+	remove := func() error {
+		if d, exists := m.doc(item.Key); exists && item.ETag != m.etag(d.version) {
+			return fmt.Errorf("it is at %s, not %q", m.etag(d.version), item.ETag)
+		}
+		delete(m.docs, item.Key)
+		return nil
+	}
+	if err := m.do(ctx, Call{Delete, []state.Item{item}}, remove); err != nil {
+		return fmt.Errorf("deleting %s: %w", item.Key, err)
+	}
+	return nil
+}
+
+// do makes a call, of which effect is what happens with the lock.
+func (m *Memory) do(ctx context.Context, c Call, effect func() error) error {
+	m.mu.Lock()
+	m.calls = append(m.calls, c)
+	before, after := m.before, m.after
+	m.mu.Unlock()
+	if before != nil {
+		if err := before(ctx, c); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	err := m.failing[c.Op]
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = effect()
+	}
+	m.mu.Unlock()
+	if err == nil && after != nil {
+		err = after(ctx, c)
 	}
 	return err
+}
+
+// write lets one write have its fate.
+func (m *Memory) write(item state.Item) error {
+	fate := Written
+	if m.fate != nil {
+		fate = m.fate(item)
+	}
+	switch fate {
+	case Refused:
+		return fmt.Errorf("writing %s was refused", item.Key)
+	case Late:
+		item.Value = slices.Clone(item.Value)
+		m.late = append(m.late, item)
+		return fmt.Errorf("writing %s takes too long", item.Key)
+	}
+	if d, exists := m.doc(item.Key); exists && item.ETag != m.etag(d.version) {
+		return fmt.Errorf("%s is at %s, not %q", item.Key, m.etag(d.version), item.ETag)
+	}
+	m.put(item)
+	m.written++
+	if fate == Lost {
+		return fmt.Errorf("the answer to writing %s was lost", item.Key)
+	}
+	return nil
+}
+
+func (m *Memory) put(item state.Item) {
+	d, _ := m.doc(item.Key)
+	d.value, d.version = slices.Clone(item.Value), d.version+1
+	if item.TTL > 0 {
+		d.ttl, d.expires = item.TTL, time.Now().Add(item.TTL)
+	}
+	m.docs[item.Key] = d
+}
+
+// doc is the document with the key, unless its time has passed.
+func (m *Memory) doc(key string) (doc, bool) {
+	d, exists := m.docs[key]
+	if exists && d.ttl > 0 && !time.Now().Before(d.expires) {
+		delete(m.docs, key)
+		return doc{}, false
+	}
+	return d, exists
 }

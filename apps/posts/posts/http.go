@@ -1,4 +1,6 @@
-package main
+// Package posts is the service of the posts: the command that creates one, and the store
+// that keeps them.
+package posts
 
 import (
 	"context"
@@ -8,23 +10,35 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-type api struct {
+// Service answers commands with events, and stores the posts of the events that come
+// back. It is safe for concurrent use.
+type Service struct {
 	source   string
 	commands *command.Commands
+	store    state.Store
+	now      func() time.Time
 }
 
-func (a *api) routes(r gin.IRoutes) {
-	r.POST("/posts/create", a.create)
+// New returns the service that publishes as source, the app id.
+func New(source string, events bus.Publisher, store state.Store, now func() time.Time) *Service {
+	return &Service{source: source, commands: command.New(events, store), store: store, now: now}
+}
+
+// Routes adds the service's API to r.
+func (s *Service) Routes(r gin.IRoutes) {
+	r.POST("/posts/create", s.create)
 }
 
 // create publishes PostCreated and answers with the post. It writes nothing
 // itself: the store is written when the event comes back.
-func (a *api) create(c *gin.Context) {
+func (s *Service) create(c *gin.Context) {
 	var in struct {
 		Title string `json:"title"`
 		Body  string `json:"body"`
@@ -34,7 +48,7 @@ func (a *api) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
-	now := time.Now().UTC()
+	now := s.now().UTC()
 	post := event.Post{ID: event.NewID(), Title: in.Title, Body: in.Body, CreatedAt: now, Revision: 1}
 	if err := post.ValidateText(); err != nil {
 		web.Fail(c, err)
@@ -44,12 +58,12 @@ func (a *api) create(c *gin.Context) {
 
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
-	created, err := event.OfPost(event.PostCreated, a.source, post, now, web.TraceParent(ctx))
+	created, err := event.OfPost(event.PostCreated, s.source, post, now, web.TraceParent(ctx))
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
-	created, err = a.commands.Publish(ctx, c.GetHeader("Idempotency-Key"), body, created)
+	created, err = s.commands.Publish(ctx, c.GetHeader("Idempotency-Key"), body, created)
 	if err != nil {
 		web.Fail(c, err)
 		return

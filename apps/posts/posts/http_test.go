@@ -1,4 +1,4 @@
-package main
+package posts
 
 import (
 	"bytes"
@@ -10,8 +10,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
@@ -19,7 +19,7 @@ import (
 
 func create(bus *topic, store *statetest.Memory, key, body string) *httptest.ResponseRecorder {
 	engine := web.NewEngine()
-	(&api{source: "posts", commands: command.New(bus, store)}).routes(engine)
+	New("posts", bus, store, time.Now).Routes(engine)
 	req := httptest.NewRequest(http.MethodPost, "/posts/create", strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
 	if key != "" {
@@ -34,8 +34,8 @@ func create(bus *topic, store *statetest.Memory, key, body string) *httptest.Res
 func TestCreatePublishesThePostAndStoresNothing(t *testing.T) {
 	bus, store := &topic{}, statetest.New()
 	res := create(bus, store, "", `{"title":"A <title>","body":"A body"}`)
-	if res.Code != http.StatusCreated || len(bus.events) != 1 || store.Writes > 0 {
-		t.Fatalf("answered %d with %d events and %d writes: %s", res.Code, len(bus.events), store.Writes, res.Body)
+	if res.Code != http.StatusCreated || len(bus.events) != 1 || store.Written() > 0 {
+		t.Fatalf("answered %d with %d events and %d writes: %s", res.Code, len(bus.events), store.Written(), res.Body)
 	}
 	var got event.Post
 	if err := json.Unmarshal(res.Body.Bytes(), &got); err != nil {
@@ -130,7 +130,7 @@ func TestAClaimHasTheDigestOfTheBody(t *testing.T) {
 	store := statetest.New()
 	create(&topic{}, store, "key", ` {"title":"a"}`)
 	var claim struct{ Request string }
-	if err := json.Unmarshal([]byte(store.Values[fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key")))]), &claim); err != nil {
+	if err := json.Unmarshal([]byte(store.Value(fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key"))))), &claim); err != nil {
 		t.Fatal(err)
 	}
 	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(` {"title":"a"}`))); claim.Request != want {
@@ -173,8 +173,8 @@ func TestWhatIsRefusedIsNotPublished(t *testing.T) {
 	} {
 		bus, store := &topic{}, statetest.New()
 		res := create(bus, store, "key", body)
-		if res.Code != status || len(bus.events) > 0 || store.Writes > 0 {
-			t.Errorf("%.40q is answered %d with %d events and %d writes, want %d", body, res.Code, len(bus.events), store.Writes, status)
+		if res.Code != status || len(bus.events) > 0 || store.Written() > 0 {
+			t.Errorf("%.40q is answered %d with %d events and %d writes, want %d", body, res.Code, len(bus.events), store.Written(), status)
 		}
 	}
 }

@@ -1,13 +1,15 @@
-package main
+package posts
 
 import (
 	"context"
 
+	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
 // topic is a bus that keeps what was published.
 type topic struct {
+	bus.Publisher
 	events []event.Event
 	err    error
 }

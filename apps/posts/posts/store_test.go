@@ -1,4 +1,4 @@
-package main
+package posts
 
 import (
 	"context"
@@ -48,59 +48,64 @@ func wantErrors(t *testing.T, errs []error, want ...error) {
 
 func TestAPostIsStoredOnce(t *testing.T) {
 	store := statetest.New()
-	p := &posts{store: store}
+	p := New("posts", &topic{}, store, time.Now)
 	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
-	wantErrors(t, p.created(context.Background(), []event.Event{a, b}), nil, nil)
+	wantErrors(t, p.Created(context.Background(), []event.Event{a, b}), nil, nil)
 	for _, e := range []event.Event{a, b} {
 		var got event.Post
-		if err := json.Unmarshal([]byte(store.Values["post-"+e.Post.ID]), &got); err != nil || got != *e.Post {
+		if err := json.Unmarshal([]byte(store.Value("post-"+e.Post.ID)), &got); err != nil || got != *e.Post {
 			t.Errorf("stored %+v (error %v), want %+v", got, err, e.Post)
 		}
 	}
 	// Again, in another order, and twice in a batch.
-	wantErrors(t, p.created(context.Background(), []event.Event{b, a, b}), nil, nil, nil)
-	if store.Writes != 2 || len(store.Values) != 2 {
-		t.Errorf("%d writes of %d keys, want 2 of 2", store.Writes, len(store.Values))
+	wantErrors(t, p.Created(context.Background(), []event.Event{b, a, b}), nil, nil, nil)
+	if store.Written() != 2 || len(store.Keys("")) != 2 {
+		t.Errorf("%d writes of %d keys, want 2 of 2", store.Written(), len(store.Keys("")))
 	}
 }
 
 func TestAPostTwiceInItsFirstBatchIsStoredOnce(t *testing.T) {
 	store := statetest.New()
 	a := created(t, event.NewID(), "a")
-	wantErrors(t, (&posts{store: store}).created(context.Background(), []event.Event{a, a}), nil, nil)
-	if store.Writes != 1 {
-		t.Errorf("%d writes, want 1", store.Writes)
+	wantErrors(t, New("posts", &topic{}, store, time.Now).Created(context.Background(), []event.Event{a, a}), nil, nil)
+	if store.Written() != 1 {
+		t.Errorf("%d writes, want 1", store.Written())
 	}
 }
 
 func TestAnotherPostOfTheSameIDIsPoison(t *testing.T) {
 	store := statetest.New()
-	p := &posts{store: store}
+	p := New("posts", &topic{}, store, time.Now)
 	first := created(t, event.NewID(), "first")
 	forged := created(t, first.Post.ID, "forged")
-	wantErrors(t, p.created(context.Background(), []event.Event{first, forged}), nil, bus.ErrPoison)
-	wantErrors(t, p.created(context.Background(), []event.Event{forged, created(t, event.NewID(), "b"), first}), bus.ErrPoison, nil, nil)
+	wantErrors(t, p.Created(context.Background(), []event.Event{first, forged}), nil, bus.ErrPoison)
+	wantErrors(t, p.Created(context.Background(), []event.Event{forged, created(t, event.NewID(), "b"), first}), bus.ErrPoison, nil, nil)
 	var got event.Post
-	if err := json.Unmarshal([]byte(store.Values["post-"+first.Post.ID]), &got); err != nil || got.Title != "first" {
+	if err := json.Unmarshal([]byte(store.Value("post-"+first.Post.ID)), &got); err != nil || got.Title != "first" {
 		t.Errorf("stored %+v (error %v)", got, err)
 	}
 }
 
 func TestWhileTheStoreIsDownEventsAreAskedForAgain(t *testing.T) {
 	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
-	for name, store := range map[string]*statetest.Memory{
-		"all fails":                {SwapErr: statetest.ErrDown, GetErr: statetest.ErrDown},
-		"writes fail":              {SwapErr: statetest.ErrDown},
-		"writes' answers are lost": {SwapErr: statetest.ErrDown, Lands: true, GetErr: statetest.ErrDown},
+	for name, fail := range map[string]func(*statetest.Memory){
+		"all fails":   func(m *statetest.Memory) { m.Fail(statetest.ErrDown) },
+		"writes fail": func(m *statetest.Memory) { m.Fail(statetest.ErrDown, statetest.Swap) },
+		"writes' answers are lost": func(m *statetest.Memory) {
+			m.Decide(statetest.Always(statetest.Lost))
+			m.Fail(statetest.ErrDown, statetest.Get)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store.Versions, store.Values = map[string]int{}, map[string]string{}
-			p := &posts{store: store}
-			wantErrors(t, p.created(context.Background(), []event.Event{a, b}), statetest.ErrDown, statetest.ErrDown)
-			store.GetErr, store.SwapErr = nil, nil
-			wantErrors(t, p.created(context.Background(), []event.Event{a, b}), nil, nil)
-			if store.Writes != 2 {
-				t.Errorf("%d writes, want 2", store.Writes)
+			store := statetest.New()
+			fail(store)
+			p := New("posts", &topic{}, store, time.Now)
+			wantErrors(t, p.Created(context.Background(), []event.Event{a, b}), statetest.ErrDown, statetest.ErrDown)
+			store.Fail(nil)
+			store.Decide(nil)
+			wantErrors(t, p.Created(context.Background(), []event.Event{a, b}), nil, nil)
+			if store.Written() != 2 {
+				t.Errorf("%d writes, want 2", store.Written())
 			}
 		})
 	}
@@ -110,8 +115,8 @@ func TestAPostThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
 	bad := created(t, event.NewID(), "b")
 	bad.Post.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 	store := statetest.New()
-	errs := (&posts{store: store}).created(context.Background(), []event.Event{created(t, event.NewID(), "a"), bad})
-	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || store.Writes > 0 {
-		t.Errorf("errors %v and %d writes", errs, store.Writes)
+	errs := New("posts", &topic{}, store, time.Now).Created(context.Background(), []event.Event{created(t, event.NewID(), "a"), bad})
+	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || store.Written() > 0 {
+		t.Errorf("errors %v and %d writes", errs, store.Written())
 	}
 }

@@ -1,0 +1,36 @@
+package bus
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/postbus/postbus/apps/internal/event"
+)
+
+// Publisher is the part of a Bus that puts events on it.
+type Publisher interface {
+	Publish(ctx context.Context, e event.Event) error
+	PublishAll(ctx context.Context, t event.Type, events []event.Event) []error
+}
+
+// React answers each event with an event of type t: answer makes that of event i, or
+// returns why there is none. All that it makes are published in one call. The errors are
+// by index, as those of a Handler: nil says that the answer was published.
+func React(ctx context.Context, to Publisher, t event.Type, events []event.Event, answer func(i int) (event.Event, error)) []error {
+	errs := make([]error, len(events))
+	var answers []event.Event
+	var outcomes []*error // of the answers, among errs
+	for i := range events {
+		a, err := answer(i)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		answers, outcomes = append(answers, a), append(outcomes, &errs[i])
+	}
+	for i, err := range to.PublishAll(ctx, t, answers) {
+		*outcomes[i] = err
+	}
+	slog.DebugContext(ctx, "reacted", "type", t, "events", len(answers), "of", len(events))
+	return errs
+}

@@ -1,0 +1,89 @@
+package event
+
+import (
+	"reflect"
+	"testing"
+	"time"
+)
+
+// A field that is added to an entity belongs to one of the two: a later revision may
+// change it, or none may.
+func TestVersionsContradictEachOtherInWhatNoRevisionChanges(t *testing.T) {
+	revised := map[string]bool{
+		"Post.Title": false, "Post.Body": false, "Post.CreatedAt": false, "Post.Revision": true,
+		"Comment.PostID": false, "Comment.Author": false, "Comment.Content": false, "Comment.CreatedAt": false,
+		"Comment.Status": true, "Comment.Reason": true, "Comment.Revision": true,
+	}
+	check := func(name string, first, second, later Event) {
+		t.Helper()
+		mayChange, known := revised[name]
+		if !known {
+			t.Errorf("%s is new: may a later revision change it?", name)
+		}
+		if name != "Post.Revision" && name != "Comment.Revision" && (!Contradicts(first, second) || !Contradicts(second, first)) {
+			t.Errorf("%s differs at one revision, and that is no contradiction", name)
+		}
+		if Contradicts(first, later) == mayChange || Contradicts(later, first) == mayChange {
+			t.Errorf("%s differs at a later revision, and that is a contradiction: %v", name, !mayChange)
+		}
+	}
+	for i := range reflect.TypeFor[Post]().NumField() {
+		p := aPost()
+		changeField(t, reflect.ValueOf(&p).Elem().Field(i))
+		if p.ID != aPost().ID {
+			continue // another post
+		}
+		first, later := aPost(), p
+		later.Revision++
+		check("Post."+reflect.TypeFor[Post]().Field(i).Name, Event{Post: &first}, Event{Post: &p}, Event{Post: &later})
+	}
+	for i := range reflect.TypeFor[Comment]().NumField() {
+		c := aComment()
+		changeField(t, reflect.ValueOf(&c).Elem().Field(i))
+		if c.ID != aComment().ID {
+			continue
+		}
+		first, later := aComment(), c
+		later.Revision++
+		check("Comment."+reflect.TypeFor[Comment]().Field(i).Name, Event{Comment: &first}, Event{Comment: &c}, Event{Comment: &later})
+	}
+}
+
+func TestNoContradiction(t *testing.T) {
+	p, c := aPost(), aComment()
+	elsewhere, otherPost, otherComment := c, p, c
+	elsewhere.CreatedAt = c.CreatedAt.In(time.FixedZone("", 3600))
+	otherPost.ID, otherPost.Title = commentID, "other"
+	otherComment.ID, otherComment.Content = postID, "other"
+	for name, pair := range map[string][2]Event{
+		"the same post":             {{Post: &p}, {Post: &p}},
+		"two posts":                 {{Post: &p}, {Post: &otherPost}},
+		"two comments":              {{Comment: &c}, {Comment: &otherComment}},
+		"a post and a comment":      {{Post: &p}, {Comment: &c}},
+		"the time in another zone":  {{Comment: &c}, {Comment: &elsewhere}},
+		"two that carry no entity":  {{}, {}},
+		"one that carries a post":   {{Post: &p}, {}},
+		"events of different types": {{Type: CommentCreated, Comment: &c}, {Type: CommentUpdated, Comment: &c}},
+	} {
+		if Contradicts(pair[0], pair[1]) || Contradicts(pair[1], pair[0]) {
+			t.Errorf("%s: taken for a contradiction", name)
+		}
+	}
+}
+
+// Stores keep these digests, and compare them with those of events that come again.
+func TestADigestIsThatOfTheEncodedEntity(t *testing.T) {
+	p, c := aPost(), aComment()
+	post, err := Digest(&p)
+	if err != nil || post != "0a33bd23bf1f23e854810613d2f1db20a53363556e7b38576728561c5b1c7e9e" {
+		t.Errorf("the post's is %s, error %v", post, err)
+	}
+	comment, err := Digest(&c)
+	if err != nil || comment != "2484ce9aab3256008fef1dbec46c23f64481c9c6eb2b67ff0cabefcdf824b75e" {
+		t.Errorf("the comment's is %s, error %v", comment, err)
+	}
+	c.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+	if got, err := Digest(&c); err == nil {
+		t.Errorf("got %s of what can't be encoded", got)
+	}
+}

@@ -1,0 +1,70 @@
+package statetest
+
+import (
+	"context"
+
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+// Fail has every call of the ops fail with err, and do nothing, until Fail is called for
+// them again with nil. Without ops it holds for all three.
+func (m *Memory) Fail(err error, ops ...Op) {
+	if len(ops) == 0 {
+		ops = []Op{Get, Swap, Delete}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, op := range ops {
+		m.failing[op] = err
+	}
+}
+
+// Before has hook run before each call. A call for which it returns an error fails with
+// that and does nothing. Nil removes it.
+func (m *Memory) Before(hook func(context.Context, Call) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.before = hook
+}
+
+// After has hook run after each call that succeeded. A call for which it returns an error
+// fails with that although it has happened. Nil removes it.
+func (m *Memory) After(hook func(context.Context, Call) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.after = hook
+}
+
+// Decide has fate decide what becomes of the write of each item. It runs with the store's
+// lock, so it must not call the store. Nil has all of them written.
+func (m *Memory) Decide(fate func(state.Item) Fate) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fate = fate
+}
+
+// Always is the same fate for every write.
+func Always(fate Fate) func(state.Item) Fate {
+	return func(state.Item) Fate { return fate }
+}
+
+// Land lets the late writes happen, in their order. One that is of another ETag by now is
+// lost.
+func (m *Memory) Land() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, item := range m.late {
+		if d, exists := m.doc(item.Key); !exists || item.ETag == m.etag(d.version) {
+			m.put(item)
+			m.written++
+		}
+	}
+	m.late = nil
+}
+
+// ETags has etag make the ETags of a key's versions, which begin with 1.
+func (m *Memory) ETags(etag func(version int) string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.etag = etag
+}

@@ -1,0 +1,106 @@
+package statetest
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+// Put writes a value, whatever is there.
+func (m *Memory) Put(key, value string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.put(state.Item{Key: key, Value: []byte(value)})
+}
+
+// Remove removes keys, whatever is there.
+func (m *Memory) Remove(keys ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, key := range keys {
+		delete(m.docs, key)
+	}
+}
+
+// Clear removes all keys, as FLUSHALL does.
+func (m *Memory) Clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.docs)
+}
+
+// Value is the value of a key; empty for one that does not exist.
+func (m *Memory) Value(key string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, _ := m.doc(key)
+	return string(d.value)
+}
+
+// Version counts the writes of a key since it came to exist; 0 is that of one that does
+// not exist.
+func (m *Memory) Version(key string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, _ := m.doc(key)
+	return d.version
+}
+
+// TTL is how long a key was given to live when it was last written with a TTL; 0 is for
+// ever.
+func (m *Memory) TTL(key string) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, _ := m.doc(key)
+	return d.ttl
+}
+
+// Keys are the keys with the prefix that exist, sorted.
+func (m *Memory) Keys(prefix string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(m.docs)) {
+		if _, exists := m.doc(key); exists && strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// Written counts the items that calls of Swap have written.
+func (m *Memory) Written() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.written
+}
+
+// Calls are the calls of op so far, those that failed included.
+func (m *Memory) Calls(op Op) []Call {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var calls []Call
+	for _, c := range m.calls {
+		if c.Op == op {
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+// Named counts how often calls of op have named a key with the prefix, those that failed
+// included.
+func (m *Memory) Named(op Op, prefix string) int {
+	n := 0
+	for _, c := range m.Calls(op) {
+		for _, key := range c.Keys() {
+			if strings.HasPrefix(key, prefix) {
+				n++
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,184 @@
+package statetest_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+)
+
+func swap(t *testing.T, m *statetest.Memory, items ...state.Item) error {
+	t.Helper()
+	err := m.Swap(t.Context(), items...)
+	if err != nil && !errors.Is(err, state.ErrUnknown) {
+		t.Errorf("error %v, want an ErrUnknown", err)
+	}
+	return err
+}
+
+func item(key, value, etag string) state.Item {
+	return state.Item{Key: key, Value: []byte(value), ETag: etag}
+}
+
+func get(t *testing.T, m *statetest.Memory, key string) state.Item {
+	t.Helper()
+	items, err := m.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return items[0]
+}
+
+func TestAConflictIsThatOfOneKeyAlone(t *testing.T) {
+	m := statetest.New()
+	if err := swap(t, m, item("a", "1", ""), item("b", "1", "7")); err != nil {
+		t.Fatal(err) // a key that does not exist takes any ETag
+	}
+	if err := swap(t, m, item("a", "2", ""), item("b", "2", "1")); err == nil {
+		t.Error("a was written without its ETag")
+	}
+	if a, b := get(t, m, "a"), get(t, m, "b"); string(a.Value) != "1" || a.ETag != "1" || string(b.Value) != "2" || b.ETag != "2" {
+		t.Errorf("a is %+v, b is %+v", a, b)
+	}
+	if m.Written() != 3 {
+		t.Errorf("%d writes", m.Written())
+	}
+}
+
+func TestDeleteIsACompareAndSwap(t *testing.T) {
+	m := statetest.New()
+	m.Put("a", "1")
+	if err := m.Delete(t.Context(), item("a", "", "2")); err == nil || m.Value("a") != "1" {
+		t.Errorf("error %v, and a is %q", err, m.Value("a"))
+	}
+	for range 2 { // the second time it does not exist
+		if err := m.Delete(t.Context(), item("a", "", "1")); err != nil || get(t, m, "a").Exists() {
+			t.Errorf("error %v", err)
+		}
+	}
+	m.Put("a", "2")
+	if got := get(t, m, "a").ETag; got != "1" {
+		t.Errorf("the ETag after a Delete and a write is %s", got)
+	}
+}
+
+func TestAnItemExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		if err := swap(t, m, state.Item{Key: "a", Value: []byte("1"), TTL: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute - 1)
+		if err := swap(t, m, item("a", "2", "1")); err != nil || m.TTL("a") != time.Minute {
+			t.Errorf("error %v, and it lives for %v", err, m.TTL("a"))
+		}
+		time.Sleep(1)
+		if get(t, m, "a").Exists() || len(m.Keys("")) > 0 {
+			t.Error("it is still there")
+		}
+	})
+}
+
+func TestEveryWriteHasItsFate(t *testing.T) {
+	m := statetest.New()
+	fates := map[string]statetest.Fate{"refused": statetest.Refused, "lost": statetest.Lost, "late": statetest.Late}
+	m.Decide(func(i state.Item) statetest.Fate { return fates[i.Key] })
+	for key := range fates {
+		if err := swap(t, m, item(key, "1", "")); err == nil {
+			t.Errorf("%s succeeded", key)
+		}
+	}
+	if err := swap(t, m, item("written", "1", "")); err != nil {
+		t.Error(err)
+	}
+	if keys := m.Keys(""); len(keys) != 2 || keys[0] != "lost" || keys[1] != "written" {
+		t.Errorf("there are %q", keys)
+	}
+	m.Land()
+	if m.Value("late") != "1" {
+		t.Error("the late write did not happen")
+	}
+}
+
+func TestALateWriteLosesToAnother(t *testing.T) {
+	m := statetest.New()
+	m.Decide(statetest.Always(statetest.Late))
+	_ = swap(t, m, item("a", "late", ""))
+	m.Put("a", "first")
+	m.Land()
+	if m.Value("a") != "first" {
+		t.Errorf("a is %q", m.Value("a"))
+	}
+}
+
+func TestHooksFailACallBeforeAndAfterItsEffect(t *testing.T) {
+	m := statetest.New()
+	hook := func(context.Context, statetest.Call) error { return statetest.ErrDown }
+	m.Before(hook)
+	if err := swap(t, m, item("a", "1", "")); !errors.Is(err, statetest.ErrDown) || m.Value("a") != "" {
+		t.Errorf("error %v, and a is %q", err, m.Value("a"))
+	}
+	m.Before(nil)
+	m.After(hook)
+	if err := swap(t, m, item("a", "1", "")); !errors.Is(err, statetest.ErrDown) || m.Value("a") != "1" {
+		t.Errorf("error %v, and a is %q", err, m.Value("a"))
+	}
+	if _, err := m.Get(t.Context(), "a"); !errors.Is(err, statetest.ErrDown) {
+		t.Errorf("error %v", err)
+	}
+	if m.Named(statetest.Swap, "a") != 2 || len(m.Calls(statetest.Get)) != 1 {
+		t.Errorf("%d writes of a and %d reads", m.Named(statetest.Swap, "a"), len(m.Calls(statetest.Get)))
+	}
+}
+
+func TestAStoreThatIsDownFailsUntilItIsUp(t *testing.T) {
+	m := statetest.New()
+	m.Fail(statetest.ErrDown)
+	_, getErr := m.Get(t.Context(), "a")
+	for _, err := range []error{getErr, swap(t, m, item("a", "1", "")), m.Delete(t.Context(), item("a", "", ""))} {
+		if !errors.Is(err, statetest.ErrDown) {
+			t.Errorf("error %v", err)
+		}
+	}
+	m.Fail(nil)
+	if err := swap(t, m, item("a", "1", "")); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := m.Get(ctx, "a"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Another writer is first, between the read and the write, and the store makes ETags of
+// its own.
+func TestOfWritersAtOnceEachWriteCounts(t *testing.T) {
+	m := statetest.New()
+	m.ETags(func(version int) string { return "v" + strconv.Itoa(version) })
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for done := false; !done; {
+				items, err := m.Get(t.Context(), "n")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				n, _ := strconv.Atoi(string(items[0].Value))
+				items[0].Value = []byte(strconv.Itoa(n + 1))
+				done = m.Swap(t.Context(), items[0]) == nil
+			}
+		})
+	}
+	all.Wait()
+	if m.Value("n") != "8" || m.Version("n") != 8 {
+		t.Errorf("it is %s after %d writes", m.Value("n"), m.Version("n"))
+	}
+}
