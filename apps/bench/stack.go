@@ -16,6 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/postbus/postbus/apps/e2e/system"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // stack is a whole Postbus, as the end-to-end tests start it, with the program of
@@ -357,7 +358,8 @@ func sequence(url string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseUint(h.Get("Postbus-Sequence"), 10, 64)
+	end, err := eventlog.FromHeaders(h)
+	return end.Sequence, err
 }
 
 // awaitSequence waits until query stands at least there, saying how far it is.

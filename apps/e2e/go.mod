@@ -7,6 +7,7 @@ require (
 	github.com/creack/pty v1.1.24
 	github.com/go-json-experiment/json v1.27.2
 	github.com/google/uuid v1.6.0
+	github.com/postbus/postbus/apps/internal v0.0.0
 	github.com/postbus/postbus/apps/terminal v0.0.0
 	github.com/redis/go-redis/v9 v9.17.2
 	golang.org/x/term v0.47.0
@@ -15,7 +16,7 @@ require (
 
 require (
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.29.0 // indirect
-	github.com/rogpeppe/go-internal v1.16.0 // indirect
+	github.com/klauspost/compress v1.19.2 // indirect
 	github.com/stretchr/testify v1.12.1 // indirect
 	go.opentelemetry.io/otel v1.45.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
@@ -37,4 +38,7 @@ require (
 	google.golang.org/grpc v1.85.0
 )
 
-replace github.com/postbus/postbus/apps/terminal => ../terminal
+replace (
+	github.com/postbus/postbus/apps/internal => ../internal
+	github.com/postbus/postbus/apps/terminal => ../terminal
+)

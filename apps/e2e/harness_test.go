@@ -24,6 +24,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/postbus/postbus/apps/e2e/system"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // soon bounds how long the tests wait for what happens within milliseconds, on a
@@ -447,10 +448,21 @@ type logEvent struct {
 // events reads the whole log at a.
 func events(t *testing.T, a system.App) []logEvent {
 	t.Helper()
-	var all []logEvent
+	return readAll[logEvent](t, a, eventlog.EventsPath, eventlog.MaxLimit)
+}
+
+// readAll reads all that eventlog has at a path, in pages of at most limit.
+func readAll[T any](t *testing.T, a system.App, path string, limit int) []T {
+	t.Helper()
+	var all []T
+	log := eventlog.NewClient(a.URL()+path, "")
+	log.HTTP = client // a machine under load may take longer than a service waits
 	for {
-		r := want(t, http.StatusOK, "GET", fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), len(all)), "")
-		page := decode[[]logEvent](t, r.body)
+		batch, _, err := log.ReadBatch(t.Context(), eventlog.Position{Sequence: uint64(len(all))}, limit, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := decode[[]T](t, batch)
 		all = append(all, page...)
 		if len(page) == 0 {
 			return all
@@ -476,11 +488,11 @@ func checkLog(t *testing.T, all []logEvent) {
 // sequence is the number that an answer stands at.
 func sequence(t *testing.T, r response) uint64 {
 	t.Helper()
-	n, err := strconv.ParseUint(r.header.Get("Postbus-Sequence"), 10, 64)
+	at, err := eventlog.FromHeaders(r.header)
 	if err != nil {
-		t.Fatalf("Postbus-Sequence: %v", err)
+		t.Fatal(err)
 	}
-	return n
+	return at.Sequence
 }
 
 // appLog is what the processes of the system have logged that contains text,

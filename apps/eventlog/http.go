@@ -8,26 +8,13 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/web"
 )
-
-// Bounds of GET /events.
-const (
-	defaultLimit = 1_000
-	maxLimit     = 10_000
-	maxWait      = 30 // seconds
-)
-
-// refreshEvery is for how long a read that waits leaves it at what this replica knows,
-// before it looks for what other replicas appended. An append of its own tells that, too:
-// a look for every read, which takes the whole tail, had the appends wait.
-const refreshEvery = 500 * time.Millisecond
 
 // refreshTimeout bounds one such look.
 const refreshTimeout = time.Second
@@ -37,16 +24,6 @@ const refreshTimeout = time.Second
 // of what it costs. The few events of a read that waited are not worth it.
 const compressFrom = 256
 
-// contentType is that of a batch (CloudEvents JSON format 1.0, section 4).
-const contentType = "application/cloudevents-batch+json"
-
-// sequenceHeader carries the number of the last event in the log, positionHeader its
-// whole position.
-const (
-	sequenceHeader = "Postbus-Sequence"
-	positionHeader = "Postbus-Position"
-)
-
 type api struct {
 	log      *eventLog
 	stopping context.Context
@@ -55,7 +32,7 @@ type api struct {
 // question is what a reader asks for.
 type question struct {
 	// from is the position that it goes on from, as far as it says.
-	from  event.Position
+	from  eventlog.Position
 	limit uint64
 	wait  time.Duration
 }
@@ -66,12 +43,12 @@ func questionOf(c *gin.Context) (q question, err error) {
 		name            string
 		into            *uint64
 		otherwise, most uint64
-	}{{"after", &q.from.Sequence, 0, 1 << 62}, {"limit", &q.limit, defaultLimit, maxLimit}, {"wait", &wait, 0, maxWait}} {
+	}{{"after", &q.from.Sequence, 0, 1 << 62}, {"limit", &q.limit, eventlog.DefaultLimit, eventlog.MaxLimit}, {"wait", &wait, 0, eventlog.MaxWait}} {
 		if *p.into, err = web.Number(c, p.name, p.otherwise, 0, p.most); err != nil {
 			return question{}, err
 		}
 	}
-	q.wait = time.Duration(wait) * time.Second //nolint:gosec // at most maxWait
+	q.wait = time.Duration(wait) * time.Second //nolint:gosec // at most eventlog.MaxWait
 	q.from.Log, q.from.Event = c.Query("log"), c.Query("event")
 	return q, nil
 }
@@ -97,7 +74,7 @@ func (a *api) events(c *gin.Context) {
 	}
 	// A reader that does not wait is told where the log stands, whatever of it it gets.
 	mustLook := known.Sequence <= q.from.Sequence || q.isElsewhere(known)
-	if mustLook || q.wait == 0 && known.Sequence < q.from.Sequence+q.limit && a.log.unlooked() > refreshEvery {
+	if mustLook || q.wait == 0 && known.Sequence < q.from.Sequence+q.limit && a.log.unlooked() > eventlog.MaxAge {
 		if err := a.await(ctx, q); err != nil && mustLook {
 			a.broken(c, err)
 			return
@@ -108,7 +85,7 @@ func (a *api) events(c *gin.Context) {
 		err = a.fits(ctx, q.from, end)
 	}
 	if misfit := new(web.Problem); errors.As(err, &misfit) {
-		a.stands(c, end)
+		end.SetHeaders(c.Writer.Header())
 		web.Fail(c, misfit)
 		return
 	}
@@ -116,24 +93,18 @@ func (a *api) events(c *gin.Context) {
 		a.broken(c, err)
 		return
 	}
-	a.stands(c, end)
+	end.SetHeaders(c.Writer.Header())
 	a.write(c, end.Log, q.from.Sequence, min(end.Sequence, q.from.Sequence+q.limit))
 }
 
-// stands says where the log stands.
-func (a *api) stands(c *gin.Context, end event.Position) {
-	c.Header(sequenceHeader, strconv.FormatUint(end.Sequence, 10))
-	c.Header(positionHeader, end.String())
-}
-
 // isElsewhere says whether the position is in no part of the log up to end.
-func (q question) isElsewhere(end event.Position) bool {
+func (q question) isElsewhere(end eventlog.Position) bool {
 	return q.from.Sequence > end.Sequence || q.from.Log != "" && q.from.Log != end.Log
 }
 
 // fits returns a *web.Problem, 409, for a position that is not one of the log that ends
 // at end: nothing of the log follows it.
-func (a *api) fits(ctx context.Context, from, end event.Position) error {
+func (a *api) fits(ctx context.Context, from, end eventlog.Position) error {
 	refuse := func(format string, args ...any) error {
 		return web.NewProblem(http.StatusConflict, fmt.Sprintf(format+" Read the log from its start.", args...))
 	}
@@ -164,12 +135,12 @@ func (a *api) await(ctx context.Context, q question) error {
 		if err != nil {
 			return err
 		}
-		pause := refreshEvery - a.log.unlooked()
+		pause := eventlog.MaxAge - a.log.unlooked()
 		if q.wait == 0 || pause <= 0 || q.isElsewhere(end) {
 			if err := a.refresh(ctx); err != nil && (ctx.Err() == nil || q.isElsewhere(end)) {
 				return err // nobody is refused by what this replica knows alone
 			}
-			pause = refreshEvery
+			pause = eventlog.MaxAge
 			if end, err = a.log.end(); err != nil {
 				return err
 			}
@@ -195,7 +166,7 @@ func (a *api) refresh(ctx context.Context) error {
 
 // write sends the log's events with numbers in (after, upTo].
 func (a *api) write(c *gin.Context, log string, after, upTo uint64) {
-	c.Header("Content-Type", contentType)
+	c.Header("Content-Type", eventlog.ContentType)
 	if after >= upTo {
 		_, _ = c.Writer.WriteString("[]\n")
 		return

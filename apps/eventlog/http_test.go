@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -206,7 +207,7 @@ func TestAReaderWhoWaitsSeesWhatAnotherReplicaAppends(t *testing.T) {
 		time.Sleep(1100 * time.Millisecond) // of the bubble's clock
 		mustAppend(t, b, some(t, 0, 3)...)
 		got := <-answer
-		if late := got.took - 1100*time.Millisecond; late < 0 || late > refreshEvery {
+		if late := got.took - 1100*time.Millisecond; late < 0 || late > eventlog.MaxAge {
 			t.Errorf("answered %v after it was appended", late)
 		}
 		wantEvents(t, got.res, 0, 3, 3)
@@ -225,7 +226,7 @@ func TestReadersWhoWaitLookAtTheStoreNoMoreThanNeeded(t *testing.T) {
 			for reader := range answers {
 				answers[reader] = ask(t.Context(), engine(context.Background(), l), fmt.Sprintf("/events?after=%d&wait=2", i+1))
 			}
-			time.Sleep(refreshEvery - time.Millisecond) // of the bubble's clock
+			time.Sleep(eventlog.MaxAge - time.Millisecond) // of the bubble's clock
 			if _, reads := store.count(); reads != before {
 				t.Errorf("%d looks right after an append", reads-before)
 			}
@@ -256,10 +257,10 @@ func TestAReaderWhoDoesNotWaitIsToldWhereTheLogStands(t *testing.T) {
 		a, b := start(t, store), start(t, store)
 		mustAppend(t, b, some(t, 0, 2)...)
 		mustAppend(t, a, some(t, 2, 3)...)
-		time.Sleep(2 * refreshEvery) // of the bubble's clock
+		time.Sleep(2 * eventlog.MaxAge) // of the bubble's clock
 		wantEvents(t, get(t, engine(context.Background(), b), "/events?after=0"), 0, 3, 3)
 		// When the store can't say, what is known is better than nothing.
-		time.Sleep(2 * refreshEvery)
+		time.Sleep(2 * eventlog.MaxAge)
 		store.setDown(true)
 		wantEvents(t, get(t, engine(context.Background(), b), "/events?after=1"), 1, 3, 3)
 	})
@@ -305,7 +306,7 @@ func TestAStoreThatGoesDownWhileAReaderWaitsIs503(t *testing.T) {
 		store.setDown(true)
 		a := <-answer
 		wantUnavailable(t, "while it waits", a.res)
-		if a.took > refreshEvery {
+		if a.took > eventlog.MaxAge {
 			t.Errorf("answered after %v", a.took)
 		}
 	})

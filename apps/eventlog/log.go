@@ -11,6 +11,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
@@ -539,16 +540,16 @@ func (l *eventLog) last() uint64 {
 
 // end is the position of the last event that this replica knows of. It is an error where
 // that may be in no log.
-func (l *eventLog) end() (event.Position, error) {
+func (l *eventLog) end() (eventlog.Position, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if !l.loaded {
-		return event.Position{}, errLoading
+		return eventlog.Position{}, errLoading
 	}
 	if l.lost != nil {
-		return event.Position{}, l.lost
+		return eventlog.Position{}, l.lost
 	}
-	return event.Position{Sequence: l.tail.last(), Log: l.origin.ID, Event: l.lastID}, nil
+	return eventlog.Position{Sequence: l.tail.last(), Log: l.origin.ID, Event: l.lastID}, nil
 }
 
 // wait returns when the log has grown beyond after, when it is gone or has lost events,
@@ -616,7 +617,7 @@ func (l *eventLog) inMemory(number int) (origin, *segment) {
 
 // idAt returns the id of the event with the number in the log that ends at end or
 // beyond; of 0 it is empty.
-func (l *eventLog) idAt(ctx context.Context, end event.Position, number uint64) (string, error) {
+func (l *eventLog) idAt(ctx context.Context, end eventlog.Position, number uint64) (string, error) {
 	switch number {
 	case end.Sequence:
 		return end.Event, nil

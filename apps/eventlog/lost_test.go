@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
@@ -208,7 +209,7 @@ func TestALogThatLostItsEndAndGrewAgainIsNotReadOn(t *testing.T) {
 		}
 	}
 	lostID := some(t, 119, 120)[0].ID
-	path := at(event.Position{Sequence: 120, Log: known.Log, Event: lostID}, "")
+	path := at(eventlog.Position{Sequence: 120, Log: known.Log, Event: lostID}, "")
 	wantUnavailable(t, "a lost position", get(t, engine(context.Background(), b), path))
 	if errs := b.append(t.Context(), some(t, 119, 120)); errs[0] == nil {
 		t.Error("a lost event is acknowledged, and in no log")

@@ -7,15 +7,16 @@ import (
 	"fmt"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
 // originKey is the key of the document that says which log the store holds.
-const originKey = "log"
+const originKey = eventlog.OriginKey
 
 // formerSegments is the prefix of the segments' keys in a log that began before logs had
 // ids (3b4f435), whose replicas may run beside this one and append to it.
-const formerSegments = "segment-"
+const formerSegments = eventlog.FormerPrefix
 
 // errGone is why nothing of a commit is acknowledged: the store no longer has the log.
 var errGone = errors.New("the store has lost the log")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // flush is FLUSHALL.
@@ -38,7 +39,7 @@ func (f *fakeStore) keys() (segments []string) {
 }
 
 // endOf is where a replica's log ends, once it is loaded.
-func endOf(t testing.TB, l *eventLog) event.Position {
+func endOf(t testing.TB, l *eventLog) eventlog.Position {
 	t.Helper()
 	mustAppend(t, l)
 	end, err := l.end()
@@ -284,19 +285,19 @@ func TestANewLogBeginsOnceTheStoreIsBack(t *testing.T) {
 }
 
 // at is the path of a read that goes on from a position.
-func at(p event.Position, more string) string {
+func at(p eventlog.Position, more string) string {
 	return fmt.Sprintf("/events?after=%d&log=%s&event=%s%s", p.Sequence, url.QueryEscape(p.Log), url.QueryEscape(p.Event), more)
 }
 
 // wantRefused checks that an answer refuses a position and says where the log stands.
-func wantRefused(t *testing.T, what string, res *httptest.ResponseRecorder, end event.Position) {
+func wantRefused(t *testing.T, what string, res *httptest.ResponseRecorder, end eventlog.Position) {
 	t.Helper()
 	var p struct{ Detail string }
 	if err := json.Unmarshal(res.Body.Bytes(), &p); err != nil || res.Code != http.StatusConflict || res.Header().Get("Content-Type") != "application/problem+json" ||
 		!strings.Contains(p.Detail, end.Log) || !strings.Contains(p.Detail, fmt.Sprint(end.Sequence)) {
 		t.Errorf("%s: %d %s", what, res.Code, res.Body)
 	}
-	if got := res.Header().Get(positionHeader); got != end.String() || res.Header().Get(sequenceHeader) != fmt.Sprint(end.Sequence) {
+	if got := res.Header().Get(eventlog.PositionHeader); got != end.String() || res.Header().Get(eventlog.SequenceHeader) != fmt.Sprint(end.Sequence) {
 		t.Errorf("%s: the log stands at %q, want %q", what, got, end)
 	}
 }
@@ -308,7 +309,7 @@ func TestAPositionIsComparedBeforeReadingGoesOn(t *testing.T) {
 	events := some(t, 0, n)
 	mustAppend(t, l, events...)
 	end, h := endOf(t, l), engine(context.Background(), l)
-	other := event.Position{Log: event.NewID()}
+	other := eventlog.Position{Log: event.NewID()}
 	for _, inMemory := range []bool{true, false} {
 		if !inMemory {
 			l.mu.Lock()
@@ -316,10 +317,10 @@ func TestAPositionIsComparedBeforeReadingGoesOn(t *testing.T) {
 			l.mu.Unlock()
 		}
 		for _, after := range []int{1, 127, 128, 129, 256, 257, n - 1, n} {
-			p := event.Position{Sequence: uint64(after), Log: end.Log, Event: events[after-1].ID} //nolint:gosec // never negative
+			p := eventlog.Position{Sequence: uint64(after), Log: end.Log, Event: events[after-1].ID} //nolint:gosec // never negative
 			res := get(t, h, at(p, ""))
 			wantEvents(t, res, after, n, n)
-			if got := res.Header().Get(positionHeader); got != end.String() {
+			if got := res.Header().Get(eventlog.PositionHeader); got != end.String() {
 				t.Errorf("the log stands at %q, want %q", got, end)
 			}
 			p.Log = ""
@@ -332,9 +333,9 @@ func TestAPositionIsComparedBeforeReadingGoesOn(t *testing.T) {
 			wantRefused(t, "another log", get(t, h, at(p, "&wait=30")), end)
 		}
 	}
-	wantEvents(t, get(t, h, at(event.Position{Log: end.Log}, "")), 0, n, n)
+	wantEvents(t, get(t, h, at(eventlog.Position{Log: end.Log}, "")), 0, n, n)
 	wantRefused(t, "another log's start", get(t, h, at(other, "")), end)
-	wantRefused(t, "an event at the start", get(t, h, at(event.Position{Log: end.Log, Event: events[0].ID}, "")), end)
+	wantRefused(t, "an event at the start", get(t, h, at(eventlog.Position{Log: end.Log, Event: events[0].ID}, "")), end)
 	for _, beyond := range []uint64{n + 1, 10 * n, 1 << 62} {
 		wantRefused(t, "beyond the end", get(t, h, fmt.Sprintf("/events?after=%d", beyond)), end)
 		wantRefused(t, "beyond the end", get(t, h, fmt.Sprintf("/events?after=%d&wait=30", beyond)), end)
@@ -351,7 +352,7 @@ func TestNobodyIsRefusedByWhatOneReplicaKnowsAlone(t *testing.T) {
 	mustAppend(t, b, some(t, 5, 6)...)
 	store.setDown(true)
 	wantUnavailable(t, "beyond what it knows", get(t, h, "/events?after=6"))
-	wantUnavailable(t, "of a log that it does not know", get(t, h, at(event.Position{Log: event.NewID()}, "")))
+	wantUnavailable(t, "of a log that it does not know", get(t, h, at(eventlog.Position{Log: event.NewID()}, "")))
 }
 
 func TestAPositionOfALogThatIsGoneIsRefused(t *testing.T) {
@@ -364,12 +365,12 @@ func TestAPositionOfALogThatIsGoneIsRefused(t *testing.T) {
 		store.flush()
 		answer := ask(t.Context(), h, at(was, "&wait=30"))
 		got := <-answer
-		if got.res.Code == http.StatusOK || got.took > refreshEvery+time.Millisecond {
+		if got.res.Code == http.StatusOK || got.took > eventlog.MaxAge+time.Millisecond {
 			t.Errorf("a reader who waits is answered %d after %v", got.res.Code, got.took)
 		}
 		deliver(t, l, some(t, 3, 8)...)
 		wantRefused(t, "the end of a log that is gone", get(t, h, at(was, "")), endOf(t, l))
-		wantRefused(t, "its start", get(t, h, at(event.Position{Log: was.Log}, "")), endOf(t, l))
+		wantRefused(t, "its start", get(t, h, at(eventlog.Position{Log: was.Log}, "")), endOf(t, l))
 	})
 }
 
@@ -389,7 +390,7 @@ func TestAPositionInALostEndIsRefused(t *testing.T) {
 	wantRefused(t, "beyond the end", get(t, h, at(lost, "")), endOf(t, again))
 	mustAppend(t, again, some(t, 10, 15)...)
 	wantRefused(t, "once it has grown again", get(t, h, at(lost, "")), endOf(t, again))
-	fits := event.Position{Sequence: 5, Log: id, Event: some(t, 4, 5)[0].ID}
+	fits := eventlog.Position{Sequence: 5, Log: id, Event: some(t, 4, 5)[0].ID}
 	if res := get(t, h, at(fits, "")); res.Code != http.StatusOK || lineCount(res.Body.String()) != 5 {
 		t.Errorf("what was not lost: %d %s", res.Code, res.Body)
 	}

@@ -10,13 +10,14 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // segmentSize is how many events a segment holds. Every segment but the last,
 // the tail, is full and never changes; so event n is in segment (n-1)/segmentSize.
 // A write rewrites the tail, a read fetches whole segments: 128 was the best of
 // both (37 KB with short comments).
-const segmentSize = 128
+const segmentSize = eventlog.SegmentSize
 
 // segment is one state key's worth of the log: an event a line. JSON has no raw
 // line feed inside a value, so lines can be told apart without decoding anything.

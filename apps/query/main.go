@@ -9,6 +9,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/service"
 	"github.com/postbus/postbus/apps/internal/state"
 )
@@ -21,7 +22,7 @@ func main() {
 		debug.SetGCPercent(50)
 	}
 	model := newModel()
-	log := newLogClient(s.Sidecar, service.Env("EVENTLOG_APP_ID", "eventlog"))
+	log := eventlog.NewClient(eventlog.InvokeURL(s.Sidecar, service.Env("EVENTLOG_APP_ID", "eventlog"), eventlog.EventsPath), os.Getenv("DAPR_API_TOKEN"))
 	follower := newFollower(model, log, newSnapshots(state.New(s.Dapr, "query-store")))
 
 	api := newAPI(s.Stopping, model, log, follower.look, s.Streams)

@@ -16,6 +16,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -303,7 +304,7 @@ func TestAnswersSayWhereInWhichLogTheyStand(t *testing.T) {
 	log := someLog()
 	h := serve(modelIn(t, oneLog, log, 3))
 	for _, path := range []string{"/posts", "/posts?limit=1", "/posts/" + uuid7(1), "/posts/" + uuid7(1) + "?limit=1", "/posts/" + uuid7(99)} {
-		if got, want := get(t, h, path).Header().Get("Postbus-Position"), positionIn(oneLog, log, len(log)).String(); got != want {
+		if got, want := get(t, h, path).Header().Get(eventlog.PositionHeader), positionIn(oneLog, log, len(log)).String(); got != want {
 			t.Errorf("%s stands at %q, want %q", path, got, want)
 		}
 	}
@@ -404,7 +405,7 @@ func TestAPositionAheadOfTheReplicaAloneIsWaitedFor(t *testing.T) {
 			}
 		}
 		l.goAway()
-		time.Sleep(2 * readWait) // of the bubble's clock
+		time.Sleep(2 * eventlog.ReadWait) // of the bubble's clock
 		for _, p := range []string{"17", "1/" + otherLog + "/x"} {
 			res, took := asks(t, h, "/posts?min_sequence="+p)
 			wantProblem(t, p, res, http.StatusServiceUnavailable)
@@ -447,7 +448,7 @@ func TestAnEndThatCameWithEventsIsNotTheLast(t *testing.T) {
 	f.looking = true
 	began := time.Now()
 	f.sawEnd(m.standing().at, 3, began)
-	if now := m.standing(); now.seen.After(began.Add(-lookedBefore)) || !f.looking {
+	if now := m.standing(); now.seen.After(began.Add(-eventlog.MaxAge)) || !f.looking {
 		t.Errorf("seen %v before, and looks on: %v", began.Sub(now.seen), f.looking)
 	}
 	f.sawEnd(m.standing().at, 0, began)
@@ -465,7 +466,7 @@ func TestTheIDsOfAStreamArePositions(t *testing.T) {
 			p := positionIn(oneLog, log, after)
 			l := listen(t, h, p.String())
 			frames := l.frames(t)
-			if frames[0] != (frame{id: p.String()}) || l.header.Get("Postbus-Position") != p.String() {
+			if frames[0] != (frame{id: p.String()}) || l.header.Get(eventlog.PositionHeader) != p.String() {
 				t.Errorf("after %s: %+v, %v", p, frames[0], l.header)
 			}
 			want := beyond(toldFromLog, after)
@@ -496,7 +497,7 @@ func wantAnew(t *testing.T, what string, h http.Handler, m *model, lastID string
 	if err := json.Unmarshal([]byte(frames[0].data), &said); err != nil || len(frames) != 1 || frames[0].event != "reset" || frames[0].id != now || said.Position != now {
 		t.Errorf("%s: after %s comes %+v", what, lastID, frames)
 	}
-	if got := l.header.Get("Postbus-Position"); got != now {
+	if got := l.header.Get(eventlog.PositionHeader); got != now {
 		t.Errorf("%s: the stream stands at %q, want %q", what, got, now)
 	}
 	return l
@@ -513,7 +514,7 @@ func TestAStreamThatCantGoOnFromAPositionBeginsAnewAndSaysSo(t *testing.T) {
 			synctest.Wait()
 		}
 		h, end := following(f), int(l.end().Sequence) //nolint:gosec // small
-		for what, p := range map[string]event.Position{
+		for what, p := range map[string]eventlog.Position{
 			"another event in memory":   {Sequence: 17, Log: oneLog, Event: "x"},
 			"another event in the log":  {Sequence: 3, Log: oneLog, Event: "x"},
 			"another log":               positionIn(otherLog, log, 4),
@@ -608,7 +609,7 @@ func TestAModelThatBeginsAnewForgetsAll(t *testing.T) {
 	m.sawEnd(99, time.Now())
 	m.reset()
 	wantEmpty(t, m)
-	if now := m.standing(); now.at != (event.Position{}) || now.ready || now.end != 0 || !now.seen.IsZero() || now.life.Err() != nil {
+	if now := m.standing(); now.at != (eventlog.Position{}) || now.ready || now.end != 0 || !now.seen.IsZero() || now.life.Err() != nil {
 		t.Errorf("it stands at %+v", now)
 	}
 	if changes, _, ok := m.changesAfter(0); !ok || len(changes) != 0 {

@@ -13,14 +13,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/web"
-)
-
-// sequenceHeader carries the number of the log that an answer stands at, positionHeader
-// the whole position.
-const (
-	sequenceHeader = "Postbus-Sequence"
-	positionHeader = "Postbus-Position"
 )
 
 // minSequenceWait bounds how long ?min_sequence= waits.
@@ -32,7 +26,7 @@ const logReaders = 4
 
 type api struct {
 	model *model
-	log   *logClient
+	log   eventlog.Reader
 	// look has the model find out where the log ends.
 	look     func()
 	stopping context.Context
@@ -40,7 +34,7 @@ type api struct {
 	streams  web.Streams
 }
 
-func newAPI(stopping context.Context, model *model, log *logClient, look func(), streams web.Streams) *api {
+func newAPI(stopping context.Context, model *model, log eventlog.Reader, look func(), streams web.Streams) *api {
 	return &api{model: model, log: log, look: look, stopping: stopping, reading: make(chan struct{}, logReaders), streams: streams}
 }
 
@@ -58,10 +52,10 @@ var errCatchingUp = web.Unavailable("Query is catching up with the event log.")
 // life: once that is over it has begun anew, and is not ready.
 func (a *api) whenReady(answer func(life context.Context, c *gin.Context)) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		var least event.Position
+		var least eventlog.Position
 		var err error
 		if text, given := c.GetQuery("min_sequence"); given {
-			if least, err = event.ParsePosition(text); err != nil {
+			if least, err = eventlog.ParsePosition(text); err != nil {
 				web.Fail(c, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("min_sequence is %.40q; a number or a position is expected.", text)))
 				return
 			}
@@ -82,7 +76,7 @@ func (a *api) whenReady(answer func(life context.Context, c *gin.Context)) gin.H
 // reach waits until the model stands at a position or beyond it. The error is a
 // *web.Problem: 503 if the model is not ready or does not get there within
 // minSequenceWait, 409 once it is known that the log does not have the position.
-func (a *api) reach(ctx context.Context, p event.Position) (life context.Context, err error) {
+func (a *api) reach(ctx context.Context, p eventlog.Position) (life context.Context, err error) {
 	arrived := time.Now()
 	timeout := time.NewTimer(minSequenceWait)
 	defer timeout.Stop()
@@ -115,7 +109,7 @@ func (a *api) reach(ctx context.Context, p event.Position) (life context.Context
 // compare returns nil if the model has been at a position, which it stands at or beyond.
 // The error is a *web.Problem: 409 if the log has another event there, 503 if the log
 // can't be asked.
-func (a *api) compare(ctx context.Context, p event.Position) error {
+func (a *api) compare(ctx context.Context, p eventlog.Position) error {
 	fits, known := a.model.compare(p)
 	if !known {
 		ctx, cancel := context.WithTimeout(ctx, minSequenceWait)
@@ -125,7 +119,7 @@ func (a *api) compare(ctx context.Context, p event.Position) error {
 			return web.Unavailable("The event log can't be asked now.")
 		}
 		defer done()
-		if err = a.log.compare(ctx, p); err != nil && !errors.Is(err, errMisfit) {
+		if err = eventlog.Compare(ctx, a.log, p); err != nil && !errors.Is(err, eventlog.ErrMisfit) {
 			return web.Unavailable("The event log can't be asked now.")
 		}
 		fits = err == nil
@@ -170,17 +164,11 @@ func (a *api) post(life context.Context, c *gin.Context) {
 		found = a.model.postPage(uuid.MustParse(c.Param("id")), before, limit)
 	}
 	if found == nil && life.Err() == nil {
-		stands(c, a.model.standing().at)
+		a.model.standing().at.SetHeaders(c.Writer.Header())
 		web.Fail(c, web.NewProblem(http.StatusNotFound, "There is no post with this id."))
 		return
 	}
 	a.answer(life, c, "/posts/"+c.Param("id"), limit, found)
-}
-
-// stands says where in the log an answer stands.
-func stands(c *gin.Context, at event.Position) {
-	c.Header(sequenceHeader, strconv.FormatUint(at.Sequence, 10))
-	c.Header(positionHeader, at.String())
 }
 
 // answer sends a page that was made in a life of the model, or 304 (RFC 9110, section
@@ -195,7 +183,7 @@ func (a *api) answer(life context.Context, c *gin.Context, path string, limit in
 	h.Set("Etag", p.etag)
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Vary", "Accept")
-	stands(c, p.at)
+	p.at.SetHeaders(c.Writer.Header())
 	if p.next != "" {
 		h.Set("Link", fmt.Sprintf(`<%s?limit=%d&cursor=%s>; rel="next"`, path, limit, p.next))
 	}
@@ -245,12 +233,12 @@ const heartbeat = 15 * time.Second
 // of the model: the one in Last-Event-ID, or now. One that is not in the log has the
 // stream begin anew, now. A number alone, which the version before (3b4f435) gave, is
 // taken unless it is ahead of the log: it does not say which log it is of.
-func (a *api) resume(c *gin.Context) (from event.Position, life context.Context, isAnew bool, err error) {
+func (a *api) resume(c *gin.Context) (from eventlog.Position, life context.Context, isAnew bool, err error) {
 	text := c.GetHeader("Last-Event-ID")
 	if text == "" {
 		return a.fromNow(false)
 	}
-	if from, err = event.ParsePosition(text); err != nil {
+	if from, err = eventlog.ParsePosition(text); err != nil {
 		return from, nil, false, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("Last-Event-ID is %.40q; the id of an event of this stream is expected.", text))
 	}
 	if life, err = a.reach(c.Request.Context(), from); err == nil {
@@ -266,10 +254,10 @@ func (a *api) resume(c *gin.Context) (from event.Position, life context.Context,
 	return from, life, false, err
 }
 
-func (a *api) fromNow(isAnew bool) (event.Position, context.Context, bool, error) {
+func (a *api) fromNow(isAnew bool) (eventlog.Position, context.Context, bool, error) {
 	now := a.model.standing()
 	if !now.ready {
-		return event.Position{}, nil, false, errCatchingUp
+		return eventlog.Position{}, nil, false, errCatchingUp
 	}
 	return now.at, now.life, isAnew, nil
 }
@@ -296,7 +284,7 @@ func (a *api) stream(c *gin.Context) {
 	// until it has enough of them, and one that buffers (nginx), too.
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no")
-	stands(c, cursor)
+	cursor.SetHeaders(c.Writer.Header())
 	c.Status(http.StatusOK)
 
 	// An id without data: a reader that is cut off before the first change knows
@@ -371,21 +359,21 @@ func sender(c *gin.Context) func(chunks ...[]byte) bool {
 
 // changesFromLog returns changes after the position that are no longer in memory, and
 // the position that they go up to; none is beyond at, where the model stands.
-func (a *api) changesFromLog(ctx context.Context, from event.Position, at uint64) ([]change, event.Position, error) {
+func (a *api) changesFromLog(ctx context.Context, from eventlog.Position, at uint64) ([]change, eventlog.Position, error) {
 	done, err := a.takeReading(ctx)
 	if err != nil {
-		return nil, event.Position{}, err
+		return nil, eventlog.Position{}, err
 	}
 	defer done()
-	events, _, err := a.log.read(ctx, from, 0, nil)
+	events, _, err := a.log.Read(ctx, from, eventlog.ReadLimit, 0)
 	if err != nil {
-		return nil, event.Position{}, err
+		return nil, eventlog.Position{}, err
 	}
 	for len(events) > 0 && uint64(events[len(events)-1].Sequence) > at {
 		events = events[:len(events)-1]
 	}
 	if len(events) == 0 {
-		return nil, event.Position{}, errors.New("the log has no events that the model has")
+		return nil, eventlog.Position{}, errors.New("the log has no events that the model has")
 	}
 	frames, upTo := a.model.frames(events)
 	return frames, upTo, nil

@@ -20,11 +20,12 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
 // engine serves a model's API.
-func engine(stopping context.Context, m *model, log *logClient) http.Handler {
+func engine(stopping context.Context, m *model, log eventlog.Reader) http.Handler {
 	e := web.NewEngine()
 	newAPI(stopping, m, log, func() {}, make(web.Streams, 10)).routes(e)
 	return e
@@ -86,7 +87,7 @@ func TestPostsHaveTheShapeOfTheNodeJSExample(t *testing.T) {
 	if res.Code != http.StatusOK || res.Header().Get("Content-Type") != "application/json; charset=utf-8" {
 		t.Fatalf("%d %s", res.Code, res.Header().Get("Content-Type"))
 	}
-	if got := res.Header().Get("Postbus-Sequence"); got != "4" {
+	if got := res.Header().Get(eventlog.SequenceHeader); got != "4" {
 		t.Errorf("Postbus-Sequence is %q", got)
 	}
 	var got map[string]shown
@@ -233,7 +234,7 @@ func TestAPostThatIsNotThereIs404(t *testing.T) {
 	} {
 		res := get(t, h, "/posts/"+id)
 		wantProblem(t, name, res, http.StatusNotFound)
-		if got := res.Header().Get("Postbus-Sequence"); got != "2" {
+		if got := res.Header().Get(eventlog.SequenceHeader); got != "2" {
 			t.Errorf("%s: Postbus-Sequence is %q", name, got)
 		}
 	}
@@ -283,7 +284,7 @@ func TestAReaderWhoHasThePageIsTold304(t *testing.T) {
 				t.Errorf("%s: 304 with a body: %s", path, res.Body)
 			}
 			// A 304 has to carry what the 200 would (RFC 9110, section 15.4.5).
-			for _, name := range []string{"ETag", "Cache-Control", "Vary", "Link", "Postbus-Sequence"} {
+			for _, name := range []string{"ETag", "Cache-Control", "Vary", "Link", eventlog.SequenceHeader} {
 				if got := res.Header().Get(name); got != full.Header().Get(name) {
 					t.Errorf("%s: %d with %s %q, want %q", path, res.Code, name, got, full.Header().Get(name))
 				}
@@ -349,7 +350,7 @@ func TestMinSequenceWaitsUntilTheModelStandsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		res := <-answer
-		if res.Code != http.StatusOK || time.Since(began) != 0 || res.Header().Get("Postbus-Sequence") != "3" {
+		if res.Code != http.StatusOK || time.Since(began) != 0 || res.Header().Get(eventlog.SequenceHeader) != "3" {
 			t.Errorf("%d after %v more", res.Code, time.Since(began))
 		}
 		if got := keysOf(t, res.Body.Bytes()); !slices.Equal(got, ids(3, 2, 1)) {
@@ -528,7 +529,7 @@ func TestTwoReplicasAtTheSameNumberAnswerTheSame(t *testing.T) {
 		if a.Body.String() != b.Body.String() {
 			t.Errorf("%s:\n%s\n%s", path, a.Body, b.Body)
 		}
-		for _, name := range []string{"ETag", "Link", "Postbus-Sequence"} {
+		for _, name := range []string{"ETag", "Link", eventlog.SequenceHeader} {
 			if a.Header().Get(name) != b.Header().Get(name) {
 				t.Errorf("%s: %s is %q and %q", path, name, a.Header().Get(name), b.Header().Get(name))
 			}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // listener is a reader of a stream.
@@ -111,7 +112,7 @@ func (l *listener) frames(t testing.TB) []frame {
 // numberOf is the number in the id of a frame.
 func numberOf(t testing.TB, f frame) int {
 	t.Helper()
-	p, err := event.ParsePosition(f.id)
+	p, err := eventlog.ParsePosition(f.id)
 	if err != nil {
 		t.Fatalf("frame %+v: %v", f, err)
 	}
@@ -163,7 +164,7 @@ func TestAStreamTellsOfEveryChangeInOrder(t *testing.T) {
 		m := modelOf(t, nil)
 		l := listen(t, serve(m), "")
 		for name, want := range map[string]string{
-			"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", "Postbus-Sequence": "0",
+			"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", eventlog.SequenceHeader: "0",
 		} {
 			if got := l.header.Get(name); got != want {
 				t.Errorf("%s is %q, want %q", name, got, want)
@@ -224,7 +225,7 @@ func TestAReaderWhoComesBackGetsWhatIsAfterFromMemory(t *testing.T) {
 		for after := range len(log) + 1 {
 			l := listen(t, h, strconv.Itoa(after))
 			wantFrames(t, l, uint64(after), beyond(told, after), log) //nolint:gosec // never negative
-			if got := l.header.Get("Postbus-Sequence"); got != strconv.Itoa(after) {
+			if got := l.header.Get(eventlog.SequenceHeader); got != strconv.Itoa(after) {
 				t.Errorf("after %d: Postbus-Sequence is %q", after, got)
 			}
 			l.leave()
@@ -289,8 +290,8 @@ func TestAReaderWhoComesBackOverHTTPGetsWhatIsForgottenFromTheLog(t *testing.T) 
 	log := someLog()
 	sidecar := httptest.NewServer(newLogServer(log))
 	defer sidecar.Close()
-	client := newLogClient(sidecar.URL, "eventlog")
-	defer client.http.CloseIdleConnections()
+	client := eventlog.NewClient(eventlog.InvokeURL(sidecar.URL, "eventlog", eventlog.EventsPath), "")
+	defer client.HTTP.CloseIdleConnections()
 	m := modelOf(t, log)
 	query := httptest.NewServer(engine(context.Background(), m, client))
 	defer query.Close()
@@ -314,7 +315,7 @@ func TestAReaderWhoComesBackOverHTTPGetsWhatIsForgottenFromTheLog(t *testing.T) 
 		for _, n := range want {
 			for lines.Scan() {
 				if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
-					if p, err := event.ParsePosition(id); err != nil || p.Sequence != uint64(n) { //nolint:gosec // never negative
+					if p, err := eventlog.ParsePosition(id); err != nil || p.Sequence != uint64(n) { //nolint:gosec // never negative
 						t.Fatalf("came %s, want %d", id, n)
 					}
 					break

@@ -1,43 +1,23 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"net/url"
-	"os"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 const (
-	// readLimit is how many events one read of the log asks for: 20 MB of the longest
-	// comments, of which a replay has some in memory at once. From the log's start
-	// those are whole segments, which it passes on as they are stored.
-	readLimit = 16 * 128
-	// readWait is how long a read waits at the event log for something new. It is
-	// short because a call that went to a dead replica is noticed only after it.
-	readWait = time.Second
-	// maxBatch bounds what one read brings, in bytes: readLimit of the largest events.
-	maxBatch = readLimit * 2 * event.MaxBytes
-	// headerTimeout bounds a read until its answer begins.
-	headerTimeout = readWait + time.Second
-	// bodyTimeout bounds a read as a whole.
-	bodyTimeout = 30 * time.Second
 	// retryDelay is between reads that fail.
 	retryDelay = 100 * time.Millisecond
 	// quietStart is for how long a follower that has not yet read the log does not warn
@@ -48,153 +28,12 @@ const (
 	bellGrace = 10 * time.Millisecond
 	// lookPause is between two questions where the log ends.
 	lookPause = 50 * time.Millisecond
-	// lookedBefore bounds for how long the event log has not looked at the store when it
-	// answers a read that does not wait, and brings something (apps/eventlog/http.go:
-	// refreshEvery). One that brings nothing has it look.
-	lookedBefore = time.Second
 )
-
-// errMisfit is why reading can't go on: the position is not one of the log.
-var errMisfit = errors.New("the position is not in the log")
-
-// logClient reads the event log by Dapr service invocation.
-type logClient struct {
-	url   string
-	token string
-	http  *http.Client
-	size  atomic.Int64 // of the last answer, in bytes
-	plain atomic.Int64 // of the last that was compressed, without that
-	zstd  *zstd.Decoder
-}
-
-func newLogClient(sidecar, appID string) *logClient {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
-	transport.ResponseHeaderTimeout = headerTimeout
-	transport.Proxy = nil
-	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxBatch))
-	if err != nil {
-		panic(err) // only for an option that there is not
-	}
-	return &logClient{
-		zstd: decoder,
-		url:  sidecar + "/v1.0/invoke/" + appID + "/method/events", token: os.Getenv("DAPR_API_TOKEN"),
-		http: &http.Client{Transport: transport},
-	}
-}
-
-// read returns the events after a position, in order, and where the log ends. If there
-// are none yet it waits for them for at most wait; answered, if not nil, is called when
-// the wait is over. It is an errMisfit if the position is not in the log.
-func (l *logClient) read(ctx context.Context, from event.Position, wait time.Duration, answered func()) ([]event.Event, event.Position, error) {
-	batch, end, err := l.fetch(ctx, from, readLimit, wait, answered)
-	if err != nil {
-		return nil, end, err
-	}
-	events, err := event.ParseBatch(batch)
-	return events, end, err
-}
-
-// compare returns an errMisfit if the position is not in the log.
-func (l *logClient) compare(ctx context.Context, p event.Position) error {
-	_, _, err := l.fetch(ctx, p, 0, 0, nil)
-	return err
-}
-
-// eventAt returns the event with the number, from 1. It is an errMisfit if the log does
-// not go so far.
-func (l *logClient) eventAt(ctx context.Context, number uint64) (event.Event, error) {
-	batch, _, err := l.fetch(ctx, event.Position{Sequence: number - 1}, 1, 0, nil)
-	if err != nil {
-		return event.Event{}, err
-	}
-	events, err := event.ParseBatch(batch)
-	if err == nil && len(events) == 0 {
-		err = fmt.Errorf("%w: it ends before event %d", errMisfit, number)
-	}
-	if err != nil {
-		return event.Event{}, err
-	}
-	return events[0], nil
-}
-
-// fetch is read of at most limit events, without decoding the batch.
-func (l *logClient) fetch(ctx context.Context, from event.Position, limit int, wait time.Duration, answered func()) ([]byte, event.Position, error) {
-	ctx, cancel := context.WithTimeout(ctx, bodyTimeout)
-	defer cancel()
-	asked := url.Values{"after": {strconv.FormatUint(from.Sequence, 10)}, "limit": {strconv.Itoa(limit)}, "wait": {strconv.Itoa(int(wait.Seconds()))}}
-	if from.Log != "" {
-		asked.Set("log", from.Log)
-	}
-	if from.Event != "" {
-		asked.Set("event", from.Event)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url+"?"+asked.Encode(), nil)
-	if err != nil {
-		return nil, event.Position{}, err
-	}
-	req.Header.Set("Accept-Encoding", "zstd")
-	if l.token != "" {
-		req.Header.Set("dapr-api-token", l.token)
-	}
-	res, err := l.http.Do(req)
-	if err != nil {
-		return nil, event.Position{}, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	if answered != nil {
-		answered()
-	}
-	body, err := l.readAll(res.Body)
-	if err != nil {
-		return nil, event.Position{}, err
-	}
-	end, err := endOf(res.Header)
-	if res.StatusCode == http.StatusConflict && err == nil {
-		return nil, end, fmt.Errorf("%w: %.300s", errMisfit, body)
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, event.Position{}, fmt.Errorf("%s: %.200s", res.Status, body)
-	}
-	if err == nil && res.Header.Get("Content-Encoding") == "zstd" {
-		body, err = l.decompress(body)
-	}
-	return body, end, err
-}
-
-// endOf is where the log ends by the headers of an answer: by the version before
-// (3b4f435), which may run beside, its number alone.
-func endOf(h http.Header) (event.Position, error) {
-	text := h.Get(positionHeader)
-	if text == "" {
-		text = h.Get(sequenceHeader)
-	}
-	end, err := event.ParsePosition(text)
-	if err != nil {
-		return event.Position{}, fmt.Errorf("the answer does not say where the log stands: %w", err)
-	}
-	return end, nil
-}
-
-// readAll reads the body into a buffer that starts as large as the last one was.
-func (l *logClient) readAll(body io.Reader) ([]byte, error) {
-	b := bytes.NewBuffer(make([]byte, 0, l.size.Load()+bytes.MinRead))
-	_, err := b.ReadFrom(body)
-	l.size.Store(int64(b.Len()))
-	return b.Bytes(), err
-}
-
-// decompress decodes all frames of the body, into a buffer that is somewhat larger
-// than the last one: otherwise each frame would move those before it.
-func (l *logClient) decompress(body []byte) ([]byte, error) {
-	plain, err := l.zstd.DecodeAll(body, make([]byte, 0, min(maxBatch, l.plain.Load()*5/4)))
-	l.plain.Store(int64(len(plain)))
-	return plain, err
-}
 
 // follower keeps the model up with the log.
 type follower struct {
 	model     *model
-	log       *logClient
+	log       eventlog.Reader
 	snapshots *snapshots
 
 	bell chan event.Event
@@ -207,7 +46,7 @@ type follower struct {
 	looks chan struct{}
 }
 
-func newFollower(m *model, l *logClient, s *snapshots) *follower {
+func newFollower(m *model, l eventlog.Reader, s *snapshots) *follower {
 	return &follower{model: m, log: l, snapshots: s, bell: make(chan event.Event, 1), looks: make(chan struct{}, 1)}
 }
 
@@ -329,7 +168,7 @@ func (f *follower) run(ctx context.Context) {
 		switch {
 		case errors.Is(err, context.Canceled):
 			continue // the bell rang
-		case errors.Is(err, errMisfit):
+		case errors.Is(err, eventlog.ErrMisfit):
 			f.beginAnew(ctx, err)
 			way = approach{began: time.Now()}
 			continue
@@ -350,7 +189,7 @@ func (f *follower) run(ctx context.Context) {
 		if !way.known {
 			way.goal, way.known = last, true
 			if last < way.from { // only the version before (3b4f435) does not say that it is a misfit
-				f.beginAnew(ctx, fmt.Errorf("%w: it ends at %d", errMisfit, last))
+				f.beginAnew(ctx, fmt.Errorf("%w: it ends at %d", eventlog.ErrMisfit, last))
 				way = approach{began: time.Now()}
 				continue
 			}
@@ -391,7 +230,7 @@ func (f *follower) loadSnapshot(ctx context.Context) uint64 {
 		if err == nil {
 			return from
 		}
-		if errors.Is(err, errMisfit) {
+		if errors.Is(err, eventlog.ErrMisfit) {
 			f.beginAnew(ctx, err)
 			return 0
 		}
@@ -404,19 +243,19 @@ func (f *follower) loadSnapshot(ctx context.Context) uint64 {
 	return 0
 }
 
-// compareNewest returns an errMisfit if the log's event of what was changed last in the
+// compareNewest returns an eventlog.ErrMisfit if the log's event of what was changed last in the
 // model is another one.
 func (f *follower) compareNewest(ctx context.Context) error {
 	number, id := f.model.newest()
 	if number == 0 {
-		return fmt.Errorf("%w: there is nothing in the snapshot to compare", errMisfit)
+		return fmt.Errorf("%w: there is nothing in the snapshot to compare", eventlog.ErrMisfit)
 	}
-	if err := f.log.compare(ctx, event.Position{Sequence: f.model.at()}); err != nil {
+	if err := eventlog.Compare(ctx, f.log, eventlog.Position{Sequence: f.model.at()}); err != nil {
 		return err
 	}
-	e, err := f.log.eventAt(ctx, number)
+	e, err := eventlog.EventAt(ctx, f.log, number)
 	if err == nil && e.Subject != id.String() {
-		err = fmt.Errorf("%w: event %d is of %s, and of %s in the snapshot", errMisfit, number, e.Subject, id)
+		err = fmt.Errorf("%w: event %d is of %s, and of %s in the snapshot", eventlog.ErrMisfit, number, e.Subject, id)
 	}
 	return err
 }
@@ -435,7 +274,7 @@ var errShort = errors.New("the batch is not full")
 func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 	from := f.model.standing().at
 	at := from.Sequence
-	first, end, err := f.log.read(ctx, from, 0, nil)
+	first, end, err := f.log.Read(ctx, from, eventlog.ReadLimit, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -445,7 +284,7 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 	reads := make(chan chan []event.Event, batchesAhead)
 	group.Go(func() error {
 		defer close(reads)
-		for after := at; after == at || after < last; after += readLimit {
+		for after := at; after == at || after < last; after += eventlog.ReadLimit {
 			batch := make(chan []event.Event, 1)
 			select {
 			case reads <- batch: // in their order, whichever is answered first
@@ -457,7 +296,7 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 				continue
 			}
 			group.Go(func() error {
-				events, _, err := f.log.read(ctx, event.Position{Sequence: after, Log: end.Log}, 0, nil)
+				events, _, err := f.log.Read(ctx, eventlog.Position{Sequence: after, Log: end.Log}, eventlog.ReadLimit, 0)
 				if err == nil {
 					batch <- events
 				}
@@ -477,7 +316,7 @@ func (f *follower) catchUp(ctx context.Context) (last uint64, err error) {
 			if err := f.model.apply(events); err != nil {
 				return err
 			}
-			if len(events) < readLimit {
+			if len(events) < eventlog.ReadLimit {
 				return errShort
 			}
 		}
@@ -496,7 +335,7 @@ func (f *follower) readOn(ctx context.Context) (last uint64, err error) {
 	wait := f.beginRead(cancel)
 	defer f.endWait()
 	began := time.Now()
-	events, end, err := f.log.read(ctx, f.model.standing().at, wait, f.endWait)
+	events, end, err := f.log.Read(ctx, f.model.standing().at, eventlog.ReadLimit, wait)
 	if err != nil {
 		return 0, err
 	}
@@ -511,9 +350,9 @@ func (f *follower) readOn(ctx context.Context) (last uint64, err error) {
 }
 
 // sawEnd notes where the log ends, by the answer to a read that did not wait.
-func (f *follower) sawEnd(end event.Position, brought int, began time.Time) {
+func (f *follower) sawEnd(end eventlog.Position, brought int, began time.Time) {
 	if brought > 0 {
-		began = began.Add(-lookedBefore)
+		began = began.Add(-eventlog.MaxAge)
 	} else {
 		f.mu.Lock()
 		f.looking = false
@@ -534,7 +373,7 @@ func (f *follower) beginRead(cancel context.CancelFunc) (wait time.Duration) {
 		return 0
 	}
 	f.waiting = cancel
-	return readWait
+	return eventlog.ReadWait
 }
 
 func (f *follower) endWait() {

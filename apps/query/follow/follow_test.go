@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // logServer plays the sidecar and the event log behind it.
@@ -72,15 +72,15 @@ func (l *logServer) replace(id string, events []event.Event) {
 }
 
 // end is where the log ends.
-func (l *logServer) end() event.Position {
+func (l *logServer) end() eventlog.Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return positionIn(l.id, l.events, len(l.events))
 }
 
 // positionIn is the position of the event with the number.
-func positionIn(id string, log []event.Event, number int) event.Position {
-	p := event.Position{Sequence: uint64(number), Log: id} //nolint:gosec // never negative
+func positionIn(id string, log []event.Event, number int) eventlog.Position {
+	p := eventlog.Position{Sequence: uint64(number), Log: id} //nolint:gosec // never negative
 	if number > 0 {
 		p.Event = log[number-1].ID
 	}
@@ -89,7 +89,7 @@ func positionIn(id string, log []event.Event, number int) event.Position {
 
 // misfits says whether the position that is asked for is not in a log with an id.
 func misfits(r *http.Request, id string, events []event.Event, after int) bool {
-	asked := event.Position{Log: r.URL.Query().Get("log"), Event: r.URL.Query().Get("event"), Sequence: uint64(after)} //nolint:gosec // never negative
+	asked := eventlog.Position{Log: r.URL.Query().Get("log"), Event: r.URL.Query().Get("event"), Sequence: uint64(after)} //nolint:gosec // never negative
 	return after > len(events) || !asked.Fits(positionIn(id, events, after)) || after == 0 && asked.Event != ""
 }
 
@@ -138,9 +138,9 @@ func (l *logServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		return
 	}
-	w.Header().Set("Postbus-Sequence", strconv.Itoa(len(events)))
+	w.Header().Set(eventlog.SequenceHeader, strconv.Itoa(len(events)))
 	if id != "" {
-		w.Header().Set("Postbus-Position", positionIn(id, events, len(events)).String())
+		w.Header().Set(eventlog.PositionHeader, positionIn(id, events, len(events)).String())
 		if misfits(r, id, events, q.after) {
 			w.WriteHeader(http.StatusConflict)
 			return
@@ -197,9 +197,9 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // clientOf reads the log of a server, without a network.
-func clientOf(l http.Handler) *logClient {
-	c := newLogClient("http://sidecar", "eventlog")
-	c.http = &http.Client{Transport: direct{l}}
+func clientOf(l http.Handler) eventlog.Reader {
+	c := eventlog.NewClient(eventlog.InvokeURL("http://sidecar", "eventlog", eventlog.EventsPath), "")
+	c.HTTP = &http.Client{Transport: direct{l}}
 	return c
 }
 
@@ -299,7 +299,7 @@ func TestAFollowerWaitsAtTheLogOnlyOnceItIsReady(t *testing.T) {
 		l.most = 10
 		follow(t, l, newFakeStore())
 		synctest.Wait()
-		want := []question{{0, readLimit, 0}, {10, readLimit, 0}, {20, readLimit, 0}, {25, readLimit, 1}}
+		want := []question{{0, eventlog.ReadLimit, 0}, {10, eventlog.ReadLimit, 0}, {20, eventlog.ReadLimit, 0}, {25, eventlog.ReadLimit, 1}}
 		if got := l.questions(); !slices.Equal(got, want) {
 			t.Errorf("asked %v, want %v", got, want)
 		}
@@ -315,7 +315,7 @@ func TestAFollowerKeepsOnAfterErrors(t *testing.T) {
 	answer := func(status int, sequence string, body string) func(http.ResponseWriter) {
 		return func(w http.ResponseWriter) {
 			if sequence != "" {
-				w.Header().Set("Postbus-Sequence", sequence)
+				w.Header().Set(eventlog.SequenceHeader, sequence)
 			}
 			w.WriteHeader(status)
 			_, _ = w.Write([]byte(body))
@@ -398,7 +398,7 @@ func TestAFollowerWarnsOfALogThatIsAwayOnlyIfItStaysAwayOrWasThere(t *testing.T)
 // A long log is read in several batches at once, which are folded in the log's order.
 func TestALongLogIsFoldedInItsOrder(t *testing.T) {
 	long := posts(1, 4)
-	for i := range 5*readLimit - len(long) + 200 {
+	for i := range 5*eventlog.ReadLimit - len(long) + 200 {
 		long = append(long, commented(100+i, 1+i%3))
 	}
 	log := numbered(0, long...)
@@ -425,7 +425,7 @@ func TestALongLogIsFoldedInItsOrder(t *testing.T) {
 		}, 1, [2]int{reads + 1, 2 * reads}},
 		"one that isn't full": {func(n, after int, w http.ResponseWriter) bool {
 			if n == 3 {
-				w.Header().Set("Postbus-Sequence", strconv.Itoa(len(log)))
+				w.Header().Set(eventlog.SequenceHeader, strconv.Itoa(len(log)))
 				_, _ = w.Write(batch(log[after : after+100]))
 			}
 			return n == 3
@@ -598,7 +598,7 @@ func TestABellBetweenTwoReadsHasTheNextOneAskAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, want := l.questions(), []question{{0, readLimit, 0}, {0, readLimit, 1}}; !slices.Equal(got, want) {
+		if got, want := l.questions(), []question{{0, eventlog.ReadLimit, 0}, {0, eventlog.ReadLimit, 1}}; !slices.Equal(got, want) {
 			t.Errorf("asked %v, want %v", got, want)
 		}
 		stop()
@@ -615,7 +615,7 @@ func TestABellForWhatIsKnownDisturbsNoRead(t *testing.T) {
 			f.hear(t.Context(), []event.Event{e})
 			synctest.Wait()
 		}
-		time.Sleep(readWait / 2) // of the bubble's clock
+		time.Sleep(eventlog.ReadWait / 2) // of the bubble's clock
 		if n := len(l.questions()); n != before {
 			t.Errorf("%d more reads", n-before)
 		}
@@ -658,7 +658,7 @@ func TestABellForWhatIsOnItsWayDisturbsNoRead(t *testing.T) {
 		time.Sleep(bellGrace / 2) // of the bubble's clock
 		l.append(posted(1))
 		time.Sleep(bellGrace)
-		if got, want := l.questions(), []question{{0, readLimit, 0}, {0, readLimit, 1}, {1, readLimit, 1}}; !slices.Equal(got, want) {
+		if got, want := l.questions(), []question{{0, eventlog.ReadLimit, 0}, {0, eventlog.ReadLimit, 1}, {1, eventlog.ReadLimit, 1}}; !slices.Equal(got, want) {
 			t.Errorf("asked %v, want %v", got, want)
 		}
 	})
@@ -772,7 +772,6 @@ func TestAFollowerEndsWithItsContext(t *testing.T) {
 
 // Everything once over a real network.
 func TestAFollowerOverHTTP(t *testing.T) {
-	t.Setenv("DAPR_API_TOKEN", "secret")
 	l := newLogServer(someLog())
 	waits := make(chan struct{}, 1)
 	tokens := make(chan string, 1)
@@ -789,7 +788,7 @@ func TestAFollowerOverHTTP(t *testing.T) {
 		}
 		l.ServeHTTP(w, r)
 	}))
-	client := newLogClient(sidecar.URL, "eventlog")
+	client := eventlog.NewClient(eventlog.InvokeURL(sidecar.URL, "eventlog", eventlog.EventsPath), "secret")
 	f := newFollower(newModel(), client, newSnapshots(newFakeStore()))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -800,7 +799,7 @@ func TestAFollowerOverHTTP(t *testing.T) {
 	defer func() {
 		cancel()
 		<-ended
-		client.http.CloseIdleConnections()
+		client.HTTP.CloseIdleConnections()
 		sidecar.Close()
 	}()
 	<-waits // it does so once it is ready
@@ -812,33 +811,4 @@ func TestAFollowerOverHTTP(t *testing.T) {
 	l.append(posted(70))
 	<-grown
 	wantAt(t, f.model, numbered(0, append(someLog(), posted(70))...), true)
-}
-
-func TestAReadOfTheLogIsGivenUpWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		failed := make(chan error, 1)
-		go func() {
-			_, _, err := clientOf(newLogServer(nil)).read(ctx, event.Position{}, readWait, nil)
-			failed <- err
-		}()
-		synctest.Wait()
-		cancel()
-		if err := <-failed; !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
-		}
-	})
-}
-
-func TestAReadOfTheLogSaysWhatWasAnswered(t *testing.T) {
-	l := newLogServer(nil)
-	l.instead = func(_ int, w http.ResponseWriter) bool {
-		w.WriteHeader(http.StatusForbidden)
-		_, _ = fmt.Fprint(w, "access control")
-		return true
-	}
-	_, _, err := clientOf(l).read(t.Context(), event.Position{}, 0, nil)
-	if err == nil || !strings.Contains(err.Error(), "403") || !strings.Contains(err.Error(), "access control") {
-		t.Errorf("got %v", err)
-	}
 }

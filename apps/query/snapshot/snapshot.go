@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
@@ -65,7 +66,7 @@ type manifest struct {
 	Seal     string `json:"seal,omitempty"`
 
 	// at is the position; without one, the number alone.
-	at event.Position
+	at eventlog.Position
 }
 
 type chunkManifest struct {
@@ -96,11 +97,11 @@ func (m *manifest) check() (err error) {
 	if sum, err := m.sum(); err != nil || sum != m.Checksum {
 		return fmt.Errorf("%w: manifest", errDamaged)
 	}
-	m.at = event.Position{Sequence: m.Sequence}
+	m.at = eventlog.Position{Sequence: m.Sequence}
 	if m.Position == "" && m.Seal == "" {
 		return nil
 	}
-	if m.at, err = event.ParsePosition(m.Position); err != nil || m.at.Sequence != m.Sequence || m.Seal != m.seal() {
+	if m.at, err = eventlog.ParsePosition(m.Position); err != nil || m.at.Sequence != m.Sequence || m.Seal != m.seal() {
 		return fmt.Errorf("%w: manifest, its position", errDamaged)
 	}
 	return nil
@@ -236,7 +237,7 @@ func (m manifest) numbers() []int {
 
 // saveSnapshots saves the model from time to time, for as long as ctx lives.
 func (f *follower) saveSnapshots(ctx context.Context) {
-	wait, saved, savedAt := f.snapshots.every, event.Position{}, time.Now()
+	wait, saved, savedAt := f.snapshots.every, eventlog.Position{}, time.Now()
 	for {
 		select {
 		case <-time.After(jittered(wait)):
@@ -268,7 +269,7 @@ func jittered(d time.Duration) time.Duration { return d + rand.N(d/4+1) } //noli
 
 // stays says whether the snapshot with the manifest need not be replaced by one at a
 // position: it is of the same log, and not behind.
-func (s *snapshots) stays(old *manifest, at event.Position) bool {
+func (s *snapshots) stays(old *manifest, at eventlog.Position) bool {
 	if old == nil || s.distrusted.Load() {
 		return false
 	}
@@ -374,7 +375,7 @@ type postCopy struct {
 
 // copyAll returns all posts as they stand, in the order of their ids, and the
 // position. The bytes are shared: nothing ever changes them.
-func (m *model) copyAll() (event.Position, []postCopy) {
+func (m *model) copyAll() (eventlog.Position, []postCopy) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	posts := make([]postCopy, 0, len(m.posts))
