@@ -445,12 +445,8 @@ func (l *eventLog) unlooked() time.Duration {
 	return time.Since(l.looked)
 }
 
-// quietStart is for how long after its start a log that can't be read yet does not
-// warn: the service may be there before its sidecar and the store.
-const quietStart = 30 * time.Second
-
 func (l *eventLog) warnNotYet(ctx context.Context, err error) {
-	if time.Since(l.started) >= quietStart {
+	if time.Since(l.started) >= eventlog.QuietStart {
 		slog.WarnContext(ctx, "can't read the log yet", "error", err)
 	}
 }

@@ -624,9 +624,9 @@ func TestALogThatCanNotBeReadAtStartWarnsOnlyIfThatLasts(t *testing.T) {
 		down   time.Duration
 		warns  bool
 	}{
-		"not yet there":            {0, quietStart - time.Second, false},
-		"not yet there, with some": {130, quietStart - time.Second, false},
-		"it does not come":         {0, quietStart + time.Second, true},
+		"not yet there":            {0, eventlog.QuietStart - time.Second, false},
+		"not yet there, with some": {130, eventlog.QuietStart - time.Second, false},
+		"it does not come":         {0, eventlog.QuietStart + time.Second, true},
 	} {
 		var said bytes.Buffer
 		before := slog.Default()

@@ -42,6 +42,9 @@ const (
 	// ReadWait is how long a read waits for an event, at most. It is short because a call
 	// that went to a dead replica is noticed only after it.
 	ReadWait = time.Second
+	// QuietStart is for how long after its start a service does not warn that it can't read
+	// the log: services, sidecars and the store start at the same time.
+	QuietStart = 30 * time.Second
 	// headerTimeout bounds a read until its answer begins, readTimeout as a whole.
 	headerTimeout = ReadWait + time.Second
 	readTimeout   = 30 * time.Second

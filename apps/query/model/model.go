@@ -14,40 +14,50 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // ErrGap is returned for an event that is not the next one of the log.
 var ErrGap = errors.New("not the next event")
 
 // Model is the read model. It is a prefix of the log and nothing else: Apply takes the
-// next event only. It is safe for concurrent use; nobody else has its lock.
+// next event only. It is safe for concurrent use, and nothing outside has its lock. The
+// events that its methods take are valid, as event.Parse leaves them.
 type Model struct {
-	mu sync.RWMutex
-	// at is where in the log the model stands. The log's id and the event's are empty
-	// where they are not known.
-	at event.Position
+	mu     sync.RWMutex
+	status Status
+	// changed and endLife end status.Changed and status.Life.
+	changed chan struct{}
+	endLife context.CancelFunc
 	// posts are all posts, and those that are not there yet but have comments.
 	posts map[uuid.UUID]*post
 	// visible are the posts that are there, by id, and so by age.
 	visible []*post
 	changes changes
-	ready   bool
-	// end is the number of the log's last event as it was at the time endSeen, or later.
-	end     uint64
-	endSeen time.Time
-	// changed is closed, and replaced, when at or end has changed.
-	changed chan struct{}
-	// life is done when the model begins anew, with another log.
-	life    context.Context
-	endLife context.CancelFunc
-
 	// firstPage is the page that nearly all readers ask for, as it was last rendered.
 	firstPage atomic.Pointer[Page]
 }
 
+// Status is where a model stands at one moment.
+type Status struct {
+	// At is a position in the log. Its log's id and its event's are empty where they are
+	// not known.
+	At eventlog.Position
+	// Ready says that readers may see the model: it has caught up with the log.
+	Ready bool
+	// LogEnd is the number of the log's last event as it was at the time LogEndSeen, or
+	// later.
+	LogEnd     uint64
+	LogEndSeen time.Time
+	// Changed is closed when At or LogEnd has changed.
+	Changed <-chan struct{}
+	// Life is done when the model begins anew, with another log.
+	Life context.Context //nolint:containedctx // it is the model's
+}
+
 // New returns an empty model, which stands at the start of a log.
 func New() *Model {
-	m := &Model{changed: make(chan struct{})}
+	m := new(Model)
 	m.clear()
 	return m
 }
@@ -58,33 +68,64 @@ func (m *Model) Reset() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.endLife()
+	close(m.changed)
 	m.clear()
-	m.wakeUp()
 }
 
 func (m *Model) clear() {
-	m.at, m.posts, m.visible, m.changes = event.Position{}, map[uuid.UUID]*post{}, nil, changes{}
-	m.ready, m.end, m.endSeen = false, 0, time.Time{}
+	m.changed = make(chan struct{})
+	m.status = Status{Changed: m.changed}
+	m.status.Life, m.endLife = context.WithCancel(context.Background())
+	m.posts, m.visible, m.changes = map[uuid.UUID]*post{}, nil, changes{}
 	m.firstPage.Store(nil)
-	m.life, m.endLife = context.WithCancel(context.Background())
+}
+
+// Status returns where the model stands.
+func (m *Model) Status() Status {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.status
+}
+
+// SetReady says that the model has caught up with the log.
+func (m *Model) SetReady() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status.Ready = true
+}
+
+// SawLogEnd notes that at that time the log ended with the event of that number, or later.
+func (m *Model) SawLogEnd(number uint64, at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at.After(m.status.LogEndSeen) {
+		m.status.LogEnd, m.status.LogEndSeen = max(number, m.status.At.Sequence), at
+		m.wakeUp()
+	}
 }
 
 func (m *Model) wakeUp() {
 	close(m.changed)
 	m.changed = make(chan struct{})
+	m.status.Changed = m.changed
 }
 
-// Apply folds the next events of the log. Events that it has are skipped. One that
-// leaves a gap, and all after it, are refused with ErrGap.
-func (m *Model) Apply(events []event.Event) error {
+// Apply folds the next events of a log, whose id may be unknown. Events that the model has
+// are skipped. One that leaves a gap, and all after it, are refused with ErrGap. The error
+// is an eventlog.ErrMisfit if another event comes where the model stands.
+func (m *Model) Apply(log string, events []event.Event) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before := m.at.Sequence
+	at := &m.status.At
+	if at.Log == "" {
+		at.Log = log
+	}
+	before := at.Sequence
 	err := m.applyInOrder(events)
-	if m.at.Sequence > before {
-		m.at.Event = strings.Clone(m.at.Event) // it may be a part of the whole batch
-		if !m.ready {                          // no stream needs the changes before that
-			m.changes = changesFrom(m.at)
+	if at.Sequence > before {
+		at.Event = strings.Clone(at.Event) // it may be a part of the whole batch
+		if !m.status.Ready {               // no stream needs the changes before that
+			m.changes = changesFrom(*at)
 		}
 		m.wakeUp()
 	}
@@ -92,19 +133,22 @@ func (m *Model) Apply(events []event.Event) error {
 }
 
 func (m *Model) applyInOrder(events []event.Event) error {
+	at := &m.status.At
 	for _, e := range events {
 		sequence := uint64(e.Sequence)
-		if sequence <= m.at.Sequence {
+		switch {
+		case sequence == at.Sequence && at.Event != "" && at.Event != e.ID:
+			return fmt.Errorf("%w: event %d is %.40q, and was %.40q", eventlog.ErrMisfit, sequence, e.ID, at.Event)
+		case sequence <= at.Sequence:
 			continue
-		}
-		if sequence != m.at.Sequence+1 {
-			return fmt.Errorf("%w: event %d after %d", ErrGap, sequence, m.at.Sequence)
+		case sequence > at.Sequence+1:
+			return fmt.Errorf("%w: event %d after %d", ErrGap, sequence, at.Sequence)
 		}
 		if err := m.fold(e); err != nil {
 			return fmt.Errorf("event %d: %w", sequence, err)
 		}
-		m.at.Sequence, m.at.Event = sequence, e.ID
-		if m.ready {
+		at.Sequence, at.Event = sequence, e.ID
+		if m.status.Ready {
 			m.changes.add(change{strings.Clone(e.ID), m.frame(e)})
 		}
 	}
@@ -115,30 +159,18 @@ func (m *Model) applyInOrder(events []event.Event) error {
 // the same model.
 func (m *Model) fold(e event.Event) error {
 	switch e.Type {
-	case event.PostCreated:
-		entry, err := entryOf(e, e.Post.ID, e.Post.Revision)
-		if err == nil {
-			entry.JSON, err = renderPost(e.Post)
-		}
-		if err != nil {
-			return err
-		}
+	case event.PostCreated, event.CommentCreated, event.CommentUpdated:
+	default:
+		return nil // readers see of a CommentModerated the CommentUpdated that follows
+	}
+	entry, err := entryOf(e)
+	switch {
+	case err != nil:
+		return err
+	case e.Comment == nil:
 		m.putPost(entry)
-	case event.CommentCreated, event.CommentUpdated:
-		postID, err := uuid.Parse(e.Comment.PostID)
-		if err != nil {
-			return err
-		}
-		entry, err := entryOf(e, e.Comment.ID, e.Comment.Revision)
-		if err == nil {
-			entry.JSON, err = renderComment(e.Comment)
-		}
-		if err != nil {
-			return err
-		}
-		m.post(postID).put(entry)
-	case event.CommentModerated:
-		// Readers see of it the CommentUpdated that follows.
+	default:
+		m.post(postOf(e)).put(entry)
 	}
 	return nil
 }
@@ -148,11 +180,8 @@ func (m *Model) fold(e event.Event) error {
 func (m *Model) Has(e event.Event) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	_, have := m.lookup(e)
-	if e.Comment == nil {
-		return have != nil
-	}
-	return have != nil && have.Revision >= e.Comment.Revision
+	have := m.entry(e)
+	return have != nil && have.Revision >= revisionOf(e)
 }
 
 // Contradicts says whether an event and the model can't both be right about an entity:
@@ -160,82 +189,25 @@ func (m *Model) Has(e event.Event) bool {
 func (m *Model) Contradicts(e event.Event) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	_, have := m.lookup(e)
+	have := m.entry(e)
 	if have == nil {
 		return false
 	}
-	entity, err := have.event(e)
-	return err == nil && event.Contradicts(entity, e)
+	claimed, err := entryOf(e)
+	return err == nil && event.Contradicts(claimed.shown(e), have.shown(e))
 }
 
-// lookup returns the post that an event is about, and the entry of the event's entity:
-// nil for what is not in the model.
-func (m *Model) lookup(e event.Event) (*post, *Entry) {
-	postID := e.Subject
-	if e.Comment != nil {
-		postID = e.Comment.PostID
-	}
-	id, err := uuid.Parse(postID)
-	p := m.posts[id]
+// entry returns the entry of an event's entity, or nil if it is not in the model.
+func (m *Model) entry(e event.Event) *Entry {
+	p := m.posts[postOf(e)]
 	switch {
-	case err != nil || p == nil:
-		return nil, nil
-	case e.Comment != nil:
-		return p, p.comment(e.Comment.ID)
-	case p.isVisible():
-		return p, &p.Entry
+	case p == nil || e.Comment == nil && !p.isVisible():
+		return nil
+	case e.Comment == nil:
+		return &p.Entry
 	}
-	return p, nil
-}
-
-// Status is where a model stands at one moment.
-type Status struct {
-	At    event.Position
-	Ready bool
-	// Changed is closed when At or LogEnd has changed.
-	Changed <-chan struct{}
-	// Life is done when the model begins anew, with another log.
-	Life context.Context //nolint:containedctx // it is the model's
-	// LogEnd is the number of the log's last event as it was at the time LogEndSeen, or
-	// later.
-	LogEnd     uint64
-	LogEndSeen time.Time
-}
-
-// Status returns where the model stands.
-func (m *Model) Status() Status {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.status()
-}
-
-func (m *Model) status() Status {
-	return Status{m.at, m.ready, m.changed, m.life, m.end, m.endSeen}
-}
-
-// SetReady says that readers may see the model: it has caught up with the log.
-func (m *Model) SetReady() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.ready = true
-}
-
-// SetLog says which log the model is read from. Once that is known it stays so until
-// Reset.
-func (m *Model) SetLog(id string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.at.Log == "" {
-		m.at.Log = id
+	if at, found := find(p.Comments, uuid.MustParse(e.Subject)); found {
+		return &p.Comments[at]
 	}
-}
-
-// SawLogEnd notes that at that time the log ended with the event of that number, or later.
-func (m *Model) SawLogEnd(number uint64, at time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if at.After(m.endSeen) {
-		m.end, m.endSeen = max(number, m.at.Sequence), at
-		m.wakeUp()
-	}
+	return nil
 }

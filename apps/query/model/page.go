@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // Bounds of pages: how many posts, and how many comments of a post, there are on one.
@@ -18,10 +18,13 @@ const (
 	MaxLimit        = 100
 )
 
+// Newest is the cursor of the first page.
+var Newest = uuid.Max
+
 // Page is a part of the model as readers see it.
 type Page struct {
 	// At is where the model stood.
-	At event.Position
+	At eventlog.Position
 	// JSON is valid until Release.
 	JSON []byte
 	// ETag is a strong entity tag (RFC 9110, section 8.8.3): the same bytes have the same
@@ -55,37 +58,35 @@ type rendered struct {
 // render returns the post with its newest comments. It is rendered once for each change,
 // when it is first read.
 func (p *post) render() *rendered {
-	if r := p.newest.Load(); r != nil {
-		return r
+	r := p.newest.Load()
+	if r == nil {
+		r = new(rendered)
+		r.json, r.next = p.page(Newest, DefaultComments)
+		r.digest = sha256.Sum256(r.json)
+		p.newest.Store(r)
 	}
-	json, next := p.page(nil, DefaultComments)
-	r := &rendered{json, sha256.Sum256(json), next}
-	p.newest.Store(r)
 	return r
 }
 
-// Posts returns the posts that are older than before (nil: than none), newest first and at
-// most limit of them, as a JSON object keyed by their ids.
-func (m *Model) Posts(before *uuid.UUID, limit int) *Page {
+// Posts returns the posts that are older than a cursor, newest first and at most limit of
+// them, as a JSON object keyed by their ids.
+func (m *Model) Posts(before uuid.UUID, limit int) *Page {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	isFirst := before == nil && limit == DefaultPosts
-	if p := m.firstPage.Load(); isFirst && p != nil && p.At == m.at {
+	isFirst := before == Newest && limit == DefaultPosts
+	if p := m.firstPage.Load(); isFirst && p != nil && p.At == m.status.At {
 		return p
 	}
-	end := len(m.visible)
-	if before != nil {
-		end, _ = m.findVisible(*before)
-	}
+	end, _ := find(m.visible, before)
 	begin := max(0, end-limit)
 	posts := m.visible[begin:end]
 	size, digest := len("{}"), sha256.New()
 	for _, p := range posts {
 		r := p.render()
-		size += len(r.json) + len(`"":,`) + len(p.ID.String())
+		size += len(r.json) + 40
 		_, _ = digest.Write(r.digest[:])
 	}
-	page := &Page{At: m.at, ETag: etag(digest.Sum(nil))}
+	page := &Page{At: m.status.At, ETag: etag(digest.Sum(nil))}
 	if !isFirst { // that one stays
 		page.buffer = buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // nothing else is put there
 		page.JSON = *page.buffer
@@ -110,22 +111,22 @@ func (m *Model) Posts(before *uuid.UUID, limit int) *Page {
 	return page
 }
 
-// Post returns one post with its comments that are older than before (nil: than none),
-// newest first and at most limit of them. It is nil when there is no such post.
-func (m *Model) Post(id uuid.UUID, before *uuid.UUID, limit int) *Page {
+// Post returns one post with its comments that are older than a cursor, newest first and
+// at most limit of them. It is nil when there is no such post.
+func (m *Model) Post(id, before uuid.UUID, limit int) *Page {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	p, ok := m.posts[id]
 	if !ok || !p.isVisible() {
 		return nil
 	}
-	if before == nil && limit == DefaultComments {
+	if before == Newest && limit == DefaultComments {
 		r := p.render()
-		return &Page{At: m.at, JSON: r.json, ETag: etag(r.digest[:]), Next: r.next}
+		return &Page{At: m.status.At, JSON: r.json, ETag: etag(r.digest[:]), Next: r.next}
 	}
 	json, next := p.page(before, limit)
 	digest := sha256.Sum256(json)
-	return &Page{At: m.at, JSON: json, ETag: etag(digest[:]), Next: next}
+	return &Page{At: m.status.At, JSON: json, ETag: etag(digest[:]), Next: next}
 }
 
 func etag(digest []byte) string { return `"` + hex.EncodeToString(digest[:16]) + `"` }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // Entry is a post or a comment as it stands.
@@ -21,11 +22,20 @@ type Entry struct {
 	JSON []byte
 }
 
-// entryOf returns the entry of an event's entity, without JSON.
-func entryOf(e event.Event, id string, revision int) (Entry, error) {
-	key, err := uuid.Parse(id)
-	return Entry{ID: key, Sequence: uint64(e.Sequence), Revision: revision}, err
+// Post is a post with its comments, by id and so by age. Without JSON it is not there yet:
+// its own event has yet to come, and nobody sees its comments.
+type Post struct {
+	Entry
+	Comments []Entry
 }
+
+type post struct {
+	Post
+	// newest is the post with its newest comments, or nil after a change.
+	newest atomic.Pointer[rendered]
+}
+
+func (e Entry) id() uuid.UUID { return e.ID }
 
 // wins says whether the entry counts and not the other: the highest revision does, and of
 // equal ones the first in the log.
@@ -33,22 +43,39 @@ func (e Entry) wins(over Entry) bool {
 	return e.Revision > over.Revision || e.Revision == over.Revision && e.Sequence < over.Sequence
 }
 
-// post is a post with its comments. It has no JSON until its own event has come: comments
-// that come before it are kept, and nobody sees them.
-type post struct {
-	Entry
-	comments []Entry // by id, and so by age
-	// newest is the post with its newest comments, or nil after a change.
-	newest atomic.Pointer[rendered]
+func (p *Post) isVisible() bool { return len(p.JSON) > 0 }
+
+// entryOf returns the entry of an event's entity.
+func entryOf(e event.Event) (entry Entry, err error) {
+	entry = Entry{ID: uuid.MustParse(e.Subject), Sequence: uint64(e.Sequence), Revision: revisionOf(e)}
+	if e.Comment == nil {
+		entry.JSON, err = renderPost(e.Post)
+	} else {
+		entry.JSON, err = renderComment(e.Comment)
+	}
+	return entry, err
 }
 
-func (p *post) isVisible() bool { return p.JSON != nil }
+func revisionOf(e event.Event) int {
+	if e.Comment == nil {
+		return e.Post.Revision
+	}
+	return e.Comment.Revision
+}
+
+// postOf returns the id of the post that an event is about.
+func postOf(e event.Event) uuid.UUID {
+	if e.Comment == nil {
+		return uuid.MustParse(e.Subject)
+	}
+	return uuid.MustParse(e.Comment.PostID)
+}
 
 // post returns the post with the id, which may be a new one that is not visible.
 func (m *Model) post(id uuid.UUID) *post {
 	p, ok := m.posts[id]
 	if !ok {
-		p = &post{Entry: Entry{ID: id}}
+		p = &post{Post: Post{Entry: Entry{ID: id}}}
 		m.posts[id] = p
 	}
 	return p
@@ -61,7 +88,7 @@ func (m *Model) putPost(e Entry) {
 		return
 	}
 	if !p.isVisible() {
-		at, _ := m.findVisible(e.ID)
+		at, _ := find(m.visible, e.ID)
 		m.visible = slices.Insert(m.visible, at, p)
 	}
 	p.Entry = e
@@ -70,44 +97,22 @@ func (m *Model) putPost(e Entry) {
 
 // put takes the entry of a comment, unless the post has one of that comment that wins.
 func (p *post) put(e Entry) {
-	at, found := p.find(e.ID)
+	at, found := find(p.Comments, e.ID)
 	switch {
 	case !found:
-		p.comments = slices.Insert(p.comments, at, e)
-	case e.wins(p.comments[at]):
-		p.comments[at] = e
+		p.Comments = slices.Insert(p.Comments, at, e)
+	case e.wins(p.Comments[at]):
+		p.Comments[at] = e
 	default:
 		return
 	}
 	p.newest.Store(nil)
 }
 
-// comment returns the entry of the comment with the id, or nil.
-func (p *post) comment(id string) *Entry {
-	key, err := uuid.Parse(id)
-	if err != nil {
-		return nil
-	}
-	at, found := p.find(key)
-	if !found {
-		return nil
-	}
-	return &p.comments[at]
-}
-
-// findVisible returns where among the visible posts the id is, or would be.
-func (m *Model) findVisible(id uuid.UUID) (int, bool) {
-	return find(m.visible, id, func(p *post) uuid.UUID { return p.ID })
-}
-
-// find returns where among the comments the id is, or would be.
-func (p *post) find(id uuid.UUID) (int, bool) {
-	return find(p.comments, id, func(e Entry) uuid.UUID { return e.ID })
-}
-
-func find[T any](sorted []T, id uuid.UUID, idOf func(T) uuid.UUID) (int, bool) {
+// find returns where in a list by id the id is, or would be.
+func find[T interface{ id() uuid.UUID }](sorted []T, id uuid.UUID) (int, bool) {
 	compare := func(t T, id uuid.UUID) int {
-		other := idOf(t)
+		other := t.id()
 		return bytes.Compare(other[:], id[:])
 	}
 	if n := len(sorted); n == 0 || compare(sorted[n-1], id) < 0 {
@@ -116,33 +121,26 @@ func find[T any](sorted []T, id uuid.UUID, idOf func(T) uuid.UUID) (int, bool) {
 	return slices.BinarySearchFunc(sorted, id, compare)
 }
 
-// Post is a post with its comments, as snapshots keep it. Without JSON it is not there
-// yet, and has comments only.
-type Post struct {
-	Entry
-	Comments []Entry // by id
-}
-
 // Copy returns where the model stands, and all posts as they stand there, by id.
-func (m *Model) Copy() (event.Position, []Post) {
+func (m *Model) Copy() (eventlog.Position, []Post) {
 	m.mu.RLock()
 	posts := make([]Post, 0, len(m.posts))
 	for _, p := range m.posts {
-		posts = append(posts, Post{p.Entry, slices.Clone(p.comments)})
+		posts = append(posts, Post{p.Entry, slices.Clone(p.Comments)})
 	}
-	at := m.at
+	at := m.status.At
 	m.mu.RUnlock()
 	slices.SortFunc(posts, func(a, b Post) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return at, posts
 }
 
-// Restore adds posts of a snapshot to a model that is not ready. They may come in parts,
-// and a post in more than one of them; RestoreAt follows the last.
+// Restore adds copied posts to a model that is not ready. They may come in parts and in
+// any order, and a post in more than one part. RestoreAt follows the last.
 func (m *Model) Restore(posts []Post) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range posts {
-		if len(p.JSON) > 0 {
+		if p.isVisible() {
 			m.putPost(p.Entry)
 		}
 		to := m.post(p.ID)
@@ -152,28 +150,9 @@ func (m *Model) Restore(posts []Post) {
 	}
 }
 
-// RestoreAt says where a model stands whose posts were all restored.
-func (m *Model) RestoreAt(at event.Position) {
+// RestoreAt says where the restored posts stand.
+func (m *Model) RestoreAt(at eventlog.Position) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.at, m.changes = at, changesFrom(at)
-}
-
-// Newest returns which event of all in the model has the highest number, and the id of
-// its entity. The number is 0 if there is none.
-func (m *Model) Newest() (number uint64, id uuid.UUID) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	compare := func(e Entry) {
-		if e.Sequence > number {
-			number, id = e.Sequence, e.ID
-		}
-	}
-	for _, p := range m.posts {
-		compare(p.Entry)
-		for _, c := range p.comments {
-			compare(c)
-		}
-	}
-	return number, id
+	m.status.At, m.changes = at, changesFrom(at)
 }

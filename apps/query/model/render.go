@@ -23,7 +23,7 @@ func renderPost(p *event.Post) ([]byte, error) {
 	o.text("title", p.Title)
 	o.text("body", p.Body)
 	o.time("createdAt", p.CreatedAt)
-	return o.bytes("")
+	return o.end("")
 }
 
 // renderComment returns what readers see of a comment.
@@ -35,7 +35,20 @@ func renderComment(c *event.Comment) ([]byte, error) {
 	o.optional("reason", c.Reason)
 	o.optional("author", c.Author)
 	o.time("createdAt", c.CreatedAt)
-	return o.bytes("}")
+	return o.end("}")
+}
+
+// shown returns an event with what readers see of the entry, which is of the entity that e
+// is about.
+func (e Entry) shown(of event.Event) (seen event.Event) {
+	if of.Comment == nil {
+		seen.Post = &event.Post{Revision: e.Revision}
+		_ = json.Unmarshal(slices.Concat(e.JSON, []byte("}")), seen.Post) // as it was rendered
+	} else {
+		seen.Comment = &event.Comment{PostID: of.Comment.PostID, Revision: e.Revision}
+		_ = json.Unmarshal(e.JSON, seen.Comment)
+	}
+	return seen
 }
 
 // object is a JSON object that is being written. It takes a third of the time that the
@@ -77,34 +90,30 @@ func (o *object) name(name string) {
 	o.json = append(o.json, `":`...)
 }
 
-// bytes returns the JSON and what ends it, in a slice of just that size: it stays in memory.
-func (o *object) bytes(end string) ([]byte, error) {
+// end returns the JSON and what ends it, in a slice of just that size: it stays in memory.
+func (o *object) end(end string) ([]byte, error) {
 	return bytes.Clone(append(o.json, end...)), o.err
 }
 
-// page returns the post with its comments that are older than before (nil: than none),
-// newest first and at most limit of them. Next is the id of the last of them if there are
-// more.
-func (p *post) page(before *uuid.UUID, limit int) (json []byte, next string) {
-	end := len(p.comments)
-	if before != nil {
-		end, _ = p.find(*before)
-	}
+// page returns the post with its comments that are older than a cursor, newest first and
+// at most limit of them. Next is the id of the last of them if there are more.
+func (p *Post) page(before uuid.UUID, limit int) (json []byte, next string) {
+	end, _ := find(p.Comments, before)
 	begin := max(0, end-limit)
 	json = make([]byte, 0, len(p.JSON)+64+256*(end-begin))
 	json = append(json, p.JSON...)
 	json = append(json, `,"comments":[`...)
-	for i, c := range slices.Backward(p.comments[begin:end]) {
+	for i, c := range slices.Backward(p.Comments[begin:end]) {
 		json = append(json, c.JSON...)
 		if i > 0 {
 			json = append(json, ',')
 		}
 	}
 	json = append(json, `],"commentCount":`...)
-	json = strconv.AppendInt(json, int64(len(p.comments)), 10)
+	json = strconv.AppendInt(json, int64(len(p.Comments)), 10)
 	json = append(json, '}')
 	if begin > 0 {
-		next = p.comments[begin].ID.String()
+		next = p.Comments[begin].ID.String()
 	}
 	return json, next
 }

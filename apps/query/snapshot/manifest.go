@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 const (
@@ -38,7 +39,7 @@ type manifest struct {
 	Seal     string `json:"seal,omitempty"`
 
 	// at is the position; of a manifest without one, the number alone.
-	at event.Position
+	at eventlog.Position
 }
 
 // chunk is one part of the snapshot, in a key of its own.
@@ -87,12 +88,12 @@ func readManifest(raw []byte) (*manifest, error) {
 	if sum, err := m.sum(); err != nil || sum != m.Checksum {
 		return nil, fmt.Errorf("%w: manifest", errDamaged)
 	}
-	m.at = event.Position{Sequence: m.Sequence}
+	m.at = eventlog.Position{Sequence: m.Sequence}
 	if m.Position == "" && m.Seal == "" {
 		return m, nil
 	}
 	var err error
-	if m.at, err = event.ParsePosition(m.Position); err != nil || m.at.Sequence != m.Sequence || m.Seal != m.positionSum() {
+	if m.at, err = eventlog.ParsePosition(m.Position); err != nil || m.at.Sequence != m.Sequence || m.Seal != m.positionSum() {
 		return nil, fmt.Errorf("%w: manifest, its position", errDamaged)
 	}
 	return m, nil
