@@ -19,6 +19,8 @@ import (
 	"github.com/postbus/postbus/apps/query/model"
 )
 
+func TestMain(m *testing.M) { querytest.Main(m) }
+
 func TestAnyOrderAndAnyRepeatsFoldToTheSame(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		log := querytest.AnyLog(r)

@@ -142,7 +142,7 @@ func (s *Snapshots) Run(ctx context.Context) {
 			continue
 		}
 		began := s.now()
-		if err := s.save(ctx); err != nil {
+		if err := s.Save(ctx); err != nil {
 			// The time that it took says only for how long the store was away.
 			wait = s.every
 			slog.WarnContext(ctx, "could not save a snapshot", "error", err)
@@ -155,9 +155,9 @@ func (s *Snapshots) Run(ctx context.Context) {
 
 func (s *Snapshots) since(t time.Time) time.Duration { return s.now().Sub(t) }
 
-// save writes the model's snapshot, unless there is one that stays, and removes the one
+// Save writes the model's snapshot, unless there is one that stays, and removes the one
 // that it replaces.
-func (s *Snapshots) save(ctx context.Context) error {
+func (s *Snapshots) Save(ctx context.Context) error {
 	writing, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
 	distrusts := s.distrusts.Load()

@@ -22,6 +22,8 @@ import (
 	"github.com/postbus/postbus/apps/query/model"
 )
 
+func TestMain(m *testing.M) { querytest.Main(m) }
+
 // every is the interval of the tests' snapshots.
 const every = 10 * time.Second
 
@@ -33,7 +35,7 @@ func load(ctx context.Context, store state.Store, m *model.Model) uint64 {
 
 // save saves a model and returns the manifest that is in the store then.
 func save(ctx context.Context, store *statetest.Memory, m *model.Model) (*manifest, error) {
-	err := New(m, store, every, time.Now).save(ctx)
+	err := New(m, store, every, time.Now).Save(ctx)
 	return manifestIn(store), err
 }
 
@@ -422,7 +424,7 @@ func TestASaveThatIsNotNeededDoesNotCopyTheModel(t *testing.T) {
 	s := New(m, saved(t, log), every, time.Now)
 	copied := testing.AllocsPerRun(5, func() { m.Copy() })
 	allocs := testing.AllocsPerRun(5, func() {
-		if err := s.save(t.Context()); err != nil {
+		if err := s.Save(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -795,7 +797,7 @@ func TestASaveThatFailsKeepsTheSnapshotDistrusted(t *testing.T) {
 	s := New(nil, store, every, time.Now)
 	saveAt := func(n int) (*manifest, error) {
 		s.model = querytest.ModelIn(t, querytest.OneLog, log[:n], 0)
-		err := s.save(t.Context())
+		err := s.Save(t.Context())
 		return manifestIn(store), err
 	}
 	s.Distrust()

@@ -4,15 +4,29 @@ package querytest
 
 import (
 	"fmt"
+	"io"
+	"log/slog"
+	"os"
 	"slices"
 	"strconv"
+	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
 )
+
+// Main runs a package's tests: none may leave a goroutine behind. They make the code warn
+// a lot, on purpose, which is shown where LOG_LEVEL is set.
+func Main(m *testing.M) {
+	if os.Getenv("LOG_LEVEL") == "" {
+		slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // UUID7 is the ith of the UUIDv7s that the tests use; they sort like i.
 func UUID7(i int) string {
