@@ -13,6 +13,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/query/model"
+	"github.com/postbus/postbus/apps/query/snapshot"
 )
 
 const (
@@ -23,19 +24,11 @@ const (
 	deliveryGrace = 10 * time.Millisecond
 )
 
-// Snapshots are what a follower begins with.
-type Snapshots interface {
-	// Load fills an empty model, or leaves it empty.
-	Load(ctx context.Context)
-	// Distrust says that the log does not have the snapshot's position.
-	Distrust()
-}
-
 // Follower reads the log into a model.
 type Follower struct {
 	model     *model.Model
 	log       eventlog.Reader
-	snapshots Snapshots
+	snapshots *snapshot.Snapshots
 	now       func() time.Time
 	wakeup    Wakeup
 
@@ -45,9 +38,11 @@ type Follower struct {
 }
 
 // New returns a follower that fills an empty model. Nobody else may change that.
-func New(m *model.Model, log eventlog.Reader, snapshots Snapshots, now func() time.Time) *Follower {
+func New(m *model.Model, log eventlog.Reader, snapshots *snapshot.Snapshots, now func() time.Time) *Follower {
 	return &Follower{model: m, log: log, snapshots: snapshots, now: now}
 }
+
+func (f *Follower) at() uint64 { return f.model.Status().At.Sequence }
 
 // Wake has the log asked at once where it ends, and what is new.
 func (f *Follower) Wake() { f.wakeup.Wake() }
@@ -112,12 +107,12 @@ func (f *Follower) retry(ctx context.Context, read func(context.Context) error) 
 		err := read(ctx)
 		switch {
 		case err == nil && failing:
-			slog.InfoContext(ctx, "reading the event log again", "at", f.model.Status().At.Sequence)
+			slog.InfoContext(ctx, "reading the event log again", "at", f.at())
 			return nil
 		case err == nil, errors.Is(err, eventlog.ErrMisfit), ctx.Err() != nil:
 			return err
 		case !failing && (f.reached || f.now().Sub(f.began) >= eventlog.QuietStart):
-			slog.WarnContext(ctx, "can't read the event log, retrying", "at", f.model.Status().At.Sequence, "error", err)
+			slog.WarnContext(ctx, "can't read the event log, retrying", "at", f.at(), "error", err)
 			failing = true
 		}
 		select {
@@ -131,28 +126,25 @@ func (f *Follower) retry(ctx context.Context, read func(context.Context) error) 
 // ready. What is appended meanwhile is not waited for: a busy log would never be caught up
 // with.
 func (f *Follower) catchUp(ctx context.Context) error {
-	from := f.model.Status().At.Sequence
-	replay := func() (end uint64, err error) {
-		err = f.retry(ctx, func(ctx context.Context) (err error) {
+	from := f.at()
+	for goal, first := uint64(0), true; first || f.at() < goal; first = false {
+		var end uint64
+		err := f.retry(ctx, func(ctx context.Context) (err error) {
 			end, err = f.replay(ctx)
 			return err
 		})
-		return end, err
-	}
-	goal, err := replay()
-	if err == nil && goal < from { // only the version before positions (3b4f435) answers such a read
-		err = fmt.Errorf("%w: it ends at %d", eventlog.ErrMisfit, goal)
-	}
-	f.reached = f.reached || err == nil
-	for err == nil && f.model.Status().At.Sequence < goal {
-		_, err = replay()
-	}
-	if err != nil {
-		return err
+		if err != nil {
+			return err
+		}
+		if first && end < from { // only the version before positions (3b4f435) answers such a read
+			return fmt.Errorf("%w: it ends at %d", eventlog.ErrMisfit, end)
+		}
+		if first {
+			goal, f.reached = end, true
+		}
 	}
 	// Logged first, so that it is in the log of a query that is ready.
-	at := f.model.Status().At.Sequence
-	slog.InfoContext(ctx, "caught up", "at", at, "snapshot", from, "replayed", at-from, "took", f.now().Sub(f.began).Round(time.Millisecond))
+	slog.InfoContext(ctx, "caught up", "at", f.at(), "snapshot", from, "replayed", f.at()-from, "took", f.now().Sub(f.began).Round(time.Millisecond))
 	f.model.SetReady()
 	debug.FreeOSMemory() // what the replay needed and the model does not
 	return nil
@@ -162,17 +154,17 @@ func (f *Follower) catchUp(ctx context.Context) error {
 // it does not wait, and so the answer says where the log ends.
 func (f *Follower) readNext(ctx context.Context) error {
 	began, from := f.now(), f.model.Status().At
-	ctx, mayWait, end := f.wakeup.Begin(ctx)
+	reading, mayWait, end := f.wakeup.Begin(ctx)
 	defer end()
 	wait := time.Duration(0)
 	if mayWait {
 		wait = eventlog.ReadWait
 	}
-	events, logEnd, err := f.log.Read(ctx, from, eventlog.ReadLimit, wait)
-	if err != nil && errors.Is(context.Cause(ctx), errWoken) {
-		return nil // the next read does not wait
-	}
-	if err != nil {
+	events, logEnd, err := f.log.Read(reading, from, eventlog.ReadLimit, wait)
+	switch {
+	case err != nil && errors.Is(context.Cause(reading), errWoken):
+		return f.readNext(ctx) // which does not wait
+	case err != nil:
 		return err
 	}
 	if err := f.model.Apply(logEnd.Log, events); err != nil {
@@ -192,10 +184,11 @@ func (f *Follower) readNext(ctx context.Context) error {
 // this log, where no position says so: one that the version before positions (3b4f435)
 // wrote. It compares what was changed last.
 func (f *Follower) compareOldSnapshot(ctx context.Context) error {
-	at, posts := f.model.Copy()
+	at := f.model.Status().At
 	if at.Sequence == 0 || at.Event != "" {
 		return nil
 	}
+	_, posts := f.model.Copy()
 	var last model.Entry
 	for _, p := range posts {
 		for _, e := range append(p.Comments, p.Entry) {

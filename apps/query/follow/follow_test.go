@@ -700,7 +700,7 @@ func TestASnapshotThatDoesNotFitIsNeverUsedAndIsReplaced(t *testing.T) {
 					if len(other.Events()) == 0 {
 						return
 					}
-					if err := f.snapshots.(*snapshot.Snapshots).Save(t.Context()); err != nil { //nolint:errcheck,forcetypeassert // it is one
+					if err := f.snapshots.Save(t.Context()); err != nil {
 						t.Fatal(err)
 					}
 					if at := positionIn(t, store); at != other.End().String() {
