@@ -24,7 +24,7 @@ func TestOnlyJSONIsTakenForADelivery(t *testing.T) {
 		"": 415, "text/plain; application/json": 415, "application/jsonx": 415,
 		"application/json": 200, "Application/JSON; charset=utf-8": 200,
 	} {
-		var g graveyard
+		var g keeper
 		var r recorder
 		if res := deliver(channel(&g, r.handle), whole, http.Header{"Content-Type": {value}}); res.Code != status {
 			t.Errorf("%q is answered %d, want %d", value, res.Code, status)
@@ -39,7 +39,7 @@ func TestAnEnvelopeIsReadToItsEnd(t *testing.T) {
 		``:                        400, `[]`: 400, `7`: 400, `{"entries":{}}`: 400, `{"entries":[7]}`: 400, `{"entries":[]`: 400, `{"entries":[{}`: 400,
 		`{"entries":[]}{}`: 400, `null null`: 400, `{"entries":[],"entries":[]}`: 400, `{"entries":[],}`: 400,
 	} {
-		var g graveyard
+		var g keeper
 		var r recorder
 		if res := deliver(channel(&g, r.handle), []byte(body), nil); res.Code != status {
 			t.Errorf("%s is answered %d, want %d", body, res.Code, status)
@@ -85,7 +85,7 @@ func TestADeliveryTakesABoundedMemory(t *testing.T) {
 		"200 MiB of white space": {repeated(`{"entries":[`, strings.Repeat(" ", 1<<20), 200, `]}`), 413, 0, 160 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var g graveyard
+			var g keeper
 			var r recorder
 			req := httptest.NewRequest(http.MethodPost, "/deliver/PostCreated", test.body)
 			req.Header.Set("Content-Type", "application/json")
@@ -103,7 +103,7 @@ func TestADeliveryTakesABoundedMemory(t *testing.T) {
 }
 
 func TestSoManyDeliveriesAreReadAtOnce(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	h := channel(&g, r.handle)
 	deliverFrom := func(body io.Reader, size int64) int {
@@ -155,7 +155,7 @@ func TestAMessageOfMaxBytesIsAnEventAndOneMoreIsNone(t *testing.T) {
 	for extra, letters := range map[int]int{0: 0, 1: 1} {
 		raw := post(t, "a")
 		raw = append(raw, bytes.Repeat([]byte(" "), event.MaxBytes-len(raw)+extra)...)
-		var g graveyard
+		var g keeper
 		var r recorder
 		check(t, "statuses", delivered(t, channel(&g, r.handle), raw), []string{success})
 		check(t, fmt.Sprint("dead letters with ", extra, " more"), len(g.letters), letters)

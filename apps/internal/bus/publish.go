@@ -29,13 +29,9 @@ type Bus struct {
 // New returns the bus behind the sidecar that client talks to.
 func New(client dapr.Client) *Bus { return &Bus{client} }
 
-// Events are published as they are (rawPayload), as they are heard: a sidecar would
-// only decode each, and encode it in another order with what its span and the topic
-// are called, for half of what a publish costs it; and who hears it could then not
-// read it in the plain form.
-
-// Publish puts e on its topic. A nil error says that the broker has it; any
-// other says that nobody knows whether it has.
+// Publish puts e on its topic. A nil error says that the broker has it; after any other it
+// is not known whether it has.
+// Events are published and delivered as they are (../README.md, "Raw payloads").
 func (b *Bus) Publish(ctx context.Context, e event.Event) error {
 	raw, err := event.Marshal(e)
 	if err != nil {
@@ -46,9 +42,7 @@ func (b *Bus) Publish(ctx context.Context, e event.Event) error {
 
 // PublishAll puts events, all of type t, on their topic in one call. The errors
 // are by index; nil says that all of them were published.
-//
-// The SDK's PublishEvents can't be used: it decodes an event of this content
-// type to find its id and names the failed ones by the decoded value.
+// (The SDK's PublishEvents can't be used: ../README.md says why.)
 func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event) []error {
 	if len(events) == 0 {
 		return nil
@@ -97,7 +91,7 @@ const DeadLetterTopic = "dead-letters"
 type DeadLetter struct {
 	// ID is the same for the same bytes on the same topic refused by the same service.
 	ID string `json:"id"`
-	// Service is the app id of who heard and refused it.
+	// Service is the app id of the consumer that refused it.
 	Service string `json:"service"`
 	Topic   string `json:"topic"`
 	// Reason has at most some more than firstKept bytes.

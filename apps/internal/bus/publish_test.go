@@ -118,7 +118,7 @@ func TestPublishAllPublishesInOneCallInOrder(t *testing.T) {
 	check(t, "different entry ids", len(seen), len(in))
 }
 
-func TestPublishAllOfNothingAsksNobody(t *testing.T) {
+func TestPublishAllOfNothingMakesNoCall(t *testing.T) {
 	s := &sidecar{err: errors.New("bus is down")}
 	if errs := New(s).PublishAll(context.Background(), event.PostCreated, nil); errs != nil || len(s.bulk) > 0 {
 		t.Errorf("errors %v and %d calls, want none", errs, len(s.bulk))
@@ -135,7 +135,7 @@ func TestPublishAllNamesTheEventsThatFailed(t *testing.T) {
 }
 
 // An event that isn't known to be published has to be asked for again, so when
-// nobody knows which failed, all of them did.
+// it is not known which failed, all of them did.
 func TestPublishAllFailsAllWhenItCannotTellWhichFailed(t *testing.T) {
 	down := errors.New("bus is down")
 	in := events(t, "a", "b")

@@ -21,13 +21,13 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-// graveyard keeps the dead letters; while it is down it takes none.
-type graveyard struct {
+// keeper keeps the dead letters; while it is down it takes none.
+type keeper struct {
 	letters []DeadLetter
 	down    bool
 }
 
-func (g *graveyard) publishDeadLetter(_ context.Context, d DeadLetter) error {
+func (g *keeper) publishDeadLetter(_ context.Context, d DeadLetter) error {
 	if g.down {
 		return errors.New("bus is down")
 	}
@@ -51,7 +51,7 @@ func (r *recorder) handle(_ context.Context, events []event.Event) []error {
 	return r.results(len(events))
 }
 
-func channel(g *graveyard, handle Handler) http.Handler {
+func channel(g *keeper, handle Handler) http.Handler {
 	gin.SetMode(gin.TestMode)
 	engine := gin.New()
 	newReceiver("tester", g).Handle(engine, event.PostCreated, handle)
@@ -145,7 +145,7 @@ func check(t *testing.T, what string, got, want any) {
 }
 
 func TestEventsReachTheHandlerInOrderAndAreAcknowledged(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	got := delivered(t, channel(&g, r.handle), post(t, "a"), post(t, "b"), post(t, "c"))
 	check(t, "statuses", got, []string{success, success, success})
@@ -157,7 +157,7 @@ func TestEventsReachTheHandlerInOrderAndAreAcknowledged(t *testing.T) {
 func TestOfLargePoisonTheBeginningIsKept(t *testing.T) {
 	for _, size := range []int{mostKept + 1, event.MaxBytes + 1, 13 << 20} {
 		raw := append(bytes.Repeat([]byte("x"), firstKept), bytes.Repeat([]byte("y"), size-firstKept)...)
-		var g graveyard
+		var g keeper
 		var r recorder
 		check(t, "statuses", delivered(t, channel(&g, r.handle), raw), []string{success})
 		if len(g.letters) != 1 {
@@ -187,7 +187,7 @@ func TestOfALongReasonTheBeginningIsKept(t *testing.T) {
 func TestWhatIsNoDeadLetterBecomesOne(t *testing.T) {
 	var kept []DeadLetter
 	h := gin.New()
-	newReceiver("eventlog", &graveyard{}).HandleDeadLetters(h, func(_ context.Context, letters []DeadLetter) []error {
+	newReceiver("eventlog", &keeper{}).HandleDeadLetters(h, func(_ context.Context, letters []DeadLetter) []error {
 		kept = letters
 		return nil
 	})
@@ -235,7 +235,7 @@ func TestPoisonIsDeadLetteredAsItCameAndAcknowledged(t *testing.T) {
 		"what base64 looks like": []byte("aGVsbG8="),
 	} {
 		t.Run(name, func(t *testing.T) {
-			var g graveyard
+			var g keeper
 			var r recorder
 			check(t, "statuses", delivered(t, channel(&g, r.handle), raw), []string{success})
 			check(t, "calls", r.calls, 0)
@@ -256,7 +256,7 @@ func TestPoisonIsDeadLetteredAsItCameAndAcknowledged(t *testing.T) {
 }
 
 func TestPoisonIsAskedForAgainWhileItsDeadLetterCannotBePublished(t *testing.T) {
-	g := graveyard{down: true}
+	g := keeper{down: true}
 	var r recorder
 	h := channel(&g, r.handle)
 	poison, good := []byte("poison"), post(t, "a")
@@ -280,7 +280,7 @@ func TestADeadLettersIDIsThatOfServiceTopicAndBytes(t *testing.T) {
 }
 
 func TestAHandlersErrorAsksForThatEventAlone(t *testing.T) {
-	var g graveyard
+	var g keeper
 	r := recorder{results: func(int) []error { return []error{nil, errors.New("store is down"), nil} }}
 	got := delivered(t, channel(&g, r.handle), post(t, "a"), post(t, "b"), post(t, "c"))
 	check(t, "statuses", got, []string{success, retry, success})
@@ -288,7 +288,7 @@ func TestAHandlersErrorAsksForThatEventAlone(t *testing.T) {
 }
 
 func TestAnEventThatItsHandlerCallsPoisonIsDeadLettered(t *testing.T) {
-	var g graveyard
+	var g keeper
 	r := recorder{results: func(int) []error { return []error{nil, fmt.Errorf("%w: it contradicts", ErrPoison)} }}
 	bad := post(t, "b")
 	check(t, "statuses", delivered(t, channel(&g, r.handle), post(t, "a"), bad), []string{success, success})
@@ -302,7 +302,7 @@ func TestAnEventThatItsHandlerCallsPoisonIsDeadLettered(t *testing.T) {
 // The handler sees only what is valid, so its results have to find their way back
 // to the right entries.
 func TestPoisonAmongValidEventsShiftsNoAnswer(t *testing.T) {
-	var g graveyard
+	var g keeper
 	r := recorder{results: func(n int) []error {
 		if n != 3 {
 			t.Errorf("the handler got %d events, want 3", n)
@@ -316,13 +316,13 @@ func TestPoisonAmongValidEventsShiftsNoAnswer(t *testing.T) {
 }
 
 func TestAPanicAsksForAllValidEventsAgain(t *testing.T) {
-	var g graveyard
+	var g keeper
 	h := channel(&g, func(context.Context, []event.Event) []error { panic("a bug") })
 	check(t, "statuses", delivered(t, h, post(t, "a"), []byte("x"), post(t, "b")), []string{retry, success, retry})
 	check(t, "dead letters", len(g.letters), 1)
 }
 
-// Acknowledging on a guess would lose events.
+// Acknowledging what may not have been handled would lose events.
 func TestAResultOfTheWrongLengthAsksForAllValidEventsAgain(t *testing.T) {
 	for name, results := range map[string][]error{
 		"too few":  {nil},
@@ -331,7 +331,7 @@ func TestAResultOfTheWrongLengthAsksForAllValidEventsAgain(t *testing.T) {
 		"poison":   {ErrPoison},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var g graveyard
+			var g keeper
 			r := recorder{results: func(int) []error { return results }}
 			got := delivered(t, channel(&g, r.handle), post(t, "a"), []byte("x"), post(t, "b"))
 			check(t, "statuses", got, []string{retry, success, retry})
@@ -342,7 +342,7 @@ func TestAResultOfTheWrongLengthAsksForAllValidEventsAgain(t *testing.T) {
 
 // Otherwise any app could publish as any other, by naming a delivery route.
 func TestServiceInvocationCannotForgeADelivery(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	h := channel(&g, r.handle)
 	body := fmt.Appendf(nil, `{"entries":[{"entryId":"1","event":%q}]}`, base64.StdEncoding.EncodeToString(post(t, "a")))
@@ -360,7 +360,7 @@ func TestServiceInvocationCannotForgeADelivery(t *testing.T) {
 }
 
 func TestWhatIsNoEnvelopeIsABadRequest(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	h := channel(&g, r.handle)
 	for _, body := range []string{"", "x", `"x"`, "[]", `{"entries":{}}`, `{"entries":[7]}`, `{"entries":[{"entryId":7}]}`, `{"entries":[`} {
@@ -373,7 +373,7 @@ func TestWhatIsNoEnvelopeIsABadRequest(t *testing.T) {
 }
 
 func TestADeliveryOfNothingIsAnsweredWithNothing(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	res := deliver(channel(&g, r.handle), []byte(`{"entries":[]}`), nil)
 	check(t, "answer", res.Body.String(), `{"statuses":[]}`)
@@ -382,8 +382,8 @@ func TestADeliveryOfNothingIsAnsweredWithNothing(t *testing.T) {
 
 // A subscription without raw payloads has other things where the base64 should
 // be. They are refused for what they are, or taken if they are the event.
-func TestWhateverStandsForTheEventIsTheMessage(t *testing.T) {
-	var g graveyard
+func TestAnyJSONInPlaceOfTheEventIsTheMessage(t *testing.T) {
+	var g keeper
 	var r recorder
 	body := fmt.Sprintf(`{"entries":[{"entryId":"a","event":%s},{"entryId":"b","event":"not base64!"},{"entryId":"c"},{"entryId":"d","event":7},{"entryId":"e","event":null}]}`, post(t, "a"))
 	res := deliver(channel(&g, r.handle), []byte(body), nil)
@@ -399,7 +399,7 @@ func TestWhateverStandsForTheEventIsTheMessage(t *testing.T) {
 // The runtime would take a batch that is refused for its size for undelivered,
 // and try it again for ever.
 func TestALargeDeliveryIsTaken(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	messages := make([][]byte, 20)
 	for i := range messages {
@@ -435,7 +435,7 @@ func FuzzReceive(f *testing.F) {
 		f.Add([]byte(body), byte(3))
 	}
 	f.Fuzz(func(t *testing.T, body []byte, how byte) {
-		g := graveyard{down: how&1 == 1}
+		g := keeper{down: how&1 == 1}
 		handle := func(_ context.Context, events []event.Event) []error {
 			switch how / 2 % 4 {
 			case 0:

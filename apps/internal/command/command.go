@@ -16,14 +16,17 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// Deadline covers all the sidecar calls of one request.
-const Deadline = 2 * time.Second
+const (
+	// KeyHeader is the header whose value makes a command safe to repeat.
+	KeyHeader = "Idempotency-Key"
+	// Deadline covers all the sidecar calls of one request.
+	Deadline = 2 * time.Second
 
-// claimTTL is how long an Idempotency-Key is remembered.
-const claimTTL = 24 * time.Hour
-
-// maxKeyLength bounds an Idempotency-Key, in bytes.
-const maxKeyLength = 255
+	// claimTTL is how long an Idempotency-Key is remembered.
+	claimTTL = 24 * time.Hour
+	// maxKeyLength bounds an Idempotency-Key, in bytes.
+	maxKeyLength = 255
+)
 
 type publisher interface {
 	Publish(ctx context.Context, e event.Event) error
@@ -46,7 +49,7 @@ type claim struct {
 	// from one of them.
 	Request string `json:"request"`
 	// Event is what the command publishes, whichever replica does it and however often.
-	// It tells what was asked for.
+	// It carries what was asked for.
 	Event json.RawMessage `json:"event"`
 }
 
@@ -90,8 +93,8 @@ func (c *Commands) claim(ctx context.Context, key string, request []byte, e even
 	if swapErr == nil {
 		return e, nil
 	}
-	// Somebody has the key: an earlier try of this request, another request, or
-	// this very write, whose answer was lost.
+	// The key is taken: by an earlier try of this request, by another request, or by this
+	// very write, whose answer was lost.
 	items, err := c.store.Get(ctx, item.Key)
 	if err != nil || !items[0].Exists() {
 		slog.WarnContext(ctx, "claim failed", "id", e.Subject, "error", swapErr)

@@ -239,7 +239,7 @@ func TestOfConcurrentRequestsWithOneKeyOneWins(t *testing.T) {
 		}
 	}
 	if won < 0 {
-		t.Fatal("nobody won")
+		t.Fatal("no request won")
 	}
 	wantPublished(t, bus, results[won])
 }

@@ -470,7 +470,7 @@ func TestIDOfDiffersByTypeEntityAndRevision(t *testing.T) {
 	}
 }
 
-// The id says what an event tells, and not who publishes it or when: that is what
+// The id depends on what an event says, and not on which service publishes it or when: that is what
 // makes a repeated reaction the same event.
 func TestTheIDDependsOnTheEntityAlone(t *testing.T) {
 	a, err := OfComment(CommentUpdated, "comments", moderated(), noon, "")
@@ -536,7 +536,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(err)
 		}
 		if _, err := ParseBatch(fmt.Appendf(nil, "[%s]", line)); err != nil {
-			t.Fatalf("the log took what nobody can read from it: %v\n%s", err, line)
+			t.Fatalf("the log took what no reader can read from it: %v\n%s", err, line)
 		}
 		if len(again) > MaxBytes {
 			return // Go's escapes and absent members that are written can make it longer

@@ -1,7 +1,6 @@
 package eventlog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -89,9 +88,8 @@ type Client struct {
 
 	url, token string
 	unpacker   *zstd.Decoder
-	// The sizes of the last answer as it came, and of the last one that was compressed when
-	// it no longer was, in bytes. The next answer's buffers begin with those.
-	size, plain atomic.Int64
+	// plain is the size of the last compressed answer without compression, in bytes.
+	plain atomic.Int64
 }
 
 // InvokeURL is where a sidecar invokes a method, such as EventsPath, of an app.
@@ -139,7 +137,7 @@ func (c *Client) ReadBatch(ctx context.Context, from Position, limit int, wait t
 		return nil, Position{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := c.readAll(res.Body)
+	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		return nil, Position{}, err
 	}
@@ -167,14 +165,6 @@ func queryOf(from Position, limit int, wait time.Duration) string {
 		q.Set("event", from.Event)
 	}
 	return q.Encode()
-}
-
-// readAll reads the body into a buffer that begins as large as the last one was.
-func (c *Client) readAll(body io.Reader) ([]byte, error) {
-	b := bytes.NewBuffer(make([]byte, 0, c.size.Load()+bytes.MinRead))
-	_, err := b.ReadFrom(body)
-	c.size.Store(int64(b.Len()))
-	return b.Bytes(), err
 }
 
 // decompress decodes all frames of the body, into a buffer that is somewhat larger than

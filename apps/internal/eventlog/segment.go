@@ -124,7 +124,30 @@ func (s *Segment) Encode() []byte {
 	if s.packed != nil {
 		return s.packed
 	}
-	return slices.Concat([]byte(Opening), bytes.Join(s.lines, []byte(Separator)), []byte(Closing))
+	return Batch(s.lines)
+}
+
+// Packed is a full segment as it is stored, one zstd frame. It is nil for one that is not
+// full, or was stored before full segments were compressed.
+func (s *Segment) Packed() []byte { return s.packed }
+
+// Batch is the lines as a batch.
+func Batch(lines [][]byte) []byte { return Join(Opening, lines, Closing) }
+
+// Join is the lines with their separators, between two texts.
+func Join(before string, lines [][]byte, after string) []byte {
+	size := len(before) + len(after)
+	for _, line := range lines {
+		size += len(line) + len(Separator)
+	}
+	text := append(make([]byte, 0, size), before...)
+	for i, line := range lines {
+		if i > 0 {
+			text = append(text, Separator...)
+		}
+		text = append(text, line...)
+	}
+	return append(text, after...)
 }
 
 // Base is the number of the last event before the segment.
@@ -158,7 +181,7 @@ func (s *Segment) With(events []event.Event) (grown *Segment, n int, err error) 
 		grown.lines = append(grown.lines, line)
 	}
 	if len(grown.lines) == SegmentSize {
-		grown.packed = Pack(bytes.Join(grown.lines, []byte(Separator)))
+		grown.packed = Pack(Join("", grown.lines, ""))
 	}
 	return grown, n, nil
 }

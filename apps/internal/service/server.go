@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strconv"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"golang.org/x/net/netutil"
 
 	"github.com/postbus/postbus/apps/internal/web"
@@ -16,7 +18,7 @@ import (
 
 const (
 	// headTimeout bounds how long a client may take to send a request's header fields,
-	// requestTimeout how long for the whole request. Both hold whatever the handler does,
+	// requestTimeout how long for the whole request. Both hold for every handler,
 	// and end where the body ends: they bound no answer.
 	headTimeout    = 5 * time.Second
 	requestTimeout = 15 * time.Second
@@ -29,8 +31,8 @@ const (
 	// Each takes some 40 KB at most while it sends its header fields.
 	maxConnections = 2_048
 	// stopTimeout bounds how long one server waits, when it stops, for its requests under
-	// way: somewhat longer than the longest that a client's host gives a service (3.5 s).
-	stopTimeout = 5 * time.Second
+	// way.
+	stopTimeout = web.AnswerWithin + 1500*time.Millisecond
 )
 
 // server is one listener with what it serves.
@@ -76,4 +78,27 @@ func (s *server) stop() error {
 		return fmt.Errorf("after %s: %w", stopTimeout, err)
 	}
 	return nil
+}
+
+// serveProfiles serves the runtime's profiles (https://pkg.go.dev/net/http/pprof) on
+// loopback, for as long as the process lives. A port that is taken costs the profiles and
+// nothing else.
+func serveProfiles(port int) {
+	server, err := listen("127.0.0.1", port, maxConnections, profiles())
+	if err == nil {
+		err = server.serve()
+	}
+	slog.Warn("no profiles", "error", err)
+}
+
+func profiles() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	engine := web.NewEngine()
+	engine.Use(web.WellFormedHead, web.OnlyHosts())
+	engine.GET("/debug/pprof/*profile", gin.WrapH(mux))
+	return engine
 }

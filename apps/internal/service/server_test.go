@@ -61,8 +61,8 @@ func posting() *gin.Engine {
 }
 
 // A client that sends its body a byte a second, or never, keeps its connection no
-// longer than requestTimeout, whatever becomes of its request.
-func TestASlowRequestIsEndedWhateverTheHandlerDoes(t *testing.T) {
+// longer than requestTimeout, however its request is answered.
+func TestASlowRequestIsEndedForEveryHandler(t *testing.T) {
 	for name, test := range map[string]struct {
 		head string
 		// prompt says that the answer does not wait for the body.
@@ -159,7 +159,7 @@ func TestALongAnswerIsNotEndedByTheReadDeadline(t *testing.T) {
 
 // A request that never ends makes a stop take stopTimeout, and cuts off itself alone:
 // each server has a time of its own.
-func TestASlowRequestCutsNobodyElseOffAtAStop(t *testing.T) {
+func TestASlowRequestCutsOffNoOtherAtAStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		public, channel := newPipes(), newPipes()
 		answer := func(c *gin.Context) { time.Sleep(stopTimeout - time.Second); c.String(http.StatusOK, "answered") }
@@ -177,7 +177,7 @@ func TestASlowRequestCutsNobodyElseOffAtAStop(t *testing.T) {
 		for _, l := range []*pipes{public, channel} {
 			wait := time.Duration(0)
 			if l == channel {
-				wait = stopTimeout - time.Second // under way when the public server has given up
+				wait = stopTimeout - time.Second // under way when the public server has cut it off
 			}
 			go func() {
 				time.Sleep(wait)
@@ -266,7 +266,7 @@ func TestThePublicPortIsThisMachinesUnlessHostSaysOtherwise(t *testing.T) {
 	for host, want := range map[string]string{"": "127.0.0.1:", "127.0.0.2": "127.0.0.2:", "localhost": "127.0.0.1:", "*": "[::]:", "::1": "[::1]:"} {
 		asProcess(t, map[string]string{"HOST": host}, "-port=0", "-app-port=0")
 		s := New("test", "tests", 0)
-		l, err := listen(s.host, 0, 1, s.Public)
+		l, err := listen(s.settings.host, 0, 1, s.Public)
 		if err != nil {
 			if host == "::1" || host == "localhost" { // on a machine without it
 				t.Logf("%s: %v", host, err)

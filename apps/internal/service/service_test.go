@@ -164,8 +164,8 @@ func TestPortsComeFromFlagsThenTheEnvironmentThenTheService(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			asProcess(t, test.env, test.args...)
 			s := New("test", "tests", 4000)
-			if s.port != test.port || s.appPort != test.appPort || s.Sidecar != test.sidecar {
-				t.Errorf("port %d, app port %d, sidecar %s; want %+v", s.port, s.appPort, s.Sidecar, test)
+			if s.settings.port != test.port || s.settings.appPort != test.appPort || s.Sidecar != test.sidecar {
+				t.Errorf("port %d, app port %d, sidecar %s; want %+v", s.settings.port, s.settings.appPort, s.Sidecar, test)
 			}
 		})
 	}
@@ -236,8 +236,8 @@ func TestRunAnswersUntilItStopsAndLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Service{
-		Name: "test", Dapr: client, Public: web.NewEngine(), Channel: web.NewEngine(), Stopping: stop, host: "127.0.0.1", connections: 10,
-		log: slog.New(slog.DiscardHandler), closeTraces: startTraces("test"),
+		Name: "test", Dapr: client, Public: web.NewEngine(), Channel: web.NewEngine(), Stopping: stop,
+		settings: settings{host: "127.0.0.1", connections: 10}, closeTraces: startTraces("test"),
 	}
 	var ended atomic.Int32
 	started, cancelled, release := make(chan struct{}, 2), make(chan struct{}, 2), make(chan struct{})

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	dapr "github.com/dapr/go-sdk/client"
@@ -45,11 +46,15 @@ func connect(port int) (dapr.Client, error) {
 	return dapr.NewClientWithConnection(conn), nil
 }
 
-// outgoing adds the API token, and the trace that a call belongs to.
+// APIToken is the header of the token that the sidecar and the app know each other by.
+const APIToken = "dapr-api-token" //nolint:gosec // the name of a header
+
+// outgoing adds the API token, and the trace that a call belongs to. (otelgrpc costs more
+// than it brings: ../README.md, "Traces".)
 func outgoing(token string) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		if token != "" {
-			ctx = metadata.AppendToOutgoingContext(ctx, "dapr-api-token", token)
+			ctx = metadata.AppendToOutgoingContext(ctx, APIToken, token)
 		}
 		if parent := web.TraceParent(ctx); parent != "" {
 			ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", parent)
@@ -58,12 +63,9 @@ func outgoing(token string) grpc.UnaryClientInterceptor {
 	}
 }
 
-// killSidecar ends the sidecar of a pod whose containers share their processes, and
-// says why it could not. A sidecar that is asked to end (SIGTERM) gives up the batches
-// that it holds, and Dapr 1.18.2 may then acknowledge some of their messages, which
-// nobody has handled. One that is killed leaves them pending: another replica's is
-// given them after the bus's processingTimeout. proc is where the kernel lists the
-// processes (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html).
+// killSidecar ends the sidecar of a pod whose containers share their processes, so that
+// the messages that it holds stay pending (../README.md, "KILL_SIDECAR"). proc is where
+// the kernel lists the processes (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html).
 func killSidecar(proc string) error {
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
@@ -78,11 +80,7 @@ func killSidecar(proc string) error {
 		if err != nil {
 			return err
 		}
-		process, err := os.FindProcess(pid)
-		if err != nil {
-			return err
-		}
-		return process.Kill()
+		return syscall.Kill(pid, syscall.SIGKILL)
 	}
 	return fmt.Errorf("no daprd among the %d processes (does the pod have shareProcessNamespace?)", len(names))
 }

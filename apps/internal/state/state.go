@@ -1,6 +1,6 @@
 // Package state keeps a service's documents in its Dapr state store. Every
-// write is a compare-and-swap of one key, because a write that was given up may
-// still arrive later; nothing here relies on more than one key at a time.
+// write is a compare-and-swap of one key, because a write that timed out may
+// still happen later; nothing here relies on more than one key at a time.
 package state
 
 import (
@@ -40,7 +40,7 @@ type Store interface {
 
 	// Swap writes each item if its key still is at the item's ETag (and does not exist
 	// if that is empty), whether others are written or not. A key that does not exist
-	// is written whatever the ETag. A nil error says that all were written; otherwise
+	// is written with any ETag. A nil error says that all were written; otherwise
 	// the error is an ErrUnknown.
 	Swap(ctx context.Context, items ...Item) error
 
@@ -94,19 +94,12 @@ func (s *sidecarStore) Get(ctx context.Context, keys ...string) ([]Item, error) 
 }
 
 // absent is the ETag that no key has, so that a write with it succeeds only where
-// the key does not exist. ("0" does that too where all writes ask for first-write,
-// which the component leaves out of transactions.)
+// the key does not exist.
 const absent = "-1"
 
-// Swap sends several items as a transaction, which the Redis component sends at once; of
-// bulk state each is a call of its own, on a connection of its own. Nothing else is used
-// of the transaction: where one item conflicts, the others are written. The component's
-// writeTimeout must stay unset: with it, a transaction has each operation twice, and
-// fails.
-//
-// Nothing relies on replicas of Redis. (Strong consistency has the component wait for
-// them, a second at most and whether they answer or not, but not in a transaction. Nor
-// does the bus wait, which acknowledges later.)
+// Swap sends several items as a transaction because the Redis component then sends them at
+// once (../README.md, "One key a write"). Nothing else is used of the transaction: where
+// one item conflicts, the others are written.
 func (s *sidecarStore) Swap(ctx context.Context, items ...Item) error {
 	set := make([]*dapr.SetStateItem, len(items))
 	for i, item := range items {

@@ -107,7 +107,7 @@ func TestGetFailsIfOneKeyCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestGetOfNothingAsksNobody(t *testing.T) {
+func TestGetOfNothingMakesNoCall(t *testing.T) {
 	if got, err := state.New(&sidecar{err: errors.New("sidecar is down")}, "store").Get(context.Background()); err != nil || len(got) > 0 {
 		t.Errorf("got %v and error %v", got, err)
 	}

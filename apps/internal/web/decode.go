@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -81,7 +82,7 @@ func Decode(c *gin.Context, v any) ([]byte, error) {
 	}
 	strict := jsonv2.RejectUnknownMembers(true)
 	if err := jsonv2.Unmarshal(body, v, strict); err != nil {
-		// The bytes are UTF-8, so half of a surrogate pair is all that this forgives.
+		// The bytes are UTF-8, so half of a surrogate pair is all that this lets pass.
 		if jsonv2.Unmarshal(body, v, strict, jsontext.AllowInvalidUTF8(true)) == nil {
 			return nil, NewProblem(http.StatusUnprocessableEntity, `The body has half of a surrogate pair (\ud800 to \udfff), which is no character.`)
 		}
@@ -90,8 +91,8 @@ func Decode(c *gin.Context, v any) ([]byte, error) {
 	return body, nil
 }
 
-// whatIsWrong says for the client why its JSON was refused. (The error itself may tell
-// of Go's types.)
+// whatIsWrong says for the client why its JSON was refused. (The error itself may name
+// Go's types.)
 func whatIsWrong(err error) string {
 	var semantic *jsonv2.SemanticError
 	switch {
@@ -102,4 +103,18 @@ func whatIsWrong(err error) string {
 	default:
 		return fmt.Sprintf("%q is not a string", semantic.JSONPointer.LastToken())
 	}
+}
+
+// Number is a query parameter that is a number from least to most, or otherwise
+// where it isn't given. The error is a 400 that names the bounds.
+func Number[N int | uint64](c *gin.Context, name string, otherwise, least, most N) (N, error) {
+	text, given := c.GetQuery(name)
+	if !given {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil || N(n) < least || N(n) > most { //nolint:gosec // 63 bits fit into both
+		return 0, NewProblem(http.StatusBadRequest, fmt.Sprintf("%s is %q; a number from %d to %d is expected.", name, text, least, most))
+	}
+	return N(n), nil //nolint:gosec // as above
 }

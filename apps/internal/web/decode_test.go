@@ -266,7 +266,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Whatever is decoded holds the characters of the body: nothing became U+FFFD.
+// All that is decoded holds the characters of the body: nothing became U+FFFD.
 func FuzzDecode(f *testing.F) {
 	for _, title := range []string{`a`, `\ud83d\ude00`, `\ud83d`, `\\ud83d`, `\\\ud83d`, `\u005c\ud83d`, "😀"} {
 		f.Add(fmt.Sprintf(`{"title":"%s"}`, title))

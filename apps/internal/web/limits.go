@@ -18,6 +18,13 @@ const (
 	// sidecar takes (readBufferSize in dapr.yaml), so that a request that a service's
 	// own port takes reaches it through sidecars as well.
 	MaxHead = 8 << 10
+	// FirstTry is how long the client's host waits for a service to begin its answer to a
+	// request that is safe to repeat: the call may have gone to a replica that has ended.
+	FirstTry = time.Second
+	// AnswerWithin is how long it waits in all. A service gives its own calls
+	// command.Deadline: there is room for that after the first try too, so that the
+	// service answers for itself.
+	AnswerWithin = FirstTry + 2500*time.Millisecond
 	// writeTimeout bounds how long a client may take to accept writeBytes of an answer.
 	writeTimeout = 30 * time.Second
 	writeBytes   = 256 << 10
@@ -68,7 +75,7 @@ func WellFormedQuery(c *gin.Context) {
 	}
 }
 
-// progressing gives up a client that accepts less than writeBytes of its answer in
+// progressing ends the connection of a client that accepts less than writeBytes of its answer in
 // writeTimeout.
 func progressing(c *gin.Context) {
 	w := progressWriter{c.Writer, http.NewResponseController(c.Writer)}

@@ -64,7 +64,7 @@ func TestAClientThatDoesNotReadIsGivenUp(t *testing.T) {
 				case <-time.After(time.Hour):
 				}
 				if took := time.Since(start); took != writeTimeout {
-					t.Errorf("given up after %s", took)
+					t.Errorf("ended after %s", took)
 				}
 			})
 		})

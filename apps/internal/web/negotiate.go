@@ -27,8 +27,8 @@ func Accepts(r *http.Request, offers ...string) string {
 	return best.MIME()
 }
 
-// HasMediaType says whether a Content-Type header names the media type, whatever its
-// parameters and case (RFC 9110, section 8.3.1).
+// HasMediaType says whether a Content-Type header names the media type, with any
+// parameters and in any case (RFC 9110, section 8.3.1).
 func HasMediaType(header http.Header, mediaType string) bool {
 	parsed, err := contenttype.ParseMediaType(header.Get("Content-Type"))
 	return err == nil && parsed.MIME() == mediaType

@@ -42,8 +42,8 @@ func Unavailable(detail string) *Problem {
 }
 
 // Fail answers with err and ends the request. It is the one place that writes
-// errors: a *Problem as it is, an *event.FieldError as 422, and any other, which
-// the client can do nothing about and is told nothing of, as 500.
+// errors: a *Problem as it is, an *event.FieldError as 422, and any other, whose text the
+// client does not get, as 500.
 func Fail(c *gin.Context, err error) {
 	var p *Problem
 	var field *event.FieldError

@@ -94,12 +94,12 @@ func TestFailMakesAFieldOutOfBoundsUnprocessable(t *testing.T) {
 }
 
 // A secret in an error of the store's must not reach a client.
-func TestFailTellsTheClientNothingOfOtherErrors(t *testing.T) {
+func TestFailHidesOtherErrorsFromTheClient(t *testing.T) {
 	log := silenced(t)
 	res := serve(http.MethodGet, "/", nil, failing(errors.New("password of redis")))
 	wantProblem(t, res, http.StatusInternalServerError)
 	if strings.Contains(res.Body.String(), "redis") {
-		t.Errorf("the client is told %s", res.Body)
+		t.Errorf("the client gets %s", res.Body)
 	}
 	if !strings.Contains(log.String(), "password of redis") {
 		t.Errorf("the log does not say it: %s", log)
@@ -170,7 +170,7 @@ func TestAPanicIsAProblem(t *testing.T) {
 	})
 	wantProblem(t, res, http.StatusInternalServerError)
 	if strings.Contains(res.Body.String(), "secret") {
-		t.Errorf("the client is told %s", res.Body)
+		t.Errorf("the client gets %s", res.Body)
 	}
 	if !strings.Contains(log.String(), "a secret") || !strings.Contains(log.String(), "web_test.go") {
 		t.Errorf("the log does not say what panicked where: %s", log)
@@ -182,7 +182,7 @@ func TestAPanicInTheMiddleOfAnAnswerCutsItOff(t *testing.T) {
 	silenced(t)
 	defer func() {
 		if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
-			t.Errorf("net/http is told %v, not to cut it off", p)
+			t.Errorf("the panic is %v, which does not cut the answer off", p)
 		}
 	}()
 	serve(http.MethodGet, "/", nil, func(e *gin.Engine) {

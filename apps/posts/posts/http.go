@@ -63,7 +63,7 @@ func (s *Service) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
-	created, err = s.commands.Publish(ctx, c.GetHeader("Idempotency-Key"), body, created)
+	created, err = s.commands.Publish(ctx, c.GetHeader(command.KeyHeader), body, created)
 	if err != nil {
 		web.Fail(c, err)
 		return

@@ -77,7 +77,7 @@ func TestARepeatWithTheSameKeyAnswersTheSameBody(t *testing.T) {
 		t.Errorf("%d events were published", len(bus.events))
 	}
 	if got := log.String(); strings.Count(got, "repeat=false") != 1 || strings.Count(got, "repeat=true") != 1 {
-		t.Errorf("the log does not tell the repeat from the first:\n%s", got)
+		t.Errorf("the log does not say which is the repeat:\n%s", got)
 	}
 	if res := create(bus, store, "key", `{"title":"b"}`); res.Code != http.StatusUnprocessableEntity {
 		t.Errorf("another request with the key is answered %d", res.Code)

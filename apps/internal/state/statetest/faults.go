@@ -19,20 +19,13 @@ func (m *Memory) Fail(err error, ops ...Op) {
 	}
 }
 
-// Before has hook run before each call. A call for which it returns an error fails with
-// that and does nothing. Nil removes it.
+// Before has hook run before each call. It may block, to delay the call, and may call the
+// store, as another writer would. A call for which it returns an error fails with that and
+// does nothing. Nil removes the hook.
 func (m *Memory) Before(hook func(context.Context, Call) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.before = hook
-}
-
-// After has hook run after each call that succeeded. A call for which it returns an error
-// fails with that although it has happened. Nil removes it.
-func (m *Memory) After(hook func(context.Context, Call) error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.after = hook
 }
 
 // Decide has fate decide what becomes of the write of each item. It runs with the store's

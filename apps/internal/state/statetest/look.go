@@ -9,14 +9,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// Put writes a value, whatever is there.
+// Put writes a value, at any ETag.
 func (m *Memory) Put(key, value string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.put(state.Item{Key: key, Value: []byte(value)})
 }
 
-// Remove removes keys, whatever is there.
+// Remove removes keys, at any ETag.
 func (m *Memory) Remove(keys ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

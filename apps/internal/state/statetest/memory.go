@@ -2,6 +2,7 @@
 package statetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,8 +61,7 @@ const (
 //   - A conflict looks like any other failure.
 //   - A write without TTL leaves the key's time to live as it was.
 //
-// It is safe for concurrent use. Hooks run without its lock: they may block, to delay a
-// call, and may call the store, as another writer would.
+// It is safe for concurrent use. The hook of Before runs without its lock.
 type Memory struct {
 	mu      sync.Mutex
 	docs    map[string]doc
@@ -69,10 +69,10 @@ type Memory struct {
 	calls   []Call
 	written int
 
-	failing       map[Op]error
-	before, after func(context.Context, Call) error
-	fate          func(state.Item) Fate
-	etag          func(version int) string
+	failing map[Op]error
+	before  func(context.Context, Call) error
+	fate    func(state.Item) Fate
+	etag    func(version int) string
 }
 
 var _ state.Store = (*Memory)(nil)
@@ -145,7 +145,7 @@ func (m *Memory) Delete(ctx context.Context, item state.Item) error {
 func (m *Memory) do(ctx context.Context, c Call, effect func() error) error {
 	m.mu.Lock()
 	m.calls = append(m.calls, c)
-	before, after := m.before, m.after
+	before := m.before
 	m.mu.Unlock()
 	if before != nil {
 		if err := before(ctx, c); err != nil {
@@ -153,18 +153,11 @@ func (m *Memory) do(ctx context.Context, c Call, effect func() error) error {
 		}
 	}
 	m.mu.Lock()
-	err := m.failing[c.Op]
-	if err == nil {
-		err = ctx.Err()
+	defer m.mu.Unlock()
+	if err := cmp.Or(m.failing[c.Op], ctx.Err()); err != nil {
+		return err
 	}
-	if err == nil {
-		err = effect()
-	}
-	m.mu.Unlock()
-	if err == nil && after != nil {
-		err = after(ctx, c)
-	}
-	return err
+	return effect()
 }
 
 // write lets one write have its fate.
