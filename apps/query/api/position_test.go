@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 	"github.com/postbus/postbus/apps/query/follow"
@@ -33,8 +34,14 @@ type follower struct {
 // following runs a follower of the server until the test ends.
 func following(t testing.TB, l *querytest.LogServer) follower {
 	t.Helper()
+	return followingFrom(t, statetest.New(), l)
+}
+
+// followingFrom runs a follower that begins with the snapshot in a store.
+func followingFrom(t testing.TB, store state.Store, l *querytest.LogServer) follower {
+	t.Helper()
 	m, log := model.New(), querytest.ClientOf(l)
-	f := follow.New(m, log, snapshot.New(m, statetest.New(), time.Second, time.Now), time.Now)
+	f := follow.New(m, log, snapshot.New(m, store, time.Second, time.Now), time.Now)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {

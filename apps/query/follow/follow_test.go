@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/bus"

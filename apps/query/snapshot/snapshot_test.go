@@ -2,10 +2,12 @@ package snapshot
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -875,4 +877,40 @@ func TestASnapshotsPositionIsSealed(t *testing.T) {
 func postsOf(m *model.Model) []model.Post {
 	_, posts := m.Copy()
 	return posts
+}
+
+// What is written now is read by commit 3b4f435: its records come back byte for byte.
+func TestRecordsAreThoseOfTheFirstVersion(t *testing.T) {
+	file, err := os.Open("../../internal/testdata/3b4f435/query-store.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	raw, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]struct{ Value []byte }
+	if err := json.NewDecoder(raw).Decode(&keys); err != nil {
+		t.Fatal(err)
+	}
+	chunks := 0
+	for key, k := range keys {
+		if key == manifestKey {
+			continue
+		}
+		chunks++
+		posts, err := decode(k.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again []byte
+		encode(posts, func(chunk []byte) { again = append(again, chunk...) })
+		if len(posts) == 0 || !bytes.Equal(again, k.Value) {
+			t.Errorf("%s: %d posts are %d bytes, and were %d", key, len(posts), len(again), len(k.Value))
+		}
+	}
+	if chunks == 0 {
+		t.Error("no chunk was recorded")
+	}
 }
