@@ -26,7 +26,7 @@ const logReaders = 4
 type API struct {
 	model *model.Model
 	log   eventlog.Reader
-	// askLog has the model told where the log ends now.
+	// askLog has the follower find out where the log ends now.
 	askLog   func()
 	stopping context.Context
 	streams  web.Streams
@@ -34,9 +34,9 @@ type API struct {
 	reading  *semaphore.Weighted
 }
 
-// New returns the API of a model that is read from a log. AskLog has the model told soon
-// where the log ends. Stopping ends the streams and all that waits. The clock is the one
-// that the model is told the time of the log's end by.
+// New returns the API of a model that is read from a log. AskLog has the model's follower
+// find out where the log ends. Stopping ends the streams and all that waits. The clock is
+// the follower's.
 func New(stopping context.Context, m *model.Model, log eventlog.Reader, askLog func(), streams web.Streams, now func() time.Time) *API {
 	return &API{m, log, askLog, stopping, streams, now, semaphore.NewWeighted(logReaders)}
 }

@@ -234,7 +234,7 @@ func TestAPageOfPostsHasTheNewestFiftyComments(t *testing.T) {
 func TestAPostThatIsNotThereIs404(t *testing.T) {
 	h := serve(querytest.ModelOf(t, querytest.Numbered(0, querytest.Posted(1), querytest.Commented(201, 2))))
 	for name, id := range map[string]string{
-		"unknown": querytest.UUID7(3), "parked": querytest.UUID7(2), "a comment": querytest.UUID7(201), "no UUID": "x",
+		"unknown": querytest.UUID7(3), "without its event": querytest.UUID7(2), "a comment": querytest.UUID7(201), "no UUID": "x",
 		"no UUIDv7": "6f1cbf0c-52a1-4f6e-9d0e-1f2f5d0a7c11", "upper case": "0190ABCD-0000-7000-8000-000000000001",
 		"without dashes": strings.ReplaceAll(querytest.UUID7(1), "-", ""),
 	} {

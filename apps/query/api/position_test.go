@@ -204,7 +204,7 @@ func TestAPositionIsNotComparedForEver(t *testing.T) {
 func TestAPositionAheadOfTheReplicaAloneIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := querytest.LogOf(querytest.OneLog, querytest.SomeLog())
-		l.Deaf = true
+		l.Unaware = true
 		f := following(t, l)
 		synctest.Wait()
 		h := f.serve()
@@ -263,9 +263,9 @@ func TestTheIDsOfAStreamArePositions(t *testing.T) {
 			if frames[0] != (frame{id: p.String()}) || l.header.Get(eventlog.PositionHeader) != p.String() {
 				t.Errorf("after %s: %+v, %v", p, frames[0], l.header)
 			}
-			want := beyond(toldFromLog, after)
+			want := beyond(sentFromLog, after)
 			if after >= 5 {
-				want = beyond(told, after)
+				want = beyond(sent, after)
 			}
 			for i, f := range frames[1:] {
 				if f.id != querytest.PositionIn(querytest.OneLog, log, numberOf(t, f)).String() {
@@ -355,7 +355,7 @@ func TestANumberAloneIsTakenUnlessItIsAhead(t *testing.T) {
 		f := following(t, querytest.LogOf(querytest.OneLog, log))
 		synctest.Wait()
 		l := listen(t, f.serve(), "7")
-		wantFrames(t, l, 7, beyond(toldFromLog, 7), log)
+		wantFrames(t, l, 7, beyond(sentFromLog, 7), log)
 	})
 }
 

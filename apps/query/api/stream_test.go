@@ -121,7 +121,7 @@ func numberOf(t testing.TB, f frame) int {
 	return int(p.Sequence) //nolint:gosec // small
 }
 
-// wantFrames checks that a stream began at a number and then told of these
+// wantFrames checks that a stream began at a number and then sent these
 // events, by their numbers.
 func wantFrames(t testing.TB, l *listener, began uint64, want []int, log []event.Event) {
 	t.Helper()
@@ -143,7 +143,7 @@ func wantFrames(t testing.TB, l *listener, began uint64, want []int, log []event
 		}
 		if f.event != string(e.Type) || said.ID != e.Subject ||
 			e.Post != nil && said.Title != e.Post.Title || e.Comment != nil && (said.Content != e.Comment.Content || said.PostID != e.Comment.PostID) {
-			t.Errorf("event %d (%s %s) is told as %+v", n, e.Type, e.Subject, f)
+			t.Errorf("event %d (%s %s) is sent as %+v", n, e.Type, e.Subject, f)
 		}
 	}
 	if !slices.Equal(numbers, want) {
@@ -151,16 +151,16 @@ func wantFrames(t testing.TB, l *listener, began uint64, want []int, log []event
 	}
 }
 
-// told are the numbers of the events of someLog that a stream that is there from
-// the start tells of: all but CommentModerated and the parked comments.
-var told = []int{1, 2, 3, 5, 7, 8, 9, 10, 11, 13, 15}
+// sent are the numbers of the events of someLog that a stream that is there from
+// the start sends: all but CommentModerated and comments without a post.
+var sent = []int{1, 2, 3, 5, 7, 8, 9, 10, 11, 13, 15}
 
 // beyond are those of the numbers that are after another.
 func beyond(numbers []int, after int) []int {
 	return slices.DeleteFunc(slices.Clone(numbers), func(n int) bool { return n <= after })
 }
 
-func TestAStreamTellsOfEveryChangeInOrder(t *testing.T) {
+func TestAStreamSendsEveryChangeInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := querytest.SomeLog()
 		m := querytest.ModelOf(t, nil)
@@ -180,7 +180,7 @@ func TestAStreamTellsOfEveryChangeInOrder(t *testing.T) {
 			}
 			synctest.Wait() // no time goes by
 			from = upTo
-			wantFrames(t, l, 0, slices.DeleteFunc(slices.Clone(told), func(n int) bool { return n > upTo }), log)
+			wantFrames(t, l, 0, slices.DeleteFunc(slices.Clone(sent), func(n int) bool { return n > upTo }), log)
 		}
 	})
 }
@@ -194,7 +194,7 @@ func TestAStreamBeginsWhereTheModelStands(t *testing.T) {
 		if err := m.Apply("", log); err != nil {
 			t.Fatal(err)
 		}
-		wantFrames(t, l, 8, beyond(told, 8), log)
+		wantFrames(t, l, 8, beyond(sent, 8), log)
 	})
 }
 
@@ -226,7 +226,7 @@ func TestAReaderWhoComesBackGetsWhatIsAfterFromMemory(t *testing.T) {
 		h := serve(m) // it has no log to ask
 		for after := range len(log) + 1 {
 			l := listen(t, h, strconv.Itoa(after))
-			wantFrames(t, l, uint64(after), beyond(told, after), log) //nolint:gosec // never negative
+			wantFrames(t, l, uint64(after), beyond(sent, after), log) //nolint:gosec // never negative
 			if got := l.header.Get(eventlog.SequenceHeader); got != strconv.Itoa(after) {
 				t.Errorf("after %d: Postbus-Sequence is %q", after, got)
 			}
@@ -235,8 +235,8 @@ func TestAReaderWhoComesBackGetsWhatIsAfterFromMemory(t *testing.T) {
 	})
 }
 
-// When the log is replayed, the post of what was parked then may be there now.
-var toldFromLog = []int{1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 13, 15}
+// When the log is replayed, the post of a comment that came first may be there now.
+var sentFromLog = []int{1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 13, 15}
 
 func TestAReaderWhoComesBackGetsWhatIsForgottenFromTheLog(t *testing.T) {
 	for name, most := range map[string]int{"at once": 0, "in parts": 2} {
@@ -249,8 +249,8 @@ func TestAReaderWhoComesBackGetsWhatIsForgottenFromTheLog(t *testing.T) {
 			for after := range 14 {
 				l := listen(t, h, strconv.Itoa(after))
 				t.Log(name, after)
-				// The log is further than the model: nothing may be told before it is in the pages.
-				want := slices.DeleteFunc(beyond(toldFromLog, after), func(n int) bool { return n > 13 })
+				// The log is further than the model: nothing may be sent before it is in the pages.
+				want := slices.DeleteFunc(beyond(sentFromLog, after), func(n int) bool { return n > 13 })
 				wantFrames(t, l, uint64(after), want, log) //nolint:gosec // never negative
 				l.leave()
 			}
@@ -258,7 +258,7 @@ func TestAReaderWhoComesBackGetsWhatIsForgottenFromTheLog(t *testing.T) {
 			if err := m.Apply("", log); err != nil {
 				t.Fatal(err)
 			}
-			wantFrames(t, l, 5, beyond(toldFromLog, 5), log)
+			wantFrames(t, l, 5, beyond(sentFromLog, 5), log)
 		})
 	}
 }
@@ -325,7 +325,7 @@ func TestAReaderWhoComesBackOverHTTPGetsWhatIsForgottenFromTheLog(t *testing.T) 
 			}
 		}
 	}
-	wantID(append([]int{7}, beyond(toldFromLog, 7)...)...)
+	wantID(append([]int{7}, beyond(sentFromLog, 7)...)...)
 	if err := m.Apply("", querytest.Numbered(len(log), querytest.Posted(80))); err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +335,7 @@ func TestAReaderWhoComesBackOverHTTPGetsWhatIsForgottenFromTheLog(t *testing.T) 
 	}
 }
 
-// The reader comes back, perhaps to a replica that can tell.
+// The reader comes back, perhaps to a replica that has it.
 func TestAStreamThatCantBeResumedEnds(t *testing.T) {
 	for name, away := range map[string]bool{"the log is away": true, "the log is shorter": false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -366,7 +366,7 @@ func TestAReaderWhoIsAheadOfTheReplicaGetsNothingTwice(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		wantFrames(t, l, 9, beyond(told, 9), log)
+		wantFrames(t, l, 9, beyond(sent, 9), log)
 	})
 }
 
@@ -455,8 +455,8 @@ func TestAReaderWhoGoesAwayEndsTheStream(t *testing.T) {
 	}
 }
 
-// Many readers at once, each from elsewhere, each told of everything once.
-func TestEveryReaderIsToldOfEverythingOnce(t *testing.T) {
+// Many readers at once, each from elsewhere, each is sent everything once.
+func TestEveryReaderIsSentEverythingOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := querytest.Numbered(0, querytest.Posts(1, 201)...)
 		m := querytest.ModelOf(t, log[:50])

@@ -405,7 +405,7 @@ func TestADamagedSnapshotIsRebuiltFromTheLog(t *testing.T) {
 func TestADeliveryMakesItReadAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := querytest.NewLogServer(querytest.SomeLog())
-		l.Deaf = true
+		l.Unaware = true
 		f := follow(t, l, statetest.New())
 		synctest.Wait()
 		log := querytest.SomeLog()
@@ -595,7 +595,7 @@ func TestWhatContradictsTheLogIsPoison(t *testing.T) {
 func TestADeliveryIsNotLostBehindAnOlderOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := querytest.NewLogServer(nil)
-		l.Deaf = true
+		l.Unaware = true
 		f := follow(t, l, statetest.New())
 		synctest.Wait()
 		l.Append(querytest.Posts(1, 3)...)

@@ -759,23 +759,6 @@ func savedIn(t testing.TB, id string, log []event.Event) *statetest.Memory {
 	return store
 }
 
-// former has the store's snapshot be one of the version before (3b4f435).
-func former(t testing.TB, store *statetest.Memory) *statetest.Memory {
-	t.Helper()
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(store.Value(manifestKey)), &fields); err != nil {
-		t.Fatal(err)
-	}
-	delete(fields, "position")
-	delete(fields, "seal")
-	value, err := json.Marshal(fields)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store.Put(manifestKey, string(value))
-	return store
-}
-
 // A query that has not noticed yet may save once more, into the store that was emptied.
 func TestASnapshotOfALogThatIsGoneIsReplacedWhateverItsNumber(t *testing.T) {
 	log := querytest.SomeLog()

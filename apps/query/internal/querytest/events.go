@@ -137,8 +137,11 @@ func AnyLog(r *rapid.T) []event.Event {
 	return Numbered(0, events...)
 }
 
-// The ids of two logs.
-var OneLog, OtherLog = UUID7(9001), UUID7(9002)
+// OneLog is the id of a log.
+var OneLog = UUID7(9001)
+
+// OtherLog is the id of another log.
+var OtherLog = UUID7(9002)
 
 // OtherEvents are a log with nothing of SomeLog.
 func OtherEvents(n int) []event.Event { return Numbered(0, Posts(5000, 5000+n)...) }

@@ -29,8 +29,8 @@ type LogServer struct {
 	Most int
 	// Slow is how long it takes to answer, after it has something to say.
 	Slow time.Duration
-	// Deaf is a replica that does not notice, while it waits, what others append.
-	Deaf bool
+	// Unaware is a replica that does not notice, while it waits, what others append.
+	Unaware bool
 	// Instead, if set, may answer the nth request (from 1) otherwise, and says whether it did.
 	Instead func(n int, w http.ResponseWriter) bool
 }
@@ -117,7 +117,7 @@ func (l *LogServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if len(events) <= q.After && (id == "" || !misfits(r, id, events, q.After)) {
-		if l.Deaf {
+		if l.Unaware {
 			grown = nil
 		}
 		select {
