@@ -14,7 +14,9 @@ help: ## the list of targets
 	  "  HOST              the address on which the services' ports are opened to others" \
 	  '                    (default 127.0.0.1, this machine alone; * is every interface)' \
 	  '  REDIS_HOST        the host:port of a Redis to use (default localhost:6379,' \
-	  '                    where one is started if none answers)'
+	  '                    where one is started if none answers)' \
+	  '  NO_INSTALL        if set, a system package that is missing is named and not' \
+	  '                    installed (make test, too)'
 
 .PHONY: run
 run: $(launcher) ## everything up, until Ctrl-C

@@ -22,8 +22,8 @@ func main() {
 	events := log.New(log.Config{Store: store, Now: time.Now, MayWait: hasFollower})
 	deadLetters := log.New(log.Config{Store: store, Now: time.Now, Prefix: "dead-letters-"})
 	s.API(func(r gin.IRoutes) {
-		r.GET(eventlog.EventsPath, log.Serve(events, s.Stopping))
-		r.GET(eventlog.DeadLettersPath, log.Serve(deadLetters, s.Stopping))
+		r.GET(eventlog.EventsPath, log.Serve(s.Stopping, events))
+		r.GET(eventlog.DeadLettersPath, log.Serve(s.Stopping, deadLetters))
 	})
 	s.Ready = func() error { return errors.Join(events.Ready(), deadLetters.Ready()) }
 

@@ -55,7 +55,7 @@ func (l *Log) commit(ctx context.Context, events []event.Event) []error {
 		if errors.Is(err, errUnusable) || len(todo) == 0 {
 			return bus.All(len(events), err)
 		}
-		// Whether it was written, or another replica was first, the store tells.
+		// Perhaps it was written, or another replica was first: what the store has decides.
 		readErr := l.readOn(ctx, 1)
 		if failures++; readErr == nil && failures < commitTries {
 			continue
@@ -78,7 +78,7 @@ func (l *Log) commitSegment(ctx context.Context, events []event.Event) (todo []i
 	switch broken := l.Ready(); {
 	case errors.Is(broken, errLoading):
 		return nil, nil, broken
-	case broken != nil: // it may be gone as a whole by now
+	case broken != nil: // it may be missing as a whole by now
 		_, err := l.look(ctx, l.tail.Number, 1)
 		return nil, nil, err
 	}
@@ -118,9 +118,9 @@ func (l *Log) missing(events []event.Event) (todo []int, errs []error) {
 }
 
 // write appends as many of the events as go into one segment, and returns how many. At the
-// same time it verifies that the store has what they follow, for a key that is gone takes
-// any ETag. If that goes in the very instant, what is then acknowledged is lost like what
-// was acknowledged just before.
+// same time it verifies that the store has what they follow: Dapr's Redis component writes
+// a key that is missing whatever the ETag. If the store loses the log right after that
+// read, these events are lost like those that were acknowledged just before.
 func (l *Log) write(ctx context.Context, events []event.Event) (int, error) {
 	base, etag := l.tail, l.etag
 	if base.Full() {
@@ -153,9 +153,9 @@ func (l *Log) write(ctx context.Context, events []event.Event) (int, error) {
 // takeBack removes a segment that was just written over a key that the store has lost:
 // behind a hole it would become part of the log when the hole is filled. What follows no
 // hole stays, and brings back what this replica knew. A segment that was there before, or
-// that others have gone on from, has another ETag and stays, too.
+// that others have appended to, has another ETag and stays, too.
 func (l *Log) takeBack(ctx context.Context, number int, why error) {
-	if number == 0 && !errors.Is(why, errGone) {
+	if number == 0 && !errors.Is(why, errLogMissing) {
 		return
 	}
 	if number > 0 {

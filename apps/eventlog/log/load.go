@@ -91,7 +91,7 @@ func (l *Log) findOrigin(ctx context.Context) (eventlog.Origin, error) {
 }
 
 // makeOrigin returns an origin for what is in the store, which has none: the one that it
-// had, if that alone is gone; a new one for what is left of a log from before logs had
+// had, if that alone is missing; a new one for what is left of a log from before logs had
 // ids; else that of a new log.
 func (l *Log) makeOrigin(ctx context.Context) (eventlog.Origin, error) {
 	isAllThere, err := l.isAllThere(ctx)
@@ -99,10 +99,11 @@ func (l *Log) makeOrigin(ctx context.Context) (eventlog.Origin, error) {
 		return l.origin, err
 	}
 	o, isFormer := eventlog.NewOrigin(), false
-	switch l.origin.Prefix {
-	case "": // nothing is known yet
+	switch {
+	case l.origin.Prefix != "" && l.origin.Prefix != eventlog.FormerPrefix:
+	case l.tail.Count() == 0: // nothing is known of it
 		isFormer, err = l.hasFormer(ctx)
-	case eventlog.FormerPrefix:
+	default:
 		isFormer, err = l.hasBeginning(ctx)
 	}
 	if isFormer {
@@ -126,7 +127,7 @@ func (l *Log) isAllThere(ctx context.Context) (bool, error) {
 }
 
 // hasFormer says whether replicas of the version before logs had ids (3b4f435) may append
-// to this log. There may be no dead letters yet, so the log of the events tells, too.
+// to this log. There may be no dead letters yet, so the log of the events counts, too.
 func (l *Log) hasFormer(ctx context.Context) (bool, error) {
 	first := eventlog.Origin{Prefix: eventlog.FormerPrefix}.Key(0)
 	items, err := l.Store.Get(ctx, slices.Compact([]string{first, l.Prefix + first})...)
@@ -135,8 +136,8 @@ func (l *Log) hasFormer(ctx context.Context) (bool, error) {
 
 // hasBeginning says whether the store has a beginning of the log, which is from before
 // logs had ids: a store that comes back as it was before has no origin then, and an
-// earlier end. Of what others have written since the loss, some event is not known here.
-// (A first segment that is full may be too old to be.)
+// earlier end. What other replicas have written since the loss has an event that is not
+// known here. (Those of a first segment that is full may be too old to be known.)
 func (l *Log) hasBeginning(ctx context.Context) (bool, error) {
 	first, err := l.segment(ctx, 0)
 	if err != nil || first.Count() == 0 {

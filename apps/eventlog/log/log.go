@@ -65,7 +65,7 @@ type Log struct {
 	etag string // of the tail's key
 
 	mu     sync.RWMutex
-	broken error // why the log can't be used, an errLoading or an errLost; or nil
+	broken error // why the log can't be used, an errLoading or an errEventsMissing; or nil
 	origin eventlog.Origin
 	tail   *eventlog.Segment
 	lastID string    // of the last event

@@ -146,7 +146,7 @@ func commented(t testing.TB, kind event.Type, i int) event.Event {
 	return e
 }
 
-// The first two of a comment's events wait for the third, and what is in a hurry
+// The first two of a comment's events wait for the third, and what may not wait
 // takes along what waits, in the order in which it came.
 func TestACommentsEventsShareOneWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestACommentsEventsShareOneWrite(t *testing.T) {
 }
 
 // Moderation may be down.
-func TestWhatNothingFollowsIsAppendedWhenPatienceEnds(t *testing.T) {
+func TestWhatNothingFollowsIsAppendedAfterTheFlushDelay(t *testing.T) {
 	for kind, want := range map[event.Type]time.Duration{
 		event.PostCreated: 0, event.CommentCreated: flushDelay, event.CommentModerated: flushDelay, event.CommentUpdated: 0,
 	} {
@@ -191,7 +191,7 @@ func TestWhatNothingFollowsIsAppendedWhenPatienceEnds(t *testing.T) {
 }
 
 // However many come: the first waits no longer for them.
-func TestPatienceIsThatOfTheFirst(t *testing.T) {
+func TestTheFlushDelayBeginsWithTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := statetest.New()
 		l := start(t, store)
@@ -207,8 +207,8 @@ func TestPatienceIsThatOfTheFirst(t *testing.T) {
 	})
 }
 
-// What hurries is not held up by what comes after it and could wait.
-func TestPatienceEndsForTheWholeGroup(t *testing.T) {
+// What may not wait is not held up by what comes after it and could wait.
+func TestOneThatMayNotWaitEndsTheDelayOfItsGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := statetest.New()
 		gate := make(chan struct{})
@@ -316,7 +316,7 @@ func TestAFullSegmentIsNeverWrittenAgain(t *testing.T) {
 	}
 }
 
-// In the usual case the ETag is guessed. All that is read is what verifies the write at
+// In the usual case the ETag is as expected. All that is read is what verifies the write at
 // the same time: the origin and the segment that it follows.
 func TestAppendReadsOneSegmentWithTheOriginWhenNobodyElseWrites(t *testing.T) {
 	store := statetest.New()
@@ -332,8 +332,8 @@ func TestAppendReadsOneSegmentWithTheOriginWhenNobodyElseWrites(t *testing.T) {
 	}
 }
 
-// Where ETags are no counters the guess is wrong every time.
-func TestAWrongGuessOfTheETagCostsOnlyTime(t *testing.T) {
+// Where ETags are no counters they are never as expected.
+func TestAnETagThatIsNotAsExpectedCostsOnlyTime(t *testing.T) {
 	for name, etag := range map[string]func(int) string{
 		"text":      func(version int) string { return fmt.Sprintf("v%d-x", version) },
 		"backwards": func(version int) string { return fmt.Sprint(1_000_000 - version) },
@@ -376,7 +376,7 @@ func TestAFailedWriteIsTriedAgainAndHappensOnce(t *testing.T) {
 }
 
 // A write that was given up may arrive when its events are long in the log, or
-// others stand in their place.
+// others are in their place.
 func TestALateWriteChangesNothingThatWasAcknowledged(t *testing.T) {
 	store := statetest.New()
 	decide(store, func(n int) statetest.Fate {
@@ -603,9 +603,9 @@ func TestAppendWhileTheStoreIsDownAtStartWaitsAndLosesNothing(t *testing.T) {
 		store.Fail(statetest.ErrDown)
 		l := start(t, store)
 
-		impatient, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		brief, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		for i, err := range l.Append(impatient, some(t, 130, 132)) {
+		for i, err := range l.Append(brief, some(t, 130, 132)) {
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("event %d: %v, want that it was given up", i, err)
 			}
@@ -668,9 +668,9 @@ func TestAnAppendThatWasGivenUpIsNoDoubleWhenItComesAgain(t *testing.T) {
 		gate := make(chan struct{})
 		hold(store, map[int]chan struct{}{1: gate})
 		l := start(t, store)
-		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
+		brief, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if errs := l.Append(impatient, some(t, 0, 2)); !errors.Is(errs[0], context.DeadlineExceeded) || !errors.Is(errs[1], context.DeadlineExceeded) {
+		if errs := l.Append(brief, some(t, 0, 2)); !errors.Is(errs[0], context.DeadlineExceeded) || !errors.Is(errs[1], context.DeadlineExceeded) {
 			t.Errorf("got %v", errs)
 		}
 		close(gate)
@@ -700,7 +700,7 @@ func TestADamagedLogIsNotLoaded(t *testing.T) {
 
 func TestALogThatLostEventsIsReported(t *testing.T) {
 	for name, lose := range map[string]func(*statetest.Memory){
-		"the tail is gone":     func(f *statetest.Memory) { f.Remove(segmentKey(f, 1)) },
+		"the tail is missing":  func(f *statetest.Memory) { f.Remove(segmentKey(f, 1)) },
 		"the tail is an older": func(f *statetest.Memory) { f.Put(segmentKey(f, 1), string(ofSize(t, 1, 3).Encode())) },
 	} {
 		store := statetest.New()
@@ -716,14 +716,14 @@ func TestALogThatLostEventsIsReported(t *testing.T) {
 		if l.view().last != 140 {
 			t.Errorf("%s: the log now ends at %d", name, l.view().last)
 		}
-		if !errors.Is(l.Ready(), errLost) {
+		if !errors.Is(l.Ready(), errEventsMissing) {
 			t.Errorf("%s: the service would say that it is ready", name)
 		}
 	}
 }
 
 // An older tail has another ETag: what is appended then must not be acknowledged
-// on top of events that are gone.
+// on top of events that are missing.
 func TestNothingIsAppendedToATailThatLostEvents(t *testing.T) {
 	store := statetest.New()
 	l := start(t, store)
@@ -732,7 +732,7 @@ func TestNothingIsAppendedToATailThatLostEvents(t *testing.T) {
 	if errs := l.Append(t.Context(), some(t, 10, 11)); errs[0] == nil {
 		t.Error("acknowledged")
 	}
-	// Nor when another replica has gone on from there: its numbers were given before.
+	// Nor when another replica has appended more: its numbers were given before.
 	store.Put(segmentKey(store, 0), string(ofSize(t, 0, 20).Encode()))
 	if errs := l.Append(t.Context(), some(t, 10, 11)); errs[0] == nil {
 		t.Error("acknowledged once the tail had grown again")

@@ -59,7 +59,7 @@ func appendBy(t testing.TB, l *Log, size int, events []event.Event) {
 // nothing, is not ready, and serves nothing of what may be in no log.
 func wantLost(t testing.TB, l *Log) {
 	t.Helper()
-	if !errors.Is(l.Ready(), errLost) {
+	if !errors.Is(l.Ready(), errEventsMissing) {
 		t.Error("the service would say that it is ready")
 	}
 	if errs := l.Append(t.Context(), []event.Event{titled(t, 5000, "late")}); errs[0] == nil {
@@ -72,10 +72,10 @@ func wantLost(t testing.TB, l *Log) {
 }
 
 // The store comes back with the first 100 events, and the next write of a replica that
-// knew more is of a segment that is gone, or that begins.
+// knew more is of a segment that is missing, or that begins.
 func TestNothingIsAcknowledgedOverALostEnd(t *testing.T) {
 	for name, c := range map[string]struct{ before, size int }{
-		"the tail is gone":                      {140, 1},
+		"the tail is missing":                   {140, 1},
 		"the tail that was written once":        {140, 140},
 		"a later tail":                          {400, 50},
 		"a tail that the append fills":          {2*eventlog.SegmentSize - 1, 3},
@@ -110,7 +110,7 @@ func TestNothingIsAcknowledgedOverALostEnd(t *testing.T) {
 
 // What one replica had in the tail comes back with its next write; what others had
 // appended there does not, so it takes nothing more.
-func TestATailThatIsGoneAloneIsLost(t *testing.T) {
+func TestATailThatIsMissingAloneIsLost(t *testing.T) {
 	for name, size := range map[string]int{"written often": 1, "written once": 140} {
 		store := statetest.New()
 		l := start(t, store)
@@ -149,7 +149,7 @@ func TestATailWithOtherEventsIsNotWrittenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	putAt(store, key, string(other.Encode()), store.Version(key))
-	if _, err := l.verify(t.Context(), l.tail.Number, 1); !errors.Is(err, errLost) { // as it does at the same time as it writes
+	if _, err := l.verify(t.Context(), l.tail.Number, 1); !errors.Is(err, errEventsMissing) { // as it does at the same time as it writes
 		t.Errorf("verify: %v", err)
 	}
 	wantLost(t, l)
@@ -175,7 +175,7 @@ func (f *flushing) Get(ctx context.Context, keys ...string) ([]state.Item, error
 }
 
 // Otherwise it would wait for a restart, with nothing there to go on from.
-func TestALogThatGoesWhileItIsVerifiedIsGoneAndNotLost(t *testing.T) {
+func TestALogThatIsRemovedWhileItIsVerifiedIsMissingAndHasNotLostEvents(t *testing.T) {
 	for name, notice := range map[string]func(*Log) error{
 		"an append": func(l *Log) error { return l.Append(t.Context(), some(t, 10, 11))[0] },
 		"a repeat":  func(l *Log) error { return l.Append(t.Context(), some(t, 1, 2))[0] },
@@ -190,7 +190,7 @@ func TestALogThatGoesWhileItIsVerifiedIsGoneAndNotLost(t *testing.T) {
 		}
 		store.flushes = true
 		l.turn.Release(1)
-		if err := notice(l); !errors.Is(err, errGone) {
+		if err := notice(l); !errors.Is(err, errLogMissing) {
 			t.Errorf("%s: %v", name, err)
 		}
 		deliver(t, l, some(t, 20, 22)...)
@@ -255,26 +255,26 @@ func TestATailThatStartsOverIsNotReadOn(t *testing.T) {
 		if errs := a.Append(t.Context(), some(t, 140, 141)); errs[0] == nil {
 			t.Errorf("%s: acknowledged", name)
 		}
-		if err := b.Refresh(t.Context(), 0); !errors.Is(err, errLost) {
+		if err := b.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
 			t.Errorf("%s: refresh: %v", name, err)
 		}
 		wantLost(t, b)
 	}
 }
 
-// A log that is lost and then gone is begun anew.
-func TestALostLogThatIsGoneBeginsAnew(t *testing.T) {
+// A log that is has lost events and is then missing is begun anew.
+func TestALostLogThatIsMissingBeginsAnew(t *testing.T) {
 	store := statetest.New()
 	l := start(t, store)
 	appendBy(t, l, 1, some(t, 0, 10))
 	was := endOf(t, l)
 	store.Remove(segmentKey(store, 0))
-	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errLost) {
+	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
 		t.Errorf("refresh: %v", err)
 	}
 	wantLost(t, l)
 	store.Clear()
-	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errGone) {
+	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errLogMissing) {
 		t.Errorf("refresh: %v", err)
 	}
 	deliver(t, l, some(t, 20, 22)...)
@@ -283,8 +283,8 @@ func TestALostLogThatIsGoneBeginsAnew(t *testing.T) {
 	}
 }
 
-// So it does when it is an append, or a reader, that finds it gone.
-func TestALostLogThatAnAppendOrAReaderFindsGoneBeginsAnew(t *testing.T) {
+// So it does when it is an append, or a reader, that finds it missing.
+func TestALostLogThatAnAppendOrAReaderFindsMissingBeginsAnew(t *testing.T) {
 	for name, find := range map[string]func(*Log){
 		"an append": func(l *Log) { l.Append(t.Context(), some(t, 20, 21)) },
 		"a reader":  func(l *Log) { get(t, engine(context.Background(), l), "/events?after=0") },
@@ -294,14 +294,14 @@ func TestALostLogThatAnAppendOrAReaderFindsGoneBeginsAnew(t *testing.T) {
 		appendBy(t, l, 1, some(t, 0, 10))
 		was := endOf(t, l)
 		store.Remove(segmentKey(store, 0))
-		if errs := l.Append(t.Context(), some(t, 10, 11)); !errors.Is(errs[0], errLost) {
+		if errs := l.Append(t.Context(), some(t, 10, 11)); !errors.Is(errs[0], errEventsMissing) {
 			t.Fatalf("%s: append: %v", name, errs[0])
 		}
 		find(l) // nothing, yet
 		wantLost(t, l)
 		store.Clear()
 		find(l)
-		if err := l.Ready(); errors.Is(err, errLost) {
+		if err := l.Ready(); errors.Is(err, errEventsMissing) {
 			t.Errorf("%s: it is still taken for lost: %v", name, err)
 		}
 		deliver(t, l, some(t, 20, 22)...)

@@ -157,7 +157,7 @@ func TestAStoreThatIsEmptiedBeginsANewLogFrom1(t *testing.T) {
 			events := some(t, c.deliver[0], c.deliver[1])
 			for i, err := range l.Append(t.Context(), events) {
 				if err == nil || errors.Is(err, bus.ErrPoison) {
-					t.Errorf("event %d: %v, although the log is gone", i, err)
+					t.Errorf("event %d: %v, although the log is missing", i, err)
 				}
 			}
 			deliver(t, l, events...)
@@ -186,7 +186,7 @@ func TestAReplicaThatHasNotNoticedWritesIntoNoOtherLog(t *testing.T) {
 	store.Clear()
 	deliver(t, a, some(t, 20, 22)...)
 	if errs := b.Append(t.Context(), some(t, 22, 23)); errs[0] == nil {
-		t.Error("acknowledged in a log that is gone")
+		t.Error("acknowledged in a log that is missing")
 	}
 	deliver(t, b, some(t, 22, 24)...)
 	if endOf(t, a).Log != endOf(t, b).Log {
@@ -251,7 +251,7 @@ func TestANewLogBeginsOnceTheStoreIsBack(t *testing.T) {
 		l := start(t, store)
 		mustAppend(t, l, some(t, 0, 3)...)
 		store.Clear()
-		if err := l.Refresh(t.Context(), 0); !errors.Is(err, errGone) {
+		if err := l.Refresh(t.Context(), 0); !errors.Is(err, errLogMissing) {
 			t.Errorf("refresh: %v", err)
 		}
 		store.Fail(statetest.ErrDown)
@@ -269,7 +269,7 @@ func at(p eventlog.Position, more string) string {
 	return fmt.Sprintf("/events?after=%d&log=%s&event=%s%s", p.Sequence, url.QueryEscape(p.Log), url.QueryEscape(p.Event), more)
 }
 
-// wantRefused checks that an answer refuses a position and says where the log stands.
+// wantRefused checks that an answer refuses a position and says where the log ends.
 func wantRefused(t *testing.T, what string, res *httptest.ResponseRecorder, end eventlog.Position) {
 	t.Helper()
 	var p struct{ Detail string }
@@ -278,7 +278,7 @@ func wantRefused(t *testing.T, what string, res *httptest.ResponseRecorder, end 
 		t.Errorf("%s: %d %s", what, res.Code, res.Body)
 	}
 	if got := res.Header().Get(eventlog.PositionHeader); got != end.String() || res.Header().Get(eventlog.SequenceHeader) != fmt.Sprint(end.Sequence) {
-		t.Errorf("%s: the log stands at %q, want %q", what, got, end)
+		t.Errorf("%s: the log ends at %q, want %q", what, got, end)
 	}
 }
 
@@ -301,7 +301,7 @@ func TestAPositionIsComparedBeforeReadingGoesOn(t *testing.T) {
 			res := get(t, h, at(p, ""))
 			wantEvents(t, res, after, n, n)
 			if got := res.Header().Get(eventlog.PositionHeader); got != end.String() {
-				t.Errorf("the log stands at %q, want %q", got, end)
+				t.Errorf("the log ends at %q, want %q", got, end)
 			}
 			p.Log = ""
 			wantEvents(t, get(t, h, at(p, "")), after, n, n)
@@ -335,7 +335,7 @@ func TestNobodyIsRefusedByWhatOneReplicaKnowsAlone(t *testing.T) {
 	wantUnavailable(t, "of a log that it does not know", get(t, h, at(eventlog.Position{Log: event.NewID()}, "")))
 }
 
-func TestAPositionOfALogThatIsGoneIsRefused(t *testing.T) {
+func TestAPositionOfALogThatIsMissingIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := statetest.New()
 		l := start(t, store)
@@ -349,7 +349,7 @@ func TestAPositionOfALogThatIsGoneIsRefused(t *testing.T) {
 			t.Errorf("a reader who waits is answered %d after %v", got.res.Code, got.took)
 		}
 		deliver(t, l, some(t, 3, 8)...)
-		wantRefused(t, "the end of a log that is gone", get(t, h, at(was, "")), endOf(t, l))
+		wantRefused(t, "the end of a log that is missing", get(t, h, at(was, "")), endOf(t, l))
 		wantRefused(t, "its start", get(t, h, at(eventlog.Position{Log: was.Log}, "")), endOf(t, l))
 	})
 }
@@ -384,7 +384,7 @@ func TestAnAnswerHasEventsOfOneLog(t *testing.T) {
 	was := endOf(t, l)
 	store.Clear()
 	deliver(t, l, some(t, 1000, 1000+2*eventlog.SegmentSize)...)
-	if _, err := l.read(t.Context(), was.Log, 1, 1); !errors.Is(err, errGone) {
+	if _, err := l.read(t.Context(), was.Log, 1, 1); !errors.Is(err, errLogMissing) {
 		t.Errorf("read: %v", err)
 	}
 	if segments, err := l.read(t.Context(), endOf(t, l).Log, 1, 1); err != nil || len(segments) != 1 || segments[0].Number != 1 {
@@ -396,7 +396,7 @@ func TestAnAnswerHasEventsOfOneLog(t *testing.T) {
 func loseOrigin(store *statetest.Memory) { store.Remove(eventlog.OriginKey) }
 
 // Only the origin goes: nothing of the log is lost, of neither version's log.
-func TestALogWhoseOriginAloneIsGoneGoesOnUnderItsID(t *testing.T) {
+func TestALogWhoseOriginAloneIsMissingGoesOnUnderItsID(t *testing.T) {
 	for name, c := range map[string]struct {
 		before int
 		former bool
@@ -426,7 +426,7 @@ func TestALogWhoseOriginAloneIsGoneGoesOnUnderItsID(t *testing.T) {
 					t.Fatal("the replicas differ")
 				}
 				loseOrigin(store)
-				if err := notice(l); !errors.Is(err, errGone) {
+				if err := notice(l); !errors.Is(err, errLogMissing) {
 					t.Errorf("it is not noticed: %v", err)
 				}
 				deliver(t, l, some(t, 1000, 1001)...)
@@ -460,7 +460,7 @@ func TestALogFromBeforeIDsThatLostItsEndAndItsOriginBeginsAnewWithWhatIsLeft(t *
 			appendBy(t, l, 7, some(t, 0, c.before))
 			was := endOf(t, l)
 			restore(store, earlier)
-			if err := l.Refresh(t.Context(), 0); !errors.Is(err, errGone) {
+			if err := l.Refresh(t.Context(), 0); !errors.Is(err, errLogMissing) {
 				t.Errorf("refresh: %v", err)
 			}
 			deliver(t, l, some(t, 1000, 1002)...)
@@ -500,7 +500,7 @@ func TestWhatIsWrittenAfterTheLossOfALogFromBeforeIDsIsNotTakenForIt(t *testing.
 			}
 			strayKey := eventlog.Origin{Prefix: eventlog.FormerPrefix}.Key(stray.number)
 			store.Put(strayKey, string(s.Encode()))
-			if err := l.Refresh(t.Context(), 0); !errors.Is(err, errGone) {
+			if err := l.Refresh(t.Context(), 0); !errors.Is(err, errLogMissing) {
 				t.Errorf("refresh: %v", err)
 			}
 			deliver(t, l, some(t, 1000, 1002)...)

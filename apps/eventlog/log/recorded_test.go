@@ -69,8 +69,8 @@ func recordedAPI(t *testing.T, log, dead *Log) http.Handler {
 	mustAppend(t, log)
 	mustAppend(t, dead)
 	e := web.NewEngine()
-	e.GET(eventlog.EventsPath, Serve(log, context.Background()))
-	e.GET(eventlog.DeadLettersPath, Serve(dead, context.Background()))
+	e.GET(eventlog.EventsPath, Serve(context.Background(), log))
+	e.GET(eventlog.DeadLettersPath, Serve(context.Background(), dead))
 	return e
 }
 

@@ -38,7 +38,7 @@ func TestSeenForgetsWhatIsTwoGenerationsOld(t *testing.T) {
 		t.Error("the first of three generations is still there")
 	}
 	if known, _ := s.find(ident(limit)); !known {
-		t.Error("the first of the second generation is gone")
+		t.Error("the first of the second generation is missing")
 	}
 }
 

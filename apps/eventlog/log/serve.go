@@ -1,7 +1,6 @@
 package log
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +34,7 @@ type reader struct {
 // The answer waits for at most ?wait= seconds until there is an event. A reader that says
 // which log it has read, and which event it read last, is refused with 409 when they are
 // not this log's.
-func Serve(log *Log, stopping context.Context) gin.HandlerFunc {
+func Serve(stopping context.Context, log *Log) gin.HandlerFunc {
 	return reader{log, stopping}.serve
 }
 
@@ -69,14 +68,10 @@ func (r reader) serve(c *gin.Context) {
 	ctx := c.Request.Context()
 	err = r.catchUp(ctx, q)
 	var end eventlog.Position
+	var misfit string
 	if err == nil {
-		end, err = r.log.End()
+		end, misfit, err = r.compare(ctx, q.from)
 	}
-	if err != nil {
-		fail(c, err)
-		return
-	}
-	misfit, err := r.misfit(ctx, q.from, end)
 	if err != nil {
 		fail(c, err)
 		return
@@ -92,8 +87,8 @@ func (r reader) serve(c *gin.Context) {
 // catchUp has the log know what the answer is to say.
 func (r reader) catchUp(ctx context.Context, q request) error {
 	end, err := r.log.End()
-	if errors.Is(err, errLost) || err == nil && isElsewhere(q.from, end) {
-		// It may be gone as a whole by now, or another replica may know more.
+	if errors.Is(err, errEventsMissing) || err == nil && isElsewhere(q.from, end) {
+		// It may be missing as a whole by now, or another replica may know more.
 		if err = r.refresh(ctx, 0); err == nil {
 			end, err = r.log.End()
 		}
@@ -146,33 +141,44 @@ func isElsewhere(p, end eventlog.Position) bool {
 	return p.Sequence > end.Sequence || p.Log != "" && p.Log != end.Log
 }
 
-// misfit says why a position is not one of the log that ends at end, so that nothing of
-// the log follows it; or it is empty.
-func (r reader) misfit(ctx context.Context, from, end eventlog.Position) (string, error) {
+// compare returns where the log ends, and why a position is not one of it, so that
+// nothing of the log follows it; that is empty for one that is.
+func (r reader) compare(ctx context.Context, from eventlog.Position) (end eventlog.Position, misfit string, err error) {
+	end, err = r.log.End()
 	switch {
+	case err != nil:
+		return end, "", err
 	case from.Log != "" && from.Log != end.Log:
-		return fmt.Sprintf("This is not log %.40q but %s, which ends at event %d.", from.Log, end.Log, end.Sequence), nil
+		return end, fmt.Sprintf("This is not log %.40q but %s, which ends at event %d.", from.Log, end.Log, end.Sequence), nil
 	case from.Sequence > end.Sequence:
-		return fmt.Sprintf("There is no event %d: log %s ends at event %d.", from.Sequence, end.Log, end.Sequence), nil
+		return end, fmt.Sprintf("There is no event %d: log %s ends at event %d.", from.Sequence, end.Log, end.Sequence), nil
 	case from.Event == "":
+		return end, "", nil
+	}
+	id, err := r.idAt(ctx, end.Log, from.Sequence)
+	if err != nil || id == from.Event {
+		return end, "", err
+	}
+	return end, fmt.Sprintf("Event %d of log %s is not %.40q but %q; the log has lost its end, and has grown to %d again.", from.Sequence, end.Log, from.Event, id, end.Sequence), nil
+}
+
+// idAt returns the id of the event with the number; of 0 it is empty.
+func (r reader) idAt(ctx context.Context, log string, number uint64) (string, error) {
+	if number == 0 {
 		return "", nil
 	}
-	id := "" // of 0
-	if from.Sequence > 0 {
-		segments, err := r.log.read(ctx, end.Log, segmentOf(from.Sequence), 1)
-		if err != nil {
-			return "", err
-		}
-		ids, err := identitiesOf(segments[0].Segment, from.Sequence-1)
-		if err != nil || len(ids) == 0 {
-			return "", cmp.Or(err, fmt.Errorf("the log has no event %d", from.Sequence))
-		}
-		id = ids[0].ID
+	segments, err := r.log.read(ctx, log, segmentOf(number), 1)
+	if err != nil {
+		return "", err
 	}
-	if id == from.Event {
-		return "", nil
+	ids, err := identitiesOf(segments[0].Segment, number-1)
+	if err == nil && len(ids) == 0 {
+		err = fmt.Errorf("the log has no event %d", number)
 	}
-	return fmt.Sprintf("Event %d of log %s is not %.40q but %q; the log has lost its end, and has grown to %d again.", from.Sequence, end.Log, from.Event, id, end.Sequence), nil
+	if err != nil {
+		return "", err
+	}
+	return ids[0].ID, nil
 }
 
 // segmentOf is the number of the segment that has the event.
@@ -204,7 +210,7 @@ func (r reader) answer(c *gin.Context, log string, after, upTo uint64) {
 				return
 			}
 			if _, err := c.Writer.Write(part); err != nil {
-				return // the reader is gone
+				return // the reader has hung up
 			}
 			before, after = eventlog.Separator, min(s.Last(), upTo)
 		}

@@ -21,7 +21,7 @@ import (
 // engine serves a replica's API.
 func engine(stopping context.Context, l *Log) http.Handler {
 	e := web.NewEngine()
-	e.GET("/events", Serve(l, stopping))
+	e.GET("/events", Serve(stopping, l))
 	return e
 }
 
@@ -165,7 +165,7 @@ func TestAReaderWaitsAndIsAnsweredAsSoonAsSomethingIsAppended(t *testing.T) {
 		time.Sleep(1234 * time.Millisecond) // of the bubble's clock
 		select {
 		case a := <-answer:
-			t.Fatalf("answered with nothing to tell: %s", a.res.Body)
+			t.Fatalf("answered with no event: %s", a.res.Body)
 		default:
 		}
 		mustAppend(t, l, some(t, 5, 7)...)
@@ -215,7 +215,8 @@ func TestAReaderWhoWaitsSeesWhatAnotherReplicaAppends(t *testing.T) {
 	})
 }
 
-// Where the tail is, an append tells, and who asks again and again has no need to look.
+// An append shows where the tail is, and a reader that asks again and again has no need
+// to look.
 func TestReadersWhoWaitLookAtTheStoreNoMoreThanNeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := statetest.New()
@@ -241,7 +242,7 @@ func TestReadersWhoWaitLookAtTheStoreNoMoreThanNeeded(t *testing.T) {
 	})
 }
 
-// A reader that doesn't wait wants to know: its bell rang.
+// A reader that doesn't wait was woken up by the bus.
 func TestAReaderWhoDoesNotWaitSeesWhatAnotherReplicaHasJustAppended(t *testing.T) {
 	store := statetest.New()
 	a, b := start(t, store), start(t, store)
@@ -252,7 +253,7 @@ func TestAReaderWhoDoesNotWaitSeesWhatAnotherReplicaHasJustAppended(t *testing.T
 }
 
 // Query takes what its first answer says for the end of the log.
-func TestAReaderWhoDoesNotWaitIsToldWhereTheLogStands(t *testing.T) {
+func TestAReaderWhoDoesNotWaitLearnsWhereTheLogEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := statetest.New()
 		a, b := start(t, store), start(t, store)
@@ -316,7 +317,7 @@ func TestAStoreThatGoesDownWhileAReaderWaitsIs503(t *testing.T) {
 // A part of the log must never be taken for the whole.
 func TestAnAnswerThatCantBeCompletedIsNoJSON(t *testing.T) {
 	for name, damage := range map[string]func(*statetest.Memory){
-		"a segment is gone":    func(f *statetest.Memory) { f.Remove(segmentKey(f, 3)) },
+		"a segment is missing": func(f *statetest.Memory) { f.Remove(segmentKey(f, 3)) },
 		"a segment is damaged": func(f *statetest.Memory) { f.Put(segmentKey(f, 3), string([]byte("oops"))) },
 		"a packed one is cut": func(f *statetest.Memory) {
 			f.Put(segmentKey(f, 3), string(ofSize(t, 3, eventlog.SegmentSize).Encode()[:500]))

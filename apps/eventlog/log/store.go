@@ -17,10 +17,10 @@ const readAtOnce = 32
 // Why nothing is appended or served, or of one commit acknowledged.
 var (
 	errUnusable = errors.New("the store")
-	// errGone: the store no longer has the log. Another one is loaded, or begun.
-	errGone = fmt.Errorf("%w has lost the log", errUnusable)
-	// errLost: the store has the log, but not all of it. It stays so until a restart.
-	errLost = fmt.Errorf("%w has lost events of the log", errUnusable)
+	// errLogMissing: the store no longer has the log. Another one is loaded, or begun.
+	errLogMissing = fmt.Errorf("%w has lost the log", errUnusable)
+	// errEventsMissing: the store has the log, but not all of it. It stays so until a restart.
+	errEventsMissing = fmt.Errorf("%w has lost events of the log", errUnusable)
 )
 
 // key is that of the segment with the number, of the log with that origin.
@@ -81,7 +81,7 @@ type storedSegment struct {
 }
 
 // verify reads some segments, from the tail or the one behind it on. The error is an
-// errGone or an errLost if the store does not have all that this replica knows.
+// errLogMissing or an errEventsMissing if the store does not have all that this replica knows.
 func (l *Log) verify(ctx context.Context, number, atOnce int) ([]storedSegment, error) {
 	keys := []string{l.Prefix + eventlog.OriginKey}
 	for i := range atOnce {
@@ -94,7 +94,7 @@ func (l *Log) verify(ctx context.Context, number, atOnce int) ([]storedSegment, 
 	if err := l.verifyOrigin(ctx, items[0]); err != nil {
 		return nil, err
 	}
-	if err := l.Ready(); errors.Is(err, errLost) {
+	if err := l.Ready(); errors.Is(err, errEventsMissing) {
 		return nil, err
 	}
 	all, err := parse(number, items[1:])
@@ -176,7 +176,7 @@ func (l *Log) whyLost(s storedSegment) (string, error) {
 	if ids[0].ID != l.lastID {
 		return fmt.Sprintf("event %d is %.40q, and was %.40q", last, ids[0].ID, l.lastID), nil
 	}
-	// The count of a key's writes starts over when it was gone. Where ETags are no counts
+	// The count of a key's writes starts over after it was missing. Where ETags are no counts
 	// this finds nothing.
 	first := state.ETagAfter("")
 	if l.etag != "" && s.etag == first && (l.etag != first || s.Count() != l.tail.Count()) {
@@ -185,7 +185,7 @@ func (l *Log) whyLost(s storedSegment) (string, error) {
 	return "", nil
 }
 
-// lose notes that the log has lost events, unless the whole log is gone: the store reads
+// lose notes that the log has lost events, unless the whole log is missing: the store reads
 // keys one by one, so the log may go between its origin and a segment.
 func (l *Log) lose(ctx context.Context, why string) error {
 	items, err := l.Store.Get(ctx, l.Prefix+eventlog.OriginKey)
@@ -195,20 +195,20 @@ func (l *Log) lose(ctx context.Context, why string) error {
 	if err := l.verifyOrigin(ctx, items[0]); err != nil {
 		return err
 	}
-	err = fmt.Errorf("%w: %s; a restart goes on from where the log ends now, if that can be read", errLost, why)
+	err = fmt.Errorf("%w: %s; a restart goes on from where the log ends now, if that can be read", errEventsMissing, why)
 	l.update(func() { l.broken = err })
 	return err
 }
 
-// verifyOrigin returns an errGone unless the item is the origin of this replica's log, and
-// has the log loaded anew then. What is known of the log that is gone stays until it is
-// known which one that is: it tells whether the origin alone is gone.
+// verifyOrigin returns an errLogMissing unless the item is the origin of this replica's log, and
+// has the log loaded anew then. What is known of the log that is missing stays until it is
+// known which one that is: it shows whether the origin alone is missing.
 func (l *Log) verifyOrigin(ctx context.Context, item state.Item) error {
 	if now, err := eventlog.ParseOrigin(item.Value); err == nil && now.ID == l.origin.ID {
 		return nil
 	}
-	err := fmt.Errorf("%w: %s is not there any more, but %.200q", errGone, l.origin.ID, item.Value)
-	slog.ErrorContext(ctx, "the log is gone from the store, and is looked for, or another one begins", "log", l.origin.ID, "last", l.tail.Last(), "error", err)
+	err := fmt.Errorf("%w: %s is not there any more, but %.200q", errLogMissing, l.origin.ID, item.Value)
+	slog.ErrorContext(ctx, "the log is missing from the store: loading what is there, or beginning another one", "log", l.origin.ID, "last", l.tail.Last(), "error", err)
 	l.update(func() { l.broken = errLoading })
 	return err
 }
@@ -240,7 +240,7 @@ func (l *Log) isFull(ctx context.Context, number int) (bool, error) {
 }
 
 // read returns segments of the log with the id, from number on: at least one, at most
-// count. Whatever becomes of the log meanwhile, they are of that one.
+// count. They are of that log even if another one is loaded meanwhile.
 func (l *Log) read(ctx context.Context, log string, number, count int) ([]storedSegment, error) {
 	l.mu.RLock()
 	of, s := l.origin, l.recent.find(number)
@@ -249,7 +249,7 @@ func (l *Log) read(ctx context.Context, log string, number, count int) ([]stored
 	}
 	l.mu.RUnlock()
 	if of.ID != log {
-		return nil, fmt.Errorf("%w: %s", errGone, log)
+		return nil, fmt.Errorf("%w: %s", errLogMissing, log)
 	}
 	if s != nil {
 		return []storedSegment{{Segment: s}}, nil

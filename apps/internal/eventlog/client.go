@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/service"
 )
 
 // What GET /events promises, and GET /dead-letters likewise.
@@ -130,7 +131,7 @@ func (c *Client) ReadBatch(ctx context.Context, from Position, limit int, wait t
 	}
 	req.Header.Set("Accept-Encoding", "zstd")
 	if c.token != "" {
-		req.Header.Set("dapr-api-token", c.token)
+		req.Header.Set(service.APIToken, c.token)
 	}
 	res, err := c.HTTP.Do(req)
 	if err != nil {

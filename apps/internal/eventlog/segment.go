@@ -22,7 +22,7 @@ const FormerPrefix = "segment-"
 
 // Origin says which log the store holds.
 //
-// The keys of its segments carry its id. Dapr's Redis component writes a key that is gone
+// The keys of its segments carry its id. Dapr's Redis component writes a key that is missing
 // whatever the ETag, so a replica that has not noticed yet that the store lost its log
 // can still write that log's tail. Under the id it becomes part of no other log.
 type Origin struct {
@@ -60,7 +60,7 @@ const SegmentSize = 128
 
 // A batch of events is a JSON array with an event a line: Opening, the lines with
 // Separator between them, Closing. JSON has no raw line feed inside a value, so lines are
-// told apart without decoding them.
+// separated without decoding them.
 const (
 	Opening   = "[\n"
 	Separator = ",\n"

@@ -21,7 +21,7 @@ const (
 	// postsCommented is how many of the newest posts are commented at any time, at most.
 	postsCommented = 1000
 	// inFlight is how many comments are on their way through the services at any
-	// time: what tells of one is among what tells of others.
+	// time: the events of one are among those of others.
 	inFlight = 100
 	// fillAtOnce segments are written by one call, fillParallel calls at a time.
 	fillAtOnce, fillParallel = 16, 3
@@ -43,7 +43,7 @@ type filler struct {
 	random    uint64
 }
 
-// follows is an event that is still to be told of a comment.
+// follows is an event that is still to be made of a comment.
 type follows struct {
 	what    event.Type
 	comment event.Comment
@@ -133,7 +133,7 @@ func (f *filler) segment() ([]byte, error) {
 	return full.Encode(), nil
 }
 
-// event makes the next event: a post, or one of the three that tell of a comment,
+// event makes the next event: a post, or one of the three of a comment,
 // as the services publish them (apps/comments, apps/moderation).
 func (f *filler) event() (event.Event, error) {
 	now := time.Now().UTC()

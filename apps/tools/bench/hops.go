@@ -19,7 +19,7 @@ type kind struct {
 }
 
 // What comments and its sidecar do for a request, and for the events that comments
-// hears.
+// receives.
 var (
 	request  = kind{"request", []string{"main.(*api).create", "api/grpc.(*api).PublishEvent"}}
 	reaction = kind{"reaction", []string{"main.(*handlers).", "api/grpc.(*api).", "/pkg/runtime/subscription", "components-contrib/pubsub/"}}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,54 +29,14 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 		return err
 	}
 	delete(pids, "load generator")
-	var sidecars []*system.Process
-	for _, a := range s.Apps {
-		if a.Name == reference {
-			continue
-		}
-		p, err := system.ProcessOn(a.HTTPPort)
-		if err != nil {
-			return err
-		}
-		sidecars = append(sidecars, p)
-	}
-
-	// The same sidecars once more, with other ports and app ids, resources for
-	// those, and no app behind them.
-	bareDir, bareSuffix := filepath.Join(s.dir, "bare"), s.suffix+"-bare"
-	if _, err := b.checkout.Derive(system.Derivation{Into: bareDir, Suffix: bareSuffix, Redis: s.Redis.Address(), Binaries: b.binaries}); err != nil {
-		return err
-	}
-	bare := map[string]int{}
+	bare, err := b.bareSidecars(ctx, s)
 	defer func() {
 		for _, pid := range bare {
 			_ = (&system.Process{PID: pid}).Kill(ctx)
 		}
 	}()
-	for i, p := range sidecars {
-		q := p.Shifted(s.Ports(), bareShift)
-		q.Args = withoutApp(q.Args)
-		for i, arg := range q.Args {
-			q.Args[i] = strings.ReplaceAll(strings.ReplaceAll(arg, s.suffix, bareSuffix), s.dir+"/components", bareDir+"/components")
-		}
-		if err := q.Start(s.Log); err != nil {
-			return err
-		}
-		bare[fmt.Sprint("bare ", i)] = q.PID
-	}
-	for _, a := range s.Apps {
-		if a.Name == reference {
-			continue
-		}
-		if err := system.Until(ctx, time.Minute, func() error {
-			answer, err := system.Ask(client, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/v1.0/healthz/outbound", a.HTTPPort+bareShift), "")
-			if err != nil {
-				return err
-			}
-			return answer.Want(http.StatusNoContent)
-		}); err != nil {
-			return fmt.Errorf("the bare sidecar of %s: %w", a.Name, err)
-		}
+	if err != nil {
+		return err
 	}
 	time.Sleep(2 * time.Second) // past their start; there is nothing to wait for
 	var whole, alone idleness
@@ -88,6 +49,45 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 		fmt.Sprintf("its %d sidecars alone, without apps", len(bare)), alone.String(),
 		fmt.Sprintf("CPU %s, memory %s", whole.percent.over(alone.percent).format(""), whole.mib.over(alone.mib).format("")), "printed", ""})
 	return nil
+}
+
+// bareSidecars starts the system's sidecars once more, with other ports and app ids, with
+// resources for those, and without apps. It returns the processes, also those started before
+// an error.
+func (b *bench) bareSidecars(ctx context.Context, s *stack) (bare map[string]int, err error) {
+	dir, suffix := filepath.Join(s.dir, "bare"), s.suffix+"-bare"
+	if _, err := b.checkout.Derive(system.Derivation{Into: dir, Suffix: suffix, Redis: s.Redis.Address(), Binaries: b.binaries}); err != nil {
+		return nil, err
+	}
+	services := slices.DeleteFunc(slices.Clone(s.Apps), func(a system.App) bool { return a.Name == reference })
+	bare = map[string]int{}
+	for _, a := range services {
+		p, err := system.ProcessOn(a.HTTPPort)
+		if err != nil {
+			return bare, err
+		}
+		q := p.Shifted(s.Ports(), bareShift)
+		q.Args = withoutApp(q.Args)
+		for i, arg := range q.Args {
+			q.Args[i] = strings.ReplaceAll(strings.ReplaceAll(arg, s.suffix, suffix), s.dir+"/components", dir+"/components")
+		}
+		if err := q.Start(s.Log); err != nil {
+			return bare, err
+		}
+		bare["bare "+a.Name] = q.PID
+	}
+	for _, a := range services {
+		if err := system.Until(ctx, time.Minute, func() error {
+			answer, err := system.Ask(client, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/v1.0/healthz/outbound", a.HTTPPort+bareShift), "")
+			if err != nil {
+				return err
+			}
+			return answer.Want(http.StatusNoContent)
+		}); err != nil {
+			return bare, fmt.Errorf("the bare sidecar of %s: %w", a.Name, err)
+		}
+	}
+	return bare, nil
 }
 
 // withoutApp takes the app out of a sidecar's arguments.

@@ -69,7 +69,7 @@ var parts = []part{
 	{"snapshot", "query started with a snapshot, and its memory, at a million comments", reading, (*bench).snapshot},
 }
 
-// say tells the user something; what it quotes of others does nothing to the terminal.
+// say prints a line for the user. What it quotes of others does nothing to the terminal.
 func say(format string, args ...any) {
 	fmt.Fprintln(os.Stderr, "bench:", terminal.Lines(fmt.Sprintf(format, args...)))
 }

@@ -135,17 +135,22 @@ func (b *bench) snapshot(ctx context.Context, s *stack) error {
 	ratio := snapshot.over(empty)
 	b.add(row{fmt.Sprintf("query restarted with a snapshot of %s comments: time until ready", short(float64(f.comments))), snapshot.format(" s"),
 		fmt.Sprintf("starting empty, %s events", short(float64(f.events()))), empty.format(" s"), ratio.format(""), "≤ 3 s", verdict(snapshot.median() <= 3)})
+	b.addMemory(size, resident, residentAfter, peak)
+	return nil
+}
+
+// addMemory adds the rows of query's memory in bytes a comment, whose JSON has size bytes.
+func (b *bench) addMemory(size float64, resident, residentAfter, peak figures) {
 	sizes := repeat(size, len(resident))
 	for _, m := range []struct {
 		when  string
 		bytes figures
 	}{{"after a replay", resident}, {"after a start from the snapshot", residentAfter}} {
-		ratio = m.bytes.over(sizes)
+		ratio := m.bytes.over(sizes)
 		b.add(row{"query's memory a comment (60 characters of text) at rest, " + m.when, m.bytes.format(" bytes"), "the bytes of its JSON", short(size),
 			ratio.format(""), "≤ 3", verdict(ratio.median() <= 3)})
 	}
 	b.add(row{"the same at most, in a replay and while a snapshot is saved", peak.format(" bytes"), "the bytes of its JSON", short(size), peak.over(sizes).format(""), "printed", ""})
-	return nil
 }
 
 func repeat(v float64, n int) figures {

@@ -22,31 +22,26 @@ import (
 
 var fuzzTime = flag.Duration("fuzztime", 20*time.Second, "how `long` each fuzz target runs")
 
-// target is a fuzz target.
-type target struct{ module, pkg, name string }
+// target is a fuzz target, which go test runs in dir.
+type target struct{ dir, pkg, name string }
 
 // fuzz runs every fuzz target for a while: as many at once as there are CPUs, each with
 // one worker. What the targets find is in Go's own cache and only makes the next run
 // begin further on; what fails is written beside the target, where go test finds it
 // from then on.
-func fuzz(ctx context.Context, c system.Checkout, t *tally) error {
-	var all []target
-	modules, err := workspace(ctx, c)
+func fuzz(ctx context.Context, c system.Checkout) error {
+	packages, err := unitTests(ctx, c)
 	if err != nil {
 		return err
 	}
-	for _, module := range modules {
-		packages, err := unitTests(ctx, c, module)
-		if err != nil {
-			return err
-		}
-		found, err := targets(ctx, module, packages)
-		if err != nil {
-			return err
-		}
-		all = append(all, found...)
+	all, err := targets(ctx, c.Root, packages)
+	if err != nil {
+		return err
 	}
-	var mu sync.Mutex // of t and errs
+	if len(all) == 0 {
+		return errors.New("there is no fuzz target")
+	}
+	var mu sync.Mutex // of errs
 	var errs []error
 	free := make(chan struct{}, runtime.NumCPU())
 	var running sync.WaitGroup
@@ -58,11 +53,9 @@ func fuzz(ctx context.Context, c system.Checkout, t *tally) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				t.failed++
 				errs = append(errs, err)
 				return
 			}
-			t.passed++
 			fmt.Printf("ok   %s.%s: %s\n", target.pkg, target.name, said)
 		})
 	}
@@ -70,22 +63,22 @@ func fuzz(ctx context.Context, c system.Checkout, t *tally) error {
 	return errors.Join(errs...)
 }
 
-// targets are the fuzz targets of a module's packages, as go test lists them.
-func targets(ctx context.Context, module string, packages []string) ([]target, error) {
+// targets are the fuzz targets of packages, as go test in dir lists them.
+func targets(ctx context.Context, dir string, packages []string) ([]target, error) {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json", "-list", "^Fuzz"}, packages...)...) //nolint:gosec // the arguments are ours
-	cmd.Dir = module
+	cmd.Dir = dir
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("listing the fuzz targets of %s: %w\n%s", filepath.Base(module), err, out)
+		return nil, fmt.Errorf("listing the fuzz targets of %s: %w\n%s", filepath.Base(dir), err, out)
 	}
 	var found []target
 	for line := range bytes.Lines(out) {
-		var r result
+		var r testEvent
 		if err := json.Unmarshal(line, &r); err != nil {
-			return nil, fmt.Errorf("go test -list in %s: %w: %s", filepath.Base(module), err, line)
+			return nil, fmt.Errorf("go test -list in %s: %w: %s", filepath.Base(dir), err, line)
 		}
 		if r.Action == "output" && strings.HasPrefix(r.Output, "Fuzz") {
-			found = append(found, target{module, r.Package, strings.TrimSpace(r.Output)})
+			found = append(found, target{dir, r.Package, strings.TrimSpace(r.Output)})
 		}
 	}
 	return found, nil
@@ -104,7 +97,7 @@ var (
 func (g target) run(ctx context.Context, long time.Duration) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+g.name+"$", "-parallel", "1", //nolint:gosec // the arguments are ours
 		"-fuzztime", long.String(), "-fuzzminimizetime", "1s", g.pkg)
-	cmd.Dir = g.module
+	cmd.Dir = g.dir
 	cmd.Env = os.Environ()
 	// Go's fuzzer ends its worker when it is interrupted, and not when it is killed.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
@@ -126,7 +119,7 @@ func (g target) run(ctx context.Context, long time.Duration) (string, error) {
 // inputPath is the absolute path of a file that go test names by its package's folder.
 func (g target) inputPath(ctx context.Context, name string) string {
 	cmd := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", g.pkg) //nolint:gosec // a package of ours
-	cmd.Dir = g.module
+	cmd.Dir = g.dir
 	dir, err := cmd.Output()
 	if err != nil {
 		return name

@@ -3,13 +3,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -26,7 +23,7 @@ import (
 // check is one part of the tests.
 type check struct {
 	name string
-	run  func(ctx context.Context, c system.Checkout, t *tally) error
+	run  func(ctx context.Context, c system.Checkout) error
 }
 
 var checks = []check{
@@ -40,9 +37,6 @@ var checks = []check{
 	{"e2e", endToEnd},
 }
 
-// tally counts tests; a subtest counts as one, too.
-type tally struct{ passed, failed, skipped int }
-
 func main() {
 	names := make([]string, len(checks))
 	for i, c := range checks {
@@ -50,6 +44,15 @@ func main() {
 	}
 	only := flag.String("only", strings.Join(names, ","), "which `parts` to run")
 	flag.Parse()
+	var chosen []check
+	for _, part := range strings.Split(*only, ",") {
+		i := slices.Index(names, part)
+		if i < 0 {
+			fmt.Fprintf(os.Stderr, "there is no part %q; there are %s\n", part, strings.Join(names, ", "))
+			os.Exit(2)
+		}
+		chosen = append(chosen, checks[i])
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	checkout, err := system.FindCheckout()
@@ -57,38 +60,30 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	var total tally
-	var failed []string
-	for _, part := range strings.Split(*only, ",") {
-		i := slices.Index(names, part)
-		if i < 0 {
-			fmt.Fprintf(os.Stderr, "there is no part %q; there are %s\n", part, strings.Join(names, ", "))
-			os.Exit(2)
-		}
-		fmt.Printf("=== %s\n", part)
-		start := time.Now()
-		var t tally
-		err := checks[i].run(ctx, checkout, &t)
-		if err == nil && t.passed == 0 {
-			err = errors.New("it ran no test")
-		}
-		if err != nil {
-			failed = append(failed, fmt.Sprintf("FAILED: %s: %v", part, err))
-			t.failed = max(t.failed, 1)
-		}
-		fmt.Printf("=== %s: %d passed, %d failed, %d skipped, %s\n", part, t.passed, t.failed, t.skipped, time.Since(start).Round(time.Second))
-		total.passed, total.failed, total.skipped = total.passed+t.passed, total.failed+t.failed, total.skipped+t.skipped
-	}
-	for _, failure := range failed { // at the end, where one looks first
-		fmt.Println(failure)
-	}
-	fmt.Printf("%d passed, %d failed, %d skipped\n", total.passed, total.failed, total.skipped)
-	if total.failed > 0 || ctx.Err() != nil {
+	if err := run(ctx, checkout, chosen); err != nil {
+		fmt.Println(err) // at the end, where one looks first
 		os.Exit(1)
 	}
 }
 
-func lint(ctx context.Context, c system.Checkout, t *tally) error {
+// run runs each part, also after one that fails.
+func run(ctx context.Context, c system.Checkout, chosen []check) error {
+	var failed []error
+	for _, part := range chosen {
+		fmt.Printf("=== %s\n", part.name)
+		start := time.Now()
+		verdict := "passed"
+		if err := part.run(ctx, c); err != nil {
+			failed = append(failed, fmt.Errorf("FAILED: %s: %w", part.name, err))
+			verdict = "FAILED"
+		}
+		fmt.Printf("=== %s: %s in %s\n", part.name, verdict, time.Since(start).Round(time.Second))
+	}
+	fmt.Printf("%d of %d parts passed\n", len(chosen)-len(failed), len(chosen))
+	return errors.Join(append(failed, ctx.Err())...)
+}
+
+func lint(ctx context.Context, c system.Checkout) error {
 	linter, err := c.BuildLinter(ctx)
 	if err != nil {
 		return err
@@ -107,11 +102,8 @@ func lint(ctx context.Context, c system.Checkout, t *tally) error {
 			err = errors.New("these files are not formatted")
 		}
 		if err != nil {
-			t.failed++
 			errs = append(errs, fmt.Errorf("%s: %w\n%s", what, err, out))
-			return
 		}
-		t.passed++
 	}
 	files, err := goFiles(filepath.Join(c.Root, "apps"))
 	if err != nil {
@@ -156,9 +148,17 @@ func workspace(ctx context.Context, c system.Checkout) ([]string, error) {
 // endToEndTests is the one package whose tests start a system.
 func endToEndTests(c system.Checkout) string { return filepath.Join(c.Root, "apps", "tools", "e2e") }
 
-// unitTests returns the folders of a module's packages whose tests start no system.
-func unitTests(ctx context.Context, c system.Checkout, module string) ([]string, error) {
-	dirs, err := goLines(ctx, module, "list", "-f", "{{.Dir}}", "./...")
+// unitTests returns the folders of the workspace's packages whose tests start no system.
+func unitTests(ctx context.Context, c system.Checkout) ([]string, error) {
+	modules, err := workspace(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"list", "-f", "{{.Dir}}"}
+	for _, module := range modules {
+		args = append(args, filepath.Join(module, "..."))
+	}
+	dirs, err := goLines(ctx, c.Root, args...)
 	return slices.DeleteFunc(dirs, func(dir string) bool { return dir == endToEndTests(c) }), err
 }
 
@@ -175,99 +175,58 @@ func goLines(ctx context.Context, dir string, args ...string) ([]string, error) 
 
 // documents is what is tested of the Markdown files. The count is for go test, which does
 // not see that files outside the module change.
-func documents(ctx context.Context, c system.Checkout, t *tally) error {
-	return goTest(ctx, filepath.Join(c.Root, "apps", "tools", "documents"), t, nil, "-count=1", ".")
+func documents(ctx context.Context, c system.Checkout) error {
+	return goTest(ctx, c, "documents", filepath.Join(c.Root, "apps", "tools", "documents"), nil, "-count=1", ".")
 }
 
-func unit(ctx context.Context, c system.Checkout, t *tally) error {
-	if _, err := system.Install(ctx, "gcc", "gcc", "libc6-dev"); err != nil { // the race detector needs it
+func unit(ctx context.Context, c system.Checkout) error {
+	if err := installCompiler(ctx); err != nil {
 		return err
 	}
-	modules, err := workspace(ctx, c)
+	packages, err := unitTests(ctx, c)
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, module := range modules {
-		packages, err := unitTests(ctx, c, module)
-		if err == nil {
-			err = goTest(ctx, module, t, nil, append([]string{"-race"}, packages...)...)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return goTest(ctx, c, "unit", c.Root, nil, append([]string{"-race"}, packages...)...)
+}
+
+// installCompiler installs the C compiler, which the race detector needs.
+func installCompiler(ctx context.Context) error {
+	_, err := system.Install(ctx, "the race detector of Go", "gcc", "gcc", "libc6-dev")
+	return err
 }
 
 // client is what is tested of the React client without the system: types, lint, and
 // its unit tests.
-func client(ctx context.Context, c system.Checkout, t *tally) error {
+func client(ctx context.Context, c system.Checkout) error {
 	if err := c.InstallWeb(ctx); err != nil {
 		return err
 	}
 	var errs []error
-	if out, err := c.NPM(ctx, "run", "lint").CombinedOutput(); err != nil {
-		t.failed++
-		errs = append(errs, fmt.Errorf("npm run lint: %w\n%s", err, out))
-	} else {
-		t.passed++
-	}
-	report := filepath.Join(c.Kept(), "vitest.json")
-	_ = os.Remove(report)
-	out, err := c.NPM(ctx, "run", "test", "--", "--reporter=json", "--outputFile="+report).CombinedOutput()
-	raw, readErr := os.ReadFile(report) //nolint:gosec // written just now
-	if readErr != nil {
-		return errors.Join(append(errs, fmt.Errorf("npm run test: %w\n%s", errors.Join(err, readErr), out))...)
-	}
-	var vitest struct {
-		TestResults []struct {
-			Name, Status, Message string
-			AssertionResults      []struct {
-				FullName, Status string
-				FailureMessages  []string
-			}
+	for _, script := range []string{"lint", "test"} {
+		cmd := c.NPM(ctx, "run", script)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			errs = append(errs, fmt.Errorf("npm run %s: %w", script, err))
 		}
-	}
-	if err := json.Unmarshal(raw, &vitest); err != nil {
-		return errors.Join(append(errs, fmt.Errorf("%s: %w", report, err))...)
-	}
-	for _, file := range vitest.TestResults {
-		if file.Status != "passed" && len(file.AssertionResults) == 0 {
-			t.failed++
-			fmt.Printf("FAIL %s\n%s\n", file.Name, file.Message)
-		}
-		for _, test := range file.AssertionResults {
-			switch test.Status {
-			case "passed":
-				t.passed++
-			case "failed":
-				t.failed++
-				fmt.Printf("FAIL %s\n%s\n", test.FullName, strings.Join(test.FailureMessages, "\n"))
-			default:
-				t.skipped++
-				fmt.Printf("skip %s\n", test.FullName)
-			}
-		}
-	}
-	if err != nil {
-		errs = append(errs, fmt.Errorf("npm run test: %w", err))
 	}
 	return errors.Join(errs...)
 }
 
-func components(ctx context.Context, c system.Checkout, t *tally) error {
+func components(ctx context.Context, c system.Checkout) error {
 	// The flags are those of the runtime's own build, whose cache they share. The
 	// count is for go test, which does not see that files outside the module change.
-	return goTest(ctx, filepath.Join(c.Root, "apps", "tools", "sidecar"), t,
+	return goTest(ctx, c, "components", filepath.Join(c.Root, "apps", "tools", "sidecar"),
 		[]string{"GOWORK=off", "CGO_ENABLED=0"}, "-count=1", "-trimpath", "./...")
 }
 
 // k8s is what is tested of k8s/ and the images without a cluster.
-func k8s(ctx context.Context, c system.Checkout, t *tally) error {
-	return goTest(ctx, filepath.Join(c.Root, "apps", "tools", "k8s"), t, []string{"GOWORK=off"}, "-count=1", "./...")
+func k8s(ctx context.Context, c system.Checkout) error {
+	return goTest(ctx, c, "k8s", filepath.Join(c.Root, "apps", "tools", "k8s"), []string{"GOWORK=off"}, "-count=1", "./...")
 }
 
-func endToEnd(ctx context.Context, c system.Checkout, t *tally) error {
-	if _, err := system.Install(ctx, "gcc", "gcc", "libc6-dev"); err != nil {
+func endToEnd(ctx context.Context, c system.Checkout) error {
+	if err := installCompiler(ctx); err != nil {
 		return err
 	}
 	// Here, so that one sees the progress.
@@ -280,84 +239,5 @@ func endToEnd(ctx context.Context, c system.Checkout, t *tally) error {
 	if _, err := system.Chromium(ctx); err != nil {
 		return err
 	}
-	return goTest(ctx, endToEndTests(c), t, nil, "-count=1", "-timeout", "40m", ".")
-}
-
-// goTest runs go test, prints the tests that fail with their output and each
-// package's result, and counts.
-func goTest(ctx context.Context, dir string, t *tally, env []string, args ...string) error {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...) //nolint:gosec // the arguments are ours
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
-	// A group of its own, so that an interruption reaches the tests once, and those
-	// that have something to stop stop it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
-	cmd.WaitDelay = time.Minute
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	report(out, t)
-	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("go test in %s: %w", filepath.Base(dir), err)
-	}
-	return nil
-}
-
-// result is a line of `go test -json` (go doc test2json).
-type result struct {
-	Action, Package, Test, Output string
-	Elapsed                       float64
-}
-
-func report(out io.Reader, t *tally) {
-	output := map[string]*strings.Builder{}
-	lines := bufio.NewScanner(out)
-	lines.Buffer(nil, 16<<20)
-	for lines.Scan() {
-		var r result
-		if json.Unmarshal(lines.Bytes(), &r) != nil {
-			fmt.Println(lines.Text()) // what the build says
-			continue
-		}
-		key := r.Package + " " + r.Test
-		switch r.Action {
-		case "output", "build-output":
-			if output[key] == nil {
-				output[key] = new(strings.Builder)
-			}
-			_, _ = output[key].WriteString(r.Output)
-			if r.Action == "build-output" || strings.HasPrefix(r.Output, "|") { // a table
-				fmt.Print(r.Output)
-			}
-			continue
-		case "pass", "fail", "skip":
-		default:
-			continue
-		}
-		said := ""
-		if b := output[key]; b != nil {
-			said = b.String()
-		}
-		switch {
-		case r.Test == "" && r.Action == "fail":
-			fmt.Printf("FAIL %s (%.1fs)\n%s", r.Package, r.Elapsed, said)
-		case r.Test == "" && r.Action == "pass":
-			fmt.Printf("ok   %s (%.1fs)\n", r.Package, r.Elapsed)
-		case r.Test == "":
-		case r.Action == "pass":
-			t.passed++
-		case r.Action == "skip":
-			t.skipped++
-			fmt.Printf("skip %s\n%s", key, said)
-		default:
-			t.failed++
-			fmt.Printf("FAIL %s\n%s", key, said)
-		}
-		delete(output, key)
-	}
+	return goTest(ctx, c, "e2e", endToEndTests(c), nil, "-count=1", "-timeout", "40m", ".")
 }

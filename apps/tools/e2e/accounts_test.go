@@ -262,9 +262,9 @@ func (s *stack) nothingPending(t *testing.T, store *redis.Client) error {
 		if err != nil {
 			return err
 		}
-		for _, service := range hearers(topic) {
+		for _, service := range subscribers(topic) {
 			if !slices.ContainsFunc(groups, func(g redis.XInfoGroup) bool { return g.Name == s.App(service).ID }) {
-				errs = append(errs, fmt.Errorf("%s has no group that hears %s", service, topic))
+				errs = append(errs, fmt.Errorf("%s has no group that receives %s", service, topic))
 			}
 		}
 		for _, g := range groups {

@@ -192,7 +192,7 @@ func flowsOn(t *testing.T, s *stack, store *redis.Client) {
 	}
 	putOnTopic(t, store, "CommentUpdated", "no event")
 	eventually(t, func() error {
-		if n := len(readDeadLetters(t, s)); n != len(hearers("CommentUpdated")) {
+		if n := len(readDeadLetters(t, s)); n != len(subscribers("CommentUpdated")) {
 			return fmt.Errorf("%d dead letters", n)
 		}
 		return nil

@@ -89,7 +89,7 @@ func faults() []fault {
 			pause(t, time.Second)
 		}
 	})
-	add("kill -9 comments and its sidecar while they bury poison, 2 times", false, poisonAndKill)
+	add("kill -9 comments and its sidecar while they dead-letter poison, 2 times", false, poisonAndKill)
 	for _, name := range []string{"eventlog", "query"} {
 		add(name+" down for the whole load", name == "eventlog", func(t *testing.T, s *stack, l *load) {
 			p := s.process(t, s.App(name).Port)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -47,6 +48,16 @@ func sidecarLog(t *testing.T, a system.App) string {
 	return logs[0]
 }
 
+// runtimeVersion is what the runtime says of itself.
+func runtimeVersion(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command(built.dapr.Daprd, "--version").Output() //nolint:gosec // the pinned one
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 func TestAStartAndItsUseWarnOfNothing(t *testing.T) {
 	s := another(t, nil, built.binaries)
 	p := s.createPost(t, "quiet")
@@ -57,6 +68,9 @@ func TestAStartAndItsUseWarnOfNothing(t *testing.T) {
 	}
 	for _, a := range s.Apps {
 		for _, line := range complaints(t, sidecarLog(t, a)) {
+			if !strings.Contains(line, "ver="+runtimeVersion(t)) {
+				t.Errorf("%s's sidecar does not say its version: %s", a.Name, line)
+			}
 			if !slices.ContainsFunc(unavoidable, func(text string) bool { return strings.Contains(line, text) }) {
 				t.Errorf("%s's sidecar: %s", a.Name, line)
 			}

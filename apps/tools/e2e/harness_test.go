@@ -49,7 +49,7 @@ type stack struct {
 	replicasOf func(name string) []system.App
 }
 
-// onTheBus are the services that hold the blog: each hears events and has a store.
+// onTheBus are the services that hold the blog: each receives events and has a store.
 // The client has neither, so that there is nothing to lose in it; what it promises
 // is tested in client_test.go.
 var onTheBus = slices.DeleteFunc(slices.Clone(system.Services), func(name string) bool { return name == "client" })

@@ -617,7 +617,7 @@ func brokenUnderLoad(t *testing.T) {
 	printTable(rows)
 }
 
-// watchSidecars returns what tells how the sidecars of pods that end have ended since:
+// watchSidecars returns a function that says how the sidecars of pods that end have ended since:
 // their exit codes, by app. (The API server has them for as long as a pod is ending.)
 func watchSidecars(t *testing.T) func() map[string][]string {
 	t.Helper()
@@ -665,7 +665,7 @@ func killed(ends map[string][]string) error {
 	return nil
 }
 
-// startReaders reads posts, and something of the client's host, until it is told to
+// startReaders reads posts, and something of the client's host, until it has to
 // stop, and returns what failed.
 func startReaders(t *testing.T) (stop func() []string) {
 	t.Helper()

@@ -16,8 +16,8 @@ import (
 
 var topics = []string{"PostCreated", "CommentCreated", "CommentModerated", "CommentUpdated"}
 
-// hearers are the services that hear a topic.
-func hearers(topic string) (services []string) {
+// subscribers are the services that receive a topic.
+func subscribers(topic string) (services []string) {
 	for service, topics := range routes {
 		for _, t := range topics {
 			if t == topic {
@@ -86,7 +86,7 @@ func TestPoisonIsBuriedOnceByEachThatHearsIt(t *testing.T) {
 		for kind, message := range poison(t, topic) {
 			putOnTopic(t, store, topic, message)
 			putOnTopic(t, store, topic, rawEvent(t, topic)) // in the same batch; a comment of a post that never comes is none
-			for _, service := range hearers(topic) {
+			for _, service := range subscribers(topic) {
 				start := message
 				if len(start) > 1024 && kind == "1 MiB of data" {
 					start = start[:1024]
@@ -165,7 +165,7 @@ func poisonAll(t *testing.T, s *stack, l *load) {
 	random := rand.New(rand.NewPCG(*seed, 0)) //nolint:gosec // to be repeatable
 	sidecars := s.sidecarPIDs(t)
 
-	// What ids are used again of: one event of each type, heard and stored by all.
+	// What ids are used again of: one event of each type, received and stored by all.
 	base := s.write(t, 1, 1)
 	eventually(t, func() error { return base.shownAt(t, s, s.App("query").Port) })
 	l.bookPost(base.posts[0].ID)
@@ -193,7 +193,7 @@ func poisonAll(t *testing.T, s *stack, l *load) {
 			for _, kind := range slices.Sorted(maps.Keys(kinds)) { // the seed decides on the order, and nothing else
 				message := kinds[kind]
 				messages = append(messages, message)
-				for _, service := range hearers(topic) {
+				for _, service := range subscribers(topic) {
 					l.poison[deadKeyOf(s.App(service).ID, topic, message)]++
 				}
 			}
@@ -209,7 +209,7 @@ func poisonAll(t *testing.T, s *stack, l *load) {
 	}
 }
 
-// poisonAndKill kills a service and its sidecar, twice, while they bury messages.
+// poisonAndKill kills a service and its sidecar, twice, while they dead-letter messages.
 func poisonAndKill(t *testing.T, s *stack, l *load) {
 	const name, topic, messages = "comments", "CommentCreated", 500
 	store := s.store(t)
@@ -220,7 +220,7 @@ func poisonAndKill(t *testing.T, s *stack, l *load) {
 		bad := make([]string, messages)
 		for i := range bad {
 			bad[i] = poison(t, topic)["wrong types"]
-			for _, service := range hearers(topic) {
+			for _, service := range subscribers(topic) {
 				mine[deadKeyOf(s.App(service).ID, topic, bad[i])]++
 			}
 		}

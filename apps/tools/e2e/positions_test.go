@@ -92,8 +92,8 @@ func TestAfterALossInRedisTheLogBeginsAnewByItself(t *testing.T) {
 	posts := s.flushed(t, 5, 3)
 	eventually(t, func() error { return s.showsExactly(t, posts) })
 	s.wantNewLog(t, posts)
-	if lines := s.logged(t, 0, "the log is gone from the store"); len(lines) == 0 {
-		t.Error("eventlog does not say that its log is gone")
+	if lines := s.logged(t, 0, "the log is missing from the store"); len(lines) == 0 {
+		t.Error("eventlog does not say that its log is missing")
 	}
 	// The stream of the log that is gone ended; the one that goes on begins anew.
 	eventually(t, func() error {
@@ -154,7 +154,7 @@ func TestAPositionAheadOfTheLogIsNotBelieved(t *testing.T) {
 // of one that is, and of more.
 func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 	for _, command := range []string{"redis-cli", "zstd"} {
-		if _, err := system.Install(t.Context(), command, map[string]string{"redis-cli": "redis-tools", "zstd": "zstd"}[command]); err != nil {
+		if _, err := system.Install(t.Context(), "reading the log in Redis", command, map[string]string{"redis-cli": "redis-tools", "zstd": "zstd"}[command]); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -308,7 +308,7 @@ func TestASecondEventLogReplicaAppendsToo(t *testing.T) {
 	second := s.replica(t, "eventlog")
 	written := s.write(t, 10, 6)
 	eventually(t, func() error { return written.shownAt(t, s, s.App("query").Port) })
-	// Both give the same log, whoever appended.
+	// Both give the same log, whichever replica appended.
 	var a, b []logEvent
 	eventually(t, func() error {
 		a, b = events(t, s.App("eventlog")), events(t, second)

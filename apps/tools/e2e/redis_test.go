@@ -94,7 +94,7 @@ func TestWithoutRedisWritesAre503AndReadsGoOn(t *testing.T) {
 func TestAGroupThatIsSetBackGetsWhatItMissed(t *testing.T) {
 	s := shared
 	store := s.store(t)
-	for service, heard := range map[string]map[string]int{ // events that it hears of a post with two comments
+	for service, received := range map[string]map[string]int{ // events that it receives of a post with two comments
 		"moderation": {"CommentCreated": 2},
 		"eventlog":   {"PostCreated": 1, "CommentCreated": 2, "CommentModerated": 2, "CommentUpdated": 2},
 	} {
@@ -108,7 +108,7 @@ func TestAGroupThatIsSetBackGetsWhatItMissed(t *testing.T) {
 				killed = append(killed, p)
 			}
 			missed := s.write(t, 1, 2)
-			for topic, left := range heard {
+			for topic, left := range received {
 				for left > 0 {
 					eventually(t, func() error {
 						n, err := acknowledgeNext(t, store, topic, group)
@@ -124,7 +124,7 @@ func TestAGroupThatIsSetBackGetsWhatItMissed(t *testing.T) {
 			if err := missed.shownAt(t, s, s.App("query").Port); err == nil {
 				t.Fatal("nothing was missed")
 			}
-			for topic := range heard {
+			for topic := range received {
 				if err := store.XGroupSetID(t.Context(), topic, group, strconv.FormatInt(before.UnixMilli(), 10)).Err(); err != nil {
 					t.Fatal(err)
 				}

@@ -34,6 +34,7 @@ Environment:
               127.0.0.1, which is this machine alone; * is every interface)
   REDIS_HOST  the host:port of a Redis to use (default localhost:6379, where one is
               started if none answers)
+  NO_INSTALL  if set, a system package that is missing is named and not installed
   APP_API_TOKEN  what the app channels know their sidecars by (default a random one)
 `
 
@@ -176,6 +177,7 @@ func hello(out io.Writer, s *system.System) {
 	if opens := client.Host.Opens(s.Apps); opens != "" {
 		say("%s", opens)
 	}
+	say("== APP lines are what the services log; the sidecars' logs are in apps/*/.dapr/logs.")
 	say("Ctrl-C stops it.\n\nOpen %s", strings.Replace(client.URL(), "127.0.0.1", "localhost", 1))
 }
 

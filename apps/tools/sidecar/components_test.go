@@ -91,8 +91,8 @@ const (
 )
 
 type topic struct {
-	name                string
-	publishers, hearers []string
+	name                    string
+	publishers, subscribers []string
 }
 
 // resourceDirs are the folders that the sidecars read, from the checkout's root. They warn
@@ -139,9 +139,9 @@ func TestComponents(t *testing.T) {
 	}
 }
 
-// hurried are the deliveries, by app and topic, that a comment's readers wait for, or
+// waitedFor are the deliveries, by app and topic, that a comment's readers wait for, or
 // that the log would otherwise have after what came of them.
-var hurried = [][2]string{
+var waitedFor = [][2]string{
 	{"moderation", "CommentCreated"}, {"comments", "CommentModerated"},
 	{"eventlog", "CommentCreated"}, {"eventlog", "CommentModerated"}, {"eventlog", "CommentUpdated"},
 }
@@ -216,8 +216,8 @@ func TestChecksBite(t *testing.T) {
 		{"a publisher too few", "scopes", bus, "posts=PostCreated,dead-letters;", "posts=dead-letters;", "posts may not publish PostCreated"},
 		{"a client that publishes", "scopes", bus, "publishingScopes\n      value: posts", "publishingScopes\n      value: client=PostCreated;posts", "client may publish PostCreated"},
 		{"no dead letters", "scopes", bus, "query=dead-letters;", "", "query may not publish dead-letters"},
-		{"an app that hears too much", "scopes", bus, "moderation=CommentCreated;", "moderation=CommentCreated,PostCreated;", "moderation may hear PostCreated"},
-		{"an app that hears too little", "scopes", bus, "moderation=CommentCreated;", "", "moderation may not hear CommentCreated"},
+		{"an app that receives too much", "scopes", bus, "moderation=CommentCreated;", "moderation=CommentCreated,PostCreated;", "moderation may receive PostCreated"},
+		{"an app that receives too little", "scopes", bus, "moderation=CommentCreated;", "", "moderation may not receive CommentCreated"},
 		{"an app that nobody knows", "scopes", bus, "query=dead-letters;", "query=dead-letters;mallory=CommentModerated;", "publishingScopes name mallory"},
 		{"a topic that isn't allowed", "scopes", bus, "allowedTopics\n      value: PostCreated,", "allowedTopics\n      value: ", "allowedTopics are"},
 		{"a topic that isn't protected", "scopes", bus, "protectedTopics\n      value: PostCreated,", "protectedTopics\n      value: ", "protectedTopics are"},
@@ -227,9 +227,9 @@ func TestChecksBite(t *testing.T) {
 		{"a subscription without a scope", "subscriptions", subs, "scopes: [posts]\n", "", "posts-post-created: scoped to []"},
 		{"a subscription of two apps", "subscriptions", subs, "scopes: [posts]", "scopes: [posts, query]", "posts-post-created: scoped to [posts query]"},
 		{"a subscription too few", "subscriptions", subs, "scopes: [moderation]", "scopes: [query]", "moderation doesn't subscribe to CommentCreated"},
-		{"a subscription too many", "subscriptions", subs, "scopes: [moderation]", "scopes: [posts]", "posts subscribes to CommentCreated, which it may not hear"},
+		{"a subscription too many", "subscriptions", subs, "scopes: [moderation]", "scopes: [posts]", "posts subscribes to CommentCreated, which it may not receive"},
 		{"a subscription twice", "subscriptions", subs, "scopes: [moderation]", "scopes: [comments]", "comments subscribes to CommentCreated twice"},
-		{"a hearer that is out of scope", "subscriptions", bus, "moderation=CommentCreated;", "", "moderation subscribes to CommentCreated, which it may not hear"},
+		{"a subscriber that is out of scope", "subscriptions", bus, "moderation=CommentCreated;", "", "moderation subscribes to CommentCreated, which it may not receive"},
 		{"another bus", "subscriptions", subs, "pubsubname: bus", "pubsubname: pubsub", `pubsubname "pubsub"`},
 		{"single deliveries", "subscriptions", subs, "enabled: true", "enabled: false", "not in bulk"},
 		{"a batch that is larger than the workers are many", "subscriptions", subs, "maxMessagesCount: 100", "maxMessagesCount: 101", "maxMessagesCount 101"},
@@ -502,16 +502,12 @@ func checkStores(t *testing.T, f files) error {
 // guarantees rest on, as the component itself understands them.
 func checkBus(t *testing.T, f files) error {
 	var p problems
-	bus, err := theBus(t, f)
+	bus, given, err := theBus(t, f)
 	if err != nil {
 		return err
 	}
 	if got := slices.Sorted(slices.Values(bus.Scopes)); !slices.Equal(got, slices.Sorted(slices.Values(services))) {
 		p.add("the bus's scopes are %v", got)
-	}
-	given, err := properties(bus, services[0])
-	if err != nil {
-		return err
 	}
 	settings, err := effectiveRedis(given)
 	if err != nil {
@@ -545,14 +541,10 @@ func checkBus(t *testing.T, f files) error {
 }
 
 // checkScopes asks the function that the runtime asks whether each app may
-// publish and hear each topic.
+// publish and receive each topic.
 func checkScopes(t *testing.T, f files) error {
 	var p problems
-	bus, err := theBus(t, f)
-	if err != nil {
-		return err
-	}
-	given, err := properties(bus, services[0])
+	_, given, err := theBus(t, f)
 	if err != nil {
 		return err
 	}
@@ -579,23 +571,19 @@ func checkScopes(t *testing.T, f files) error {
 	all := append(slices.Clone(topics), topic{name: "a topic without a name here"})
 	for _, app := range append(slices.Clone(apps), "an app without a scope") {
 		for _, topic := range all {
-			publishes, hears := allowed(given, app, topic.name)
+			publishes, receives := allowed(given, app, topic.name)
 			p.compare(publishes, slices.Contains(topic.publishers, app), app, "publish", topic.name)
-			p.compare(hears, slices.Contains(topic.hearers, app), app, "hear", topic.name)
+			p.compare(receives, slices.Contains(topic.subscribers, app), app, "receive", topic.name)
 		}
 	}
 	return p.err()
 }
 
-// checkSubscriptions says whether every app subscribes to what it may hear, and
+// checkSubscriptions says whether every app subscribes to what it may receive, and
 // in the one way in which nothing is lost.
 func checkSubscriptions(t *testing.T, f files) error {
 	var p problems
-	bus, err := theBus(t, f)
-	if err != nil {
-		return err
-	}
-	given, err := properties(bus, services[0])
+	bus, given, err := theBus(t, f)
 	if err != nil {
 		return err
 	}
@@ -616,8 +604,8 @@ func checkSubscriptions(t *testing.T, f files) error {
 		}
 		for _, app := range s.Scopes {
 			subscribed[[2]string{app, spec.Topic}]++
-			if _, hears := allowed(given, app, spec.Topic); !hears {
-				p.add("%s: %s subscribes to %s, which it may not hear", s.Name, app, spec.Topic)
+			if _, receives := allowed(given, app, spec.Topic); !receives {
+				p.add("%s: %s subscribes to %s, which it may not receive", s.Name, app, spec.Topic)
 			}
 		}
 		if spec.Pubsubname != bus.Name {
@@ -637,7 +625,7 @@ func checkSubscriptions(t *testing.T, f files) error {
 		}
 		longest := int32(50)
 		for _, app := range s.Scopes {
-			if spec.Topic == "PostCreated" && app != "query" || slices.Contains(hurried, [2]string{app, spec.Topic}) {
+			if spec.Topic == "PostCreated" && app != "query" || slices.Contains(waitedFor, [2]string{app, spec.Topic}) {
 				longest = 2
 			}
 		}
@@ -654,8 +642,8 @@ func checkSubscriptions(t *testing.T, f files) error {
 	for _, topic := range topics {
 		for _, app := range services {
 			n := subscribed[[2]string{app, topic.name}]
-			_, hears := allowed(given, app, topic.name)
-			if n == 0 && (hears || slices.Contains(topic.hearers, app)) {
+			_, receives := allowed(given, app, topic.name)
+			if n == 0 && (receives || slices.Contains(topic.subscribers, app)) {
 				p.add("%s doesn't subscribe to %s", app, topic.name)
 			}
 			if n > 1 {
@@ -1131,12 +1119,12 @@ var addresses = map[string]bool{
 	"/v1.0/publish/bus/PostCreated":                        false,
 }
 
-// theBus returns the one component for pub/sub.
-func theBus(t *testing.T, f files) (compapi.Component, error) {
+// theBus returns the one component for pub/sub, and its properties.
+func theBus(t *testing.T, f files) (compapi.Component, map[string]string, error) {
 	t.Helper()
 	r, err := load(t, f)
 	if err != nil {
-		return compapi.Component{}, err
+		return compapi.Component{}, nil, err
 	}
 	found := map[string]compapi.Component{}
 	for _, app := range apps {
@@ -1148,13 +1136,14 @@ func theBus(t *testing.T, f files) (compapi.Component, error) {
 	}
 	bus, ok := found["bus"]
 	if !ok || len(found) != 1 {
-		return bus, fmt.Errorf("the components for pub/sub are %v, not the bus alone", slices.Sorted(maps.Keys(found)))
+		return bus, nil, fmt.Errorf("the components for pub/sub are %v, not the bus alone", slices.Sorted(maps.Keys(found)))
 	}
-	return bus, nil
+	given, err := properties(bus, services[0])
+	return bus, given, err
 }
 
 // knownMetadata returns the names that a component or, for it, the runtime reads,
-// as the components themselves tell them. It is nil for a component that isn't used
+// as the components themselves list them. It is nil for a component that isn't used
 // here.
 func knownMetadata(componentType string) map[string]bool {
 	var component any
@@ -1165,7 +1154,7 @@ func knownMetadata(componentType string) map[string]bool {
 		for _, name := range []string{scopes.AllowedTopics, scopes.ProtectedTopics, scopes.PublishingScopes, scopes.SubscriptionScopes} {
 			known[name] = true
 		}
-		known["redeliverInterval"] = true // read, but not told
+		known["redeliverInterval"] = true // read, but not listed
 	case "state.redis":
 		component = stateredis.NewRedisStateStore(logger.NewLogger("test"))
 		known["keyPrefix"] = true
@@ -1212,8 +1201,8 @@ func effectiveRedis(given map[string]string) (*redis.Settings, error) {
 	return settings, client.Close()
 }
 
-// allowed says whether the runtime lets an app publish and hear a topic.
-func allowed(given map[string]string, app, topic string) (publish, hear bool) {
+// allowed says whether the runtime lets an app publish and receive a topic.
+func allowed(given map[string]string, app, topic string) (publish, receive bool) {
 	item := &rtpubsub.PubsubItem{
 		ScopedSubscriptions: scopes.GetScopedTopics(scopes.SubscriptionScopes, app, given),
 		ScopedPublishings:   scopes.GetScopedTopics(scopes.PublishingScopes, app, given),

@@ -15,7 +15,7 @@ import (
 	"github.com/postbus/postbus/apps/tools/terminal"
 )
 
-// say tells the user what is going on.
+// say prints a line for the user.
 func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "postbus: %s\n", terminal.Lines(fmt.Sprintf(format, args...)))
 }
@@ -125,7 +125,8 @@ func step(ctx context.Context, what string, cmd *exec.Cmd) error {
 }
 
 // Until calls ok until it returns nil, for at most that long and until ctx is done,
-// and then returns its last error.
+// and then returns its last error. (backoff.Retry returns the context's error then, which
+// does not say what was waited for.)
 func Until(ctx context.Context, atMost time.Duration, ok func() error) error {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, atMost)

@@ -53,7 +53,7 @@ func RedisAnswers(address string) error {
 // StartRedis starts redis-server on loopback, with its append-only file in dir,
 // and waits until it answers. Install it first.
 func StartRedis(ctx context.Context, dir string, port int) (*Redis, error) {
-	path, err := Install(ctx, "redis-server", "redis-server")
+	path, err := Install(ctx, "the event bus", "redis-server", "redis-server")
 	if err != nil {
 		return nil, err
 	}

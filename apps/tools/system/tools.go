@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/mod/modfile"
 )
 
 // Checkout is the root of this checkout, and where its tools are kept.
@@ -74,25 +76,53 @@ func (c Checkout) FindDapr() (Dapr, bool) {
 	return Dapr{CLI: cli, Daprd: daprd}, true
 }
 
-// Versions of what is built: as in the go.mod files, which can't be asked here
-// without resolving thousands of modules.
+// Folders of the modules that pin the Dapr runtime and the Dapr CLI.
 const (
-	runtimeVersion = "1.18.2"
-	cliVersion     = "1.16.5"
+	runtimeModule = "apps/tools/sidecar"
+	cliModule     = "apps/tools/sidecar/cli"
 )
 
 // BuildDapr returns the pinned Dapr, built from its Go modules if it isn't yet.
 func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 	d := Dapr{CLI: c.bin("dapr"), Runtime: c.Kept(), Daprd: c.bin("daprd")}
-	if err := c.build(ctx, "building the Dapr runtime "+runtimeVersion+" from its Go module (some minutes, once)", d.Daprd, "apps/tools/sidecar",
-		"./daprd", "-ldflags", "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version="+runtimeVersion+" -X github.com/dapr/kit/logger.DaprVersion="+runtimeVersion); err != nil {
+	version, err := c.required(runtimeModule, "github.com/dapr/dapr")
+	if err != nil {
 		return d, err
 	}
-	if err := c.build(ctx, "building the Dapr CLI "+cliVersion+" from its Go module (some minutes, once)", d.CLI, "apps/tools/sidecar/cli",
-		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+cliVersion); err != nil {
+	// As Dapr's own Makefile does it: what daprd --version prints, and the "ver" of its log.
+	stamp := fmt.Sprintf("-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=%s -X github.com/dapr/kit/logger.DaprVersion=%[1]s", version)
+	if err := c.build(ctx, "building the Dapr runtime "+version+" from its Go module (some minutes, once)", d.Daprd, runtimeModule,
+		"./daprd", "-ldflags", stamp); err != nil {
+		return d, err
+	}
+	if version, err = c.required(cliModule, "github.com/dapr/cli"); err != nil {
+		return d, err
+	}
+	if err := c.build(ctx, "building the Dapr CLI "+version+" from its Go module (some minutes, once)", d.CLI, cliModule,
+		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+version); err != nil {
 		return d, err
 	}
 	return c.KeepToLoopback(ctx, d)
+}
+
+// required returns the version, without its v, that a module in the checkout requires of
+// another one. Go itself would resolve all other requirements for that, which are thousands.
+func (c Checkout) required(module, path string) (string, error) {
+	file := filepath.Join(c.Root, module, "go.mod")
+	raw, err := os.ReadFile(file) //nolint:gosec // within the checkout
+	if err != nil {
+		return "", err
+	}
+	mod, err := modfile.ParseLax(file, raw, nil)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range mod.Require {
+		if r.Mod.Path == path {
+			return strings.TrimPrefix(r.Mod.Version, "v"), nil
+		}
+	}
+	return "", fmt.Errorf("%s does not require %s", file, path)
 }
 
 // loopbackFlags keep a sidecar's listeners on this machine: those that have no setting
@@ -137,6 +167,12 @@ func (c Checkout) BuildLinter(ctx context.Context) (string, error) {
 	out := c.bin("golangci-lint")
 	return out, c.build(ctx, "building golangci-lint from its Go module (some minutes, once)", out, ".ci/lint",
 		"github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "-ldflags", "-s -w")
+}
+
+// BuildGotestsum returns the path of the pinned gotestsum, built if it isn't yet.
+func (c Checkout) BuildGotestsum(ctx context.Context) (string, error) {
+	out := c.bin("gotestsum")
+	return out, c.build(ctx, "building gotestsum from its Go module", out, "apps/tools", "gotest.tools/gotestsum", "-ldflags", "-s -w")
 }
 
 // build builds a package of a module of its own, unless that is done and neither has
@@ -206,37 +242,4 @@ func (c Checkout) CompileServices(ctx context.Context, into string, flags ...str
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the arguments are ours
 	cmd.Dir = c.Root
 	return step(ctx, "building the services", cmd)
-}
-
-// Install returns the path of a command, whose packages it installs with apt if it
-// is missing. Where that can't be done, the error says what to do.
-func Install(ctx context.Context, command string, packages ...string) (string, error) {
-	if path, err := exec.LookPath(command); err == nil {
-		return path, nil
-	}
-	names := strings.Join(packages, " ")
-	apt, err := exec.LookPath("apt-get")
-	if err != nil {
-		return "", fmt.Errorf("%s is missing, and there is no apt-get to install it with: install %s as your system does that, and start this again", command, names)
-	}
-	sudo := []string{}
-	if os.Geteuid() != 0 {
-		path, err := exec.LookPath("sudo")
-		if err != nil {
-			return "", fmt.Errorf("%s is missing, and you are not root: have root do `apt-get install %s`, and start this again", command, names)
-		}
-		if err := exec.CommandContext(ctx, path, "-n", "true").Run(); err != nil { //nolint:gosec // found on PATH
-			return "", fmt.Errorf("%s is missing, and sudo asks for a password: do `sudo apt-get install %s`, and start this again", command, names)
-		}
-		sudo = []string{path, "-n"}
-	}
-	// The package's own service is not started: Postbus runs its own.
-	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-qy", "--no-install-recommends"}, packages...)} {
-		argv := append(append(append([]string{}, sudo...), "env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", apt), args...)
-		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // the arguments are ours
-		if err := step(ctx, "apt-get "+strings.Join(args, " "), cmd); err != nil {
-			return "", fmt.Errorf("%s is missing, and can't be installed: %w", command, err)
-		}
-	}
-	return exec.LookPath(command)
 }

@@ -81,10 +81,10 @@ func (c Checkout) BuildWeb(ctx context.Context) error {
 // findNode looks for Node.js and npm, and installs them if they are missing.
 func findNode(ctx context.Context) error {
 	needed := fmt.Sprintf("the web client is built with Node.js %d.%d or later and npm (https://nodejs.org/en/download has both)", oldestNode[0], oldestNode[1])
-	if _, err := Install(ctx, "node", "nodejs", "npm"); err != nil {
+	if _, err := Install(ctx, "building the web client", "node", "nodejs", "npm"); err != nil {
 		return fmt.Errorf("%s: %w", needed, err)
 	}
-	if _, err := Install(ctx, "npm", "npm"); err != nil {
+	if _, err := Install(ctx, "building the web client", "npm", "npm"); err != nil {
 		return fmt.Errorf("%s: %w", needed, err)
 	}
 	out, err := exec.CommandContext(ctx, "node", "--version").Output()
@@ -107,7 +107,7 @@ func Chromium(ctx context.Context) (string, error) {
 			return path, nil
 		}
 	}
-	return Install(ctx, "chromium", "chromium")
+	return Install(ctx, "the test of the web client in a browser", "chromium", "chromium")
 }
 
 func done(mark, now string) bool {

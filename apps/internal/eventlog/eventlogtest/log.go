@@ -18,15 +18,6 @@ type Log struct {
 	id     string
 	events []event.Event
 	grown  chan struct{} // closed at every change
-	reads  []Read
-	fault  func(Read) error
-}
-
-// Read is what somebody asked a Log for.
-type Read struct {
-	From  eventlog.Position
-	Limit int
-	Wait  time.Duration
 }
 
 // New returns a log of the events, which get their numbers.
@@ -56,35 +47,14 @@ func (l *Log) Replace(id string, events ...event.Event) {
 	l.Append(events...)
 }
 
-// SetFault has every read from now on call fault first, and fail with its error, if any.
-func (l *Log) SetFault(fault func(Read) error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.fault = fault
-}
-
-// Reads returns what was asked for so far, in order.
-func (l *Log) Reads() []Read {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.reads)
-}
-
-// Position is that of the event with the number.
+// Position is that of the event with the number, as far as the log has one.
 func (l *Log) Position(number uint64) eventlog.Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.positionLocked(number)
+	return l.position(number)
 }
 
-// End is the position of the last event.
-func (l *Log) End() eventlog.Position {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.positionLocked(uint64(len(l.events)))
-}
-
-func (l *Log) positionLocked(number uint64) eventlog.Position {
+func (l *Log) position(number uint64) eventlog.Position {
 	p := eventlog.Position{Sequence: number, Log: l.id}
 	if number > 0 && number <= uint64(len(l.events)) {
 		p.Event = l.events[number-1].ID
@@ -94,32 +64,25 @@ func (l *Log) positionLocked(number uint64) eventlog.Position {
 
 // Read implements eventlog.Reader.
 func (l *Log) Read(ctx context.Context, from eventlog.Position, limit int, wait time.Duration) ([]event.Event, eventlog.Position, error) {
-	asked := Read{from, limit, wait}
-	l.mu.Lock()
-	l.reads = append(l.reads, asked)
-	fault, grown, waits := l.fault, l.grown, from.Sequence == uint64(len(l.events)) && from.Fits(l.positionLocked(from.Sequence))
-	l.mu.Unlock()
-	if fault != nil {
-		if err := fault(asked); err != nil {
-			return nil, eventlog.Position{}, err
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	for isOver := wait == 0; ; {
+		l.mu.Lock()
+		events, here, end, grown := l.events, l.position(from.Sequence), l.position(uint64(len(l.events))), l.grown
+		l.mu.Unlock()
+		if from.Sequence > end.Sequence || !from.Fits(here) || from.Sequence == 0 && from.Event != "" {
+			return nil, end, fmt.Errorf("%w: it ends at %s", eventlog.ErrMisfit, end)
 		}
-	}
-	if waits && wait > 0 {
-		timeout := time.NewTimer(wait)
-		defer timeout.Stop()
+		if isOver || from.Sequence < end.Sequence {
+			part := events[from.Sequence:]
+			return slices.Clone(part[:min(len(part), limit)]), end, nil
+		}
 		select {
 		case <-grown:
 		case <-timeout.C:
+			isOver = true
 		case <-ctx.Done():
 			return nil, eventlog.Position{}, ctx.Err()
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	end := l.positionLocked(uint64(len(l.events)))
-	if from.Sequence > end.Sequence || !from.Fits(l.positionLocked(from.Sequence)) || from.Sequence == 0 && from.Event != "" {
-		return nil, end, fmt.Errorf("%w: it ends at %s", eventlog.ErrMisfit, end)
-	}
-	part := l.events[from.Sequence:]
-	return slices.Clone(part[:min(len(part), limit)]), end, nil
 }

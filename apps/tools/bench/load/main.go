@@ -87,19 +87,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "load:", terminal.Lines(err.Error()))
 		os.Exit(1)
 	}
-	fill := func(text string, n uint64) string {
-		if !strings.Contains(text, "{") {
-			return text
-		}
-		text = strings.ReplaceAll(text, "{n}", strconv.FormatUint(n, 10))
-		if strings.Contains(text, "{uuid}") {
-			text = strings.ReplaceAll(text, "{uuid}", uuid.NewString())
-		}
-		if len(ids) > 0 {
-			text = strings.ReplaceAll(text, "{post}", ids[n%uint64(len(ids))])
-		}
-		return text
-	}
+	fill := func(text string, n uint64) string { return fill(text, n, ids) }
 	load.Prepare = func(n uint64, req *fasthttp.Request) {
 		req.Header.SetMethod(*method)
 		req.SetRequestURI(fill(flag.Arg(0), n))
@@ -120,10 +108,7 @@ func main() {
 	if *asJSON {
 		printJSON(r)
 	} else {
-		fmt.Printf("%d answers in %s, %.0f a second; %d failed\n", r.OK, r.Took.Round(time.Millisecond), r.PerSecond(), r.Failed)
-		for _, q := range quantiles {
-			fmt.Printf("  %6g %% within %s\n", q, r.Quantile(q))
-		}
+		printText(r)
 	}
 	if r.FirstFailure != nil {
 		fmt.Fprintln(os.Stderr, "load: the first failure:", terminal.Lines(r.FirstFailure.Error()))
@@ -131,7 +116,29 @@ func main() {
 	}
 }
 
+// fill replaces what the usage says in the n-th request's text.
+func fill(text string, n uint64, posts []string) string {
+	if !strings.Contains(text, "{") {
+		return text
+	}
+	text = strings.ReplaceAll(text, "{n}", strconv.FormatUint(n, 10))
+	if strings.Contains(text, "{uuid}") {
+		text = strings.ReplaceAll(text, "{uuid}", uuid.NewString())
+	}
+	if len(posts) > 0 {
+		text = strings.ReplaceAll(text, "{post}", posts[n%uint64(len(posts))])
+	}
+	return text
+}
+
 var quantiles = []float64{50, 90, 99, 99.9, 100}
+
+func printText(r traffic.Result) {
+	fmt.Printf("%d answers in %s, %.0f a second; %d failed\n", r.OK, r.Took.Round(time.Millisecond), r.PerSecond(), r.Failed)
+	for _, q := range quantiles {
+		fmt.Printf("  %6g %% within %s\n", q, r.Quantile(q))
+	}
+}
 
 func printJSON(r traffic.Result) {
 	out := map[string]any{"ok": r.OK, "failed": r.Failed, "seconds": r.Took.Seconds(), "perSecond": r.PerSecond()}

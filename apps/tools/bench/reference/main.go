@@ -19,9 +19,9 @@ import (
 
 const (
 	component = "reference-bus"
-	// published is what nobody hears.
+	// published is what nobody receives.
 	published = "reference-published"
-	// hop and bulkHop are what this program hears itself: as Dapr delivers by itself,
+	// hop and bulkHop are what this program receives itself: as Dapr delivers by itself,
 	// one by one and as CloudEvents; and in the way of Postbus's own subscriptions.
 	hop, bulkHop = "reference-hop", "reference-bulk-hop"
 	// eventLength is that of a comment's event, in bytes.

@@ -78,68 +78,79 @@ func (l Load) Run(ctx context.Context) Result {
 		RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false }}
 	defer client.CloseIdleConnections()
 
-	var next, ok, failed atomic.Uint64
-	var firstFailure atomic.Pointer[error]
-	latencies := make([]*hdrhistogram.Histogram, l.Connections)
-	start := time.Now()
+	run := running{Load: l, client: client, start: time.Now()}
 	if l.Progress != nil {
-		defer l.report(start, &ok, &failed)()
+		defer l.report(run.start, &run.ok, &run.failed)()
 	}
+	latencies := make([]*hdrhistogram.Histogram, l.Connections)
 	var all sync.WaitGroup
 	for i := range latencies {
 		latency := hdrhistogram.New(shortest, longest, digits)
 		latencies[i] = latency
-		all.Go(func() {
-			req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
-			defer fasthttp.ReleaseRequest(req)
-			defer fasthttp.ReleaseResponse(res)
-			var body bytes.Buffer
-			for {
-				n := next.Add(1) - 1
-				due := time.Now()
-				if l.Rate > 0 {
-					due = start.Add(time.Duration(float64(n) / l.Rate * float64(time.Second)))
-				}
-				if due.Sub(start) >= l.Duration || !sleepUntil(ctx, due) {
-					return
-				}
-				req.Reset()
-				l.Prepare(n, req)
-				err := client.DoTimeout(req, res, requestTimeout)
-				if err == nil {
-					err = readBody(res, &body)
-				}
-				took := time.Since(due)
-				if err == nil && res.StatusCode() != l.Want {
-					err = fmt.Errorf("%d %.200s", res.StatusCode(), res.Body())
-				}
-				if err != nil {
-					failed.Add(1)
-					firstFailure.CompareAndSwap(nil, &err)
-					continue
-				}
-				ok.Add(1)
-				_ = latency.RecordValue(min(max(took.Microseconds(), shortest), longest))
-				if l.Answered != nil {
-					l.Answered(due, res)
-				}
-			}
-		})
+		all.Go(func() { run.connection(ctx, latency) })
 	}
 	all.Wait()
-	r := Result{OK: ok.Load(), Failed: failed.Load(), Took: time.Since(start), Latency: hdrhistogram.New(shortest, longest, digits)}
+	r := Result{OK: run.ok.Load(), Failed: run.failed.Load(), Took: time.Since(run.start), Latency: hdrhistogram.New(shortest, longest, digits)}
 	for _, latency := range latencies {
 		r.Latency.Merge(latency)
 	}
 	if l.Rate == 0 {
 		r.Latency = corrected(r.Latency)
 	}
-	if err := firstFailure.Load(); err != nil {
+	if err := run.firstFailure.Load(); err != nil {
 		r.FirstFailure = *err
 	} else if r.OK == 0 {
 		r.FirstFailure = errors.New("there was no answer")
 	}
 	return r
+}
+
+// running is a load that is being sent.
+type running struct {
+	Load
+	client *fasthttp.Client
+	start  time.Time
+	// next is the number of the request that is sent next; the others count answers.
+	next, ok, failed atomic.Uint64
+	firstFailure     atomic.Pointer[error]
+}
+
+// connection sends one request after the other until the load is over.
+func (r *running) connection(ctx context.Context, latency *hdrhistogram.Histogram) {
+	req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(res)
+	var body bytes.Buffer
+	for {
+		n := r.next.Add(1) - 1
+		due := time.Now()
+		if r.Rate > 0 {
+			due = r.start.Add(time.Duration(float64(n) / r.Rate * float64(time.Second)))
+		}
+		if due.Sub(r.start) >= r.Duration || !sleepUntil(ctx, due) {
+			return
+		}
+		req.Reset()
+		r.Prepare(n, req)
+		err := r.client.DoTimeout(req, res, requestTimeout)
+		if err == nil {
+			err = readBody(res, &body)
+		}
+		took := time.Since(due)
+		if err == nil && res.StatusCode() != r.Want {
+			err = fmt.Errorf("%d %.200s", res.StatusCode(), res.Body())
+		}
+		if err != nil {
+			r.failed.Add(1)
+			r.firstFailure.CompareAndSwap(nil, &err)
+			continue
+		}
+		r.ok.Add(1)
+		_ = latency.RecordValue(min(max(took.Microseconds(), shortest), longest))
+		if r.Answered != nil {
+			r.Answered(due, res)
+		}
+	}
 }
 
 // readBody reads the answer into the connection's own buffer, where it stays until the

@@ -70,7 +70,7 @@ func assemble(app, arch string, c commit, binary, sbom []byte) (v1.Image, error)
 	var roots bytes.Buffer
 	for r := range bundle.Roots() {
 		if r.Constraint != nil {
-			continue // it is trusted within bounds that a file can't tell
+			continue // it is trusted within bounds that a file can't express
 		}
 		if err := pem.Encode(&roots, &pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate}); err != nil {
 			return nil, err

@@ -48,12 +48,21 @@ PUSH_IMAGE is true.
 Flags:
 `
 
+// options are what the flags and the environment say.
+type options struct {
+	into, repository, load, arch string
+	push                         bool
+	// name, if set, is the name of the one image.
+	name string
+}
+
 func main() {
-	into := flag.String("into", "", "`folder` of the files (default .postbus/images)")
-	repository := flag.String("repository", "postbus", "what the names begin with, such as registry.example.com/postbus")
-	load := flag.String("load", "", "`command` that loads a file into a cluster")
-	push := flag.Bool("push", os.Getenv("PUSH_IMAGE") == "true", "push the images (default $PUSH_IMAGE)")
-	arch := flag.String("arch", runtime.GOARCH, "the nodes' architecture")
+	o := options{name: os.Getenv("IMAGE")}
+	flag.StringVar(&o.into, "into", "", "`folder` of the files (default .postbus/images)")
+	flag.StringVar(&o.repository, "repository", "postbus", "what the names begin with, such as registry.example.com/postbus")
+	flag.StringVar(&o.load, "load", "", "`command` that loads a file into a cluster")
+	flag.BoolVar(&o.push, "push", os.Getenv("PUSH_IMAGE") == "true", "push the images (default $PUSH_IMAGE)")
+	flag.StringVar(&o.arch, "arch", runtime.GOARCH, "the nodes' architecture")
 	flag.Usage = func() {
 		fmt.Fprint(os.Stderr, usage)
 		flag.PrintDefaults()
@@ -61,21 +70,21 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *into, *repository, *load, *arch, *push, flag.Args()); err != nil {
+	if err := o.run(ctx, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", terminal.Lines(err.Error())) // a registry's answer, say
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, into, repository, load, arch string, push bool, apps []string) error {
+func (o options) run(ctx context.Context, apps []string) error {
 	root, err := findRoot()
 	if err != nil {
 		return err
 	}
-	if into == "" {
-		into = filepath.Join(root, ".postbus", "images")
+	if o.into == "" {
+		o.into = filepath.Join(root, ".postbus", "images")
 	}
-	if err := os.MkdirAll(into, 0o750); err != nil {
+	if err := os.MkdirAll(o.into, 0o750); err != nil {
 		return err
 	}
 	known, err := findApps(root)
@@ -85,53 +94,58 @@ func run(ctx context.Context, into, repository, load, arch string, push bool, ap
 	if len(apps) == 0 {
 		apps = known
 	}
-	wanted := os.Getenv("IMAGE")
-	if wanted != "" && len(apps) != 1 {
+	if o.name != "" && len(apps) != 1 {
 		return errors.New("IMAGE names one image, so name one app")
 	}
 	commit, err := head(ctx, root)
 	if err != nil {
 		return err
 	}
-	engine := load == "" && !push && exec.CommandContext(ctx, "docker", "info").Run() == nil
+	if o.load == "" && !o.push && exec.CommandContext(ctx, "docker", "info").Run() == nil {
+		o.load = "docker load -q -i"
+	}
 	for _, app := range apps {
 		if !slices.Contains(known, app) {
 			return fmt.Errorf("there is no app %q; there are %s", app, strings.Join(known, ", "))
 		}
-		image, sbom, err := build(ctx, root, app, arch, commit)
-		if err != nil {
+		if err := o.make(ctx, root, app, commit); err != nil {
 			return fmt.Errorf("%s: %w", app, err)
 		}
-		if err := os.WriteFile(filepath.Join(into, app+".cdx.json"), sbom, 0o644); err != nil { //nolint:gosec // for scanners
-			return err
-		}
-		names := []string{repository + "/" + app + ":" + commit.version, repository + "/" + app + ":dev"}
-		if wanted != "" {
-			names = []string{wanted}
-		}
-		file := filepath.Join(into, app+".tar")
-		if err := save(image, file, names); err != nil {
-			return err
-		}
-		info, err := os.Stat(file)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(os.Stderr, "images: %s, %.1f MB: %s\n", names[0], float64(info.Size())/1e6, file)
-		switch {
-		case push:
-			err = pushAll(ctx, image, names)
-		case load != "":
-			err = command(ctx, append(strings.Fields(load), file)...)
-		case engine:
-			err = command(ctx, "docker", "load", "-q", "-i", file)
-		}
-		if err != nil {
-			return err
-		}
 	}
-	if !engine && !push && load == "" {
+	if o.load == "" && !o.push {
 		fmt.Fprintln(os.Stderr, "images: no Docker engine answers, so nothing was loaded; -load 'minikube image load' loads them into minikube")
+	}
+	return nil
+}
+
+// make builds an app's image, writes it and its bill of materials to files, and pushes or
+// loads it.
+func (o options) make(ctx context.Context, root, app string, commit commit) error {
+	image, sbom, err := build(ctx, root, app, o.arch, commit)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(o.into, app+".cdx.json"), sbom, 0o644); err != nil { //nolint:gosec // for scanners
+		return err
+	}
+	names := []string{o.repository + "/" + app + ":" + commit.version, o.repository + "/" + app + ":dev"}
+	if o.name != "" {
+		names = []string{o.name}
+	}
+	file := filepath.Join(o.into, app+".tar")
+	if err := save(image, file, names); err != nil {
+		return err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "images: %s, %.1f MB: %s\n", names[0], float64(info.Size())/1e6, file)
+	switch {
+	case o.push:
+		return pushAll(ctx, image, names)
+	case o.load != "":
+		return command(ctx, append(strings.Fields(o.load), file)...)
 	}
 	return nil
 }
@@ -154,7 +168,7 @@ func save(image v1.Image, file string, names []string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, sorted, 0o644) //nolint:gosec // for whoever loads it
+	return os.WriteFile(file, sorted, 0o644) //nolint:gosec // for other users, who load it
 }
 
 // sortNames puts the names in a saved image's manifest in order: the library has them
