@@ -9,9 +9,9 @@ import (
 	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
-// readsAtOnce is how many batches of a replay are read at once: decoding them is most of
-// its CPU time.
-const readsAtOnce = 4
+// readsAtOnce is how many batches of a replay are read, or wait for their turn, at once:
+// decoding them is most of its CPU time. With 4 a replay took a fifth longer.
+const readsAtOnce = 6
 
 // errShort ends a replay after a batch that is not full: the replica of the event log that
 // gave it knew no more, so what others gave does not follow.
