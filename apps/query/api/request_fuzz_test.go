@@ -1,4 +1,4 @@
-package main
+package api
 
 import (
 	"context"
@@ -6,14 +6,16 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
+
+	"github.com/postbus/postbus/apps/query/internal/querytest"
 )
 
 // FuzzRequest reads pages by any path, query string and tag. None of them is answered
 // as if the service were at fault.
 func FuzzRequest(f *testing.F) {
-	m := modelOf(f, numbered(0, commented(101, 1)))
-	for _, path := range []string{"", "/" + uuid7(1), "/" + uuid7(2), "/x", "/%2f", "//", "/" + uuid7(1) + "/"} {
-		for _, query := range []string{"", "limit=1", "limit=0", "limit=1;cursor=x", "cursor=" + uuid7(1), "cursor=%", "min_sequence=1", "min_sequence=18446744073709551616", "limit=1&limit=2"} {
+	m := querytest.ModelOf(f, querytest.Numbered(0, querytest.Commented(101, 1)))
+	for _, path := range []string{"", "/" + querytest.UUID7(1), "/" + querytest.UUID7(2), "/x", "/%2f", "//", "/" + querytest.UUID7(1) + "/"} {
+		for _, query := range []string{"", "limit=1", "limit=0", "limit=1;cursor=x", "cursor=" + querytest.UUID7(1), "cursor=%", "min_sequence=1", "min_sequence=18446744073709551616", "limit=1&limit=2"} {
 			f.Add(path, query, `W/"x", *`)
 		}
 	}

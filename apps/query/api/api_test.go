@@ -1,4 +1,4 @@
-package main
+package api
 
 import (
 	"bufio"
@@ -21,17 +21,23 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
+	"github.com/postbus/postbus/apps/query/internal/querytest"
+	"github.com/postbus/postbus/apps/query/model"
+	"github.com/postbus/postbus/apps/query/snapshot"
 )
 
+func TestMain(m *testing.M) { querytest.Main(m) }
+
 // engine serves a model's API.
-func engine(stopping context.Context, m *model, log eventlog.Reader) http.Handler {
+func engine(stopping context.Context, m *model.Model, log eventlog.Reader) http.Handler {
 	e := web.NewEngine()
-	newAPI(stopping, m, log, func() {}, make(web.Streams, 10)).routes(e)
+	New(stopping, m, log, func() {}, make(web.Streams, 10), time.Now).Routes(e)
 	return e
 }
 
-func serve(m *model) http.Handler { return engine(context.Background(), m, nil) }
+func serve(m *model.Model) http.Handler { return engine(context.Background(), m, nil) }
 
 func get(t testing.TB, h http.Handler, path string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
@@ -76,13 +82,13 @@ func nextOf(t testing.TB, res *httptest.ResponseRecorder) string {
 func downFrom(from, to int) []string {
 	all := []string{}
 	for i := from; i >= to; i-- {
-		all = append(all, uuid7(i))
+		all = append(all, querytest.UUID7(i))
 	}
 	return all
 }
 
 func TestPostsHaveTheShapeOfTheNodeJSExample(t *testing.T) {
-	m := modelOf(t, numbered(0, postOf(1, 1, "a \"<title>\" & \u2028 😀"), commentOf(event.CommentCreated, 101, 1, 1, "x,\n{}"), approved(102, 1), posted(2)))
+	m := querytest.ModelOf(t, querytest.Numbered(0, querytest.PostOf(1, 1, "a \"<title>\" & \u2028 😀"), querytest.CommentOf(event.CommentCreated, 101, 1, 1, "x,\n{}"), querytest.Approved(102, 1), querytest.Posted(2)))
 	res := get(t, serve(m), "/posts")
 	if res.Code != http.StatusOK || res.Header().Get("Content-Type") != "application/json; charset=utf-8" {
 		t.Fatalf("%d %s", res.Code, res.Header().Get("Content-Type"))
@@ -90,51 +96,51 @@ func TestPostsHaveTheShapeOfTheNodeJSExample(t *testing.T) {
 	if got := res.Header().Get(eventlog.SequenceHeader); got != "4" {
 		t.Errorf("Postbus-Sequence is %q", got)
 	}
-	var got map[string]shown
+	var got map[string]querytest.Shown
 	if err := json.Unmarshal(res.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	first := got[uuid7(1)]
-	if len(got) != 2 || first.ID != uuid7(1) || first.Title != "a \"<title>\" & \u2028 😀" || len(first.Comments) != 2 || first.CommentCount != 2 {
+	first := got[querytest.UUID7(1)]
+	if len(got) != 2 || first.ID != querytest.UUID7(1) || first.Title != "a \"<title>\" & \u2028 😀" || len(first.Comments) != 2 || first.CommentCount != 2 {
 		t.Errorf("got %+v", got)
 	}
-	if c := first.Comments[1]; c.ID != uuid7(101) || c.Content != "x,\n{}" || c.Status != "pending" {
+	if c := first.Comments[1]; c.ID != querytest.UUID7(101) || c.Content != "x,\n{}" || c.Status != "pending" {
 		t.Errorf("the older comment is %+v", c)
 	}
-	if c := first.Comments[0]; c.ID != uuid7(102) || c.Status != "approved" {
+	if c := first.Comments[0]; c.ID != querytest.UUID7(102) || c.Status != "approved" {
 		t.Errorf("the newer comment is %+v", c)
 	}
 	// A client of the example loops over the comments without asking whether there are any.
-	if second := got[uuid7(2)]; second.Comments == nil {
+	if second := got[querytest.UUID7(2)]; second.Comments == nil {
 		t.Error("a post without comments has no empty array of them")
 	}
 }
 
 func TestPostsOfAnEmptyModelAreAnEmptyObject(t *testing.T) {
-	if res := get(t, serve(modelOf(t, nil)), "/posts"); res.Code != http.StatusOK || res.Body.String() != "{}\n" || res.Header().Get("Link") != "" {
+	if res := get(t, serve(querytest.ModelOf(t, nil)), "/posts"); res.Code != http.StatusOK || res.Body.String() != "{}\n" || res.Header().Get("Link") != "" {
 		t.Errorf("%d %s", res.Code, res.Body)
 	}
 }
 
 func TestPostsAreTheNewestFirstAndTwentyUnlessAskedForOthers(t *testing.T) {
-	h := serve(modelOf(t, numbered(0, posts(1, 131)...)))
+	h := serve(querytest.ModelOf(t, querytest.Numbered(0, querytest.Posts(1, 131)...)))
 	for query, want := range map[string][]string{
-		"":                              downFrom(130, 111),
-		"?limit=1":                      downFrom(130, 130),
-		"?limit=7":                      downFrom(130, 124),
-		"?limit=20":                     downFrom(130, 111),
-		"?limit=100":                    downFrom(130, 31),
-		"?cursor=" + uuid7(100):         downFrom(99, 80),
-		"?limit=3&cursor=" + uuid7(3):   downFrom(2, 1),
-		"?limit=3&cursor=" + uuid7(4):   downFrom(3, 1),
-		"?cursor=" + uuid7(1):           {},
-		"?limit=2&cursor=" + uuid7(999): downFrom(130, 129), // of a post that isn't there
+		"":                                      downFrom(130, 111),
+		"?limit=1":                              downFrom(130, 130),
+		"?limit=7":                              downFrom(130, 124),
+		"?limit=20":                             downFrom(130, 111),
+		"?limit=100":                            downFrom(130, 31),
+		"?cursor=" + querytest.UUID7(100):       downFrom(99, 80),
+		"?limit=3&cursor=" + querytest.UUID7(3): downFrom(2, 1),
+		"?limit=3&cursor=" + querytest.UUID7(4): downFrom(3, 1),
+		"?cursor=" + querytest.UUID7(1):         {},
+		"?limit=2&cursor=" + querytest.UUID7(999): downFrom(130, 129), // of a post that isn't there
 	} {
 		res := get(t, h, "/posts"+query)
-		if got := keysOf(t, res.Body.Bytes()); !slices.Equal(got, want) {
+		if got := querytest.KeysOf(t, res.Body.Bytes()); !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", query, got, want)
 		}
-		hasMore := len(want) > 0 && want[len(want)-1] != uuid7(1)
+		hasMore := len(want) > 0 && want[len(want)-1] != querytest.UUID7(1)
 		if next := nextOf(t, res); (next != "") != hasMore {
 			t.Errorf("%s: the next page is %q", query, next)
 		}
@@ -142,30 +148,30 @@ func TestPostsAreTheNewestFirstAndTwentyUnlessAskedForOthers(t *testing.T) {
 }
 
 func TestOrderIsThatOfTheIDsWhateverTheOrderOfTheEvents(t *testing.T) {
-	m := modelOf(t, numbered(0, posted(5), posted(1), posted(9), posted(3), commented(205, 3), commented(201, 3), commented(203, 3)))
-	if got := keysOf(t, get(t, serve(m), "/posts").Body.Bytes()); !slices.Equal(got, ids(9, 5, 3, 1)) {
+	m := querytest.ModelOf(t, querytest.Numbered(0, querytest.Posted(5), querytest.Posted(1), querytest.Posted(9), querytest.Posted(3), querytest.Commented(205, 3), querytest.Commented(201, 3), querytest.Commented(203, 3)))
+	if got := querytest.KeysOf(t, get(t, serve(m), "/posts").Body.Bytes()); !slices.Equal(got, querytest.IDs(9, 5, 3, 1)) {
 		t.Errorf("posts: %v", got)
 	}
-	var p shown
-	if err := json.Unmarshal(get(t, serve(m), "/posts/"+uuid7(3)).Body.Bytes(), &p); err != nil {
+	var p querytest.Shown
+	if err := json.Unmarshal(get(t, serve(m), "/posts/"+querytest.UUID7(3)).Body.Bytes(), &p); err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Comments) != 3 || p.Comments[0].ID != uuid7(205) || p.Comments[1].ID != uuid7(203) || p.Comments[2].ID != uuid7(201) {
+	if len(p.Comments) != 3 || p.Comments[0].ID != querytest.UUID7(205) || p.Comments[1].ID != querytest.UUID7(203) || p.Comments[2].ID != querytest.UUID7(201) {
 		t.Errorf("comments: %+v", p.Comments)
 	}
 }
 
 func TestAWalkByCursorShowsEachPostOnceAlsoWhileNewerOnesCome(t *testing.T) {
 	for _, limit := range []int{1, 3, 10, 50, 100} {
-		m := modelOf(t, numbered(0, posts(1, 51)...))
+		m := querytest.ModelOf(t, querytest.Numbered(0, querytest.Posts(1, 51)...))
 		h := serve(m)
 		var seen []string
 		newer := 51
 		for path := fmt.Sprintf("/posts?limit=%d", limit); path != ""; {
 			res := get(t, h, path)
-			seen = append(seen, keysOf(t, res.Body.Bytes())...)
+			seen = append(seen, querytest.KeysOf(t, res.Body.Bytes())...)
 			path = nextOf(t, res)
-			if err := m.apply(numbered(newer-1, posted(newer), posted(newer+1))); err != nil {
+			if err := m.Apply("", querytest.Numbered(newer-1, querytest.Posted(newer), querytest.Posted(newer+1))); err != nil {
 				t.Fatal(err)
 			}
 			newer += 2
@@ -178,11 +184,11 @@ func TestAWalkByCursorShowsEachPostOnceAlsoWhileNewerOnesCome(t *testing.T) {
 
 func TestAWalkThroughTheCommentsOfAPostShowsEachOnce(t *testing.T) {
 	const n = 120
-	log := []event.Event{posted(1), posted(2), commented(900, 2)}
+	log := []event.Event{querytest.Posted(1), querytest.Posted(2), querytest.Commented(900, 2)}
 	for i := range n {
-		log = append(log, commented(100+i, 1))
+		log = append(log, querytest.Commented(100+i, 1))
 	}
-	m := modelOf(t, numbered(0, log...))
+	m := querytest.ModelOf(t, querytest.Numbered(0, log...))
 	h := serve(m)
 	for _, c := range []struct {
 		query string
@@ -190,13 +196,13 @@ func TestAWalkThroughTheCommentsOfAPostShowsEachOnce(t *testing.T) {
 	}{{"", 3}, {"?limit=50", 3}, {"?limit=1", 120}, {"?limit=7", 18}, {"?limit=60", 2}, {"?limit=100", 2}} {
 		var seen []string
 		pages := 0
-		for path := "/posts/" + uuid7(1) + c.query; path != ""; pages++ {
+		for path := "/posts/" + querytest.UUID7(1) + c.query; path != ""; pages++ {
 			res := get(t, h, path)
-			var p shown
+			var p querytest.Shown
 			if err := json.Unmarshal(res.Body.Bytes(), &p); err != nil || res.Code != http.StatusOK {
 				t.Fatalf("%s: %d %v", path, res.Code, err)
 			}
-			if p.ID != uuid7(1) || p.CommentCount != n {
+			if p.ID != querytest.UUID7(1) || p.CommentCount != n {
 				t.Fatalf("%s: post %s, which counts %d comments", path, p.ID, p.CommentCount)
 			}
 			for _, comment := range p.Comments {
@@ -211,26 +217,26 @@ func TestAWalkThroughTheCommentsOfAPostShowsEachOnce(t *testing.T) {
 }
 
 func TestAPageOfPostsHasTheNewestFiftyComments(t *testing.T) {
-	log := []event.Event{posted(1)}
+	log := []event.Event{querytest.Posted(1)}
 	for i := range 60 {
-		log = append(log, commented(100+i, 1))
+		log = append(log, querytest.Commented(100+i, 1))
 	}
-	var got map[string]shown
-	if err := json.Unmarshal(get(t, serve(modelOf(t, numbered(0, log...))), "/posts").Body.Bytes(), &got); err != nil {
+	var got map[string]querytest.Shown
+	if err := json.Unmarshal(get(t, serve(querytest.ModelOf(t, querytest.Numbered(0, log...))), "/posts").Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	p := got[uuid7(1)]
-	if len(p.Comments) != 50 || p.Comments[0].ID != uuid7(159) || p.Comments[49].ID != uuid7(110) || p.CommentCount != 60 {
+	p := got[querytest.UUID7(1)]
+	if len(p.Comments) != 50 || p.Comments[0].ID != querytest.UUID7(159) || p.Comments[49].ID != querytest.UUID7(110) || p.CommentCount != 60 {
 		t.Errorf("%d comments, counts %d", len(p.Comments), p.CommentCount)
 	}
 }
 
 func TestAPostThatIsNotThereIs404(t *testing.T) {
-	h := serve(modelOf(t, numbered(0, posted(1), commented(201, 2))))
+	h := serve(querytest.ModelOf(t, querytest.Numbered(0, querytest.Posted(1), querytest.Commented(201, 2))))
 	for name, id := range map[string]string{
-		"unknown": uuid7(3), "parked": uuid7(2), "a comment": uuid7(201), "no UUID": "x",
+		"unknown": querytest.UUID7(3), "without its event": querytest.UUID7(2), "a comment": querytest.UUID7(201), "no UUID": "x",
 		"no UUIDv7": "6f1cbf0c-52a1-4f6e-9d0e-1f2f5d0a7c11", "upper case": "0190ABCD-0000-7000-8000-000000000001",
-		"without dashes": strings.ReplaceAll(uuid7(1), "-", ""),
+		"without dashes": strings.ReplaceAll(querytest.UUID7(1), "-", ""),
 	} {
 		res := get(t, h, "/posts/"+id)
 		wantProblem(t, name, res, http.StatusNotFound)
@@ -241,12 +247,12 @@ func TestAPostThatIsNotThereIs404(t *testing.T) {
 }
 
 func TestABadLimitOrCursorIs400(t *testing.T) {
-	h := serve(modelOf(t, numbered(0, posted(1))))
-	for _, path := range []string{"/posts", "/posts/" + uuid7(1)} {
+	h := serve(querytest.ModelOf(t, querytest.Numbered(0, querytest.Posted(1))))
+	for _, path := range []string{"/posts", "/posts/" + querytest.UUID7(1)} {
 		for _, query := range []string{
 			"limit=", "limit=0", "limit=-1", "limit=101", "limit=x", "limit=1.5", "limit=99999999999999999999",
 			"cursor=", "cursor=x", "cursor=6f1cbf0c-52a1-4f6e-9d0e-1f2f5d0a7c11", "cursor=" + strings.ToUpper("0190abcd-0000-7000-8000-000000000001"),
-			"cursor=%7B" + uuid7(1) + "%7D", "min_sequence=", "min_sequence=-1", "min_sequence=x", "min_sequence=1.5",
+			"cursor=%7B" + querytest.UUID7(1) + "%7D", "min_sequence=", "min_sequence=-1", "min_sequence=x", "min_sequence=1.5",
 		} {
 			wantProblem(t, path+"?"+query, get(t, h, path+"?"+query), http.StatusBadRequest)
 		}
@@ -254,9 +260,9 @@ func TestABadLimitOrCursorIs400(t *testing.T) {
 }
 
 func TestAReaderWhoHasThePageIsTold304(t *testing.T) {
-	m := modelOf(t, numbered(0, posts(1, 31)...))
+	m := querytest.ModelOf(t, querytest.Numbered(0, querytest.Posts(1, 31)...))
 	h := serve(m)
-	for _, path := range []string{"/posts", "/posts?limit=3", "/posts/" + uuid7(1), "/posts/" + uuid7(1) + "?limit=1"} {
+	for _, path := range []string{"/posts", "/posts?limit=3", "/posts/" + querytest.UUID7(1), "/posts/" + querytest.UUID7(1) + "?limit=1"} {
 		full := get(t, h, path)
 		tag := full.Header().Get("ETag")
 		if !regexp.MustCompile(`^"[0-9a-f]{32}"$`).MatchString(tag) {
@@ -290,7 +296,7 @@ func TestAReaderWhoHasThePageIsTold304(t *testing.T) {
 				}
 			}
 		}
-		if err := m.apply(numbered(int(m.at()), commented(500+int(m.at()), 1), commented(600+int(m.at()), 30))); err != nil { //nolint:gosec // small
+		if err := m.Apply("", querytest.Numbered(int(querytest.At(m)), querytest.Commented(500+int(querytest.At(m)), 1), querytest.Commented(600+int(querytest.At(m)), 30))); err != nil { //nolint:gosec // small
 			t.Fatal(err)
 		}
 		if res := get(t, h, path, "If-None-Match", tag); res.Code != http.StatusOK || res.Header().Get("ETag") == tag {
@@ -300,16 +306,16 @@ func TestAReaderWhoHasThePageIsTold304(t *testing.T) {
 }
 
 func TestReadsBeforeTheModelIsReadyAre503(t *testing.T) {
-	m := newModel()
-	if err := m.apply(someLog()); err != nil {
+	m := model.New()
+	if err := m.Apply("", querytest.SomeLog()); err != nil {
 		t.Fatal(err)
 	}
 	h := serve(m)
-	for _, path := range []string{"/posts", "/posts?limit=x", "/posts?min_sequence=1", "/posts/" + uuid7(1)} {
+	for _, path := range []string{"/posts", "/posts?limit=x", "/posts?min_sequence=1", "/posts/" + querytest.UUID7(1)} {
 		wantProblem(t, path, get(t, h, path), http.StatusServiceUnavailable)
 	}
 	wantProblem(t, "a stream", get(t, h, "/posts", "Accept", "text/event-stream"), http.StatusServiceUnavailable)
-	m.setReady()
+	m.SetReady()
 	if res := get(t, h, "/posts"); res.Code != http.StatusOK {
 		t.Errorf("when it is ready: %d", res.Code)
 	}
@@ -317,9 +323,9 @@ func TestReadsBeforeTheModelIsReadyAre503(t *testing.T) {
 
 func TestMinSequenceThatIsReachedIsAnsweredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := serve(modelOf(t, someLog()))
+		h := serve(querytest.ModelOf(t, querytest.SomeLog()))
 		began := time.Now()
-		for n := range len(someLog()) + 1 {
+		for n := range len(querytest.SomeLog()) + 1 {
 			if res := get(t, h, "/posts?min_sequence="+strconv.Itoa(n)); res.Code != http.StatusOK {
 				t.Errorf("%d: %d", n, res.Code)
 			}
@@ -332,11 +338,11 @@ func TestMinSequenceThatIsReachedIsAnsweredAtOnce(t *testing.T) {
 
 func TestMinSequenceWaitsUntilTheModelStandsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := modelOf(t, numbered(0, posted(1)))
+		m := querytest.ModelOf(t, querytest.Numbered(0, querytest.Posted(1)))
 		answer := make(chan *httptest.ResponseRecorder, 1)
 		go func() { answer <- get(t, serve(m), "/posts?min_sequence=3") }()
 		time.Sleep(time.Second) // of the bubble's clock
-		if err := m.apply(numbered(1, posted(2))); err != nil {
+		if err := m.Apply("", querytest.Numbered(1, querytest.Posted(2))); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -346,14 +352,14 @@ func TestMinSequenceWaitsUntilTheModelStandsThere(t *testing.T) {
 		default:
 		}
 		began := time.Now()
-		if err := m.apply(numbered(2, posted(3))); err != nil {
+		if err := m.Apply("", querytest.Numbered(2, querytest.Posted(3))); err != nil {
 			t.Fatal(err)
 		}
 		res := <-answer
 		if res.Code != http.StatusOK || time.Since(began) != 0 || res.Header().Get(eventlog.SequenceHeader) != "3" {
 			t.Errorf("%d after %v more", res.Code, time.Since(began))
 		}
-		if got := keysOf(t, res.Body.Bytes()); !slices.Equal(got, ids(3, 2, 1)) {
+		if got := querytest.KeysOf(t, res.Body.Bytes()); !slices.Equal(got, querytest.IDs(3, 2, 1)) {
 			t.Errorf("got %v", got)
 		}
 	})
@@ -361,11 +367,11 @@ func TestMinSequenceWaitsUntilTheModelStandsThere(t *testing.T) {
 
 func TestMinSequenceThatDoesNotComeIs503AfterItsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := serve(modelOf(t, numbered(0, posted(1))))
-		for _, path := range []string{"/posts?min_sequence=2", "/posts/" + uuid7(1) + "?min_sequence=18446744073709551615"} {
+		h := serve(querytest.ModelOf(t, querytest.Numbered(0, querytest.Posted(1))))
+		for _, path := range []string{"/posts?min_sequence=2", "/posts/" + querytest.UUID7(1) + "?min_sequence=18446744073709551615"} {
 			began := time.Now()
 			wantProblem(t, path, get(t, h, path), http.StatusServiceUnavailable)
-			if took := time.Since(began); took != minSequenceWait {
+			if took := time.Since(began); took != positionWait {
 				t.Errorf("%s took %v", path, took)
 			}
 		}
@@ -375,7 +381,7 @@ func TestMinSequenceThatDoesNotComeIs503AfterItsBound(t *testing.T) {
 func TestStoppingEndsTheWaitForANumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopping, stop := context.WithCancel(context.Background())
-		h := engine(stopping, modelOf(t, nil), nil)
+		h := engine(stopping, querytest.ModelOf(t, nil), nil)
 		answer := make(chan *httptest.ResponseRecorder, 1)
 		began := time.Now()
 		go func() { answer <- get(t, h, "/posts?min_sequence=2") }()
@@ -392,7 +398,7 @@ func TestStreamsHaveABound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		streams := make(web.Streams, 1)
 		e := web.NewEngine()
-		newAPI(context.Background(), modelOf(t, numbered(0, posted(1))), nil, func() {}, streams).routes(e)
+		New(context.Background(), querytest.ModelOf(t, querytest.Numbered(0, querytest.Posted(1))), nil, func() {}, streams, time.Now).Routes(e)
 		ctx, leave := context.WithCancel(t.Context())
 		left := make(chan struct{})
 		go func() {
@@ -416,7 +422,7 @@ func TestStreamsHaveABound(t *testing.T) {
 
 // visit serves a model to one connection, in a bubble. Nothing is buffered on the
 // way: what isn't read isn't written.
-func visit(t *testing.T, m *model) net.Conn {
+func visit(t *testing.T, m *model.Model) net.Conn {
 	t.Helper()
 	visitor, conn := net.Pipe()
 	l := &singleListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
@@ -469,9 +475,9 @@ func ask(t *testing.T, conn net.Conn, path, accept string) {
 const tooLong = time.Minute
 
 func TestAVisitorWhoDoesNotReadIsLetGo(t *testing.T) {
-	for path, log := range map[string][]event.Event{"/posts?limit=100": numbered(0, posts(1, 131)...), "/posts": nil} {
+	for path, log := range map[string][]event.Event{"/posts?limit=100": querytest.Numbered(0, querytest.Posts(1, 131)...), "/posts": nil} {
 		synctest.Test(t, func(t *testing.T) {
-			conn := visit(t, modelOf(t, log))
+			conn := visit(t, querytest.ModelOf(t, log))
 			ask(t, conn, path, "*/*")
 			time.Sleep(tooLong) // of the bubble's clock
 			if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
@@ -485,9 +491,9 @@ func TestAVisitorWhoDoesNotReadIsLetGo(t *testing.T) {
 // none, or its own.
 func TestTheDeadlineOfAPageEndsWithIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := visit(t, modelOf(t, someLog()))
+		conn := visit(t, querytest.ModelOf(t, querytest.SomeLog()))
 		answers := bufio.NewReader(conn)
-		for _, path := range []string{"/posts", "/posts/" + uuid7(99), "/elsewhere", "/posts"} {
+		for _, path := range []string{"/posts", "/posts/" + querytest.UUID7(99), "/elsewhere", "/posts"} {
 			ask(t, conn, path, "*/*")
 			res, err := http.ReadResponse(answers, nil)
 			if err != nil {
@@ -516,15 +522,19 @@ func TestTheDeadlineOfAPageEndsWithIt(t *testing.T) {
 }
 
 func TestTwoReplicasAtTheSameNumberAnswerTheSame(t *testing.T) {
-	log := someLog()
-	restarted := newModel()
-	newSnapshots(saved(t, log[:7])).load(t.Context(), restarted)
-	if err := restarted.apply(log[7:]); err != nil {
+	log := querytest.SomeLog()
+	restarted := model.New()
+	store := statetest.New()
+	if err := snapshot.New(querytest.ModelOf(t, log[:7]), store, time.Second, time.Now).Save(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	restarted.setReady()
-	one, other := serve(modelOf(t, log)), serve(restarted)
-	for _, path := range []string{"/posts", "/posts?limit=2", "/posts/" + uuid7(1), "/posts/" + uuid7(1) + "?limit=1"} {
+	snapshot.New(restarted, store, time.Second, time.Now).Load(t.Context())
+	if err := restarted.Apply("", log[7:]); err != nil {
+		t.Fatal(err)
+	}
+	restarted.SetReady()
+	one, other := serve(querytest.ModelOf(t, log)), serve(restarted)
+	for _, path := range []string{"/posts", "/posts?limit=2", "/posts/" + querytest.UUID7(1), "/posts/" + querytest.UUID7(1) + "?limit=1"} {
 		a, b := get(t, one, path), get(t, other, path)
 		if a.Body.String() != b.Body.String() {
 			t.Errorf("%s:\n%s\n%s", path, a.Body, b.Body)

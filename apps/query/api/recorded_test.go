@@ -1,8 +1,7 @@
-package main
+package api
 
 import (
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -11,6 +10,8 @@ import (
 	"testing/synctest"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+	"github.com/postbus/postbus/apps/query/internal/querytest"
 )
 
 // recordedSnapshot is the number at which the recorded snapshot stands; the log goes on to 286.
@@ -19,7 +20,7 @@ const recordedSnapshot = 276
 // readRecorded decodes a file that was recorded from commit 3b4f435.
 func readRecorded(t *testing.T, name string, into any) {
 	t.Helper()
-	file, err := os.Open("../internal/testdata/3b4f435/" + name + ".json.gz")
+	file, err := os.Open("../../internal/testdata/3b4f435/" + name + ".json.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,13 +55,13 @@ func recordedLog(t *testing.T) []event.Event {
 }
 
 // recordedStore is query's store as commit 3b4f435 left it.
-func recordedStore(t *testing.T) *fakeStore {
+func recordedStore(t *testing.T) *statetest.Memory {
 	t.Helper()
 	var keys map[string]struct{ Value []byte }
 	readRecorded(t, "query-store", &keys)
-	store := newFakeStore()
+	store := statetest.New()
 	for key, k := range keys {
-		store.set(key, k.Value)
+		store.Put(key, string(k.Value))
 	}
 	return store
 }
@@ -85,37 +86,34 @@ func wantRecorded(t *testing.T, h http.Handler, name string) {
 }
 
 func TestALogOfTheFirstVersionIsShownByteForByte(t *testing.T) {
-	for name, logID := range map[string]string{"by the eventlog of then": "", "by the eventlog of now": oneLog} {
+	for name, logID := range map[string]string{"by the eventlog of then": "", "by the eventlog of now": querytest.OneLog} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLogServer(recordedLog(t))
-				l.id = logID
-				f := follow(t, l, newFakeStore())
+				f := following(t, querytest.LogOf(logID, recordedLog(t)))
 				synctest.Wait()
-				wantRecorded(t, engine(context.Background(), f.model, f.log), "query-answers")
+				wantRecorded(t, f.serve(), "query-answers")
 			})
 		})
 	}
 }
 
 func TestASnapshotOfTheFirstVersionIsShownByteForByte(t *testing.T) {
-	for name, logID := range map[string]string{"with the eventlog of then": "", "with the eventlog of now": oneLog} {
+	for name, logID := range map[string]string{"with the eventlog of then": "", "with the eventlog of now": querytest.OneLog} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				events := recordedLog(t)
-				l := newLogServer(events[:recordedSnapshot])
-				l.id = logID
-				f := follow(t, l, recordedStore(t))
+				l := querytest.LogOf(logID, events[:recordedSnapshot])
+				f := followingFrom(t, recordedStore(t), l)
 				synctest.Wait()
-				wantRecorded(t, engine(context.Background(), f.model, f.log), "posts-at-snapshot")
-				for _, q := range l.questions() {
-					if q.limit > 1 && q.after < recordedSnapshot {
-						t.Errorf("the log is read from event %d on: the snapshot is not used", q.after)
+				wantRecorded(t, f.serve(), "posts-at-snapshot")
+				for _, q := range l.Questions() {
+					if q.Limit > 1 && q.After < recordedSnapshot {
+						t.Errorf("the log is read from event %d on: the snapshot is not used", q.After)
 					}
 				}
-				l.append(events[recordedSnapshot:]...)
+				l.Append(events[recordedSnapshot:]...)
 				synctest.Wait()
-				wantRecorded(t, engine(context.Background(), f.model, f.log), "query-answers")
+				wantRecorded(t, f.serve(), "query-answers")
 			})
 		})
 	}
@@ -124,11 +122,10 @@ func TestASnapshotOfTheFirstVersionIsShownByteForByte(t *testing.T) {
 // Another log that has grown as long is no reason to show the snapshot.
 func TestASnapshotOfTheFirstVersionIsComparedWithTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLogServer(numbered(0, posts(0, recordedSnapshot+10)...))
-		l.id = otherLog
-		f := follow(t, l, recordedStore(t))
+		l := querytest.LogOf(querytest.OtherLog, querytest.Numbered(0, querytest.Posts(0, recordedSnapshot+10)...))
+		f := followingFrom(t, recordedStore(t), l)
 		synctest.Wait()
-		if got := get(t, engine(context.Background(), f.model, f.log), "/posts?limit=1").Body.String(); !strings.Contains(got, `"title":"post `) {
+		if got := get(t, f.serve(), "/posts?limit=1").Body.String(); !strings.Contains(got, `"title":"post `) {
 			t.Errorf("of a log of other posts is shown %.300s", got)
 		}
 	})

@@ -1,4 +1,4 @@
-package main
+package api
 
 import (
 	"bufio"
@@ -18,6 +18,8 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/query/internal/querytest"
+	"github.com/postbus/postbus/apps/query/model"
 )
 
 // listener is a reader of a stream.
@@ -119,7 +121,7 @@ func numberOf(t testing.TB, f frame) int {
 	return int(p.Sequence) //nolint:gosec // small
 }
 
-// wantFrames checks that a stream began at a number and then told of these
+// wantFrames checks that a stream began at a number and then sent these
 // events, by their numbers.
 func wantFrames(t testing.TB, l *listener, began uint64, want []int, log []event.Event) {
 	t.Helper()
@@ -141,7 +143,7 @@ func wantFrames(t testing.TB, l *listener, began uint64, want []int, log []event
 		}
 		if f.event != string(e.Type) || said.ID != e.Subject ||
 			e.Post != nil && said.Title != e.Post.Title || e.Comment != nil && (said.Content != e.Comment.Content || said.PostID != e.Comment.PostID) {
-			t.Errorf("event %d (%s %s) is told as %+v", n, e.Type, e.Subject, f)
+			t.Errorf("event %d (%s %s) is sent as %+v", n, e.Type, e.Subject, f)
 		}
 	}
 	if !slices.Equal(numbers, want) {
@@ -149,19 +151,19 @@ func wantFrames(t testing.TB, l *listener, began uint64, want []int, log []event
 	}
 }
 
-// told are the numbers of the events of someLog that a stream that is there from
-// the start tells of: all but CommentModerated and the parked comments.
-var told = []int{1, 2, 3, 5, 7, 8, 9, 10, 11, 13, 15}
+// sent are the numbers of the events of someLog that a stream that is there from
+// the start sends: all but CommentModerated and comments without a post.
+var sent = []int{1, 2, 3, 5, 7, 8, 9, 10, 11, 13, 15}
 
 // beyond are those of the numbers that are after another.
 func beyond(numbers []int, after int) []int {
 	return slices.DeleteFunc(slices.Clone(numbers), func(n int) bool { return n <= after })
 }
 
-func TestAStreamTellsOfEveryChangeInOrder(t *testing.T) {
+func TestAStreamSendsEveryChangeInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := someLog()
-		m := modelOf(t, nil)
+		log := querytest.SomeLog()
+		m := querytest.ModelOf(t, nil)
 		l := listen(t, serve(m), "")
 		for name, want := range map[string]string{
 			"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", eventlog.SequenceHeader: "0",
@@ -173,39 +175,39 @@ func TestAStreamTellsOfEveryChangeInOrder(t *testing.T) {
 		wantFrames(t, l, 0, nil, log)
 		for from, size := 0, 1; from < len(log); size++ {
 			upTo := min(from+size, len(log))
-			if err := m.apply(log[from:upTo]); err != nil {
+			if err := m.Apply("", log[from:upTo]); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait() // no time goes by
 			from = upTo
-			wantFrames(t, l, 0, slices.DeleteFunc(slices.Clone(told), func(n int) bool { return n > upTo }), log)
+			wantFrames(t, l, 0, slices.DeleteFunc(slices.Clone(sent), func(n int) bool { return n > upTo }), log)
 		}
 	})
 }
 
 func TestAStreamBeginsWhereTheModelStands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := someLog()
-		m := modelOf(t, log[:8])
+		log := querytest.SomeLog()
+		m := querytest.ModelOf(t, log[:8])
 		l := listen(t, serve(m), "")
 		wantFrames(t, l, 8, nil, log)
-		if err := m.apply(log); err != nil {
+		if err := m.Apply("", log); err != nil {
 			t.Fatal(err)
 		}
-		wantFrames(t, l, 8, beyond(told, 8), log)
+		wantFrames(t, l, 8, beyond(sent, 8), log)
 	})
 }
 
 func TestAStreamSaysHowAThingNowStands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := modelOf(t, nil)
+		m := querytest.ModelOf(t, nil)
 		l := listen(t, serve(m), "")
 		// The older revision comes last, and the post after its comment.
-		if err := m.apply(numbered(0, approved(101, 1), posted(1), commented(101, 1))); err != nil {
+		if err := m.Apply("", querytest.Numbered(0, querytest.Approved(101, 1), querytest.Posted(1), querytest.Commented(101, 1))); err != nil {
 			t.Fatal(err)
 		}
 		frames := l.frames(t)
-		if len(frames) != 3 || frames[1].event != "PostCreated" || !strings.Contains(frames[1].data, uuid7(101)) {
+		if len(frames) != 3 || frames[1].event != "PostCreated" || !strings.Contains(frames[1].data, querytest.UUID7(101)) {
 			t.Fatalf("got %+v", frames)
 		}
 		if f := frames[2]; numberOf(t, f) != 3 || f.event != "CommentCreated" || !strings.Contains(f.data, `"status":"approved"`) {
@@ -216,15 +218,15 @@ func TestAStreamSaysHowAThingNowStands(t *testing.T) {
 
 func TestAReaderWhoComesBackGetsWhatIsAfterFromMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := someLog()
-		m := modelOf(t, nil)
-		if err := m.apply(log); err != nil { // all of it since it is ready
+		log := querytest.SomeLog()
+		m := querytest.ModelOf(t, nil)
+		if err := m.Apply("", log); err != nil { // all of it since it is ready
 			t.Fatal(err)
 		}
 		h := serve(m) // it has no log to ask
 		for after := range len(log) + 1 {
 			l := listen(t, h, strconv.Itoa(after))
-			wantFrames(t, l, uint64(after), beyond(told, after), log) //nolint:gosec // never negative
+			wantFrames(t, l, uint64(after), beyond(sent, after), log) //nolint:gosec // never negative
 			if got := l.header.Get(eventlog.SequenceHeader); got != strconv.Itoa(after) {
 				t.Errorf("after %d: Postbus-Sequence is %q", after, got)
 			}
@@ -233,30 +235,30 @@ func TestAReaderWhoComesBackGetsWhatIsAfterFromMemory(t *testing.T) {
 	})
 }
 
-// When the log is replayed, the post of what was parked then may be there now.
-var toldFromLog = []int{1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 13, 15}
+// When the log is replayed, the post of a comment that came first may be there now.
+var sentFromLog = []int{1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 13, 15}
 
 func TestAReaderWhoComesBackGetsWhatIsForgottenFromTheLog(t *testing.T) {
 	for name, most := range map[string]int{"at once": 0, "in parts": 2} {
 		synctest.Test(t, func(t *testing.T) {
-			log := someLog()
-			server := newLogServer(log)
-			server.most = most
-			m := modelOf(t, log[:13]) // known before it was ready, and so not in memory
-			h := engine(context.Background(), m, clientOf(server))
+			log := querytest.SomeLog()
+			server := querytest.NewLogServer(log)
+			server.Most = most
+			m := querytest.ModelOf(t, log[:13]) // known before it was ready, and so not in memory
+			h := engine(context.Background(), m, querytest.ClientOf(server))
 			for after := range 14 {
 				l := listen(t, h, strconv.Itoa(after))
 				t.Log(name, after)
-				// The log is further than the model: nothing may be told before it is in the pages.
-				want := slices.DeleteFunc(beyond(toldFromLog, after), func(n int) bool { return n > 13 })
+				// The log is further than the model: nothing may be sent before it is in the pages.
+				want := slices.DeleteFunc(beyond(sentFromLog, after), func(n int) bool { return n > 13 })
 				wantFrames(t, l, uint64(after), want, log) //nolint:gosec // never negative
 				l.leave()
 			}
 			l := listen(t, h, "5")
-			if err := m.apply(log); err != nil {
+			if err := m.Apply("", log); err != nil {
 				t.Fatal(err)
 			}
-			wantFrames(t, l, 5, beyond(toldFromLog, 5), log)
+			wantFrames(t, l, 5, beyond(sentFromLog, 5), log)
 		})
 	}
 }
@@ -264,21 +266,21 @@ func TestAReaderWhoComesBackGetsWhatIsForgottenFromTheLog(t *testing.T) {
 // A post's frame is a copy of its newest comments: many posts are many megabytes.
 func TestAReaderWhoComesBackToMuchGetsAllOfItInParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := slices.Repeat([]event.Event{posted(1)}, 30)
-		for i := range defaultComments {
-			log = append(log, commentOf(event.CommentCreated, 100+i, 1, 1, strings.Repeat("x", 10_000)))
+		log := slices.Repeat([]event.Event{querytest.Posted(1)}, 30)
+		for i := range model.DefaultComments {
+			log = append(log, querytest.CommentOf(event.CommentCreated, 100+i, 1, 1, strings.Repeat("x", 10_000)))
 		}
-		log = numbered(0, log...)
+		log = querytest.Numbered(0, log...)
 		want := make([]int, len(log))
 		for i := range want {
 			want[i] = i + 1
 		}
-		server := newLogServer(log)
-		l := listen(t, engine(context.Background(), modelOf(t, log), clientOf(server)), "0")
+		server := querytest.NewLogServer(log)
+		l := listen(t, engine(context.Background(), querytest.ModelOf(t, log), querytest.ClientOf(server)), "0")
 		wantFrames(t, l, 0, want, log)
 		var asked []int
-		for _, q := range server.questions() {
-			asked = append(asked, q.after)
+		for _, q := range server.Questions() {
+			asked = append(asked, q.After)
 		}
 		if want := []int{0, 9, 18, 27}; !slices.Equal(asked, want) { // nine times half a megabyte are enough
 			t.Errorf("went on after %v, want %v", asked, want)
@@ -287,12 +289,12 @@ func TestAReaderWhoComesBackToMuchGetsAllOfItInParts(t *testing.T) {
 }
 
 func TestAReaderWhoComesBackOverHTTPGetsWhatIsForgottenFromTheLog(t *testing.T) {
-	log := someLog()
-	sidecar := httptest.NewServer(newLogServer(log))
+	log := querytest.SomeLog()
+	sidecar := httptest.NewServer(querytest.NewLogServer(log))
 	defer sidecar.Close()
 	client := eventlog.NewClient(eventlog.InvokeURL(sidecar.URL, "eventlog", eventlog.EventsPath), "")
 	defer client.HTTP.CloseIdleConnections()
-	m := modelOf(t, log)
+	m := querytest.ModelOf(t, log)
 	query := httptest.NewServer(engine(context.Background(), m, client))
 	defer query.Close()
 
@@ -323,8 +325,8 @@ func TestAReaderWhoComesBackOverHTTPGetsWhatIsForgottenFromTheLog(t *testing.T) 
 			}
 		}
 	}
-	wantID(append([]int{7}, beyond(toldFromLog, 7)...)...)
-	if err := m.apply(numbered(len(log), posted(80))); err != nil {
+	wantID(append([]int{7}, beyond(sentFromLog, 7)...)...)
+	if err := m.Apply("", querytest.Numbered(len(log), querytest.Posted(80))); err != nil {
 		t.Fatal(err)
 	}
 	wantID(len(log) + 1) // while the connection is open: it is flushed
@@ -333,15 +335,15 @@ func TestAReaderWhoComesBackOverHTTPGetsWhatIsForgottenFromTheLog(t *testing.T) 
 	}
 }
 
-// The reader comes back, perhaps to a replica that can tell.
+// The reader comes back, perhaps to a replica that has it.
 func TestAStreamThatCantBeResumedEnds(t *testing.T) {
-	for name, server := range map[string]*logServer{
-		"the log is away":    {instead: func(_ int, w http.ResponseWriter) bool { w.WriteHeader(http.StatusBadGateway); return true }},
-		"the log is shorter": newLogServer(someLog()[:3]),
-	} {
+	for name, away := range map[string]bool{"the log is away": true, "the log is shorter": false} {
 		synctest.Test(t, func(t *testing.T) {
-			server.grown = make(chan struct{})
-			l := listen(t, engine(context.Background(), modelOf(t, someLog()), clientOf(server)), "3")
+			server := querytest.NewLogServer(querytest.SomeLog()[:3])
+			if away {
+				server.GoAway()
+			}
+			l := listen(t, engine(context.Background(), querytest.ModelOf(t, querytest.SomeLog()), querytest.ClientOf(server)), "3")
 			if !l.hasEnded() {
 				t.Errorf("%s: it goes on", name)
 			}
@@ -355,21 +357,21 @@ func TestAStreamThatCantBeResumedEnds(t *testing.T) {
 // The replica that it was at before may have been further.
 func TestAReaderWhoIsAheadOfTheReplicaGetsNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := someLog()
-		m := modelOf(t, log[:4])
+		log := querytest.SomeLog()
+		m := querytest.ModelOf(t, log[:4])
 		l := listen(t, serve(m), "9")
 		for upTo := 5; upTo <= len(log); upTo++ {
-			if err := m.apply(log[:upTo]); err != nil {
+			if err := m.Apply("", log[:upTo]); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
 		}
-		wantFrames(t, l, 9, beyond(told, 9), log)
+		wantFrames(t, l, 9, beyond(sent, 9), log)
 	})
 }
 
 func TestALastEventIDThatIsNoNumberIs400(t *testing.T) {
-	h := serve(modelOf(t, someLog()))
+	h := serve(querytest.ModelOf(t, querytest.SomeLog()))
 	for _, id := range []string{"x", "-1", "1.5", " ", "99999999999999999999", "1,2", "1/2", "1/x/y", "0//x", strings.Repeat("9", 10_000)} {
 		wantProblem(t, id[:min(len(id), 20)], get(t, h, "/posts", "Accept", "text/event-stream", "Last-Event-ID", id), http.StatusBadRequest)
 	}
@@ -377,7 +379,7 @@ func TestALastEventIDThatIsNoNumberIs400(t *testing.T) {
 
 func TestAQuietStreamShowsThatItLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := modelOf(t, someLog())
+		m := querytest.ModelOf(t, querytest.SomeLog())
 		l := listen(t, serve(m), "")
 		time.Sleep(heartbeat - time.Millisecond) // of the bubble's clock
 		if frames := l.frames(t); len(frames) != 1 {
@@ -391,7 +393,7 @@ func TestAQuietStreamShowsThatItLives(t *testing.T) {
 		if frames := l.frames(t); len(frames) != 6 {
 			t.Errorf("after 75 s: %+v", frames)
 		}
-		if err := m.apply(numbered(len(someLog()), posted(80))); err != nil {
+		if err := m.Apply("", querytest.Numbered(len(querytest.SomeLog()), querytest.Posted(80))); err != nil {
 			t.Fatal(err)
 		}
 		if frames := l.frames(t); len(frames) != 7 || frames[6].event != "PostCreated" {
@@ -403,7 +405,7 @@ func TestAQuietStreamShowsThatItLives(t *testing.T) {
 func TestStoppingEndsAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopping, stop := context.WithCancel(context.Background())
-		l := listen(t, engine(stopping, modelOf(t, someLog()), nil), "")
+		l := listen(t, engine(stopping, querytest.ModelOf(t, querytest.SomeLog()), nil), "")
 		if l.hasEnded() {
 			t.Fatal("ended by itself")
 		}
@@ -416,13 +418,12 @@ func TestStoppingEndsAStream(t *testing.T) {
 
 func TestStoppingEndsAStreamThatReadsTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := numbered(0, posts(1, 201)...)
-		m := modelOf(t, log)
-		m.changes = changes{from: uint64(len(log))} // all of them are in the log alone
-		server := newLogServer(log)
-		server.most, server.slow = 1, time.Second
+		log := querytest.Numbered(0, querytest.Posts(1, 201)...)
+		m := querytest.ModelOf(t, log) // all of them are in the log alone
+		server := querytest.NewLogServer(log)
+		server.Most, server.Slow = 1, time.Second
 		stopping, stop := context.WithCancel(context.Background())
-		l := listen(t, engine(stopping, m, clientOf(server)), "1")
+		l := listen(t, engine(stopping, m, querytest.ClientOf(server)), "1")
 		time.Sleep(5 * time.Second) // of the bubble's clock
 		if l.hasEnded() {
 			t.Fatal("ended by itself")
@@ -445,7 +446,7 @@ func TestAReaderWhoGoesAwayEndsTheStream(t *testing.T) {
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			l := listen(t, serve(modelOf(t, someLog())), "")
+			l := listen(t, serve(querytest.ModelOf(t, querytest.SomeLog())), "")
 			goAway(l)
 			if synctest.Wait(); !l.hasEnded() {
 				t.Errorf("%s: it goes on", name)
@@ -454,20 +455,20 @@ func TestAReaderWhoGoesAwayEndsTheStream(t *testing.T) {
 	}
 }
 
-// Many readers at once, each from elsewhere, each told of everything once.
-func TestEveryReaderIsToldOfEverythingOnce(t *testing.T) {
+// Many readers at once, each from elsewhere, each is sent everything once.
+func TestEveryReaderIsSentEverythingOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := numbered(0, posts(1, 201)...)
-		m := modelOf(t, log[:50])
-		server := newLogServer(log)
-		server.most = 20
-		h := engine(context.Background(), m, clientOf(server))
+		log := querytest.Numbered(0, querytest.Posts(1, 201)...)
+		m := querytest.ModelOf(t, log[:50])
+		server := querytest.NewLogServer(log)
+		server.Most = 20
+		h := engine(context.Background(), m, querytest.ClientOf(server))
 		readers := map[int]*listener{}
 		for after := 0; after < 50; after += 7 {
 			readers[after] = listen(t, h, strconv.Itoa(after))
 		}
 		for upTo := 50; upTo <= len(log); upTo += 5 {
-			if err := m.apply(log[:upTo]); err != nil {
+			if err := m.Apply("", log[:upTo]); err != nil {
 				t.Fatal(err)
 			}
 		}
