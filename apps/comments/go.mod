@@ -4,7 +4,6 @@ go 1.26.8
 
 require (
 	github.com/gin-gonic/gin v1.12.0
-	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/postbus/postbus/apps/internal v0.0.0
 	pgregory.net/rapid v1.3.0
 )

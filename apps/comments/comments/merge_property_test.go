@@ -1,4 +1,4 @@
-package main
+package comments
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 
 	"pgregory.net/rapid"
 
@@ -34,18 +37,18 @@ func repeatable(t *testing.T) {
 func TestAnyDeliveryEndsInTheSameCommentsEachListedOnce(t *testing.T) {
 	repeatable(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		w := &world{T: rt, store: newMemory(), want: map[string]event.Comment{}, listed: map[string][]string{}}
-		w.replicas = []*comments{newComments(w.store), newComments(w.store)}
+		w := &world{T: rt, store: statetest.New(), want: map[string]event.Comment{}, listed: map[string][]string{}}
+		w.replicas = []*Service{replicaOn(w.store), replicaOn(w.store)}
 		w.makePosts(t)
-		w.store.beforeSwap = w.interfere
-		w.store.fate = w.drawFate
+		w.store.Before(w.interfere)
+		w.store.Decide(w.drawFate)
 		for len(w.queue) > 0 {
 			w.deliver(rapid.IntRange(0, 1).Draw(rt, "replica"))
 			if rapid.IntRange(0, 3).Draw(rt, "late writes arrive") == 0 {
-				w.store.arrive()
+				w.store.Land()
 			}
 		}
-		w.store.arrive()
+		w.store.Land()
 		w.check()
 	})
 }
@@ -53,8 +56,8 @@ func TestAnyDeliveryEndsInTheSameCommentsEachListedOnce(t *testing.T) {
 // world is one run of the property.
 type world struct {
 	*rapid.T
-	store    *memory
-	replicas []*comments
+	store    *statetest.Memory
+	replicas []*Service
 	queue    []event.Event // to be delivered, in this order
 	want     map[string]event.Comment
 	listed   map[string][]string // ids that each post's list shall hold
@@ -77,7 +80,7 @@ func (w *world) makePosts(t *testing.T) {
 			if err != nil {
 				w.Fatal(err)
 			}
-			w.store.put(chunkKey(post, i/chunkSize), string(value))
+			w.store.Put(chunkKey(post, i/chunkSize), string(value))
 			w.listed[post] = append(w.listed[post], ids...)
 		}
 		for range rapid.IntRange(1, 8).Draw(w.T, "comments") {
@@ -86,7 +89,7 @@ func (w *world) makePosts(t *testing.T) {
 			last := moderated(c)
 			w.want[c.ID] = last
 			w.listed[post] = append(w.listed[post], c.ID)
-			for _, e := range []event.Event{told(t, c), told(t, last)} {
+			for _, e := range []event.Event{about(t, c), about(t, last)} {
 				for range rapid.IntRange(1, 3).Draw(w.T, "deliveries") {
 					w.queue = append(w.queue, e)
 				}
@@ -109,7 +112,11 @@ func (w *world) deliver(replica int) {
 		}
 	}
 	w.queue = rest
-	errs := w.replicas[replica].merge(context.Background(), batch, first == event.CommentCreated)
+	handle := w.replicas[replica].CommentModerated
+	if first == event.CommentCreated {
+		handle = w.replicas[replica].CommentCreated
+	}
+	errs := handle(context.Background(), batch)
 	if len(errs) != len(batch) {
 		w.Fatalf("%d results for %d events", len(errs), len(batch))
 	}
@@ -125,9 +132,9 @@ func (w *world) deliver(replica int) {
 
 // interfere is what happens just before a write: sometimes, the other replica
 // takes a whole batch.
-func (w *world) interfere() {
-	if w.nested || len(w.queue) == 0 || rapid.IntRange(0, 2).Draw(w.T, "interfere") > 0 {
-		return
+func (w *world) interfere(_ context.Context, call statetest.Call) error {
+	if call.Op != statetest.Swap || w.nested || len(w.queue) == 0 || rapid.IntRange(0, 2).Draw(w.T, "interfere") > 0 {
+		return nil
 	}
 	// The other one than is writing: this one's lock is held, and it is the same
 	// process that would wait for it.
@@ -137,29 +144,30 @@ func (w *world) interfere() {
 			w.nested = true
 			w.deliver(i)
 			w.nested = false
-			return
+			break
 		}
 	}
+	return nil
 }
 
-func (w *world) drawFate(string) fate {
+func (w *world) drawFate(state.Item) statetest.Fate {
 	if w.trouble >= 60 {
-		return written
+		return statetest.Written
 	}
-	what := rapid.SampledFrom([]fate{written, written, refused, lost, late}).Draw(w.T, "fate")
-	if what != written {
+	fate := rapid.SampledFrom([]statetest.Fate{statetest.Written, statetest.Written, statetest.Refused, statetest.Lost, statetest.Late}).Draw(w.T, "fate")
+	if fate != statetest.Written {
 		w.trouble++
 	}
-	return what
+	return fate
 }
 
 func (w *world) check() {
 	for id, want := range w.want {
 		var got event.Comment
-		if err := json.Unmarshal([]byte(w.store.values["comment-"+id]), &got); err != nil || got != want {
+		if err := json.Unmarshal([]byte(w.store.Value("comment-"+id)), &got); err != nil || got != want {
 			w.Errorf("comment %s is %+v (error %v), want %+v", id, got, err, want)
 		}
-		if strings.Contains(w.store.values["comment-"+id], "unlisted") {
+		if strings.Contains(w.store.Value("comment-"+id), "unlisted") {
 			w.Errorf("comment %s is said to be unlisted", id)
 		}
 	}
@@ -168,8 +176,8 @@ func (w *world) check() {
 	for post := range w.listed {
 		open := false
 		for n := 0; ; n++ {
-			value, ok := w.store.values[chunkKey(post, n)]
-			if !ok {
+			value := w.store.Value(chunkKey(post, n))
+			if value == "" {
 				break
 			}
 			var ids []string
@@ -189,12 +197,8 @@ func (w *world) check() {
 			w.Errorf("the list of %s holds %d ids %v, want %d", post, len(got), got, len(want))
 		}
 	}
-	for key := range w.store.values {
-		if strings.HasPrefix(key, "list-") {
-			documents--
-		}
-	}
-	if documents != 0 || len(w.store.values) == 0 {
+	documents -= len(w.store.Keys("list-"))
+	if documents != 0 || len(w.store.Keys("")) == 0 {
 		w.Errorf("%d chunks are where no reader finds them", -documents)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package comments
 
 import (
 	"context"
@@ -21,23 +21,20 @@ const (
 	maxLimit     = 100
 )
 
-type api struct {
-	source   string
-	commands *command.Commands
-	posts    *knownPosts
-	comments *comments
-}
+// commentDelay is how old a comment may be and yet be on its way to the store.
+const commentDelay = 10 * time.Second
 
-func (a *api) routes(r gin.IRoutes) {
-	r.POST("/posts/:id/comments", a.create)
+// Routes adds the service's API to r.
+func (s *Service) Routes(r gin.IRoutes) {
+	r.POST("/posts/:id/comments", s.create)
 	read := []string{http.MethodGet, http.MethodHead}
-	r.Match(read, "/posts/:id/comments", a.list)
-	r.Match(read, "/posts/:id/comments/:commentId", a.get)
+	r.Match(read, "/posts/:id/comments", s.list)
+	r.Match(read, "/posts/:id/comments/:commentId", s.get)
 }
 
 // create publishes CommentCreated and answers with the comment, pending. It
 // writes nothing itself: the store is written when the event comes back.
-func (a *api) create(c *gin.Context) {
+func (s *Service) create(c *gin.Context) {
 	var in struct {
 		Content string `json:"content"`
 		Author  string `json:"author"`
@@ -47,7 +44,7 @@ func (a *api) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
-	now := time.Now().UTC()
+	now := s.now().UTC()
 	comment := event.Comment{
 		ID: event.NewID(), PostID: c.Param("id"), Author: in.Author, Content: in.Content,
 		Status: event.Pending, CreatedAt: now, Revision: 1,
@@ -60,17 +57,17 @@ func (a *api) create(c *gin.Context) {
 
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
-	if err := a.posts.await(ctx, comment.PostID); err != nil {
+	if err := s.posts.await(ctx, comment.PostID); err != nil {
 		web.Fail(c, postProblem(err))
 		return
 	}
-	created, err := event.OfComment(event.CommentCreated, a.source, comment, now, web.TraceParent(ctx))
+	created, err := event.OfComment(event.CommentCreated, s.source, comment, now, web.TraceParent(ctx))
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
 	request := append([]byte(comment.PostID+"\n"), body...)
-	created, err = a.commands.Publish(ctx, c.GetHeader("Idempotency-Key"), request, created)
+	created, err = s.commands.Publish(ctx, c.GetHeader("Idempotency-Key"), request, created)
 	if err != nil {
 		web.Fail(c, err)
 		return
@@ -81,7 +78,7 @@ func (a *api) create(c *gin.Context) {
 }
 
 // list answers with a page of the post's comments, newest first.
-func (a *api) list(c *gin.Context) {
+func (s *Service) list(c *gin.Context) {
 	limit, err := web.Number(c, "limit", defaultLimit, 1, maxLimit)
 	if err != nil {
 		web.Fail(c, err)
@@ -95,11 +92,11 @@ func (a *api) list(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
 	post := c.Param("id")
-	if err := a.posts.await(ctx, post); err != nil {
+	if err := s.posts.await(ctx, post); err != nil {
 		web.Fail(c, postProblem(err))
 		return
 	}
-	page, next, err := a.comments.page(ctx, post, before, limit)
+	page, next, err := s.page(ctx, post, before, limit)
 	if err != nil {
 		web.Fail(c, storeProblem(err))
 		return
@@ -110,11 +107,22 @@ func (a *api) list(c *gin.Context) {
 	c.PureJSON(http.StatusOK, page)
 }
 
+// page returns at most limit comments of the post, newest first, from before the
+// position before, and the position to go on before, or 0 at the end.
+func (s *Service) page(ctx context.Context, post string, before, limit int) ([]event.Comment, int, error) {
+	ids, next, err := s.lists.page(ctx, post, before, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	comments, err := load(ctx, s.store, ids...)
+	return comments, next, err
+}
+
 // get answers with one comment as it stands.
-func (a *api) get(c *gin.Context) {
+func (s *Service) get(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
-	comment, err := a.comments.await(ctx, c.Param("commentId"))
+	comment, err := s.find(ctx, c.Param("commentId"))
 	switch {
 	case errors.Is(err, errTooManyWait):
 		web.Fail(c, web.Unavailable("This comment is not there. If it was just created, it is on its way; try again."))
@@ -125,6 +133,29 @@ func (a *api) get(c *gin.Context) {
 	default:
 		c.PureJSON(http.StatusOK, comment)
 	}
+}
+
+// find returns the comment, or nil when there is none. One that was made less than
+// commentDelay ago may be on its way: find waits for it, for at most arrivalWait. The
+// error is errTooManyWait, the store's or that of ctx.
+func (s *Service) find(ctx context.Context, id string) (found *event.Comment, err error) {
+	made, ok := event.IDTime(id)
+	if !ok {
+		return nil, nil
+	}
+	look := func() (bool, error) {
+		comments, err := load(ctx, s.store, id)
+		if len(comments) > 0 {
+			found = &comments[0]
+		}
+		return found != nil, err
+	}
+	if s.now().Sub(made).Abs() >= commentDelay {
+		_, err = look()
+	} else if err = s.arrivals.await(ctx, id, look); errors.Is(err, errNotArrived) {
+		err = nil
+	}
+	return found, err
 }
 
 func postProblem(err error) error {

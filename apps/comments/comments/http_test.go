@@ -1,4 +1,4 @@
-package main
+package comments
 
 import (
 	"bytes"
@@ -15,27 +15,30 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/apps/internal/command"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
 // site is the API of one replica.
 type site struct {
+	*Service
 	bus     *topic
-	store   *memory
-	posts   *knownPosts
+	store   *statetest.Memory
 	handler http.Handler
 }
 
-// newSite is a replica that knows the post.
+// newSite is a replica that has been up for long, and knows the post.
 func newSite(t *testing.T, post string) *site {
 	t.Helper()
-	s := &site{bus: &topic{}, store: newMemory()}
-	s.posts = newKnownPosts(s.store)
+	s := &site{bus: &topic{}, store: statetest.New()}
+	s.Service = newService(s.store, s.bus)
+	s.posts.behindUntil = time.Now()
 	addPosts(t, s.posts, post)
+	s.posts.behindUntil = time.Now()
 	engine := web.NewEngine()
-	(&api{source: "comments", commands: command.New(s.bus, s.store), posts: s.posts, comments: newComments(s.store)}).routes(engine)
+	s.Routes(engine)
 	s.handler = engine
 	return s
 }
@@ -56,7 +59,7 @@ func TestCreatePublishesTheCommentAndStoresNothing(t *testing.T) {
 	post := idAt(time.Now(), 1)
 	s := newSite(t, post)
 	res := s.do(http.MethodPost, "/posts/"+post+"/comments", "", `{"content":"<b>","author":"Ann"}`)
-	if res.Code != http.StatusCreated || len(s.bus.events) != 1 || s.store.writesOf("comment-")+s.store.writesOf("list-") > 0 {
+	if res.Code != http.StatusCreated || len(s.bus.events) != 1 || s.store.Named(statetest.Swap, "comment-")+s.store.Named(statetest.Swap, "list-") > 0 {
 		t.Fatalf("answered %d with %d events: %s", res.Code, len(s.bus.events), res.Body)
 	}
 	var got event.Comment
@@ -70,7 +73,7 @@ func TestCreatePublishesTheCommentAndStoresNothing(t *testing.T) {
 	if loc := res.Header().Get("Location"); loc != "/posts/"+post+"/comments/"+got.ID {
 		t.Errorf("Location is %s", loc)
 	}
-	wantErrors(t, newHandlers(s.store, s.bus).commentCreated(context.Background(), []event.Event{e}), nil)
+	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{e}), nil)
 	if read := s.do(http.MethodGet, res.Header().Get("Location"), "", ""); read.Code != http.StatusOK || read.Body.String() != res.Body.String() {
 		t.Errorf("at its Location there is %d %s, not %s", read.Code, read.Body, res.Body)
 	}
@@ -125,7 +128,7 @@ func TestAClaimHasTheDigestOfThePostAndTheBody(t *testing.T) {
 	s := newSite(t, post)
 	s.do(http.MethodPost, "/posts/"+post+"/comments", "key", ` {"content":"a"}`)
 	var claim struct{ Request string }
-	if err := json.Unmarshal([]byte(s.store.values[fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key")))]), &claim); err != nil {
+	if err := json.Unmarshal([]byte(s.store.Value(fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key"))))), &claim); err != nil {
 		t.Fatal(err)
 	}
 	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(post+"\n"+` {"content":"a"}`))); claim.Request != want {
@@ -146,7 +149,7 @@ func TestAKeyIsThatOfThePostAndTheBody(t *testing.T) {
 		t.Errorf("answered %d %s, then %d %s", first.Code, first.Body, again.Code, again.Body)
 	}
 	if got := log.String(); strings.Count(got, "repeat=false") != 1 || strings.Count(got, "repeat=true") != 1 {
-		t.Errorf("the log does not tell the repeat from the first:\n%s", got)
+		t.Errorf("the log does not distinguish the repeat from the first:\n%s", got)
 	}
 	for target, body := range map[string]string{"/posts/" + post + "/comments": `{"content":"b"}`, "/posts/" + other + "/comments": `{"content":"a"}`} {
 		if res := s.do(http.MethodPost, target, "key", body); res.Code != http.StatusUnprocessableEntity {
@@ -195,7 +198,7 @@ func TestWhatIsRefusedIsNotPublished(t *testing.T) {
 		{none, `{"content":""}`, 422}, // what the client can mend comes first
 	} {
 		s := newSite(t, post)
-		if res := s.do(http.MethodPost, "/posts/"+test.post+"/comments", "key", test.body); res.Code != test.status || len(s.bus.events) > 0 || s.store.writesOf("claim-") > 0 {
+		if res := s.do(http.MethodPost, "/posts/"+test.post+"/comments", "key", test.body); res.Code != test.status || len(s.bus.events) > 0 || s.store.Named(statetest.Swap, "claim-") > 0 {
 			t.Errorf("%.40q is answered %d with %d events, want %d", test.body, res.Code, len(s.bus.events), test.status)
 		}
 	}
@@ -208,9 +211,9 @@ func TestWhileSomethingIsDownRequestsAreUnavailable(t *testing.T) {
 		method, target, body string
 	}{
 		"create, the bus":         {func(s *site) { s.bus.err = errDown }, http.MethodPost, "/posts/" + post + "/comments", `{"content":"a"}`},
-		"create, another's store": {func(s *site) { s.store.getErr = errDown }, http.MethodPost, "/posts/" + idAt(time.Now(), 2) + "/comments", `{"content":"a"}`},
-		"list":                    {func(s *site) { s.store.getErr = errDown }, http.MethodGet, "/posts/" + post + "/comments", ""},
-		"get":                     {func(s *site) { s.store.getErr = errDown }, http.MethodGet, "/posts/" + post + "/comments/" + idAt(time.Now(), 3), ""},
+		"create, another's store": {func(s *site) { s.store.Fail(errDown, statetest.Get) }, http.MethodPost, "/posts/" + idAt(time.Now(), 2) + "/comments", `{"content":"a"}`},
+		"list":                    {func(s *site) { s.store.Fail(errDown, statetest.Get) }, http.MethodGet, "/posts/" + post + "/comments", ""},
+		"get":                     {func(s *site) { s.store.Fail(errDown, statetest.Get) }, http.MethodGet, "/posts/" + post + "/comments/" + idAt(time.Now(), 3), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, post)
@@ -225,7 +228,7 @@ func TestWhileSomethingIsDownRequestsAreUnavailable(t *testing.T) {
 func TestACommentIsFoundOnItsPostAlone(t *testing.T) {
 	s := newSite(t, aPost)
 	c := aComment(aPost, 1)
-	wantErrors(t, newComments(s.store).merge(context.Background(), []event.Event{told(t, c)}, true), nil)
+	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, c)}), nil)
 	for target, status := range map[string]int{
 		aPost + "/comments/" + c.ID:                        200,
 		idAt(noon, 2) + "/comments/" + c.ID:                404,
@@ -248,10 +251,10 @@ func TestTheLinksOfTheListWalkEveryCommentOnce(t *testing.T) {
 	var want []string
 	for n := range events {
 		c := aComment(aPost, n)
-		events[n], want = told(t, c), append(want, c.ID)
+		events[n], want = about(t, c), append(want, c.ID)
 	}
 	slices.Reverse(want)
-	wantErrors(t, newComments(s.store).merge(context.Background(), events, true), make([]error, total)...)
+	wantErrors(t, s.CommentCreated(context.Background(), events), make([]error, total)...)
 	for query, size := range map[string]int{"": defaultLimit, "?limit=1": 1, "?limit=100": 100, "?limit=65": 65} {
 		var got []string
 		for target := "/posts/" + aPost + "/comments" + query; target != ""; {
