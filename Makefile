@@ -14,7 +14,9 @@ help: ## the list of targets
 	  "  HOST              the address on which the services' ports are opened to others" \
 	  '                    (default 127.0.0.1, this machine alone; * is every interface)' \
 	  '  REDIS_HOST        the host:port of a Redis to use (default localhost:6379,' \
-	  '                    where one is started if none answers)'
+	  '                    where one is started if none answers)' \
+	  '  NO_INSTALL        if set, a system package that is missing is named and not' \
+	  '                    installed (make test, too)'
 
 .PHONY: run
 run: $(launcher) ## everything up, until Ctrl-C
@@ -26,7 +28,7 @@ stop: $(launcher) ## stop a run that was left behind
 
 .PHONY: test
 test: go ## lint, unit tests and end-to-end tests
-	@go run ./apps/e2e/check
+	@go run ./apps/tools/check
 
 .PHONY: dead-letters
 dead-letters: go ## show the messages that services refused for good
@@ -38,29 +40,29 @@ redrive: go ## publish those of them again that are valid
 
 .PHONY: fuzz
 fuzz: ## fuzz what parses the input of others (FUZZTIME=1h, of each target; make test takes 20 s)
-	@go run ./apps/e2e/check -only fuzz -fuzztime $(or $(FUZZTIME),10m)
+	@go run ./apps/tools/check -only fuzz -fuzztime $(or $(FUZZTIME),10m)
 
 .PHONY: test-faults
 test-faults: ## break everything under load, one thing at a time (10 minutes; SEED= repeats a run)
-	@cd apps/e2e && go test -count=1 -v -timeout 60m -run 'TestFaults|TestTheAccounts' . -args -all-faults $(if $(SEED),-seed $(SEED))
+	@cd apps/tools/e2e && go test -count=1 -v -timeout 60m -run 'TestFaults|TestTheAccounts' . -args -all-faults $(if $(SEED),-seed $(SEED))
 
 .PHONY: images
 images: $(launcher) ## build the container images (APPS="posts query", LOAD="minikube image load")
 	@$(launcher) web
-	@cd apps/k8s && GOWORK=off go run ./images $(if $(LOAD),-load '$(LOAD)') $(APPS)
+	@cd apps/tools/k8s && GOWORK=off go run ./images $(if $(LOAD),-load '$(LOAD)') $(APPS)
 
 .PHONY: test-k8s
 test-k8s: ## deploy on the current kubectl context, in a namespace of its own, and break things there (LOAD= as above; ARGS='-keep -redis-image redis:7')
 	@$(MAKE) --no-print-directory images
-	@cd apps/e2e && go test -tags k8s -count=1 -v -timeout 30m -run 'TestOnKubernetes' . $(if $(ARGS),-args $(ARGS))
+	@cd apps/tools/e2e && go test -tags k8s -count=1 -v -timeout 30m -run 'TestOnKubernetes' . $(if $(ARGS),-args $(ARGS))
 
 .PHONY: screenshots
 screenshots: ## make the README's screenshots again
-	@cd apps/e2e && go test -count=1 -timeout 20m -run TestTheClientInABrowser . -args -screenshots
+	@cd apps/tools/e2e && go test -count=1 -timeout 20m -run TestTheClientInABrowser . -args -screenshots
 
 .PHONY: bench
 bench: go ## measure everything and print the table (12 minutes; ARGS='-only accepted' runs a part)
-	@go run ./apps/bench $(ARGS)
+	@go run ./apps/tools/bench $(ARGS)
 
 .PHONY: clean
 clean: ## remove all that was built or kept, Redis's data too
@@ -69,7 +71,7 @@ clean: ## remove all that was built or kept, Redis's data too
 # Go knows by itself whether there is something to build.
 .PHONY: $(launcher)
 $(launcher): go
-	@go build -o $@ ./apps/e2e/run
+	@go build -o $@ ./apps/tools/run
 
 # An older Go fetches the one that go.work names, unless that is switched off or there
 # is no network.

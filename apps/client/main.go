@@ -4,28 +4,36 @@ package main
 
 import (
 	"embed"
+	"io/fs"
 	"log/slog"
 	"os"
 
+	"github.com/postbus/postbus/apps/client/host"
 	"github.com/postbus/postbus/apps/internal/service"
-	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// build has web/dist, if `npm run build` has made it. web/dist.txt is always there,
+// built has web/dist, if `npm run build` has made it. web/dist.txt is always there,
 // so that there is something to embed.
 //
 //go:embed all:web/dist*
-var build embed.FS
+var built embed.FS
 
 func main() {
 	s := service.New("client", "serves the React client, and the services' API at the same address", 3000)
-	site, err := newSite(build, "web/dist")
+	dist, err := fs.Sub(built, "web/dist")
+	if err == nil {
+		h := host.Host{
+			Files: dist, Sidecar: s.Sidecar, Token: os.Getenv("DAPR_API_TOKEN"), Transport: host.NewTransport(),
+			Posts:    service.Env("POSTS_APP_ID", "posts"),
+			Comments: service.Env("COMMENTS_APP_ID", "comments"),
+			Query:    service.Env("QUERY_APP_ID", "query"),
+			Streams:  s.Streams, Stopping: s.Stopping,
+		}
+		err = h.Routes(s.Public)
+	}
 	if err != nil {
-		slog.Error("the built client is of no use", "error", err)
+		slog.Error("the built client can't be served", "error", err)
 		os.Exit(1)
 	}
-	visitors := newEdge(s.Public)
-	site.routes(visitors)
-	newProxy(s.Stopping, s.Sidecar, s.Streams).routes(visitors.Group("/", web.WellFormedQuery))
 	s.Run()
 }

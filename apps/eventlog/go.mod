@@ -9,7 +9,7 @@ require (
 	github.com/google/uuid v1.6.0
 	github.com/klauspost/compress v1.19.2
 	github.com/postbus/postbus/apps/internal v0.0.0
-	github.com/postbus/postbus/apps/terminal v0.0.0
+	github.com/postbus/postbus/apps/tools/terminal v0.0.0
 	go.uber.org/goleak v1.3.0
 	pgregory.net/rapid v1.3.0
 )
@@ -73,5 +73,5 @@ require (
 
 replace (
 	github.com/postbus/postbus/apps/internal => ../internal
-	github.com/postbus/postbus/apps/terminal => ../terminal
+	github.com/postbus/postbus/apps/tools/terminal => ../tools/terminal
 )

@@ -1,7 +1,7 @@
 import { defineConfig } from '@playwright/test'
 import { browser } from './tests/browser'
 
-/** The browser tests. They run against a whole system, which apps/e2e/browser_test.go starts for them. */
+/** The browser tests. They run against a whole system, which apps/tools/e2e/browser_test.go starts for them. */
 export default defineConfig({
   testDir: 'tests',
   outputDir: process.env.OUT ?? 'test-results',

@@ -19,7 +19,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
-	"github.com/postbus/postbus/apps/terminal"
+	"github.com/postbus/postbus/apps/tools/terminal"
 )
 
 const usage = `Deadletters shows and gives back the messages that services refused for good.

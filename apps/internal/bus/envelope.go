@@ -21,13 +21,15 @@ type envelope struct {
 type entry struct {
 	ID    string  `json:"entryId"`
 	Event payload `json:"event"`
-	// refused is, of a message that is too large to be an event, its dead letter; Event
-	// is then empty.
+	// refused is the dead letter of a message that is too large to be an event, whose
+	// Event is then empty.
 	refused *DeadLetter
+	// status is the answer to the entry; empty stands for success.
+	status string
 }
 
-// payload is the message itself: base64 in the envelope. Whatever else stands
-// there is taken as the message, so that it is refused for what it is.
+// payload is the message itself: base64 in the envelope. Any other JSON is taken as the
+// message, which is then refused for what it is.
 type payload []byte
 
 func (p *payload) UnmarshalJSON(data []byte) error {
@@ -38,7 +40,7 @@ func (p *payload) UnmarshalJSON(data []byte) error {
 			return nil
 		}
 	}
-	*p = append([]byte(nil), data...)
+	*p = bytes.Clone(data)
 	return nil
 }
 
@@ -65,15 +67,12 @@ var errTooLarge = errors.New("is too large")
 // error is an errTooLarge for a delivery out of bounds, and another one for a body that
 // is no envelope.
 func readEnvelope(body io.Reader, refuse func(raw []byte) DeadLetter) (envelope, error) {
-	limited := &limitedReader{Reader: body}
-	limited.reset()
-	in := jsontext.NewDecoder(limited)
-	var out envelope
+	limited := &limitedReader{body, maxEntryBytes}
 	size := 0
-	err := eachEntry(in, func() error {
-		limited.reset()
-		var e entry
-		if err := jsonv2.UnmarshalDecode(in, &e); err != nil {
+	readEntry := jsonv2.UnmarshalFromFunc(func(in *jsontext.Decoder, e *entry) error {
+		limited.left = maxEntryBytes
+		type plain entry // which this function does not read
+		if err := jsonv2.UnmarshalDecode(in, (*plain)(e)); err != nil {
 			return err
 		}
 		if len(e.Event) > event.MaxBytes {
@@ -81,76 +80,21 @@ func readEnvelope(body io.Reader, refuse func(raw []byte) DeadLetter) (envelope,
 			letter.Payload = bytes.Clone(letter.Payload) // it shares the message's bytes
 			e.Event, e.refused = nil, &letter
 		}
-		out.Entries = append(out.Entries, e)
 		if size += len(e.ID) + len(e.Event) + entryOverhead; size > maxEnvelopeBytes {
 			return errTooLarge
 		}
 		return nil
 	})
+	var out envelope
+	err := jsonv2.UnmarshalRead(limited, &out, jsonv2.WithUnmarshalers(readEntry))
 	return out, err
 }
 
-// eachEntry calls next before each entry of the envelope that in reads. Null stands for
-// an envelope, or a list, without entries.
-func eachEntry(in *jsontext.Decoder, next func() error) error {
-	if in.PeekKind() == 'n' {
-		return end(in, in.SkipValue())
-	}
-	if err := expect(in, '{'); err != nil {
-		return err
-	}
-	for in.PeekKind() == '"' {
-		name, err := in.ReadToken()
-		if err != nil {
-			return err
-		}
-		if name.String() != "entries" || in.PeekKind() == 'n' {
-			if err := in.SkipValue(); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := expect(in, '['); err != nil {
-			return err
-		}
-		for kind := in.PeekKind(); kind != ']' && kind != jsontext.KindInvalid; kind = in.PeekKind() {
-			if err := next(); err != nil {
-				return err
-			}
-		}
-		if err := expect(in, ']'); err != nil {
-			return err
-		}
-	}
-	return end(in, expect(in, '}'))
-}
-
-func expect(in *jsontext.Decoder, kind jsontext.Kind) error {
-	token, err := in.ReadToken()
-	if err == nil && token.Kind() != kind {
-		err = errors.New("unexpected " + token.Kind().String())
-	}
-	return err
-}
-
-// end returns err, or that something follows what in has read.
-func end(in *jsontext.Decoder, err error) error {
-	if err != nil {
-		return err
-	}
-	if _, err := in.ReadToken(); !errors.Is(err, io.EOF) {
-		return errors.Join(errors.New("something follows the envelope"), err)
-	}
-	return nil
-}
-
-// limitedReader reads at most maxEntryBytes after each reset.
+// limitedReader reads at most left bytes.
 type limitedReader struct {
 	io.Reader
 	left int
 }
-
-func (l *limitedReader) reset() { l.left = maxEntryBytes }
 
 func (l *limitedReader) Read(b []byte) (int, error) {
 	if l.left == 0 {

@@ -29,13 +29,12 @@ type Bus struct {
 // New returns the bus behind the sidecar that client talks to.
 func New(client dapr.Client) *Bus { return &Bus{client} }
 
-// Events are published as they are (rawPayload), as they are heard: a sidecar would
-// only decode each, and encode it in another order with what its span and the topic
-// are called, for half of what a publish costs it; and who hears it could then not
-// read it in the plain form.
-
-// Publish puts e on its topic. A nil error says that the broker has it; any
-// other says that nobody knows whether it has.
+// Publish puts e on its topic. A nil error says that the broker has it; after any other it
+// is not known whether it has.
+//
+// Events are published and delivered as they are (rawPayload). A sidecar would otherwise
+// decode each, and encode it again in another order and with its own members, for half of
+// what a publish costs it; and no consumer could read that in the canonical form.
 func (b *Bus) Publish(ctx context.Context, e event.Event) error {
 	raw, err := event.Marshal(e)
 	if err != nil {
@@ -97,7 +96,7 @@ const DeadLetterTopic = "dead-letters"
 type DeadLetter struct {
 	// ID is the same for the same bytes on the same topic refused by the same service.
 	ID string `json:"id"`
-	// Service is the app id of who heard and refused it.
+	// Service is the app id of the consumer that refused it.
 	Service string `json:"service"`
 	Topic   string `json:"topic"`
 	// Reason has at most some more than firstKept bytes.

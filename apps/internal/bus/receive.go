@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,11 +21,11 @@ import (
 // delivered. Such an event goes to the dead letters.
 var ErrPoison = errors.New("poison event")
 
-// Handler takes a batch of events of one type. It returns one error an event,
-// or nil when it took them all. A nil error acknowledges the event, an ErrPoison
-// makes it a dead letter, and any other has it delivered again: that one is for
-// a dependency that is down, and for nothing else, since it holds up the topic.
-// A panic counts as such an error for the whole batch.
+// Handler takes a batch of events of one type. It returns one error an event, or nil when
+// it took them all. A nil error acknowledges the event, an ErrPoison makes it a dead
+// letter, and any other has it delivered again: that is for a dependency that is down, and
+// for nothing else, since it holds up the topic. A panic counts as such an error for the
+// whole batch.
 type Handler func(ctx context.Context, events []event.Event) []error
 
 // deadLetters is where the receiver puts what can never succeed.
@@ -53,17 +54,15 @@ func Path(t event.Type) string { return "/deliver/" + string(t) }
 
 // Handle routes deliveries of type t, on the app channel, to handle.
 func (r *Receiver) Handle(channel gin.IRoutes, t event.Type, handle Handler) {
-	r.route(channel, t, func(ctx context.Context, in envelope) reply { return r.receive(ctx, t, in, handle) })
+	r.route(channel, t, func(ctx context.Context, entries []entry) { r.receive(ctx, t, entries, handle) })
 }
 
 // HandleDeadLetters routes the dead letters, on the app channel, to keep, which
 // returns an error as a Handler does; one that is no dead letter comes as one.
 func (r *Receiver) HandleDeadLetters(channel gin.IRoutes, keep func(context.Context, []DeadLetter) []error) {
-	r.route(channel, DeadLetterTopic, func(ctx context.Context, in envelope) reply {
-		letters := make([]DeadLetter, len(in.Entries))
-		out := reply{Statuses: make([]status, len(in.Entries))}
-		for i, entry := range in.Entries {
-			out.Statuses[i] = status{entry.ID, success}
+	r.route(channel, DeadLetterTopic, func(ctx context.Context, entries []entry) {
+		letters := make([]DeadLetter, len(entries))
+		for i, entry := range entries {
 			if entry.refused != nil {
 				letters[i] = *entry.refused
 				continue
@@ -78,14 +77,14 @@ func (r *Receiver) HandleDeadLetters(channel gin.IRoutes, keep func(context.Cont
 		}
 		for i, err := range keep(ctx, letters) {
 			if err != nil {
-				out.Statuses[i].Status = retry
+				entries[i].status = retry
 			}
 		}
-		return out
 	})
 }
 
-func (r *Receiver) route(channel gin.IRoutes, t event.Type, receive func(context.Context, envelope) reply) {
+// route has take set the statuses of a delivery's entries.
+func (r *Receiver) route(channel gin.IRoutes, t event.Type, take func(context.Context, []entry)) {
 	channel.POST(Path(t), refuseCallers, func(c *gin.Context) {
 		ctx := c.Request.Context()
 		// A form of a web page can't send this media type.
@@ -97,12 +96,13 @@ func (r *Receiver) route(channel gin.IRoutes, t event.Type, receive func(context
 		switch {
 		case errors.Is(err, errTooLarge):
 			slog.ErrorContext(ctx, "delivery is too large", "topic", t, "error", err)
-			web.Fail(c, web.NewProblem(http.StatusRequestEntityTooLarge, "The delivery "+err.Error()+"."))
+			web.Fail(c, web.NewProblem(http.StatusRequestEntityTooLarge, "The delivery "+errTooLarge.Error()+"."))
 		case err != nil:
 			slog.ErrorContext(ctx, "delivery is not a bulk envelope", "topic", t, "error", err)
 			web.Fail(c, web.NewProblem(http.StatusBadRequest, "The delivery is not a bulk envelope."))
 		default:
-			c.JSON(http.StatusOK, receive(ctx, in))
+			take(ctx, in.Entries)
+			c.JSON(http.StatusOK, in.reply())
 		}
 	})
 }
@@ -141,32 +141,39 @@ type status struct {
 	Status  string `json:"status"`
 }
 
-// The answers to a delivery. DROP is never used: the runtime's own dead-lettering
+// The answers to an entry. DROP is never used: the runtime's own dead-lettering
 // acknowledges the message even when it could not publish it.
 const (
 	success = "SUCCESS"
 	retry   = "RETRY"
 )
 
-func (r *Receiver) receive(ctx context.Context, t event.Type, in envelope, handle Handler) reply {
+func (in envelope) reply() reply {
 	out := reply{Statuses: make([]status, len(in.Entries))}
-	events := make([]event.Event, 0, len(in.Entries))
-	index := make([]int, 0, len(in.Entries)) // of the event in the envelope
 	for i, entry := range in.Entries {
-		out.Statuses[i] = status{entry.ID, success}
+		out.Statuses[i] = status{entry.ID, cmp.Or(entry.status, success)}
+	}
+	return out
+}
+
+func (r *Receiver) receive(ctx context.Context, t event.Type, entries []entry, handle Handler) {
+	var events []event.Event
+	var delivered []*entry // of each event
+	for i := range entries {
+		entry := &entries[i]
 		if entry.refused != nil {
-			out.Statuses[i].Status = r.deadLetter(ctx, *entry.refused)
+			entry.status = r.deadLetter(ctx, *entry.refused)
 			continue
 		}
 		e, err := event.Parse(t, entry.Event)
 		if err != nil {
-			out.Statuses[i].Status = r.deadLetter(ctx, newDeadLetter(r.service, string(t), entry.Event, err))
+			entry.status = r.deadLetter(ctx, newDeadLetter(r.service, string(t), entry.Event, err))
 			continue
 		}
-		events, index = append(events, e), append(index, i)
+		events, delivered = append(events, e), append(delivered, entry)
 	}
 	if len(events) == 0 {
-		return out
+		return
 	}
 	for _, e := range events {
 		defer web.Follow(ctx, e.TraceParent, "handle "+string(t))()
@@ -177,18 +184,16 @@ func (r *Receiver) receive(ctx context.Context, t event.Type, in envelope, handl
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrPoison):
-			out.Statuses[index[i]].Status = r.deadLetter(ctx, newDeadLetter(r.service, string(t), in.Entries[index[i]].Event, err))
+			delivered[i].status = r.deadLetter(ctx, newDeadLetter(r.service, string(t), delivered[i].Event, err))
 		default:
-			out.Statuses[index[i]].Status = retry
-			if refused++; first == nil {
-				first = err
-			}
+			delivered[i].status = retry
+			refused++
+			first = cmp.Or(first, err)
 		}
 	}
 	if refused > 0 {
 		slog.WarnContext(ctx, "asking for events again", "topic", t, "events", refused, "of", len(events), "error", first)
 	}
-	return out
 }
 
 // safely calls handle and makes an error of a panic, and of a result of the wrong length.

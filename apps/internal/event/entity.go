@@ -1,12 +1,12 @@
 package event
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/text"
@@ -103,67 +103,38 @@ func (e *FieldError) Error() string { return e.Field + " " + e.Detail }
 // Validate returns a *FieldError for the first field that is out of bounds. It takes all
 // that any version has published, so also a title that ValidateText refuses.
 func (p *Post) Validate() error {
-	if err := validID("id", p.ID); err != nil {
-		return err
-	}
-	if err := p.validTexts(); err != nil {
-		return err
-	}
-	return validVersion(p.CreatedAt, p.Revision)
+	return cmp.Or(validID("id", p.ID), p.validTexts(), validVersion(p.CreatedAt, p.Revision))
 }
 
-// ValidateText checks what the writer of the post chose: the title must have something
-// to see. The error is a *FieldError.
+// ValidateText checks what the writer of the post chose: the title must be visible. The
+// error is a *FieldError.
 func (p *Post) ValidateText() error {
-	if err := p.validTexts(); err != nil {
-		return err
-	}
-	return visible("title", p.Title)
+	return cmp.Or(p.validTexts(), visible("title", p.Title))
 }
 
 func (p *Post) validTexts() error {
-	if err := validText("title", p.Title, 1, MaxTitle); err != nil {
-		return err
-	}
-	return validText("body", p.Body, 0, MaxBody)
+	return cmp.Or(validText("title", p.Title, 1, MaxTitle), validText("body", p.Body, 0, MaxBody))
 }
 
 // Validate returns a *FieldError for the first field that is out of bounds. It takes all
 // that any version has published, so also content that ValidateText refuses.
 func (c *Comment) Validate() error {
-	if err := validID("id", c.ID); err != nil {
-		return err
-	}
-	if err := validID("postId", c.PostID); err != nil {
-		return err
-	}
-	if err := c.validTexts(); err != nil {
-		return err
-	}
-	if c.Status != Pending && c.Status != Approved && c.Status != Rejected {
-		return &FieldError{"status", fmt.Sprintf("%q is not pending, approved or rejected", c.Status)}
-	}
-	return validVersion(c.CreatedAt, c.Revision)
+	return cmp.Or(validID("id", c.ID), validID("postId", c.PostID), c.validTexts(),
+		validStatus(c.Status), validVersion(c.CreatedAt, c.Revision))
 }
 
-// ValidateText checks what the writer of the comment chose: the content must have
-// something to see. The error is a *FieldError.
+// ValidateText checks what the writer of the comment chose: the content must be visible.
+// The error is a *FieldError.
 func (c *Comment) ValidateText() error {
-	if err := c.validTexts(); err != nil {
-		return err
-	}
-	return visible("content", c.Content)
+	return cmp.Or(c.validTexts(), visible("content", c.Content))
 }
 
 func (c *Comment) validTexts() error {
-	if err := validText("content", c.Content, 1, MaxContent); err != nil {
-		return err
-	}
-	return validText("author", c.Author, 0, MaxAuthor)
+	return cmp.Or(validText("content", c.Content, 1, MaxContent), validText("author", c.Author, 0, MaxAuthor))
 }
 
-// Optional is s, or "" if a reader sees nothing of it: a name or a body like that is as
-// if none was given.
+// Optional is s, or "" if a reader sees nothing of it: a name or a body like that counts
+// as none.
 func Optional(s string) string {
 	if text.IsBlank(s) {
 		return ""
@@ -194,6 +165,13 @@ func validText(field, s string, least, most int) error {
 	return nil
 }
 
+func validStatus(s Status) error {
+	if s != Pending && s != Approved && s != Rejected {
+		return &FieldError{"status", fmt.Sprintf("%q is not pending, approved or rejected", s)}
+	}
+	return nil
+}
+
 func validVersion(createdAt time.Time, revision int) error {
 	switch {
 	case createdAt.IsZero():
@@ -220,19 +198,9 @@ func NewID() string {
 // IDTime is the time in a UUIDv7, to the millisecond; ok is false when id is
 // not one in its canonical lower-case form.
 func IDTime(id string) (at time.Time, ok bool) {
-	u, err := uuid.Parse(id) // takes other forms, too, which String doesn't give back
+	u, err := uuid.Parse(id) // it takes other forms too, which String does not give back
 	if err != nil || u.String() != id || u.Version() != 7 || u.Variant() != uuid.RFC4122 {
 		return time.Time{}, false
 	}
 	return time.Unix(u.Time().UnixTime()).UTC(), true
-}
-
-// Marshal encodes as all of Postbus does: without the escapes for HTML, which
-// would make six bytes of one and mean nothing here.
-func Marshal(v any) ([]byte, error) {
-	b, err := jsonv2.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
 }

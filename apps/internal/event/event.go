@@ -3,6 +3,7 @@
 package event
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,44 +94,49 @@ func (s *Sequence) UnmarshalJSON(data []byte) error {
 // ids is the namespace (RFC 9562, version 5) of derived event ids.
 var ids = uuid.MustParse("6f1cbf0c-52a1-4f6e-9d0e-1f2f5d0a7c11")
 
-// IDOf derives an event's id from what it tells: one entity at one revision has
-// one event of a type, whoever publishes it and however often.
+// IDOf derives an event's id from what it says: one entity at one revision has one event
+// of a type, whichever service publishes it and however often.
 func IDOf(t Type, entityID string, revision int) string {
 	return uuid.NewSHA1(ids, fmt.Appendf(nil, "%s/%s/%d", t, entityID, revision)).String()
 }
 
-// OfPost makes the event that tells of post p. Source is the publishing
+// OfPost makes the event of type t that carries post p. Source is the publishing
 // service's app id; at is when it happened.
 func OfPost(t Type, source string, p Post, at time.Time, traceParent string) (Event, error) {
-	e := envelope(t, source, p.ID, p.Revision, at, traceParent)
+	e, err := envelope(t, source, p.ID, p.Revision, at, traceParent, &p)
 	e.Post = &p
-	return e.encode(p)
+	return e, err
 }
 
-// OfComment makes the event of type t that tells of comment c.
+// OfComment makes the event of type t that carries comment c, as OfPost does.
 func OfComment(t Type, source string, c Comment, at time.Time, traceParent string) (Event, error) {
-	e := envelope(t, source, c.ID, c.Revision, at, traceParent)
+	e, err := envelope(t, source, c.ID, c.Revision, at, traceParent, &c)
 	e.Comment = &c
-	return e.encode(c)
+	return e, err
 }
 
-func envelope(t Type, source, entityID string, revision int, at time.Time, traceParent string) Event {
-	return Event{
-		SpecVersion: "1.0", ID: IDOf(t, entityID, revision), Source: "/" + source, Type: t, Subject: entityID,
-		Time: at, DataContentType: "application/json", TraceParent: traceParent,
-	}
-}
-
-func (e Event) encode(data any) (Event, error) {
-	raw, err := Marshal(data)
-	if err == nil { // in the plain form
-		err = (*jsontext.Value)(&raw).Format(jsontext.ReorderRawObjects(true))
+func envelope(t Type, source, entityID string, revision int, at time.Time, traceParent string, entity any) (Event, error) {
+	data, err := Marshal(entity)
+	if err == nil { // in the canonical form
+		err = (*jsontext.Value)(&data).Format(jsontext.ReorderRawObjects(true))
 	}
 	if err != nil {
-		return Event{}, fmt.Errorf("encoding %s %s: %w", e.Type, e.Subject, err)
+		return Event{}, fmt.Errorf("encoding %s %s: %w", t, entityID, err)
 	}
-	e.Data = raw
-	return e, nil
+	return Event{
+		SpecVersion: "1.0", ID: IDOf(t, entityID, revision), Source: "/" + source, Type: t, Subject: entityID,
+		Time: at, DataContentType: "application/json", TraceParent: traceParent, Data: data,
+	}, nil
+}
+
+// Marshal encodes as all of Postbus does: without the escapes for HTML, which would make
+// six bytes of one and mean nothing here.
+func Marshal(v any) ([]byte, error) {
+	b, err := jsonv2.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // Parse decodes and checks one event as it came off topic. What it refuses is
@@ -148,7 +154,7 @@ func Parse(topic Type, raw []byte) (Event, error) {
 
 // ParseBatch decodes a JSON array of events, as the event log serves it.
 func ParseBatch(raw []byte) ([]Event, error) {
-	if lines, ok := plainLines(raw); ok {
+	if lines, ok := canonicalLines(raw); ok {
 		if events, err := parseAll(lines); err == nil {
 			return events, nil
 		}
@@ -177,7 +183,7 @@ func parse(raw []byte, limit int) (Event, error) {
 	if len(raw) > limit {
 		return Event{}, fmt.Errorf("%d bytes, more than %d", len(raw), limit)
 	}
-	e, ok := parsePlain(raw)
+	e, ok := parseCanonical(raw)
 	if !ok {
 		var err error
 		if e, err = parseJSON(raw); err != nil {
@@ -211,44 +217,42 @@ func parseJSON(raw []byte) (Event, error) {
 	if err := jsonv2.Unmarshal(raw, &e); err != nil {
 		return Event{}, fmt.Errorf("not a CloudEvent: %w", err)
 	}
-	var entity any
+	var err error
 	switch {
 	case e.Type == PostCreated:
 		e.Post = new(Post)
-		entity = e.Post
+		err = jsonv2.Unmarshal(e.Data, e.Post)
 	case slices.Contains(Types, e.Type):
 		e.Comment = new(Comment)
-		entity = e.Comment
+		err = jsonv2.Unmarshal(e.Data, e.Comment)
 	default:
 		return e, nil // and refused for its type
 	}
-	if err := jsonv2.Unmarshal(e.Data, entity); err != nil {
-		return Event{}, fmt.Errorf("data: %w", err)
+	if err == nil {
+		// Spaced and escaped as the log will have it, so that the two compare: the
+		// sidecar escapes what HTML would need escaped.
+		err = (*jsontext.Value)(&e.Data).Format()
 	}
-	// Spaced and escaped as the log will have it, so that the two compare: the
-	// sidecar escapes what HTML would need escaped.
-	if err := (*jsontext.Value)(&e.Data).Format(); err != nil {
+	if err != nil {
 		return Event{}, fmt.Errorf("data: %w", err)
 	}
 	return e, nil
 }
 
 func (e *Event) validateData() error {
-	entityID := ""
 	if e.Post != nil {
-		if err := e.Post.Validate(); err != nil {
-			return err
-		}
-		entityID = e.Post.ID
-	} else {
-		if err := e.Comment.Validate(); err != nil {
-			return err
-		}
-		if (e.Type == CommentCreated) != (e.Comment.Status == Pending) {
-			return fmt.Errorf("status %q in a %s", e.Comment.Status, e.Type)
-		}
-		entityID = e.Comment.ID
+		return cmp.Or(e.Post.Validate(), e.validSubject(e.Post.ID))
 	}
+	if err := e.Comment.Validate(); err != nil {
+		return err
+	}
+	if (e.Type == CommentCreated) != (e.Comment.Status == Pending) {
+		return fmt.Errorf("status %q in a %s", e.Comment.Status, e.Type)
+	}
+	return e.validSubject(e.Comment.ID)
+}
+
+func (e *Event) validSubject(entityID string) error {
 	if e.Subject != entityID {
 		return fmt.Errorf("subject %q, but entity %q", e.Subject, entityID)
 	}

@@ -80,7 +80,7 @@ export class Api {
 
 export type Service = 'posts' | 'comments' | 'moderation' | 'query'
 
-/** Breaks the system, and fills it: apps/e2e/browser_test.go. */
+/** Breaks the system, and fills it: apps/tools/e2e/browser_test.go. */
 export class Control {
   readonly #killed = new Set<Service>()
 
@@ -114,7 +114,7 @@ export class Control {
 
   async #ask(path: string): Promise<unknown> {
     const address = process.env.CONTROL
-    if (address === undefined) throw new Error('CONTROL is not set; run these tests with `go test -run TestTheClientInABrowser .` in apps/e2e')
+    if (address === undefined) throw new Error('CONTROL is not set; run these tests with `go test -run TestTheClientInABrowser .` in apps/tools/e2e')
     const response = await this.request.post(address + path, { timeout: 180_000 })
     expect(response.status(), `${path}: ${await response.text()}`).toBe(200)
     return response.json()

@@ -1,0 +1,86 @@
+// Package host serves the built client to browsers, and forwards the API to the
+// services by Dapr service invocation.
+package host
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// Host is what browsers reach.
+type Host struct {
+	// Files is the folder that `npm run build` made. It may be empty, or not exist.
+	Files fs.FS
+	// Sidecar is the base URL of the sidecar's HTTP API.
+	Sidecar string
+	// Token is what the sidecar wants to see, if it is not empty.
+	Token string
+	// Transport sends requests to the sidecar.
+	Transport http.RoundTripper
+	// Posts, Comments and Query are the app ids of the services.
+	Posts, Comments, Query string
+	// Streams bounds the streams that are open at once.
+	Streams web.Streams
+	// Stopping ends them when it is done.
+	Stopping context.Context
+}
+
+// Routes adds the client and the API to an engine. The error says which of the files
+// can't be served.
+func (h *Host) Routes(e *gin.Engine) error {
+	files, err := readSite(h.Files)
+	if err != nil {
+		return err
+	}
+	e.Use(logRequest, securePage)
+	files.routes(e)
+
+	posts := h.forward("posts", h.Posts)
+	comments := h.forward("comments", h.Comments)
+	query := h.forward("query", h.Query)
+	api, read := e.Group("/", web.WellFormedQuery), []string{http.MethodGet, http.MethodHead}
+	api.POST("/posts/create", posts)
+	api.POST("/posts/:id/comments", comments)
+	api.Match(read, "/posts/:id/comments", comments)
+	api.Match(read, "/posts/:id/comments/:commentId", comments)
+	api.Match(read, "/posts", query)
+	api.Match(read, "/posts/:id", query)
+	return nil
+}
+
+// logRequest logs what changes something or goes wrong; all else at the level debug.
+func logRequest(c *gin.Context) {
+	start := time.Now()
+	c.Next()
+	level := slog.LevelDebug
+	switch {
+	case c.Writer.Status() >= http.StatusInternalServerError:
+		level = slog.LevelWarn
+	case c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead:
+		level = slog.LevelInfo
+	}
+	slog.Log(c.Request.Context(), level, "request", "method", c.Request.Method, "path", c.Request.URL.Path,
+		"status", c.Writer.Status(), "took", time.Since(start).Round(time.Millisecond))
+}
+
+// policy lets the page load what the host serves and nothing else, run no script
+// and apply no style but from its files, and turn no string into markup
+// (https://www.w3.org/TR/CSP3/, https://www.w3.org/TR/trusted-types/).
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; " +
+	"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; " +
+	"require-trusted-types-for 'script'; trusted-types 'none'"
+
+// securePage sets the headers that bind a browser which shows a page, beside those that
+// every answer of Postbus has.
+func securePage(c *gin.Context) {
+	c.Header("Content-Security-Policy", policy)
+	c.Header("Permissions-Policy", "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), publickey-credentials-get=(), usb=()")
+	c.Header("Cross-Origin-Opener-Policy", "same-origin")
+}

@@ -1,0 +1,162 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// forwarded are the request headers that reach a service. Others may mean something to
+// Dapr: an app id, a caller, a token, and an Authorization, in which the sidecar looks for
+// an app id, too.
+var forwarded = []string{
+	"Accept", "Accept-Language", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-Id", "User-Agent", web.RequestID,
+}
+
+// dropped are headers of an answer that are the sidecars' own.
+var dropped = []string{"Server", "Traceparent", "Tracestate"}
+
+// validID is what an id in a path may be. It can't lead to another route, however it is
+// encoded.
+var validID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// quiet drops what httputil logs, which is that visitors have left.
+var quiet = log.New(io.Discard, "", 0)
+
+// NewTransport returns a transport for requests to the sidecar.
+func NewTransport() http.RoundTripper {
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
+	transport.Proxy = nil
+	transport.DisableCompression = true // it is for the visitor to ask for it
+	transport.MaxIdleConnsPerHost = 100
+	return transport
+}
+
+// forward passes requests on to the service of that name.
+func (h *Host) forward(name, appID string) gin.HandlerFunc {
+	transport := retrying{name, h.Transport}
+	return func(c *gin.Context) {
+		call, err := h.call(c, appID)
+		if err != nil {
+			web.Fail(c, err)
+			return
+		}
+		proxy := httputil.ReverseProxy{
+			Rewrite:        func(*httputil.ProxyRequest) {}, // the call is complete
+			Transport:      transport,
+			ModifyResponse: func(r *http.Response) error { return h.modify(r, c.Writer.Header()) },
+			ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) {
+				slog.WarnContext(call.Context(), "no answer", "app", appID, "error", err)
+				web.Fail(c, problemOf(err, name, call.Method))
+			},
+			ErrorLog: quiet,
+		}
+		proxy.ServeHTTP(c.Writer, call)
+	}
+}
+
+// call returns the call of an app for a visitor's request. The body is read here, so that
+// a large one is refused and any other can be sent twice. The error is a *web.Problem.
+func (h *Host) call(c *gin.Context, appID string) (call *http.Request, err error) {
+	in := c.Request
+	if slices.ContainsFunc(c.Params, func(p gin.Param) bool { return !validID.MatchString(p.Value) }) {
+		return nil, web.NewProblem(http.StatusNotFound, "There is nothing at "+in.URL.Path+".")
+	}
+	var body []byte
+	if in.Method == http.MethodPost { // nothing else has one
+		if body, err = web.ReadBody(c); err != nil {
+			return nil, err
+		}
+	}
+	address := h.Sidecar + "/v1.0/invoke/" + appID + "/method" + in.URL.Path
+	if call, err = http.NewRequestWithContext(in.Context(), in.Method, address, bytes.NewReader(body)); err != nil {
+		return nil, err
+	}
+	call.URL.RawQuery = in.URL.RawQuery
+	for _, name := range forwarded {
+		if values, ok := in.Header[name]; ok {
+			call.Header[name] = values
+		}
+	}
+	// The sidecars treat a request for an event stream and nothing else in a way of
+	// their own (dapr/pkg/sse), in which a refusal becomes a 500 without its reason.
+	// Any other answer they stream as well.
+	if accept := strings.Join(in.Header.Values("Accept"), ", "); strings.Contains(strings.ToLower(accept), "text/event-stream") {
+		call.Header.Set("Accept", accept+", application/problem+json")
+	}
+	if h.Token != "" {
+		call.Header.Set("Dapr-Api-Token", h.Token)
+	}
+	if trace := web.TraceParent(in.Context()); trace != "" {
+		call.Header.Set("Traceparent", trace)
+	}
+	return call, nil
+}
+
+// modify removes from an answer the headers of the sidecars and those that the host sets
+// itself. It counts a stream, and ends it when the host stops. The error is a *web.Problem
+// for one stream too many.
+func (h *Host) modify(r *http.Response, own http.Header) error {
+	for _, name := range dropped {
+		r.Header.Del(name)
+	}
+	for name := range own {
+		r.Header.Del(name)
+	}
+	if !web.HasMediaType(r.Header, "text/event-stream") {
+		return nil
+	}
+	end, err := h.Streams.Begin()
+	if err != nil {
+		return err
+	}
+	body := r.Body
+	forget := context.AfterFunc(h.Stopping, func() { _ = body.Close() })
+	r.Body = stream{body, h.Stopping, sync.OnceFunc(func() { forget(); end() })}
+	return nil
+}
+
+// problemOf is the problem of a request that the service of that name has not answered.
+func problemOf(err error, name, method string) *web.Problem {
+	problem := web.Unavailable("The " + name + " service does not answer. Try again.")
+	if method == http.MethodPost {
+		problem = web.Unavailable("The " + name + " service does not answer, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
+	}
+	_ = errors.As(err, &problem) // an error that is a problem itself stays
+	return problem
+}
+
+// stream is a body that ends, as if it were complete, when the host stops.
+type stream struct {
+	io.ReadCloser
+	stopping context.Context
+	closed   func()
+}
+
+// Read reads the body.
+func (s stream) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	if err != nil && s.stopping.Err() != nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// Close closes the body.
+func (s stream) Close() error {
+	defer s.closed()
+	return s.ReadCloser.Close()
+}

@@ -1,0 +1,140 @@
+package host
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// encodings are those that the build makes beside the files, the best last, with their
+// files' extensions.
+var encodings = []struct{ name, ext string }{{"gzip", ".gz"}, {"br", ".br"}}
+
+// page is the path of the file that is the client. It has no route of its own.
+const page = "/index.html"
+
+// site is the files of the built client by path, the compressed ones among them. It is
+// ours because vearutop/statigz sends encodings that Accept-Encoding weighs with 0.
+type site map[string]file
+
+type file struct {
+	content []byte
+	etag    string
+}
+
+// readSite reads the folder that the client was built into, if it exists.
+func readSite(build fs.FS) (site, error) {
+	s := site{}
+	return s, fs.WalkDir(build, ".", func(name string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && name == "." {
+			return fs.SkipAll
+		}
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(build, name)
+		if err != nil {
+			return err
+		}
+		name = "/" + name
+		if original, isCompressed := originalOf(name); isCompressed {
+			plain, exists := s[original] // which comes first
+			if !exists {
+				return fmt.Errorf("%s is there only compressed", original)
+			}
+			if len(content) >= len(plain.content) {
+				return nil // as happens to small files
+			}
+		}
+		sum := sha256.Sum256(content)
+		s[name] = file{content, strconv.Quote(hex.EncodeToString(sum[:16]))}
+		return nil
+	})
+}
+
+// originalOf returns the path of the file that a path is a compressed form of.
+func originalOf(name string) (original string, isCompressed bool) {
+	for _, e := range encodings {
+		if original, found := strings.CutSuffix(name, e.ext); found {
+			return original, true
+		}
+	}
+	return name, false
+}
+
+func (s site) routes(r *gin.Engine) {
+	read := []string{http.MethodGet, http.MethodHead}
+	for _, address := range []string{"/", "/p/:id"} { // the client's own
+		r.Match(read, address, func(c *gin.Context) { s.servePage(c, http.StatusOK) })
+	}
+	for name := range s {
+		if _, isCompressed := originalOf(name); isCompressed || name == page {
+			continue
+		}
+		caching := "no-cache"
+		if strings.HasPrefix(name, "/assets/") { // these names have a hash of the content
+			caching = "public, max-age=31536000, immutable"
+		}
+		r.Match(read, name, func(c *gin.Context) { s.serve(c, name, caching) })
+	}
+	r.NoRoute(func(c *gin.Context) {
+		c.Header("Cache-Control", "no-store")
+		if c.Request.Method == http.MethodGet && web.Accepts(c.Request, "application/problem+json", "text/html") == "text/html" {
+			s.servePage(c, http.StatusNotFound)
+			return
+		}
+		web.Fail(c, web.NewProblem(http.StatusNotFound, "There is nothing at "+c.Request.URL.Path+"."))
+	})
+}
+
+// servePage answers with the client, which looks at the address by itself.
+func (s site) servePage(c *gin.Context, status int) {
+	index, exists := s[page]
+	switch {
+	case !exists:
+		c.String(http.StatusServiceUnavailable, notBuilt)
+	case status != http.StatusOK:
+		c.Data(status, "text/html; charset=utf-8", index.content)
+	default:
+		s.serve(c, page, "no-cache")
+	}
+}
+
+const notBuilt = `This host was built without the client. The API works; for the pages, do one of
+
+    make run        builds the client and the host, and runs everything
+    npm ci && npm run build   in apps/client/web, and then build and start the host again
+
+Either needs Node.js 20.19 or later.
+`
+
+// serve answers with the form of a file that the request takes best; net/http sees to its
+// type, to conditional requests and to ranges.
+func (s site) serve(c *gin.Context, name, caching string) {
+	best := s[name]
+	for _, e := range encodings {
+		compressed, exists := s[name+e.ext]
+		if !exists {
+			continue
+		}
+		c.Header("Vary", "Accept-Encoding")
+		if web.AcceptsEncoding(c.Request, e.name) {
+			c.Header("Content-Encoding", e.name)
+			best = compressed
+		}
+	}
+	c.Header("Cache-Control", caching)
+	c.Header("Etag", best.etag)
+	http.ServeContent(c.Writer, c.Request, name, time.Time{}, bytes.NewReader(best.content))
+}

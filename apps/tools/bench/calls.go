@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// calls are how often Redis was asked for something, by command: every hop of an
+// event, and every document, is some of them.
+type calls map[string]float64
+
+func (s *stack) calls(ctx context.Context) (calls, error) {
+	client := redis.NewClient(&redis.Options{Addr: s.Redis.Address()})
+	defer func() { _ = client.Close() }()
+	info, err := client.Info(ctx, "commandstats").Result()
+	if err != nil {
+		return nil, err
+	}
+	c := calls{}
+	for line := range strings.Lines(info) {
+		name, numbers, found := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
+		if !found {
+			continue
+		}
+		var n float64
+		if _, err := fmt.Sscanf(numbers, "%g", &n); err != nil {
+			return nil, fmt.Errorf("redis's commandstats: %q: %w", line, err)
+		}
+		c[name] = n
+	}
+	return c, nil
+}
+
+// since are the calls after before, each divided by count.
+func (c calls) since(before calls, count uint64) calls {
+	each := calls{}
+	for name := range c {
+		each[name] = (c[name] - before[name]) / float64(count)
+	}
+	return each
+}

@@ -1,0 +1,518 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/apps/tools/system"
+)
+
+var (
+	allFaults = flag.Bool("all-faults", false, "run every fault, not only a few representative ones")
+	seed      = flag.Uint64("seed", seedFromEnv(), "what the load follows from")
+)
+
+// seedFromEnv is $SEED, or else one of its own for each run.
+func seedFromEnv() uint64 {
+	if seed, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
+		return seed
+	}
+	return uint64(time.Now().UnixNano()) //nolint:gosec // never negative
+}
+
+// fault breaks one thing and mends it while the load goes on.
+type fault struct {
+	name string
+	// short says that it is one of the representative ones.
+	short bool
+	// own says that it needs a system of its own: it leaves something behind.
+	own bool
+	// run returns when all is mended. It may end the load before that.
+	run func(t *testing.T, s *stack, l *load)
+}
+
+// hang is how long a process is stopped for.
+const hang = 20 * time.Second
+
+func faults() []fault {
+	var all []fault
+	add := func(name string, short bool, run func(t *testing.T, s *stack, l *load)) {
+		all = append(all, fault{name: name, short: short, run: run})
+	}
+	for _, name := range onTheBus {
+		app := func(s *stack) int { return s.App(name).Port }
+		sidecar := func(s *stack) int { return s.App(name).HTTPPort }
+		add("kill -9 "+name+", 3 times", name == "comments" || name == "eventlog", func(t *testing.T, s *stack, _ *load) {
+			for range 3 {
+				s.killAndRestart(t, app(s))
+				awaitReady(t, s.App(name))
+			}
+		})
+		add("kill -9 "+name+"'s sidecar", name == "comments", func(t *testing.T, s *stack, _ *load) {
+			s.killAndRestart(t, sidecar(s))
+		})
+		add("kill -9 "+name+" and its sidecar", false, func(t *testing.T, s *stack, _ *load) {
+			s.killAndRestart(t, app(s), sidecar(s))
+		})
+		add("SIGTERM "+name, name == "posts" || name == "comments", func(t *testing.T, s *stack, l *load) { s.terminate(t, name, l) })
+		add(fmt.Sprintf("SIGSTOP %s for %s", name, hang), false, func(t *testing.T, s *stack, _ *load) {
+			p := s.process(t, app(s))
+			s.stopFor(t, hang, p.Signal)
+		})
+	}
+	add("kill -9 Redis", true, func(t *testing.T, s *stack, _ *load) {
+		if err := errors.Join(s.redis.Signal(syscall.SIGKILL), s.redis.AwaitEnd(), s.redis.Start(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	})
+	add(fmt.Sprintf("SIGSTOP Redis for %s", hang), false, func(t *testing.T, s *stack, _ *load) {
+		s.stopFor(t, hang, s.redis.Signal)
+	})
+	add("Redis's connections cut every second for 20 s", false, func(t *testing.T, s *stack, _ *load) {
+		store := s.store(t)
+		for range 20 {
+			if err := store.ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
+				t.Fatal(err)
+			}
+			pause(t, time.Second)
+		}
+	})
+	add("kill -9 comments and its sidecar while they dead-letter poison, 2 times", false, poisonAndKill)
+	for _, name := range []string{"eventlog", "query"} {
+		add(name+" down for the whole load", name == "eventlog", func(t *testing.T, s *stack, l *load) {
+			p := s.process(t, s.App(name).Port)
+			kill(t, p)
+			pause(t, 10*time.Second)
+			l.end()
+			s.launch(t, p)
+		})
+	}
+	add("everything killed, Redis too, and started again", false, func(t *testing.T, s *stack, _ *load) {
+		var ports []int
+		for _, a := range s.Apps {
+			ports = append(ports, a.Port, a.HTTPPort)
+		}
+		killed := s.killAll(t, ports...)
+		if err := errors.Join(s.redis.Signal(syscall.SIGKILL), s.redis.AwaitEnd(), s.redis.Start(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		s.restart(t, killed)
+	})
+	return append(all,
+		fault{name: "two replicas of every service, one of each killed", own: true, run: killReplicas},
+		fault{name: "1,000 messages of ten kinds on each topic, 900 of them poison", own: true, run: poisonAll},
+	)
+}
+
+// killReplicas starts a second replica of every service, kills all of those with
+// their sidecars at once, and starts them again.
+func killReplicas(t *testing.T, s *stack, _ *load) {
+	for _, name := range onTheBus {
+		s.replica(t, name)
+	}
+	pause(t, 3*time.Second) // both work
+	var ports []int
+	for _, b := range s.replicas {
+		ports = append(ports, b.HTTPPort, b.Port)
+	}
+	s.killAndRestart(t, ports...)
+}
+
+// surely is how long before a signal a request must have gone out, to count as
+// one that the service had accepted.
+const surely = 100 * time.Millisecond
+
+// terminate ends a service with SIGTERM and starts it again. What it had accepted
+// before the signal it must answer as it should.
+func (s *stack) terminate(t *testing.T, name string, l *load) {
+	t.Helper()
+	p := s.process(t, s.App(name).Port)
+	release := s.hold(t, name, l)
+	signalled := time.Now()
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := p.AwaitEnd(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if failed := l.failedBefore(name, signalled.Add(-surely)); len(failed) > 0 {
+		t.Errorf("%d requests that were accepted before the signal failed, among them %+v", len(failed), failed[0])
+	}
+	s.launch(t, p)
+}
+
+// held is how many requests are under way at a SIGTERM.
+const held = 20
+
+// hold has requests under way at a service; release fails the test unless each is
+// answered as it should be. Moderation has no requests but its deliveries, and what
+// becomes of those is in the accounts.
+func (s *stack) hold(t *testing.T, name string, l *load) (release func()) {
+	t.Helper()
+	switch name {
+	case "posts":
+		return s.holdWrites(t, s.url("posts", "/posts/create"), `{"title":"held"}`, l, l.bookPost)
+	case "comments":
+		post := s.createPost(t, "with held comments").ID
+		l.bookPost(post)
+		l.bookComment(s.createComment(t, post, "the post is known").ID, post, "")
+		book := func(id string) { l.bookComment(id, post, "") }
+		return s.holdWrites(t, s.url("comments", "/posts/"+post+"/comments"), `{"content":"held"}`, l, book)
+	case "query": // a stream that is cut off would be an error
+		return holdReads(t, s.url("query", "/posts"), "Accept: text/event-stream")
+	case "eventlog": // nothing is refused for good meanwhile
+		letters := want(t, http.StatusOK, "GET", s.url("eventlog", "/dead-letters?limit=0"), "")
+		return holdReads(t, s.url("eventlog", fmt.Sprintf("/dead-letters?after=%d&wait=10", sequence(t, letters))))
+	}
+	return func() {}
+}
+
+// holdReads has reads under way that wait for something.
+func holdReads(t *testing.T, url string, headers ...string) (release func()) {
+	t.Helper()
+	answers := make(chan error, held)
+	for range held {
+		go func() {
+			r, err := do("GET", url, "", headers...)
+			if err == nil && r.status != http.StatusOK {
+				err = fmt.Errorf("GET %s: %s", url, r)
+			}
+			answers <- err
+		}()
+	}
+	pause(t, surely)
+	select {
+	case err := <-answers:
+		t.Fatalf("a read that should wait did not: %v", err)
+	default:
+	}
+	return func() {
+		t.Helper()
+		for range held {
+			if err := <-answers; err != nil {
+				t.Errorf("accepted before the signal, and then: %v", err)
+			}
+		}
+	}
+}
+
+// holdWrites has writes under way: the service has read each, and can't publish
+// because Redis hangs. Release lets Redis go on; each must be answered 201.
+func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id string)) (release func()) {
+	t.Helper()
+	if err := s.redis.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.redis.Signal(syscall.SIGCONT) }) // also when this fails
+	accepted, answers := make(chan struct{}, held), make(chan error, held)
+	for range held {
+		go func() {
+			id, err := sendHeld(url, body, func() { accepted <- struct{}{} })
+			if l.attempts.Add(1); err == nil {
+				l.created.Add(1)
+				book(id)
+			}
+			answers <- err
+		}()
+	}
+	for range held {
+		select {
+		case <-accepted:
+		case err := <-answers:
+			t.Fatalf("answered while Redis hangs: %v", err)
+		}
+	}
+	return func() {
+		t.Helper()
+		if err := s.redis.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		for range held {
+			if err := <-answers; err != nil {
+				t.Errorf("accepted before the signal, and then: %v", err)
+			}
+		}
+	}
+}
+
+// sendHeld posts a command that expects a 100, which a service sends when it reads
+// the body, and calls accepted then. It returns the id of what was made.
+func sendHeld(url, body string, accepted func()) (string, error) {
+	trace := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{Got100Continue: accepted})
+	req, err := http.NewRequestWithContext(trace, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Expect", "100-continue")
+	transport := &http.Transport{ExpectContinueTimeout: 10 * time.Second}
+	defer transport.CloseIdleConnections()
+	res, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = res.Body.Close() }()
+	var made struct{ ID, Detail string }
+	if err := json.NewDecoder(res.Body).Decode(&made); err != nil {
+		return "", err
+	}
+	if res.StatusCode != http.StatusCreated {
+		return "", fmt.Errorf("%s: %s", res.Status, made.Detail)
+	}
+	return made.ID, nil
+}
+
+// killAndRestart kills what listens on the ports, all at once, and starts it again.
+func (s *stack) killAndRestart(t *testing.T, ports ...int) {
+	t.Helper()
+	s.restart(t, s.killAll(t, ports...))
+}
+
+func (s *stack) killAll(t *testing.T, ports ...int) []*system.Process {
+	t.Helper()
+	killed := make([]*system.Process, len(ports))
+	for i, port := range ports {
+		killed[i] = s.process(t, port)
+	}
+	for _, p := range killed {
+		if err := p.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return killed
+}
+
+// restart starts killed processes again, once each has ended.
+func (s *stack) restart(t *testing.T, killed []*system.Process) {
+	t.Helper()
+	for _, p := range killed {
+		if err := p.AwaitEnd(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.launch(t, p)
+	}
+}
+
+func (s *stack) stopFor(t *testing.T, long time.Duration, signal func(syscall.Signal) error) {
+	t.Helper()
+	if err := signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = signal(syscall.SIGCONT) }) // also when this fails
+	pause(t, long)
+	if err := signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pause lets the load go on for a time: how long a fault lasts is no condition.
+func pause(t *testing.T, long time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(long):
+	case <-t.Context().Done():
+		t.Fatal(context.Cause(t.Context()))
+	}
+}
+
+// row is a line of the table.
+type row struct {
+	name                     string
+	writes, created, retries int64
+	lost, repeated           int
+	whole                    time.Duration
+	failed                   bool
+}
+
+// wholeWithin bounds the time until all that was written is settled again, in a
+// full run; settledWithin bounds it in any.
+const (
+	wholeWithin   = 15 * time.Second
+	settledWithin = 3 * time.Minute
+)
+
+// TestFaults breaks one thing at a time under load and then does the accounts.
+func TestFaults(t *testing.T) {
+	// Lines that begin with a bar are shown by `make test` as well.
+	fmt.Printf("| seed %d; SEED=%d repeats it\n", *seed, *seed)
+	s := another(t, nil, plain(t))
+	var rows []*row
+	for _, f := range faults() {
+		if !f.short && !*allFaults {
+			continue
+		}
+		rows = append(rows, runFault(t, f, func(t *testing.T) *stack {
+			t.Helper()
+			if f.own {
+				return another(t, nil, plain(t))
+			}
+			return s
+		}))
+	}
+	printTable(rows)
+	t.Run("what all of them wrote is still there", func(t *testing.T) {
+		s.earlier.posts, s.posts = s.posts, nil
+		if lost, repeated := s.settle(t, 0, s.earlier); lost+repeated > 0 {
+			t.Errorf("lost %d, repeated %d", lost, repeated)
+		}
+	})
+}
+
+// remember adds to what earlier loads have written.
+func (s *stack) remember(b books) {
+	if s.earlier.comments == nil {
+		s.earlier = books{comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}}
+	}
+	maps.Copy(s.posts, b.posts)
+	maps.Copy(s.earlier.comments, b.comments)
+	maps.Copy(s.earlier.expected, b.expected)
+	maps.Copy(s.earlier.planted, b.planted)
+}
+
+// runFault is a case of its own; one that fails has a row, too.
+func runFault(t *testing.T, f fault, on func(*testing.T) *stack) *row {
+	t.Helper()
+	r := &row{name: f.name}
+	r.failed = !t.Run(f.name, func(t *testing.T) { underLoad(t, on(t), f, r) })
+	return r
+}
+
+func printTable(rows []*row) {
+	fmt.Println("| case | writes | 201s | retries | lost | repeated | whole again after |")
+	fmt.Println("|---|---|---|---|---|---|---|")
+	for _, r := range rows {
+		if r.writes == 0 && !r.failed {
+			continue // -run has left it out
+		}
+		name := r.name
+		if r.failed {
+			name += " **FAILED**"
+		}
+		fmt.Printf("| %s | %d | %d | %d | %d | %d | %s |\n", name, r.writes, r.created, r.retries, r.lost, r.repeated, r.whole.Round(10*time.Millisecond))
+	}
+}
+
+func underLoad(t *testing.T, s *stack, f fault, r *row) {
+	t.Helper()
+	store := s.store(t)
+	start := len(events(t, s.App("eventlog")))
+	dead := lastOf(t, store, "dead-letters")
+	l := begin(t, s, *seed)
+	defer l.cancel()
+	pause(t, 2*time.Second) // the load before the fault
+	f.run(t, s, l)
+	mended := time.Now()
+	before := l.books() // everything that had its 201 by then
+
+	within(t, settledWithin, func() error {
+		inLog, err := inTheLogSoFar(s.App("eventlog"), start)
+		if err != nil {
+			return err
+		}
+		var missing []string
+		for id := range before.posts {
+			if inLog["PostCreated "+id] == 0 {
+				missing = append(missing, id)
+			}
+		}
+		for id := range before.comments {
+			if inLog["CommentUpdated "+id] == 0 {
+				missing = append(missing, id)
+			}
+		}
+		if len(missing) > 0 {
+			return fmt.Errorf("%d are not settled, among them %s", len(missing), missing[0])
+		}
+		// And every query shows it.
+		for _, a := range s.all("query") {
+			if _, err = get(a.URL()+fmt.Sprintf("/posts?limit=1&min_sequence=%d", start+inLog["events"]), &map[string]post{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	r.whole = time.Since(mended)
+	pause(t, time.Second) // and the load after it
+	l.end()
+
+	r.writes, r.created, r.retries = l.attempts.Load(), l.created.Load(), l.retries.Load()
+	b := l.books()
+	if len(l.wrong) > 0 {
+		t.Errorf("%d writes went wrong; the first: %v", len(l.wrong), l.wrong[0])
+	}
+	r.lost, r.repeated = s.settle(t, start, b)
+	within(t, settledWithin, func() error { return s.nothingPending(t, store) })
+	s.remember(b)
+	within(t, settledWithin, func() error { return sameDeadLetters(t, store, dead, l.poison, l.buriedAgain) })
+	if l.afterwards != nil {
+		l.afterwards()
+	}
+	// A machine that is busy with other tests says nothing about the settings.
+	if *allFaults && r.whole > wholeWithin {
+		t.Errorf("whole again only after %s", r.whole)
+	}
+}
+
+// settle does the accounts everywhere, until they are right, and returns how they
+// were the last time.
+func (s *stack) settle(t *testing.T, start int, b books) (lost, repeated int) {
+	t.Helper()
+	var v verdict
+	err := system.Until(t.Context(), settledWithin, func() error {
+		inLog, err := inTheLog(s.App("eventlog"), start, b)
+		if err != nil {
+			return err
+		}
+		places := []*found{inLog}
+		for _, a := range s.all("query") {
+			inQuery, err := inQuery(a, s.posts)
+			if err != nil {
+				return err
+			}
+			places = append(places, inQuery)
+		}
+		for _, a := range s.all("comments") {
+			inComments, err := inComments(a, b)
+			if err != nil {
+				return err
+			}
+			places = append(places, inComments)
+		}
+		v = verdict{}
+		for _, f := range places {
+			one := b.compare(f)
+			v.lost, v.repeated, v.errs = v.lost+one.lost, v.repeated+one.repeated, append(v.errs, one.errs...)
+		}
+		if len(v.errs) > 0 {
+			return fmt.Errorf("%d errors; the first: %w", len(v.errs), v.errs[0])
+		}
+		return nil
+	})
+	if err != nil {
+		t.Errorf("the accounts are not right: %v", err)
+	}
+	return v.lost, v.repeated
+}
+
+// inTheLogSoFar counts events by type and subject, and all of them as "events".
+func inTheLogSoFar(a system.App, after int) (map[string]int, error) {
+	events, err := eventsAfter(a, after)
+	counts := map[string]int{"events": len(events)}
+	for _, e := range events {
+		counts[e.Type+" "+e.Subject]++
+	}
+	return counts, err
+}

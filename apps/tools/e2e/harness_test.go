@@ -1,0 +1,455 @@
+// Package e2e tests the real system: started with `dapr run -f`, with real
+// sidecars and a Redis of its own, beside whatever else runs on the machine; or, with
+// the build tag k8s, deployed on a Kubernetes.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/postbus/postbus/apps/tools/system"
+)
+
+// soon bounds how long the tests wait for what happens within milliseconds, on a
+// machine that may be busy.
+const soon = time.Minute
+
+// stack is a whole system with what it stands on.
+type stack struct {
+	*system.System
+	// alone is the whole that it is part of; nil on Kubernetes.
+	alone *system.Alone
+	dir   string
+	redis *system.Redis
+	log   *os.File
+	// replicas are the second instances of services, while there are any.
+	replicas []system.App
+	// posts are the ids of those that earlier faults' loads wrote, earlier is the rest
+	// of their books.
+	posts   map[string]bool
+	earlier books
+	// redisAt is where its Redis is.
+	redisAt redis.Options
+	// replicasOf, if set, finds all replicas of a service, in place of replicas.
+	replicasOf func(name string) []system.App
+}
+
+// onTheBus are the services that hold the blog: each receives events and has a store.
+// The client has neither, so that there is nothing to lose in it; what it promises
+// is tested in client_test.go.
+var onTheBus = slices.DeleteFunc(slices.Clone(system.Services), func(name string) bool { return name == "client" })
+
+// shared is the system that most tests use, one after the other.
+var shared *stack
+
+// built are the tools and services, for further stacks.
+var built struct {
+	checkout system.Checkout
+	dapr     system.Dapr
+	binaries string
+}
+
+// running is how to stop what runs outside this process.
+var running struct {
+	sync.Mutex
+	stops map[any]func()
+}
+
+// stopsBy notes how to stop something, or with nil that it has stopped.
+func stopsBy(what any, stop func()) {
+	running.Lock()
+	defer running.Unlock()
+	if running.stops == nil {
+		running.stops = map[any]func(){}
+	}
+	if running.stops[what] = stop; stop == nil {
+		delete(running.stops, what)
+	}
+}
+
+// plainly are the services without the race detector, for the tests of what it
+// would slow down.
+var plainly = sync.OnceValues(func() (string, error) {
+	into := filepath.Join(filepath.Dir(built.binaries), "plain")
+	return into, built.checkout.BuildServices(context.Background(), into)
+})
+
+// plain is the folder of the services without the race detector.
+func plain(t *testing.T) string {
+	t.Helper()
+	into, err := plainly()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return into
+}
+
+// stacks counts the systems started, so that each has app ids and ports of its own.
+var stacks int
+
+// start starts a system of the binaries, with resources edited by edit, if that
+// isn't nil, and env added to the environment of `dapr run`.
+func start(ctx context.Context, dir, binaries string, edit func(system.Document), env ...string) (*stack, error) {
+	stacks++
+	alone, err := built.checkout.Alone(ctx, built.dapr, system.Derivation{
+		Into: dir, Suffix: fmt.Sprintf("-t%d-%d", os.Getpid(), stacks), Binaries: binaries, Edit: edit,
+		Env: map[string]string{"SNAPSHOT_EVERY": "200ms"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &stack{System: alone.System, alone: alone, dir: dir, redis: alone.Redis, log: alone.Log, posts: map[string]bool{}}
+	s.redisAt.Addr = s.redis.Address()
+	s.Env = env
+	stopsBy(s, func() { _ = alone.Stop() })
+	if err := alone.Start(ctx); err != nil {
+		return nil, errors.Join(err, alone.Stop())
+	}
+	if err := s.awaitAppsInMetadata(ctx); err != nil {
+		return nil, errors.Join(err, alone.Stop())
+	}
+	return s, nil
+}
+
+// awaitAppsInMetadata waits until the CLI has written each app's process into the metadata
+// of its sidecar. The CLI does that last. If a sidecar is stopped before, the CLI retries
+// for minutes and only then ends.
+func (s *stack) awaitAppsInMetadata(ctx context.Context) error {
+	return system.Until(ctx, soon, func() error {
+		for _, a := range s.Apps {
+			var metadata struct{ Extended map[string]string }
+			if _, err := get(a.Sidecar()+"/v1.0/metadata", &metadata); err != nil {
+				return err
+			}
+			if metadata.Extended["appPID"] == "" {
+				return fmt.Errorf("the metadata of %s's sidecar does not have the app yet", a.Name)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *stack) stop() error {
+	err := s.alone.Stop()
+	stopsBy(s, nil)
+	return errors.Join(err, s.noRaces())
+}
+
+// noRaces returns what the race detector and the runtime complained of: the
+// services are built with it.
+func (s *stack) noRaces() error {
+	raw, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err
+	}
+	for _, complaint := range []string{"WARNING: DATA RACE", "panic:", "handler panicked"} {
+		if at := bytes.Index(raw, []byte(complaint)); at >= 0 {
+			return fmt.Errorf("a service has complained:\n%s", raw[at:min(len(raw), at+4000)])
+		}
+	}
+	return nil
+}
+
+var notInPaths = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
+// another starts a system of its own for a test.
+func another(t *testing.T, edit func(system.Document), binaries string, env ...string) *stack {
+	t.Helper()
+	// Beside the shared one, so that its logs are kept if a test fails. A comma in
+	// the path would make two configurations of one.
+	dir := filepath.Join(filepath.Dir(shared.dir), notInPaths.ReplaceAllString(t.Name(), "-"))
+	s, err := start(t.Context(), dir, binaries, edit, env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// url is an address at a service's public listener.
+func (s *stack) url(service, path string) string { return s.App(service).URL() + path }
+
+// process is the service's process.
+func (s *stack) process(t *testing.T, port int) *system.Process {
+	t.Helper()
+	p, err := system.ProcessOn(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// kill kills a process at once.
+func kill(t *testing.T, p *system.Process) {
+	t.Helper()
+	if err := p.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// launch starts a process, again or anew; it ends with the system at the latest.
+func (s *stack) launch(t *testing.T, p *system.Process) {
+	t.Helper()
+	if err := s.alone.Launch(p); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitReady waits for a service.
+func awaitReady(t *testing.T, a system.App) {
+	t.Helper()
+	eventually(t, a.Ready)
+}
+
+// replica starts a second instance of a service with its sidecar: the same app
+// id, other ports. It ends with the test.
+func (s *stack) replica(t *testing.T, name string, env ...string) system.App {
+	t.Helper()
+	const by = 50
+	a := s.App(name)
+	b := a
+	b.Port, b.AppPort, b.HTTPPort, b.GRPCPort, b.InternalPort, b.MetricsPort = a.Port+by, a.AppPort+by, a.HTTPPort+by, a.GRPCPort+by, a.InternalPort+by, a.MetricsPort+by
+	ports := []int{a.Port, a.AppPort, a.HTTPPort, a.GRPCPort, a.InternalPort, a.MetricsPort}
+	for _, port := range []int{a.HTTPPort, a.Port} { // the sidecar, then the app
+		p := s.process(t, port).Shifted(ports, by)
+		if port == a.Port {
+			p.Env = append(p.Env, env...)
+		}
+		s.launch(t, p)
+		t.Cleanup(func() { _ = p.Kill(context.Background()) })
+	}
+	awaitReady(t, b)
+	s.replicas = append(s.replicas, b)
+	t.Cleanup(func() {
+		s.replicas = slices.DeleteFunc(s.replicas, func(a system.App) bool { return a.Port == b.Port })
+	})
+	return b
+}
+
+// all are the replicas of a service.
+func (s *stack) all(name string) []system.App {
+	if s.replicasOf != nil {
+		return s.replicasOf(name)
+	}
+	apps := []system.App{s.App(name)}
+	for _, b := range s.replicas {
+		if b.Name == name {
+			apps = append(apps, b)
+		}
+	}
+	return apps
+}
+
+// store is a client of the system's Redis, for a test to look and to damage.
+func (s *stack) store(t *testing.T) *redis.Client {
+	t.Helper()
+	at := s.redisAt
+	c := redis.NewClient(&at)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// eventually waits until ok returns nil.
+func eventually(t *testing.T, ok func() error) {
+	t.Helper()
+	within(t, soon, ok)
+}
+
+func within(t *testing.T, atMost time.Duration, ok func() error) {
+	t.Helper()
+	if err := system.Until(t.Context(), atMost, ok); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// response is an answer, read to its end.
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+	took   time.Duration
+}
+
+func (r response) String() string { return fmt.Sprintf("%d %s", r.status, r.body) }
+
+var client = &http.Client{Timeout: 20 * time.Second}
+
+// do sends a request; headers are "Name: value".
+func do(method, url, body string, headers ...string) (response, error) {
+	start := time.Now()
+	a, err := system.Ask(client, method, url, body, headers...)
+	return response{a.Status, a.Header, a.Body, time.Since(start)}, err
+}
+
+// want sends a request and fails the test unless the answer has the status.
+func want(t *testing.T, status int, method, url, body string, headers ...string) response {
+	t.Helper()
+	r, err := do(method, url, body, headers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.status != status {
+		t.Fatalf("%s %s: %s, want %d", method, url, r, status)
+	}
+	return r
+}
+
+func decode[T any](t *testing.T, raw []byte) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatalf("%v in %s", err, raw)
+	}
+	return v
+}
+
+// comment and post are what the API answers, as a client sees it.
+type comment struct {
+	ID, PostID, Content, Author, Status, Reason string
+}
+
+type post struct {
+	ID, Title, Body string
+	Comments        []comment
+	CommentCount    int
+}
+
+func (s *stack) createPost(t *testing.T, title string) post {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"title": title})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decode[post](t, want(t, http.StatusCreated, "POST", s.url("posts", "/posts/create"), string(body)).body)
+}
+
+func (s *stack) createComment(t *testing.T, postID, content string) comment {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"content": content})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decode[comment](t, want(t, http.StatusCreated, "POST", s.url("comments", "/posts/"+postID+"/comments"), string(body)).body)
+}
+
+// settled returns nil when every one of the comments has its final status at a.
+func settled(a system.App, postID string, statuses map[string]string) error {
+	r, err := do("GET", a.URL()+"/posts/"+postID+"?limit=100", "")
+	if err != nil {
+		return err
+	}
+	if r.status != http.StatusOK {
+		return fmt.Errorf("GET /posts/%s: %s", postID, r)
+	}
+	var p post
+	if err := json.Unmarshal(r.body, &p); err != nil {
+		return err
+	}
+	found := map[string]string{}
+	for _, c := range p.Comments {
+		found[c.ID] = c.Status
+	}
+	for id, status := range statuses {
+		if found[id] != status {
+			return fmt.Errorf("comment %s is %q, want %q", id, found[id], status)
+		}
+	}
+	return nil
+}
+
+// logEvent is an event as the log serves it.
+type logEvent struct {
+	ID, Type, Source, Subject, Sequence string
+	Data                                json.RawMessage
+}
+
+// events reads the whole log at a.
+func events(t *testing.T, a system.App) []logEvent {
+	t.Helper()
+	all, err := eventsAfter(a, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// eventsAfter reads the log at a from an event's number to its end.
+func eventsAfter(a system.App, after int) ([]logEvent, error) {
+	var all []logEvent
+	for {
+		var page []logEvent
+		if _, err := get(fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), after+len(all)), &page); err != nil || len(page) == 0 {
+			return all, err
+		}
+		all = append(all, page...)
+	}
+}
+
+// checkLog fails the test if the log has a gap or an event twice.
+func checkLog(t *testing.T, all []logEvent) {
+	t.Helper()
+	seen := map[string]bool{}
+	for i, e := range all {
+		if n, err := strconv.Atoi(e.Sequence); err != nil || n != i+1 {
+			t.Fatalf("event %d of the log has number %q", i+1, e.Sequence)
+		}
+		if seen[e.ID] {
+			t.Fatalf("event %s is in the log twice", e.ID)
+		}
+		seen[e.ID] = true
+	}
+}
+
+// sequence is the number that an answer stands at.
+func sequence(t *testing.T, r response) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(r.header.Get("Postbus-Sequence"), 10, 64)
+	if err != nil {
+		t.Fatalf("Postbus-Sequence: %v", err)
+	}
+	return n
+}
+
+// appLog is what the processes of the system have logged that contains text,
+// from the offset on.
+func (s *stack) logged(t *testing.T, offset int64, text string) []string {
+	t.Helper()
+	raw, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range bytes.Lines(raw[offset:]) {
+		if bytes.Contains(line, []byte(text)) {
+			lines = append(lines, string(line))
+		}
+	}
+	return lines
+}
+
+func (s *stack) logSize(t *testing.T) int64 {
+	t.Helper()
+	info, err := os.Stat(s.log.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}

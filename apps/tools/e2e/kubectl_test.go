@@ -1,0 +1,250 @@
+//go:build k8s
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/apps/tools/system"
+)
+
+// cluster is a namespace of the current kubectl context, made for the tests.
+type cluster struct {
+	// namespace has Postbus, host is the name by which the Ingress knows it.
+	namespace, host string
+	// files are copies of components/ and k8s/ with these two.
+	files string
+	// redisImage, if set, takes the place of the pinned image, for a cluster that can't
+	// pull it.
+	redisImage string
+
+	ctx        context.Context
+	mu         sync.Mutex
+	forwards   map[string]forward // by pod and port
+	forwarding sync.WaitGroup
+}
+
+// kubectl returns what kubectl says.
+func (k *cluster) kubectl(args ...string) (string, error) {
+	cmd := exec.CommandContext(k.ctx, "kubectl", append([]string{"--namespace", k.namespace}, args...)...) //nolint:gosec // the arguments are ours
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, said.Bytes())
+	}
+	return out.String(), nil
+}
+
+// must fails the test if kubectl fails.
+func (k *cluster) must(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := k.kubectl(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// copyFiles copies components/ and k8s/, and puts in the namespace and the host, as
+// somebody does who wants others.
+func (k *cluster) copyFiles(root string) error {
+	for _, dir := range []string{"components", "k8s"} {
+		if err := os.CopyFS(filepath.Join(k.files, dir), os.DirFS(filepath.Join(root, dir))); err != nil {
+			return err
+		}
+	}
+	edited := 0
+	redisImage := regexp.MustCompile(`image: redis:\S+`)
+	err := filepath.WalkDir(filepath.Join(k.files, "k8s"), func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() || filepath.Ext(path) != ".yaml" {
+			return err
+		}
+		raw, err := os.ReadFile(path) //nolint:gosec // our own copy
+		if err != nil {
+			return err
+		}
+		text := strings.ReplaceAll(string(raw), "\nnamespace: postbus\n", "\nnamespace: "+k.namespace+"\n")
+		text = strings.ReplaceAll(text, "posts.com", k.host)
+		if k.redisImage != "" {
+			text = redisImage.ReplaceAllString(text, "image: "+k.redisImage)
+		}
+		if text == string(raw) {
+			return nil
+		}
+		edited++
+		return os.WriteFile(path, []byte(text), 0o600) //nolint:gosec // as above
+	})
+	if err == nil && edited == 0 {
+		err = errors.New("no file of k8s/ names the namespace")
+	}
+	return err
+}
+
+// overlay is an overlay's folder in the copied files.
+func (k *cluster) overlay(name string) string {
+	return filepath.Join(k.files, "k8s", "overlays", name)
+}
+
+// awaitRollouts waits until every Deployment and Redis is as it should be.
+func (k *cluster) awaitRollouts(kinds ...string) error {
+	for _, kind := range kinds {
+		if _, err := k.kubectl("rollout", "status", kind, "--timeout=4m"); err != nil {
+			pods, _ := k.kubectl("get", "pods")
+			events, _ := k.kubectl("get", "events", "--sort-by=.lastTimestamp", "--field-selector=type=Warning")
+			return fmt.Errorf("%w\n%s\n%s", err, pods, events)
+		}
+	}
+	return nil
+}
+
+// pod is what the tests look at of a pod.
+type pod struct {
+	Metadata struct {
+		Name, DeletionTimestamp string
+		Labels                  map[string]string
+	}
+	Spec struct {
+		InitContainers, Containers []struct{ Name string }
+	}
+	Status struct {
+		PodIP      string
+		Conditions []struct{ Type, Status string }
+	}
+}
+
+func (p pod) ready() bool {
+	return p.Metadata.DeletionTimestamp == "" && slices.Contains(p.Status.Conditions, struct{ Type, Status string }{"Ready", "True"})
+}
+
+// pods returns the pods of an app, or with "" those of all.
+func (k *cluster) pods(app string) ([]pod, error) {
+	selector := "app"
+	if app != "" {
+		selector = "app=" + app
+	}
+	out, err := k.kubectl("get", "pods", "--selector", selector, "--output", "json")
+	if err != nil {
+		return nil, err
+	}
+	var list struct{ Items []pod }
+	return list.Items, json.Unmarshal([]byte(out), &list)
+}
+
+// readyPod returns a pod of an app that is ready.
+func (k *cluster) readyPod(t *testing.T, app string) (p pod) {
+	t.Helper()
+	eventually(t, func() error {
+		all, err := k.pods(app)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(all, pod.ready)
+		if i < 0 {
+			return fmt.Errorf("no pod of %s is ready", app)
+		}
+		p = all[i]
+		return nil
+	})
+	return p
+}
+
+// forward is a port of this machine that leads into the cluster.
+type forward struct {
+	port int
+	stop context.CancelFunc
+}
+
+// forward makes a pod's or service's port one of this machine. A forwarding that
+// breaks is made again, to whichever pod is there then.
+func (k *cluster) forward(target string, port int) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	key := fmt.Sprint(target, ":", port)
+	if f, ok := k.forwards[key]; ok {
+		return f.port, nil
+	}
+	local, err := system.FreePort()
+	if err != nil {
+		return 0, err
+	}
+	ctx, stop := context.WithCancel(k.ctx)
+	k.forwarding.Go(func() {
+		for ctx.Err() == nil {
+			cmd := exec.CommandContext(ctx, "kubectl", "--namespace", k.namespace, "port-forward", target, fmt.Sprintf("%d:%d", local, port)) //nolint:gosec // the arguments are ours
+			_ = cmd.Run()
+			select { // kubectl ended: there is no pod now, or it is another one
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	})
+	k.forwards[key] = forward{local, stop}
+	return local, system.Until(ctx, soon, func() error {
+		conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", local), time.Second)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	})
+}
+
+// replicas are the ready pods of a service, each at a port of its own.
+func (k *cluster) replicas(name string, port int) ([]system.App, error) {
+	all, err := k.pods(name)
+	if err != nil {
+		return nil, err
+	}
+	var apps []system.App
+	for _, p := range all {
+		if !p.ready() {
+			continue
+		}
+		local, err := k.forward("pod/"+p.Metadata.Name, port)
+		if err != nil {
+			return nil, err
+		}
+		apps = append(apps, system.App{Name: name, ID: name, Port: local})
+	}
+	if len(apps) == 0 {
+		return nil, fmt.Errorf("%s has no replica that is ready", name)
+	}
+	return apps, nil
+}
+
+// stopForwards ends all forwarding.
+func (k *cluster) stopForwards() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, f := range k.forwards {
+		f.stop()
+	}
+	k.forwarding.Wait()
+}
+
+// reach makes a host name lead to an address, for the tests' clients.
+func reach(host, address string) {
+	dialer := &net.Dialer{Timeout: 2 * time.Second}
+	dial := func(ctx context.Context, network, to string) (net.Conn, error) {
+		if name, port, err := net.SplitHostPort(to); err == nil && name == host {
+			to = net.JoinHostPort(address, port)
+		}
+		return dialer.DialContext(ctx, network, to)
+	}
+	client.Transport = &http.Transport{DialContext: dial}
+	loadClient.Transport = &http.Transport{DialContext: dial, MaxIdleConnsPerHost: writers}
+}

@@ -1,0 +1,330 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+)
+
+var topics = []string{"PostCreated", "CommentCreated", "CommentModerated", "CommentUpdated"}
+
+// subscribers are the services that receive a topic.
+func subscribers(topic string) (services []string) {
+	for service, topics := range routes {
+		for _, t := range topics {
+			if t == topic {
+				services = append(services, service)
+			}
+		}
+	}
+	return services
+}
+
+// poison is a message of each kind that can never become an event of the topic.
+func poison(t *testing.T, topic string) map[string]string {
+	t.Helper()
+	mark := uuid.NewString()
+	valid := func(edit func(event, data map[string]any)) string {
+		event := map[string]any{}
+		if err := json.Unmarshal([]byte(rawEvent(t, topic)), &event); err != nil {
+			t.Fatal(err)
+		}
+		data, _ := event["data"].(map[string]any)
+		edit(event, data)
+		return jsonOf(t, event)
+	}
+	return map[string]string{
+		"not JSON":        "this is no JSON " + mark,
+		"no CloudEvent":   `{"hello":"` + mark + `"}`,
+		"an unknown type": valid(func(e, _ map[string]any) { e["type"] = "PostDeleted" }),
+		"missing fields":  valid(func(_, d map[string]any) { delete(d, "createdAt") }),
+		"wrong types":     valid(func(_, d map[string]any) { d["revision"] = "one" }),
+		"1 MiB of data":   valid(func(_, d map[string]any) { d["padding"] = strings.Repeat("x", 1<<20) }),
+		"invalid UTF-8":   strings.Replace(valid(func(_, d map[string]any) { d["note"] = "NOTE" }), "NOTE", "\xff\xfe", 1),
+		"a future status": valid(func(_, d map[string]any) { d["status"] = "shadowed"; d["title"] = "" }),
+	}
+}
+
+// rawEvent is a valid event of the topic, of something new.
+func rawEvent(t *testing.T, topic string) string {
+	t.Helper()
+	event, _ := forgedEvent(t, topic)
+	return event
+}
+
+// putOnTopic writes messages straight to a topic's stream, all at once.
+func putOnTopic(t *testing.T, store *redis.Client, topic string, messages ...string) {
+	t.Helper()
+	if _, err := store.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+		var errs []error
+		for _, message := range messages {
+			errs = append(errs, p.XAdd(t.Context(), &redis.XAddArgs{Stream: topic, Values: map[string]any{"data": message}}).Err())
+		}
+		return errors.Join(errs...)
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPoisonIsBuriedOnceByEachThatHearsIt(t *testing.T) {
+	s, store := shared, shared.store(t)
+	sidecars := map[string]int{}
+	for _, a := range s.Apps {
+		sidecars[a.Name] = s.process(t, a.HTTPPort).PID
+	}
+	before, dead := len(readDeadLetters(t, s)), lastOf(t, store, "dead-letters")
+	expected, onTopic, valid := map[string]int{}, map[deadKey]int{}, s.write(t, 1, 2)
+	for _, topic := range topics {
+		for kind, message := range poison(t, topic) {
+			putOnTopic(t, store, topic, message)
+			putOnTopic(t, store, topic, rawEvent(t, topic)) // in the same batch; a comment of a post that never comes is none
+			for _, service := range subscribers(topic) {
+				start := message
+				if len(start) > 1024 && kind == "1 MiB of data" {
+					start = start[:1024]
+				}
+				expected[service+" "+topic+" "+start]++
+				onTopic[deadKeyOf(s.App(service).ID, topic, message)]++
+			}
+		}
+	}
+	eventually(t, func() error {
+		found := map[string]int{}
+		for _, d := range readDeadLetters(t, s)[before:] {
+			if d.Data.Reason == "" {
+				t.Fatalf("no reason: %+v", d)
+			}
+			found[strings.TrimSuffix(d.Data.Service, strings.TrimPrefix(s.App("posts").ID, "posts"))+" "+d.Data.Topic+" "+string(d.Data.Payload)]++
+		}
+		for key, n := range found {
+			if n != expected[key] {
+				t.Fatalf("%d times: %.300q, expected %d", n, key, expected[key])
+			}
+		}
+		if len(found) < len(expected) {
+			return fmt.Errorf("%d of %d dead letters are there", len(found), len(expected))
+		}
+		return nil
+	})
+	after := s.write(t, 1, 2)
+	for _, c := range []content{valid, after} {
+		eventually(t, func() error { return c.shownAt(t, s, s.App("query").Port) })
+	}
+	for _, a := range s.Apps {
+		if pid := s.process(t, a.HTTPPort).PID; pid != sidecars[a.Name] {
+			t.Errorf("the sidecar of %s was %d and is %d", a.Name, sidecars[a.Name], pid)
+		}
+	}
+	eventually(t, func() error { return s.nothingPending(t, store) })
+	if err := sameDeadLetters(t, store, dead, onTopic, false); err != nil {
+		t.Error(err)
+	}
+}
+
+// deadKey names a dead letter: who refused what. Of long payloads it has the start.
+type deadKey struct{ service, topic, payload string }
+
+func deadKeyOf(service, topic, payload string) deadKey {
+	return deadKey{service, topic, payload[:min(len(payload), 1024)]}
+}
+
+// reused is an event that has the id of one that is in the log, and other content.
+func reused(t *testing.T, e logEvent) string {
+	t.Helper()
+	data := map[string]any{}
+	if err := json.Unmarshal(e.Data, &data); err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{"title", "content"} {
+		if _, ok := data[field]; ok {
+			data[field] = "forged " + uuid.NewString()
+		}
+	}
+	return jsonOf(t, map[string]any{
+		"specversion": "1.0", "id": e.ID, "source": e.Source, "type": e.Type, "subject": e.Subject,
+		"time": "2026-01-01T00:00:00Z", "datacontenttype": "application/json", "data": data,
+	})
+}
+
+// poisonRounds is how often each topic gets ten messages: 1,000 in all.
+const poisonRounds = 100
+
+// poisonAll writes ten kinds of messages to each topic's stream, mixed within a
+// batch and with valid events between them. Nine kinds are poison. The tenth is
+// about a post that never comes, and is no poison: logged, parked, invisible.
+func poisonAll(t *testing.T, s *stack, l *load) {
+	store := s.store(t)
+	random := rand.New(rand.NewPCG(*seed, 0)) //nolint:gosec // to be repeatable
+	sidecars := s.sidecarPIDs(t)
+
+	// What ids are used again of: one event of each type, received and stored by all.
+	base := s.write(t, 1, 1)
+	eventually(t, func() error { return base.shownAt(t, s, s.App("query").Port) })
+	l.bookPost(base.posts[0].ID)
+	for id := range base.statuses[base.posts[0].ID] {
+		l.bookComment(id, base.posts[0].ID, "")
+	}
+	originals := map[string]logEvent{}
+	eventually(t, func() error {
+		for _, e := range events(t, s.App("eventlog")) {
+			if _, ofComment := base.statuses[base.posts[0].ID][e.Subject]; ofComment || e.Subject == base.posts[0].ID {
+				originals[e.Type] = e
+			}
+		}
+		if len(originals) < len(topics) {
+			return fmt.Errorf("%d of %d are in the log", len(originals), len(topics))
+		}
+		return nil
+	})
+
+	for range poisonRounds {
+		for _, topic := range topics {
+			kinds := poison(t, topic)
+			kinds["an id used again"] = reused(t, originals[topic])
+			messages := make([]string, 0, len(kinds)+1)
+			for _, kind := range slices.Sorted(maps.Keys(kinds)) { // the seed decides on the order, and nothing else
+				message := kinds[kind]
+				messages = append(messages, message)
+				for _, service := range subscribers(topic) {
+					l.poison[deadKeyOf(s.App(service).ID, topic, message)]++
+				}
+			}
+			messages = append(messages, s.valid(t, topic, l))
+			random.Shuffle(len(messages), func(i, j int) { messages[i], messages[j] = messages[j], messages[i] })
+			putOnTopic(t, store, topic, messages...)
+		}
+	}
+	l.afterwards = func() {
+		if after := s.sidecarPIDs(t); !maps.Equal(after, sidecars) {
+			t.Errorf("the sidecars were %v and are %v", sidecars, after)
+		}
+	}
+}
+
+// poisonAndKill kills a service and its sidecar, twice, while they dead-letter messages.
+func poisonAndKill(t *testing.T, s *stack, l *load) {
+	const name, topic, messages = "comments", "CommentCreated", 500
+	store := s.store(t)
+	before := len(readDeadLetters(t, s))
+	l.buriedAgain = true
+	mine := map[deadKey]int{}
+	for range 2 {
+		bad := make([]string, messages)
+		for i := range bad {
+			bad[i] = poison(t, topic)["wrong types"]
+			for _, service := range subscribers(topic) {
+				mine[deadKeyOf(s.App(service).ID, topic, bad[i])]++
+			}
+		}
+		last := lastOf(t, store, "dead-letters")
+		putOnTopic(t, store, topic, bad...)
+		eventually(t, func() error { // it has begun
+			if lastOf(t, store, "dead-letters") == last {
+				return errors.New("nothing is buried yet")
+			}
+			return nil
+		})
+		s.killAndRestart(t, s.App(name).Port, s.App(name).HTTPPort)
+	}
+	maps.Copy(l.poison, mine)
+	l.afterwards = func() {
+		kept := map[deadKey]int{}
+		for _, d := range readDeadLetters(t, s)[before:] {
+			kept[deadKeyOf(d.Data.Service, d.Data.Topic, string(d.Data.Payload))]++
+		}
+		if !maps.Equal(kept, mine) {
+			t.Errorf("eventlog keeps %d dead letters, and not each of %d once", len(kept), len(mine))
+		}
+	}
+}
+
+// valid is a valid event of the topic that no command led to: a post, or a comment
+// on a post that never comes.
+func (s *stack) valid(t *testing.T, topic string, l *load) string {
+	t.Helper()
+	raw := rawEvent(t, topic)
+	var e struct{ Subject string }
+	if err := json.Unmarshal([]byte(raw), &e); err != nil {
+		t.Fatal(err)
+	}
+	if topic == "PostCreated" {
+		l.bookPost(e.Subject)
+	} else {
+		l.plant(e.Subject)
+	}
+	return raw
+}
+
+// sidecarPIDs are the process ids of the sidecars, by service.
+func (s *stack) sidecarPIDs(t *testing.T) map[string]int {
+	t.Helper()
+	pids := map[string]int{}
+	for _, a := range s.Apps {
+		pids[a.Name] = s.process(t, a.HTTPPort).PID
+	}
+	return pids
+}
+
+// lastOf is the id of a stream's last message, or of the place before the first.
+func lastOf(t *testing.T, store *redis.Client, stream string) string {
+	t.Helper()
+	last, err := store.XRevRangeN(t.Context(), stream, "+", "-", 1).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(last) == 0 {
+		return "0"
+	}
+	return last[0].ID
+}
+
+// sameDeadLetters returns nil when the dead-letter topic holds, after a message,
+// each of those wanted as often as it is wanted, or if more may be at least as often,
+// and nothing else.
+func sameDeadLetters(t *testing.T, store *redis.Client, after string, want map[deadKey]int, more bool) error {
+	found := map[deadKey]int{}
+	for {
+		page, err := store.XRangeN(t.Context(), "dead-letters", "("+after, "+", 100).Result()
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, message := range page {
+			after = message.ID
+			raw, _ := message.Values["data"].(string)
+			var d struct {
+				Service, Topic, Reason string
+				Payload                []byte
+			}
+			if err := json.Unmarshal([]byte(raw), &d); err != nil || d.Reason == "" {
+				return fmt.Errorf("no dead letter: %.300s", raw)
+			}
+			found[deadKeyOf(d.Service, d.Topic, string(d.Payload))]++
+		}
+	}
+	var errs []error
+	for key, n := range found {
+		if n != want[key] && (!more || n < want[key] || want[key] == 0) {
+			errs = append(errs, fmt.Errorf("%d times, not %d: %.300q", n, want[key], key))
+		}
+	}
+	for key, n := range want {
+		if found[key] == 0 {
+			errs = append(errs, fmt.Errorf("not there, and should be %d times: %.300q", n, key))
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("%d of %d dead letters are wrong; the first: %w", len(errs), len(want), errs[0])
+	}
+	return nil
+}

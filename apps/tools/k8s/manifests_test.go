@@ -1,0 +1,209 @@
+package k8s
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+// overlays are all that can be applied.
+var overlays = []string{"minikube", "gateway", "production"}
+
+// apps are the apps and their public ports, said once more and independently of the
+// files.
+var apps = map[string]int{"posts": 4000, "comments": 4001, "query": 4002, "moderation": 4003, "eventlog": 4005, "client": 3000}
+
+// object is one object of a manifest.
+type object map[string]any
+
+func (o object) kind() string { s, _ := o["kind"].(string); return s }
+func (o object) name() string { return fmt.Sprint(at(o, "metadata", "name")) }
+func (o object) String() string {
+	return fmt.Sprint(o.kind(), " ", o.name())
+}
+
+// at follows keys of maps; what isn't there is nil.
+func at(v any, keys ...string) any {
+	for _, key := range keys {
+		switch m := v.(type) {
+		case object:
+			v = m[key]
+		case map[string]any:
+			v = m[key]
+		default:
+			return nil
+		}
+	}
+	return v
+}
+
+// checks are all that must hold of an overlay. Each returns what is wrong.
+var checks = map[string]func(t *testing.T, overlay string, objects []object) []error{
+	"schema": checkSchema,
+	"drift":  checkDrift,
+	"policy": checkPolicy,
+	"apps":   checkApps,
+	"access": checkAccess,
+	"redis":  checkRedis,
+}
+
+func TestOverlays(t *testing.T) {
+	for _, overlay := range overlays {
+		objects := build(t, filepath.Join(root, "k8s", "overlays", overlay))
+		for _, name := range slices.Sorted(maps.Keys(checks)) {
+			t.Run(overlay+"/"+name, func(t *testing.T) {
+				for _, err := range checks[name](t, overlay, objects) {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// root is the checkout's.
+const root = "../../.."
+
+// build builds a kustomization with the library that is in kubectl, in the version
+// of the kubectl of that Kubernetes.
+func build(t *testing.T, dir string) []object {
+	t.Helper()
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionUnspecified // the overlays say it themselves
+	resources, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []object
+	for _, r := range resources.Resources() {
+		raw, err := r.AsYAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var o object
+		if err := yaml.UnmarshalStrict(raw, &o); err != nil {
+			t.Fatal(err)
+		}
+		objects = append(objects, o)
+	}
+	return objects
+}
+
+// TestChecksBite damages a copy of the committed files to show that each check
+// notices.
+func TestChecksBite(t *testing.T) {
+	const minikube, production, gateway = "minikube", "production", "gateway"
+	tests := []struct {
+		name, check, overlay, file string
+		old, new                   string
+		want                       string
+	}{
+		{"a field that Kubernetes doesn't have", "schema", minikube, "k8s/base/app.yaml", "enableServiceLinks:", "enableServiceLink:", `unknown field "spec.template.spec.enableServiceLink"`},
+		{"a value of the wrong type", "schema", minikube, "k8s/base/posts.yaml", "containerPort: 4000", "containerPort: http", "containerPort"},
+		{"an apiVersion that is gone", "schema", production, "k8s/overlays/production/autoscaling.yaml", "autoscaling/v2\n", "autoscaling/v2beta2\n", "autoscaling/v2beta2"},
+		{"a required field that is missing", "schema", minikube, "k8s/overlays/minikube/nodeport.yaml", "port: 4000, ", "", "port"},
+		{"a field that Dapr doesn't have", "schema", minikube, "k8s/base/access-control.yaml", "httpVerb: [GET], ", "httpVerbs: [GET], ", "httpVerbs"},
+		{"a value that Dapr's schema refuses", "schema", minikube, "k8s/base/access-control.yaml", "defaultAction: deny", "defaultAction: 1", "defaultAction"},
+		{"a match that the Gateway API doesn't have", "schema", gateway, "k8s/overlays/gateway/routes.yaml", "RegularExpression", "Regex", "Regex"},
+		{"a path that the Gateway API refuses", "schema", gateway, "k8s/overlays/gateway/routes.yaml", "value: /posts/create", "value: posts/create", "absolute path"},
+		{"an annotation that the injector doesn't know", "schema", minikube, "k8s/base/app.yaml", "dapr.io/config:", "dapr.io/configuration:", "dapr.io/configuration"},
+
+		{"a setting of the bus that is another on Kubernetes", "drift", minikube, "k8s/base/redis-address.yaml", "- op: add\n  path: /auth", "- op: add\n  path: /spec/metadata/1\n  value: { name: concurrency, value: \"1\" }\n- op: add\n  path: /auth", "drifted"},
+		{"a file of components/ that isn't used", "drift", minikube, "components/kustomization.yaml", "  - shared/subscriptions.yaml\n", "", "Subscription"},
+		{"one machine's name resolution", "drift", minikube, "k8s/base/access-control.yaml", "  nameResolution: null\n", "", "Configuration postbus has drifted"},
+		{"one machine's addresses", "drift", minikube, "k8s/base/access-control.yaml", "  httpPipeline: null\n", "", "Configuration postbus has drifted"},
+		{"a resource that is changed", "drift", production, "k8s/overlays/production/kustomization.yaml", "patches:\n", "patches:\n  - target: { kind: Subscription, name: query-post-created }\n    patch: |\n      - { op: replace, path: /spec/topic, value: Other }\n", "query-post-created"},
+		{"a resource that isn't from components/", "drift", minikube, "k8s/overlays/minikube/nodeport.yaml", "apiVersion: v1\n", "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: { name: another }\nspec: { type: state.redis, version: v1, metadata: [{ name: redisHost, value: x }] }\n---\napiVersion: v1\n", "another"},
+
+		{"the latest tag", "policy", minikube, "k8s/overlays/minikube/kustomization.yaml", "postbus/posts, newTag: dev", "postbus/posts, newTag: latest", "Image Tag"},
+		{"no tag", "policy", minikube, "k8s/overlays/minikube/kustomization.yaml", "  - { name: postbus/posts, newTag: dev }\n", "", "Image Tag"},
+		{"root", "policy", minikube, "k8s/base/app.yaml", "runAsNonRoot: true\n        runAsUser: 65532", "runAsUser: 0", "runAsNonRoot"},
+		{"a collector that knows no limit", "apps", minikube, "k8s/base/posts.yaml", "name: GOMEMLIMIT", "name: GOMAXMEM", "posts: GOMEMLIMIT"},
+		{"a collector that begins too late", "apps", minikube, "k8s/base/query.yaml", "value: 800MiB", "value: 900MiB", "query: GOMEMLIMIT 900MiB"},
+		{"no limits", "policy", minikube, "k8s/base/query.yaml", "            limits: { cpu: \"2\", memory: 1Gi, ephemeral-storage: 64Mi }\n", "", "Container Resources"},
+		{"no readiness probe", "policy", minikube, "k8s/base/app.yaml", "readinessProbe:", "startupProbe:", "Pod Probes"},
+		{"a privileged container", "policy", minikube, "k8s/base/app.yaml", "allowPrivilegeEscalation: false", "privileged: true", "rivileged"},
+		{"capabilities", "policy", minikube, "k8s/redis/redis.yaml", "            capabilities: { drop: [ALL] }\n", "", "unrestricted capabilities"},
+		{"a file system that can be written", "policy", minikube, "k8s/base/app.yaml", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "ReadOnlyRootFilesystem"},
+
+		{"another port than dapr.yaml's", "apps", minikube, "k8s/base/posts.yaml", `dapr.io/app-port: "4100"`, `dapr.io/app-port: "4000"`, "app-port"},
+		{"another app id", "apps", minikube, "k8s/base/posts.yaml", "dapr.io/app-id: posts", "dapr.io/app-id: post", "app-id"},
+		{"another body size than dapr.yaml's", "apps", minikube, "k8s/base/app.yaml", "max-body-size: 16Mi", "max-body-size: 4Mi", "max-body-size"},
+		{"a Service of Dapr's own name", "apps", minikube, "k8s/overlays/minikube/nodeport.yaml", "name: posts-svc", "name: posts-dapr", "posts-dapr"},
+		{"a sidecar that ends before the app", "apps", minikube, "k8s/base/app.yaml", `enable-native-sidecar: "true"`, `enable-native-sidecar: "false"`, "native"},
+		{"a sidecar that its app can't see", "apps", minikube, "k8s/base/kill-sidecar.yaml", "shareProcessNamespace: true", "shareProcessNamespace: false", "kills its sidecar"},
+		{"a sidecar that is not killed", "apps", production, "k8s/base/kill-sidecar.yaml", "KILL_SIDECAR, value: \"true\"", "KILL_SIDECAR, value: \"yes\"", "kills its sidecar"},
+		{"sidecars that readers' hosts see", "apps", minikube, "k8s/base/kustomization.yaml", "posts|comments|moderation|eventlog", "posts|comments|moderation|eventlog|client", "client: that it kills"},
+		{"an app that only its pod reaches", "apps", minikube, "k8s/base/app.yaml", "{ name: HOST, value: \"*\" }", "{ name: HOST, value: 127.0.0.1 }", "HOST"},
+		{"no time to end in", "apps", minikube, "k8s/base/app.yaml", "terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 20", "terminationGracePeriodSeconds"},
+		{"an autoscaler too few", "apps", production, "k8s/overlays/production/autoscaling.yaml", "name: query }", "name: posts }", "query"},
+		{"a replica too few", "apps", production, "k8s/overlays/production/kustomization.yaml", "path: /spec/replicas, value: 3", "path: /spec/replicas, value: 2", "replicas"},
+		{"no TLS", "apps", production, "k8s/overlays/production/kustomization.yaml", "path: /spec/tls", "path: /metadata/annotations/tls", "TLS"},
+
+		{"access for all", "access", minikube, "k8s/base/access-control.yaml", "  accessControl:\n    defaultAction: deny", "  accessControl:\n    defaultAction: allow", "posts may call GET /events of eventlog"},
+		{"access to the log for the client", "access", minikube, "k8s/base/access-control.yaml", "name: /posts/**", "name: /**", "client may call GET /events"},
+		{"no access to the log for query", "access", minikube, "k8s/base/access-control.yaml", "name: /events", "name: /event", "query may not call GET /events"},
+		{"no limit of Redis's own", "redis", minikube, "k8s/redis/redis.yaml", "              maxmemory 384mb\n", "", "no maxmemory"},
+		{"a limit that is too near", "redis", minikube, "k8s/redis/redis.yaml", "maxmemory 384mb", "maxmemory 388mb", "may need"},
+		{"a container that is too small", "redis", minikube, "k8s/redis/redis.yaml", "memory: 1Gi", "memory: 1015Mi", "may need"},
+		{"eviction", "redis", minikube, "k8s/redis/redis.yaml", "noeviction", "allkeys-lru", "noeviction"},
+		{"a dollar that Kubernetes takes", "redis", minikube, "k8s/redis/redis.yaml", "\\${$(echo \"$name\" | tr a-z- A-Z_)}", "\\$$(echo \"$name\" | tr a-z- A-Z_)", "one $"},
+		{"an image by its tag", "redis", minikube, "k8s/redis/redis.yaml", "@sha256:", "-", "no digest"},
+		{"another's user", "redis", production, "k8s/base/kustomization.yaml", "redisUsername, value: posts-store", "redisUsername, value: query-store", "redisUsername"},
+		{"another's password", "redis", production, "k8s/base/kustomization.yaml", "name: redis-posts-store", "name: redis-query-store", "of the secret"},
+		{"no user", "redis", minikube, "k8s/base/kustomization.yaml", "{ op: add, path: /spec/metadata/1, value: { name: redisUsername, value: bus } }", "{ op: test, path: /spec/version, value: v1 }", "bus: redisUsername"},
+		{"a user who is missing", "redis", minikube, "k8s/redis/users.acl", "user bus ", "# user bus ", "no user bus"},
+		{"a user for all", "redis", minikube, "k8s/redis/users.acl", "user operator on ~*", "user all on ~* +@all\nuser operator on ~*", "user all reaches"},
+		{"another's keys", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "~posts||* ~query||*", "posts-store reaches"},
+		{"keys of all", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "allkeys", "posts-store reaches"},
+		{"commands of all", "redis", minikube, "k8s/redis/users.acl", "~posts||* -@all", "~posts||* +@all", "posts-store has +@all"},
+		{"no password", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "nopass ~posts||*", "posts-store has nopass"},
+		{"a topic that the bus's user doesn't reach", "redis", minikube, "k8s/redis/users.acl", " ~dead-letters", "", "bus reaches"},
+		{"a topic that is new", "redis", minikube, "components/redis/bus.yaml", "value: PostCreated,", "value: PostRead,PostCreated,", "bus reaches"},
+
+		{"another namespace", "access", minikube, "k8s/base/kustomization.yaml", "spec.accessControl.policies.*.namespace", "spec.accessControl.policies.1.trustDomain", "trustDomain"},
+	}
+	bites := map[string]bool{}
+	for _, test := range tests {
+		bites[test.check] = true
+		t.Run(test.check+"/"+test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, name := range []string{"components", "k8s"} {
+				if err := os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(root, name))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			file := filepath.Join(dir, filepath.FromSlash(test.file))
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			damaged := strings.Replace(string(raw), test.old, test.new, 1)
+			if damaged == string(raw) {
+				t.Fatalf("%s has no %q to damage", test.file, test.old)
+			}
+			if err := os.WriteFile(file, []byte(damaged), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var said []string
+			for _, err := range checks[test.check](t, test.overlay, build(t, filepath.Join(dir, "k8s", "overlays", test.overlay))) {
+				said = append(said, err.Error())
+			}
+			if !strings.Contains(strings.Join(said, "\n"), test.want) {
+				t.Errorf("noticed: %q\nwant: %s", said, test.want)
+			}
+		})
+	}
+	for name := range checks {
+		if !bites[name] {
+			t.Errorf("nothing shows that the check %q bites", name)
+		}
+	}
+}

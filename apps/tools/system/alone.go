@@ -1,0 +1,95 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// Alone is a system beside whatever else runs on the machine: its Redis, ports, app ids
+// and files are its own.
+type Alone struct {
+	*System
+	Redis *Redis
+	// Log gets what the CLI and the apps print.
+	Log *os.File
+
+	mu       sync.Mutex
+	launched []*Process // beside what `dapr run` started
+}
+
+// What is added to the ports: the first of these that makes all of them free.
+const firstShift, lastShift, shiftStep = 10_000, 28_000, 1000
+
+// Alone starts a Redis and writes a run file, for which it adds Redis and Shift to d. The
+// caller starts the system, and stops it.
+func (c Checkout) Alone(ctx context.Context, dapr Dapr, d Derivation) (*Alone, error) {
+	port, err := FreePort()
+	if err != nil {
+		return nil, err
+	}
+	redis, err := StartRedis(ctx, filepath.Join(d.Into, "redis"), port)
+	if err != nil {
+		return nil, err
+	}
+	a := &Alone{Redis: redis}
+	d.Redis = redis.Address()
+	if a.System, err = c.onFreePorts(dapr, d); err == nil {
+		a.Log, err = os.Create(filepath.Join(d.Into, "run.log")) //nolint:gosec // our own folder
+	}
+	if err != nil {
+		return nil, errors.Join(err, redis.Stop())
+	}
+	return a, nil
+}
+
+// onFreePorts derives a system whose ports are all free.
+func (c Checkout) onFreePorts(dapr Dapr, d Derivation) (*System, error) {
+	for d.Shift = firstShift; d.Shift <= lastShift; d.Shift += shiftStep {
+		runFile, err := c.Derive(d)
+		if err != nil {
+			return nil, err
+		}
+		s, err := Load(dapr, runFile)
+		if err != nil {
+			return nil, err
+		}
+		if AllFree(s.Ports()) {
+			return s, nil
+		}
+	}
+	return nil, errors.New("no range of ports is free")
+}
+
+// Start starts the system and returns when every service is ready.
+func (a *Alone) Start(ctx context.Context) error { return a.System.Start(ctx, a.Log) }
+
+// Launch starts a process that ends with the system at the latest: a service or a sidecar
+// once more, of which `dapr run` knows nothing.
+func (a *Alone) Launch(p *Process) error {
+	if err := p.Start(a.Log); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.launched = append(a.launched, p)
+	return nil
+}
+
+// Stop ends all processes of the system, Redis last.
+func (a *Alone) Stop() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for _, p := range a.launched {
+		// By its handle, because the number of one that ended may be another's by now.
+		if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, err)
+			continue
+		}
+		<-p.gone
+	}
+	return errors.Join(append(errs, a.System.Stop(), a.Redis.Stop(), a.Log.Close())...)
+}

@@ -1,0 +1,231 @@
+package system
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Document is one YAML document.
+type Document = map[string]any
+
+// Derivation makes a run file and resources of their own from the committed ones.
+// What it does not name stays as it is.
+type Derivation struct {
+	// Into is the folder that gets them; logs go there too, and the file by which the
+	// sidecars find each other. It is absolute.
+	Into string
+	// Suffix is added to every app id, also where the resources name one.
+	Suffix string
+	// Shift is added to every port.
+	Shift int
+	// Redis replaces the address of Redis.
+	Redis string
+	// Binaries is a folder of built services to run instead of building them.
+	Binaries string
+	// Env is added to every service's environment.
+	Env map[string]string
+	// Edit, if set, may change each resource.
+	Edit func(resource Document)
+	// Extend, if set, may add to the run file and to the resources, once they are written.
+	Extend func(d Derivation, runFile string) error
+}
+
+// calls are the services that a service calls by their app ids.
+var calls = map[string][]string{
+	"query":  {"eventlog"},
+	"client": {"posts", "comments", "query"},
+}
+
+// Derive writes the run file and the resources and returns the run file's path.
+func (c Checkout) Derive(d Derivation) (string, error) {
+	docs, err := ReadYAML(filepath.Join(c.Root, "dapr.yaml"))
+	if err != nil {
+		return "", err
+	}
+	common, ok := docs[0]["common"].(Document)
+	if !ok {
+		return "", errors.New("dapr.yaml has no common")
+	}
+	dirs, _ := common["resourcesPaths"].([]any)
+	for _, dir := range dirs {
+		if err := d.resources(c.Root, fmt.Sprint(dir)); err != nil {
+			return "", err
+		}
+	}
+	if err := d.runFile(c.Root, docs[0]); err != nil {
+		return "", err
+	}
+	path := filepath.Join(d.Into, "dapr.yaml")
+	if err := WriteYAML(path, docs...); err != nil || d.Extend == nil {
+		return path, err
+	}
+	return path, d.Extend(d, path)
+}
+
+// resources writes what it makes of the resources in a folder of the checkout. Their paths
+// stay as they are, and so do those in the run file, which are relative to it.
+func (d Derivation) resources(root, dir string) error {
+	if err := os.MkdirAll(filepath.Join(d.Into, dir), 0o750); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(root, dir, "*.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		docs, err := ReadYAML(file)
+		if err != nil {
+			return err
+		}
+		for _, doc := range docs {
+			d.resource(doc)
+			if d.Edit != nil {
+				d.Edit(doc)
+			}
+		}
+		if err := WriteYAML(filepath.Join(d.Into, dir, filepath.Base(file)), docs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d Derivation) resource(doc Document) {
+	if scopes, ok := doc["scopes"].([]any); ok {
+		for i, id := range scopes {
+			scopes[i] = fmt.Sprint(id) + d.Suffix
+		}
+	}
+	spec, ok := doc["spec"].(Document)
+	if !ok {
+		return
+	}
+	if targets, ok := spec["targets"].(Document); ok {
+		if apps, ok := targets["apps"].(Document); ok {
+			for _, name := range Services {
+				if policy, ok := apps[name]; ok {
+					delete(apps, name)
+					apps[name+d.Suffix] = policy
+				}
+			}
+		}
+	}
+	if names, ok := spec["nameResolution"].(Document); ok {
+		if conf, ok := names["configuration"].(Document); ok {
+			// A URL, so that no character of the path has a meaning in it.
+			file := url.URL{Scheme: "file", Path: filepath.Join(d.Into, "names.db")}
+			conf["connectionString"] = file.String()
+		}
+	}
+	fields, ok := spec["metadata"].([]any)
+	if !ok {
+		return
+	}
+	for _, f := range fields {
+		field, ok := f.(Document)
+		if !ok {
+			continue
+		}
+		switch field["name"] {
+		case "redisHost":
+			if d.Redis != "" {
+				field["value"] = d.Redis
+			}
+		case "publishingScopes", "subscriptionScopes":
+			apps := strings.Split(fmt.Sprint(field["value"]), ";")
+			for i, app := range apps {
+				id, topics, _ := strings.Cut(app, "=")
+				apps[i] = id + d.Suffix + "=" + topics
+			}
+			field["value"] = strings.Join(apps, ";")
+		}
+	}
+}
+
+func (d Derivation) runFile(root string, doc Document) error {
+	apps, ok := doc["apps"].([]any)
+	if !ok {
+		return errors.New("dapr.yaml has no apps")
+	}
+	for _, a := range apps {
+		app, ok := a.(Document)
+		if !ok {
+			return errors.New("dapr.yaml: an app is no object")
+		}
+		name := fmt.Sprint(app["appID"])
+		app["appID"] = name + d.Suffix
+		for _, port := range []string{"appPort", "daprHTTPPort", "daprGRPCPort", "daprInternalGRPCPort", "metricsPort"} {
+			app[port] = app[port].(int) + d.Shift //nolint:forcetypeassert,errcheck // the committed file has them all
+		}
+		env, _ := app["env"].(Document)
+		if env["PORT"], _ = shifted(env["PORT"], d.Shift); env["PORT"] == "" {
+			return fmt.Errorf("dapr.yaml: %s has no PORT", name)
+		}
+		for _, called := range calls[name] {
+			env[strings.ToUpper(called)+"_APP_ID"] = called + d.Suffix
+		}
+		for key, value := range d.Env {
+			env[key] = value
+		}
+		if d.Binaries == "" {
+			app["appDirPath"] = filepath.Join(root, fmt.Sprint(app["appDirPath"]))
+			continue
+		}
+		app["command"] = []string{filepath.Join(d.Binaries, name)}
+		dir := filepath.Join(d.Into, name)
+		app["appDirPath"] = dir
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func shifted(port any, by int) (string, error) {
+	var n int
+	if _, err := fmt.Sscan(fmt.Sprint(port), &n); err != nil {
+		return "", err
+	}
+	return fmt.Sprint(n + by), nil
+}
+
+// ReadYAML returns the documents of a file.
+func ReadYAML(path string) ([]Document, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // the caller's file
+	if err != nil {
+		return nil, err
+	}
+	var docs []Document
+	for dec := yaml.NewDecoder(bytes.NewReader(raw)); ; {
+		var doc Document
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return slices.DeleteFunc(docs, func(d Document) bool { return d == nil }), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		docs = append(docs, doc)
+	}
+}
+
+// WriteYAML writes the documents to a file.
+func WriteYAML(path string, docs ...Document) error {
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	for _, doc := range docs {
+		if err := enc.Encode(doc); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(path, out.Bytes(), 0o600)
+}

@@ -1,0 +1,66 @@
+package system
+
+import (
+	"fmt"
+	"net"
+	"slices"
+
+	psnet "github.com/shirou/gopsutil/v4/net"
+)
+
+// AllFree says whether nothing listens on any of the ports.
+func AllFree(ports []int) bool {
+	for _, port := range ports {
+		if canListen(port) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// canListen returns why nothing can listen on the port, on any address, or nil.
+func canListen(port int) error {
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)) //nolint:gosec // only to see whether it can be had
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// FreePort is a port that nothing listens on, as the kernel chooses it.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert,errcheck // it listens on TCP
+}
+
+// Holder returns the process that listens on a TCP port. It does not find the processes of
+// other users.
+func Holder(port int) (pid int, ok bool) {
+	for _, socket := range listening(port) {
+		if socket.Pid != 0 {
+			return int(socket.Pid), true
+		}
+	}
+	return 0, false
+}
+
+// Listeners returns the local IP addresses on which something listens at the port.
+func Listeners(port int) []string {
+	var addresses []string
+	for _, socket := range listening(port) {
+		addresses = append(addresses, socket.Laddr.IP)
+	}
+	return addresses
+}
+
+// listening are the sockets that listen at a TCP port.
+func listening(port int) []psnet.ConnectionStat {
+	sockets, _ := psnet.Connections("tcp") // nothing is found where they can't be read
+	return slices.DeleteFunc(sockets, func(s psnet.ConnectionStat) bool {
+		return s.Status != "LISTEN" || int(s.Laddr.Port) != port
+	})
+}

@@ -1,0 +1,245 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/modfile"
+)
+
+// Checkout is the root of this checkout, and where its tools are kept.
+type Checkout struct {
+	// Root is the folder of go.work.
+	Root string
+}
+
+// FindCheckout looks for go.work, from the working directory upward.
+func FindCheckout() (Checkout, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return Checkout{}, err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
+			return Checkout{dir}, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return Checkout{}, errors.New("no go.work here or above: run this inside the checkout")
+		}
+	}
+}
+
+// Kept is the git-ignored folder of all that is built, downloaded or stored.
+func (c Checkout) Kept() string { return filepath.Join(c.Root, kept) }
+
+const kept = ".postbus"
+
+func (c Checkout) bin(name string) string { return filepath.Join(c.Kept(), "bin", name) }
+
+// Dapr is a Dapr CLI with its runtime.
+type Dapr struct {
+	// CLI is the path of the dapr command.
+	CLI string
+	// Runtime is what DAPR_RUNTIME_PATH has to be, or empty for the user's own
+	// installation.
+	Runtime string
+	// Daprd is the path of the runtime.
+	Daprd string
+}
+
+// FindDapr returns the user's own Dapr, if it is installed and initialised. What this
+// checkout has built is none, even if the user's PATH and DAPR_RUNTIME_PATH lead to it.
+func (c Checkout) FindDapr() (Dapr, bool) {
+	cli, err := exec.LookPath("dapr")
+	if err != nil || cli == c.bin("dapr") {
+		return Dapr{}, false
+	}
+	base := os.Getenv("DAPR_RUNTIME_PATH")
+	if base == "" {
+		if base, err = os.UserHomeDir(); err != nil {
+			return Dapr{}, false
+		}
+	}
+	if inside, err := filepath.Rel(c.Kept(), base); err == nil && filepath.IsLocal(inside) {
+		return Dapr{}, false
+	}
+	daprd := filepath.Join(base, ".dapr", "bin", "daprd")
+	if _, err := os.Stat(daprd); err != nil { //nolint:gosec // where the user says that it is
+		return Dapr{}, false
+	}
+	return Dapr{CLI: cli, Daprd: daprd}, true
+}
+
+// Folders of the modules that pin the Dapr runtime and the Dapr CLI.
+const (
+	runtimeModule = "apps/tools/sidecar"
+	cliModule     = "apps/tools/sidecar/cli"
+)
+
+// BuildDapr returns the pinned Dapr, built from its Go modules if it isn't yet.
+func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
+	d := Dapr{CLI: c.bin("dapr"), Runtime: c.Kept(), Daprd: c.bin("daprd")}
+	version, err := c.required(runtimeModule, "github.com/dapr/dapr")
+	if err != nil {
+		return d, err
+	}
+	// As Dapr's own Makefile does it: what daprd --version prints, and the "ver" of its log.
+	stamp := fmt.Sprintf("-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=%s -X github.com/dapr/kit/logger.DaprVersion=%[1]s", version)
+	if err := c.build(ctx, "building the Dapr runtime "+version+" from its Go module (some minutes, once)", d.Daprd, runtimeModule,
+		"./daprd", "-ldflags", stamp); err != nil {
+		return d, err
+	}
+	if version, err = c.required(cliModule, "github.com/dapr/cli"); err != nil {
+		return d, err
+	}
+	if err := c.build(ctx, "building the Dapr CLI "+version+" from its Go module (some minutes, once)", d.CLI, cliModule,
+		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+version); err != nil {
+		return d, err
+	}
+	return c.KeepToLoopback(ctx, d)
+}
+
+// required returns the version, without its v, that a module in the checkout requires of
+// another one. Go itself would resolve all other requirements for that, which are thousands.
+func (c Checkout) required(module, path string) (string, error) {
+	file := filepath.Join(c.Root, module, "go.mod")
+	raw, err := os.ReadFile(file) //nolint:gosec // within the checkout
+	if err != nil {
+		return "", err
+	}
+	mod, err := modfile.ParseLax(file, raw, nil)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range mod.Require {
+		if r.Mod.Path == path {
+			return strings.TrimPrefix(r.Mod.Version, "v"), nil
+		}
+	}
+	return "", fmt.Errorf("%s does not require %s", file, path)
+}
+
+// loopbackFlags keep a sidecar's listeners on this machine: those that have no setting
+// in dapr.yaml.
+var loopbackFlags = []string{"--dapr-internal-grpc-listen-address", "--metrics-listen-address"}
+
+// KeepToLoopback returns the same Dapr with a runtime that has what sidecars send each
+// other, and their metrics, on loopback. Without mTLS any machine that reaches the
+// first may call every route of an app, those of the deliveries too. The CLI has no
+// option for it, so it starts a script in the runtime's place: in a folder for each
+// runtime, since a test may run beside a system with another one. A flag that the runtime
+// does not have is left out.
+func (c Checkout) KeepToLoopback(ctx context.Context, d Dapr) (Dapr, error) {
+	usage, _ := exec.CommandContext(ctx, d.Daprd, "--help").CombinedOutput() //nolint:gosec // the runtime that is to be run
+	var flags strings.Builder
+	for _, flag := range loopbackFlags {
+		if strings.Contains(string(usage), flag) {
+			fmt.Fprintf(&flags, " %s=127.0.0.1", flag)
+			continue
+		}
+		say("%s has no %s: other machines reach what it is for", d.Daprd, flag)
+	}
+	d.Runtime = c.Kept()
+	if d.Daprd != c.bin("daprd") {
+		d.Runtime = filepath.Join(c.Kept(), "own")
+	}
+	script := filepath.Join(d.Runtime, ".dapr", "bin", "daprd")
+	if err := os.MkdirAll(filepath.Dir(script), 0o750); err != nil {
+		return d, err
+	}
+	quoted := "'" + strings.ReplaceAll(d.Daprd, "'", `'\''`) + "'"
+	text := fmt.Sprintf("#!/bin/sh\nexec %s \"$@\"%s\n", quoted, flags.String())
+	fresh := script + ".new"                                         // not into a file that is being run
+	if err := os.WriteFile(fresh, []byte(text), 0o700); err != nil { //nolint:gosec // a program
+		return d, err
+	}
+	return d, os.Rename(fresh, script)
+}
+
+// BuildLinter returns the path of the pinned golangci-lint, built if it isn't yet.
+func (c Checkout) BuildLinter(ctx context.Context) (string, error) {
+	out := c.bin("golangci-lint")
+	return out, c.build(ctx, "building golangci-lint from its Go module (some minutes, once)", out, ".ci/lint",
+		"github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "-ldflags", "-s -w")
+}
+
+// BuildGotestsum returns the path of the pinned gotestsum, built if it isn't yet.
+func (c Checkout) BuildGotestsum(ctx context.Context) (string, error) {
+	out := c.bin("gotestsum")
+	return out, c.build(ctx, "building gotestsum from its Go module", out, "apps/tools", "gotest.tools/gotestsum", "-ldflags", "-s -w")
+}
+
+// build builds a package of a module of its own, unless that is done and neither has
+// changed since.
+func (c Checkout) build(ctx context.Context, what, out, module, pkg string, flags ...string) error {
+	changed, err := lastChange(filepath.Join(c.Root, module), pkg)
+	if err != nil {
+		return err
+	}
+	if built, err := os.Stat(out); err == nil && built.ModTime().After(changed) {
+		return nil
+	}
+	fresh := out + ".new" // so that an interrupted build leaves nothing that looks done
+	args := append(append([]string{"build", "-trimpath", "-o", fresh}, flags...), pkg)
+	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the arguments are ours
+	cmd.Dir = filepath.Join(c.Root, module)
+	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	if err := step(ctx, what, cmd); err != nil {
+		return err
+	}
+	return os.Rename(fresh, out)
+}
+
+// lastChange is when a module's go.mod, or a file of its package, was last changed. A
+// package of another module changes with go.mod.
+func lastChange(module, pkg string) (time.Time, error) {
+	files, err := filepath.Glob(filepath.Join(module, pkg, "*.go"))
+	if err != nil {
+		return time.Time{}, err
+	}
+	var last time.Time
+	for _, file := range append(files, filepath.Join(module, "go.mod")) {
+		info, err := os.Stat(file)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last, nil
+}
+
+// Services are the services' names, in the order of starting.
+var Services = []string{"eventlog", "posts", "comments", "moderation", "query", "client"}
+
+// BuildServices builds the services into a folder, with flags, and before that the
+// web client, which is in one of them.
+func (c Checkout) BuildServices(ctx context.Context, into string, flags ...string) error {
+	if err := c.BuildWeb(ctx); err != nil {
+		return err
+	}
+	return c.CompileServices(ctx, into, flags...)
+}
+
+// CompileServices is BuildServices with the web client as it was last built, or
+// without one.
+func (c Checkout) CompileServices(ctx context.Context, into string, flags ...string) error {
+	args := append([]string{"build"}, flags...)
+	args = append(args, "-o", into+string(filepath.Separator))
+	for _, name := range Services {
+		args = append(args, "./apps/"+name)
+	}
+	if err := os.MkdirAll(into, 0o750); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the arguments are ours
+	cmd.Dir = c.Root
+	return step(ctx, "building the services", cmd)
+}
