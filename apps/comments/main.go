@@ -2,6 +2,7 @@
 package main
 
 import (
+	"os"
 	"time"
 
 	"github.com/postbus/postbus/apps/comments/comments"
@@ -14,7 +15,8 @@ import (
 func main() {
 	s := service.New("comments", "takes POST /posts/:id/comments and keeps the comments", 4001)
 	events := bus.New(s.Dapr)
-	c := comments.New(s.Name, events, state.New(s.Dapr, "comments-store"), time.Now)
+	query := comments.NewQuery(s.Sidecar, service.Env("QUERY_APP_ID", "query"), os.Getenv("DAPR_API_TOKEN"))
+	c := comments.New(s.Name, events, state.New(s.Dapr, "comments-store"), query, time.Now)
 
 	s.API(c.Routes)
 	receiver := bus.NewReceiver(s.Name, events)
@@ -22,5 +24,5 @@ func main() {
 	receiver.Handle(s.Channel, event.CommentCreated, c.CommentCreated)
 	receiver.Handle(s.Channel, event.CommentModerated, c.CommentModerated)
 
-	s.Run()
+	s.Run(c.Load)
 }

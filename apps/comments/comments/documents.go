@@ -11,82 +11,58 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// document is a comment as it is stored, "comment-<id>".
-type document struct {
-	event.Comment
-	// Unlisted says that the comment is in no list yet: its moderation came first.
-	Unlisted bool `json:"unlisted,omitzero"`
-}
-
 func documentKey(id string) string { return "comment-" + id }
 
-// with returns the document after e; nil stands for none. Of the revisions the highest
-// wins, and an event that contradicts the comment changes nothing.
-func (d *document) with(e event.Event) *document {
-	created := e.Type == event.CommentCreated
-	switch {
-	case d == nil:
-		return &document{*e.Comment, !created}
-	case d.Contradicts(*e.Comment):
-		return d
-	}
-	after := *d
-	if e.Comment.Revision > d.Revision {
-		after.Comment = *e.Comment
-	}
-	after.Unlisted = d.Unlisted && !created
-	return &after
-}
-
-// merged are the documents of the comments that a batch of events is about, by key.
-type merged struct {
-	docs map[string]*document
-	// listed are those that had a CommentCreated before: they are in a list, unless the
-	// service died before it wrote that.
-	listed map[string]bool
-}
-
-// merge brings the documents up to events.
-func merge(ctx context.Context, store state.Store, events []event.Event) (merged, error) {
-	byKey := map[string][]event.Event{}
+// merge brings the documents of the comments, "comment-<id>", up to the events, and wakes
+// up the requests that wait for them. The errors are by index: a bus.ErrPoison for an event
+// that can't be about the comment that is stored.
+func (s *Service) merge(ctx context.Context, events []event.Event) []error {
+	revisions := map[string][]*event.Comment{} // by key
 	for _, e := range events {
 		key := documentKey(e.Comment.ID)
-		byKey[key] = append(byKey[key], e)
+		revisions[key] = append(revisions[key], e.Comment)
 	}
-	m := merged{map[string]*document{}, map[string]bool{}}
-	err := state.Update(ctx, store, slices.Collect(maps.Keys(byKey)), func(items []state.Item) (writes []state.Item, err error) {
-		stored, err := state.Decode[*document](items...)
+	merged := map[string]*event.Comment{} // by key
+	err := state.Update(ctx, s.store, slices.Collect(maps.Keys(revisions)), func(items []state.Item) (writes []state.Item, err error) {
+		stored, err := state.Decode[*event.Comment](items...)
 		if err != nil {
 			return nil, err
 		}
 		for i, item := range items {
-			before, after := stored[i], stored[i]
-			for _, e := range byKey[item.Key] {
-				after = after.with(e)
-			}
-			if m.docs[item.Key] == nil { // a later try may read what the first one wrote
-				m.listed[item.Key] = before != nil && !before.Unlisted
-			}
-			m.docs[item.Key] = after
-			if before != nil && *before == *after {
+			latest := highest(stored[i], revisions[item.Key])
+			merged[item.Key] = latest
+			if latest == stored[i] {
 				continue
 			}
-			if item.Value, err = event.Marshal(after); err != nil {
+			if item.Value, err = event.Marshal(latest); err != nil {
 				return nil, err
 			}
 			writes = append(writes, item)
 		}
 		return writes, nil
 	})
-	return m, err
+	if err != nil {
+		return bus.All(len(events), err)
+	}
+	errs := make([]error, len(events))
+	for i, e := range events {
+		s.arrivals.wake(e.Comment.ID)
+		if merged[documentKey(e.Comment.ID)].Contradicts(*e.Comment) {
+			errs[i] = fmt.Errorf("%w: comment %s exists with other content", bus.ErrPoison, e.Comment.ID)
+		}
+	}
+	return errs
 }
 
-// check returns a bus.ErrPoison if e can't be about the comment that is stored.
-func (m merged) check(e event.Event) error {
-	if m.docs[documentKey(e.Comment.ID)].Contradicts(*e.Comment) {
-		return fmt.Errorf("%w: comment %s exists with other content", bus.ErrPoison, e.Comment.ID)
+// highest returns the highest of a comment's revisions: the stored one, which is nil for a
+// new comment, or one of those that were delivered and don't contradict it.
+func highest(stored *event.Comment, delivered []*event.Comment) *event.Comment {
+	for _, c := range delivered {
+		if stored == nil || c.Revision > stored.Revision && !stored.Contradicts(*c) {
+			stored = c
+		}
 	}
-	return nil
+	return stored
 }
 
 // load returns the comments of ids that are stored, in that order.
@@ -99,11 +75,11 @@ func load(ctx context.Context, store state.Store, ids ...string) ([]event.Commen
 	if err != nil {
 		return nil, err
 	}
-	docs, err := state.Decode[*document](items...)
-	comments := make([]event.Comment, 0, len(docs))
-	for _, doc := range docs {
-		if doc != nil {
-			comments = append(comments, doc.Comment)
+	stored, err := state.Decode[*event.Comment](items...)
+	comments := make([]event.Comment, 0, len(stored))
+	for _, c := range stored {
+		if c != nil {
+			comments = append(comments, *c)
 		}
 	}
 	return comments, err

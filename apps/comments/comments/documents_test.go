@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -27,18 +26,21 @@ func wantComment(t *testing.T, m *statetest.Memory, want event.Comment) {
 	}
 }
 
-func TestANewBatchIsOneWriteOfItsDocumentsAndOneOfItsList(t *testing.T) {
+func TestANewBatchIsOneReadAndOneWrite(t *testing.T) {
 	m := statetest.New()
 	var events []event.Event
-	var ids []string
 	for n := range 100 {
-		c := aComment(aPost, n)
-		events, ids = append(events, about(t, c)), append(ids, c.ID)
+		events = append(events, about(t, aComment(aPost, n)))
 	}
 	wantErrors(t, replicaOn(m).CommentCreated(context.Background(), events), make([]error, 100)...)
-	wantList(t, m, ids)
-	if writes := m.Calls(statetest.Swap); len(writes) != 2 || len(writes[0].Items) != 100 || len(writes[1].Items) != 1 {
+	for _, e := range events {
+		wantComment(t, m, *e.Comment)
+	}
+	if writes := m.Calls(statetest.Swap); len(writes) != 1 || len(writes[0].Items) != 100 {
 		t.Errorf("%d writes", len(writes))
+	}
+	if reads := m.Calls(statetest.Get); len(reads) != 1 || len(reads[0].Items) != 100 {
+		t.Errorf("%d reads", len(reads))
 	}
 }
 
@@ -64,14 +66,13 @@ func TestTheHighestRevisionWinsInAnyOrder(t *testing.T) {
 				wantErrors(t, merge(context.Background(), batch), make([]error, len(batch))...)
 			}
 			wantComment(t, m, last)
-			wantList(t, m, []string{pending.ID})
 		})
 	}
 }
 
 // A comment that comes alone costs a read and a write of its document for each of its two
-// events, and a read and a write of its list's tail, which is looked up at first.
-func TestACommentCostsSixCalls(t *testing.T) {
+// events.
+func TestACommentCostsFourCalls(t *testing.T) {
 	m := statetest.New()
 	s := replicaOn(m)
 	first, second := aComment(aPost, 1), aComment(aPost, 2)
@@ -80,14 +81,13 @@ func TestACommentCostsSixCalls(t *testing.T) {
 		wantErrors(t, s.CommentModerated(context.Background(), []event.Event{about(t, moderated(c))}), nil)
 		wantComment(t, m, moderated(c))
 	}
-	wantList(t, m, []string{first.ID, second.ID})
-	if reads, writes := len(m.Calls(statetest.Get)), len(m.Calls(statetest.Swap)); reads != 1+2*3 || writes != 2*3 {
+	if reads, writes := len(m.Calls(statetest.Get)), len(m.Calls(statetest.Swap)); reads != 2*2 || writes != 2*2 {
 		t.Errorf("%d reads and %d writes", reads, writes)
 	}
 }
 
 // A batch reads and writes each key once, however many of its events are about one
-// comment or one post.
+// comment.
 func TestABatchReadsAndWritesEachKeyOnce(t *testing.T) {
 	m := statetest.New()
 	s := replicaOn(m)
@@ -97,98 +97,17 @@ func TestABatchReadsAndWritesEachKeyOnce(t *testing.T) {
 		created = append(created, about(t, c), about(t, c))
 		decided = append(decided, about(t, moderated(c)), about(t, moderated(c)))
 	}
-	for n := range 10 { // so that it is known where each list ends
-		wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, aComment(idAt(noon, n), 1000+n))}), nil)
-	}
-	gets, swaps := len(m.Calls(statetest.Get)), len(m.Calls(statetest.Swap))
 	wantErrors(t, s.CommentCreated(context.Background(), created), make([]error, len(created))...)
 	wantErrors(t, s.CommentModerated(context.Background(), decided), make([]error, len(decided))...)
-	for _, calls := range [][]statetest.Call{m.Calls(statetest.Get)[gets:], m.Calls(statetest.Swap)[swaps:]} {
+	for _, calls := range [][]statetest.Call{m.Calls(statetest.Get), m.Calls(statetest.Swap)} {
 		var sizes []int
-		for _, call := range calls { // the documents, the lists, and the documents again
+		for _, call := range calls {
 			sizes = append(sizes, len(call.Items))
 		}
-		if !slices.Equal(sizes, []int{100, 10, 100}) {
+		if !slices.Equal(sizes, []int{100, 100}) {
 			t.Errorf("the calls are about %v keys", sizes)
 		}
 	}
-}
-
-// Nobody looks through a list for a comment that its moderation overtook, however
-// long the list is: its document says that it isn't listed. Nor for the others of a
-// batch in which another replica was first with one.
-func TestNoListIsReadForWhatIsInNone(t *testing.T) {
-	m := statetest.New()
-	s, other := replicaOn(m), replicaOn(m)
-	var all []string
-	for n := 0; n < 3*chunkSize; n += chunkSize / 2 {
-		var created, decided []event.Event
-		for i := range chunkSize / 2 {
-			c := aComment(aPost, n+i)
-			created, decided, all = append(created, about(t, c)), append(decided, about(t, moderated(c))), append(all, c.ID)
-		}
-		wantErrors(t, s.CommentModerated(context.Background(), decided[:20]), make([]error, 20)...)
-		m.Before(func(_ context.Context, c statetest.Call) error {
-			if c.Op == statetest.Swap {
-				m.Before(nil)
-				wantErrors(t, other.CommentModerated(context.Background(), decided[20:22]), nil, nil)
-			}
-			return nil
-		})
-		before := len(m.Calls(statetest.Get))
-		wantErrors(t, s.CommentCreated(context.Background(), created), make([]error, len(created))...)
-		for _, call := range m.Calls(statetest.Get)[before:] { // the tail of the list, at first and where a chunk was full
-			keys := call.Keys()
-			if len(keys) == 0 || strings.HasPrefix(keys[0], "list-") && len(keys) > 1 {
-				t.Errorf("%d comments in, it read %d keys: %.3q", n, len(keys), keys)
-			}
-		}
-		wantErrors(t, s.CommentModerated(context.Background(), decided), make([]error, len(decided))...)
-	}
-	wantList(t, m, all)
-	for n := range 3 * chunkSize {
-		wantComment(t, m, moderated(aComment(aPost, n)))
-	}
-}
-
-// Delivered again, also much later, it is listed by nobody.
-func TestAnOvertakenCommentIsListedOnce(t *testing.T) {
-	m := statetest.New()
-	a, b := replicaOn(m), replicaOn(m)
-	c := aComment(aPost, 1)
-	want := []string{c.ID}
-	wantErrors(t, a.CommentModerated(context.Background(), []event.Event{about(t, moderated(c))}), nil)
-	for i, replica := range []*Service{b, a, b, a, replicaOn(m)} {
-		wantErrors(t, replica.CommentCreated(context.Background(), []event.Event{about(t, c)}), nil)
-		var others []event.Event
-		for n := range chunkSize { // its chunk is full then
-			o := aComment(aPost, 2+i*chunkSize+n)
-			others, want = append(others, about(t, o)), append(want, o.ID)
-		}
-		wantErrors(t, replica.CommentCreated(context.Background(), others), make([]error, len(others))...)
-		wantList(t, m, want)
-	}
-	if value := m.Value("comment-" + c.ID); strings.Contains(value, "unlisted") {
-		t.Errorf("it is said to be unlisted: %s", value)
-	}
-}
-
-// Between the document and the list the service may die.
-func TestAnOvertakenCommentThatWasNotListedIsListedByTheNextDelivery(t *testing.T) {
-	m := statetest.New()
-	s := replicaOn(m)
-	c := aComment(aPost, 1)
-	wantErrors(t, s.CommentModerated(context.Background(), []event.Event{about(t, moderated(c))}), nil)
-	m.Decide(func(item state.Item) statetest.Fate {
-		if strings.HasPrefix(item.Key, "list-") {
-			return statetest.Refused
-		}
-		return statetest.Written
-	})
-	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, c)}), state.ErrUnknown)
-	m.Decide(nil)
-	wantErrors(t, replicaOn(m).CommentCreated(context.Background(), []event.Event{about(t, c)}), nil)
-	wantList(t, m, []string{c.ID})
 }
 
 // A store that lost its last writes (a Redis that was killed) gets them again with
@@ -198,14 +117,12 @@ func TestWhatTheStoreLostIsWrittenAgain(t *testing.T) {
 	s := replicaOn(m)
 	kept, lost := aComment(aPost, 1), aComment(aPost, 2)
 	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, kept)}), nil)
-	before := m.Value(chunkKey(aPost, 0))
 	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, lost)}), nil)
-	m.Remove("comment-"+lost.ID, chunkKey(aPost, 0))
-	m.Put(chunkKey(aPost, 0), before)
+	m.Remove("comment-" + lost.ID)
 
 	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, lost)}), nil)
+	wantComment(t, m, kept)
 	wantComment(t, m, lost)
-	wantList(t, m, []string{kept.ID, lost.ID})
 }
 
 func TestWhatAnotherReplicaWroteIsNotOverwritten(t *testing.T) {
@@ -221,13 +138,6 @@ func TestWhatAnotherReplicaWroteIsNotOverwritten(t *testing.T) {
 	for _, c := range []event.Comment{first, second} {
 		wantComment(t, m, moderated(c))
 	}
-	wantList(t, m, []string{first.ID, second.ID})
-}
-
-func TestAModeratedCommentIsNotListedBeforeItWasCreated(t *testing.T) {
-	m := statetest.New()
-	wantErrors(t, replicaOn(m).CommentModerated(context.Background(), []event.Event{about(t, moderated(aComment(aPost, 1)))}), nil)
-	wantList(t, m, nil)
 }
 
 func TestWhatContradictsAStoredCommentIsPoison(t *testing.T) {
@@ -256,9 +166,9 @@ func TestWhatContradictsAStoredCommentIsPoison(t *testing.T) {
 			errs := s.CommentCreated(context.Background(), []event.Event{about(t, forged), about(t, other)})
 			wantErrors(t, errs, bus.ErrPoison, nil)
 			wantComment(t, m, last)
-			wantList(t, m, []string{pending.ID, other.ID})
-			if got := m.Value(chunkKey(idAt(noon, 99), 0)); got != "" {
-				t.Errorf("the forged post lists %s", got)
+			wantComment(t, m, other)
+			if got := m.Version("comment-" + last.ID); got != 2 {
+				t.Errorf("it was written %d times", got)
 			}
 		})
 	}
@@ -270,7 +180,6 @@ func TestOfTwoThatContradictInOneBatchTheFirstIsTaken(t *testing.T) {
 	forged.Content = "forged"
 	wantErrors(t, replicaOn(m).CommentCreated(context.Background(), []event.Event{about(t, first), about(t, forged)}), nil, bus.ErrPoison)
 	wantComment(t, m, first)
-	wantList(t, m, []string{first.ID})
 }
 
 // The same time in another zone is the same time.
@@ -317,24 +226,6 @@ func TestADocumentIsTriedSomeTimes(t *testing.T) {
 	}
 }
 
-func TestWhatCouldNotBeListedIsListedByTheNextDelivery(t *testing.T) {
-	m := statetest.New()
-	s := replicaOn(m)
-	other := idAt(noon, 2)
-	events := []event.Event{about(t, aComment(aPost, 1)), about(t, aComment(other, 2))}
-	m.Decide(func(item state.Item) statetest.Fate {
-		if item.Key == chunkKey(aPost, 0) {
-			return statetest.Refused
-		}
-		return statetest.Written
-	})
-	// Of the two lists, one can be written: only the other's event comes again.
-	wantErrors(t, s.CommentCreated(context.Background(), events), state.ErrUnknown, nil)
-	m.Decide(nil)
-	wantErrors(t, s.CommentCreated(context.Background(), events[:1]), nil)
-	wantList(t, m, []string{events[0].Comment.ID})
-}
-
 func TestADamagedDocumentIsAnErrorAndStays(t *testing.T) {
 	m := statetest.New()
 	c := aComment(aPost, 1)
@@ -352,27 +243,27 @@ func TestADamagedDocumentIsAnErrorAndStays(t *testing.T) {
 }
 
 // The property test interleaves two replicas; here they really run at once.
-func TestReplicasAtOnceListEveryCommentOnce(t *testing.T) {
+func TestReplicasAtOnceStoreEveryComment(t *testing.T) {
 	const comments, batch = 400, 40
+	handlers := []func(*Service, context.Context, []event.Event) []error{(*Service).CommentCreated, (*Service).CommentModerated}
 	m := statetest.New()
 	var all sync.WaitGroup
-	var want []string
-	events := make([]event.Event, comments)
-	for n := range events {
+	events := [2][]event.Event{} // by handler
+	for n := range comments {
 		c := aComment(aPost, n)
-		events[n], want = about(t, c), append(want, c.ID)
+		events[0], events[1] = append(events[0], about(t, c)), append(events[1], about(t, moderated(c)))
 	}
 	for r := range uint64(2) {
 		s := replicaOn(m)
 		random := rand.New(rand.NewPCG(7, r))
-		for range 2 { // batches of one replica run at once too
-			mine := slices.Clone(events)
+		for i, handle := range handlers { // batches of one replica run at once too
+			mine := slices.Clone(events[i])
 			random.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
 			all.Go(func() {
 				for len(mine) > 0 {
 					n := min(batch, len(mine))
 					var again []event.Event
-					for i, err := range s.CommentCreated(context.Background(), mine[:n]) {
+					for i, err := range handle(s, context.Background(), mine[:n]) {
 						if errors.Is(err, bus.ErrPoison) {
 							t.Errorf("a dead letter: %v", err)
 						} else if err != nil {
@@ -385,32 +276,11 @@ func TestReplicasAtOnceListEveryCommentOnce(t *testing.T) {
 		}
 	}
 	all.Wait()
-	got, _ := stored(t, m)
-	if len(got) != comments || !slices.Equal(slices.Sorted(slices.Values(got)), want) {
-		t.Errorf("%d ids are listed, want %d", len(got), comments)
+	for _, e := range events[1] {
+		wantComment(t, m, *e.Comment)
 	}
-}
-
-func TestAPageHoldsTheCommentsNewestFirst(t *testing.T) {
-	m := statetest.New()
-	s := replicaOn(m)
-	var events []event.Event
-	for n := range 5 {
-		events = append(events, about(t, aComment(aPost, n)))
-	}
-	wantErrors(t, s.CommentCreated(context.Background(), events), make([]error, 5)...)
-	page, next, err := s.page(context.Background(), aPost, fromNewest, 3)
-	if err != nil || len(page) != 3 || next != 3 {
-		t.Fatalf("got %d comments, then %d, error %v", len(page), next, err)
-	}
-	for i, c := range page {
-		if c != aComment(aPost, 4-i) {
-			t.Errorf("comment %d is %+v", i, c)
-		}
-	}
-	// The API answers with a list, and with an empty one and not null.
-	if page, next, err = s.page(context.Background(), idAt(noon, 2), fromNewest, 3); err != nil || page == nil || len(page) > 0 || next != 0 {
-		t.Errorf("a post without comments: %v, then %d, error %v", page, next, err)
+	if got := len(m.Keys("comment-")); got != comments {
+		t.Errorf("%d comments are stored, want %d", got, comments)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ var errDown = statetest.ErrDown
 
 // newService is one replica, on a store and a bus that it may share with others.
 func newService(store state.Store, bus bus.Publisher) *Service {
-	return New("comments", bus, store, time.Now)
+	return New("comments", bus, store, &index{}, time.Now)
 }
 
 // replicaOn is a replica on a store, with a bus of its own.
@@ -49,8 +50,33 @@ func (p *topic) PublishAll(_ context.Context, _ event.Type, events []event.Event
 	return p.errs
 }
 
-// still is a clock that stands still.
-func still() time.Time { return noon }
+// index is a read model in memory: the ids of each post's comments, oldest first. Its
+// cursors are the ids that the next page goes on before.
+type index struct {
+	ids map[string][]string
+	err error
+}
+
+func (x *index) Comments(_ context.Context, post, cursor string, limit int) (ids []string, next string, err error) {
+	if x.err != nil {
+		return nil, "", x.err
+	}
+	end := len(x.ids[post])
+	if cursor != "" {
+		if end = slices.Index(x.ids[post], cursor); end < 0 {
+			return nil, "", ErrCursor
+		}
+	}
+	begin := max(0, end-limit)
+	if begin > 0 {
+		next = x.ids[post][begin]
+	}
+	ids = slices.Clone(x.ids[post][begin:end])
+	slices.Reverse(ids)
+	return ids, next, nil
+}
+
+var aPost = idAt(noon, 1)
 
 // idAt is the UUIDv7 number n of the millisecond of at.
 func idAt(at time.Time, n int) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -77,16 +78,17 @@ func (s *Service) create(c *gin.Context) {
 	c.PureJSON(http.StatusCreated, created.Comment)
 }
 
-// list answers with a page of the post's comments, newest first.
+// list answers with a page of the post's comments, newest first: those that the read
+// model has, as they stand in this service's store.
 func (s *Service) list(c *gin.Context) {
 	limit, err := web.Number(c, "limit", defaultLimit, 1, maxLimit)
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
-	before, err := web.Number(c, "cursor", fromNewest, 1, fromNewest)
-	if err != nil {
-		web.Fail(c, err)
+	cursor, given := c.GetQuery("cursor")
+	if given && cursor == "" {
+		web.Fail(c, readModelProblem(ErrCursor))
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
@@ -96,26 +98,20 @@ func (s *Service) list(c *gin.Context) {
 		web.Fail(c, postProblem(err))
 		return
 	}
-	page, next, err := s.page(ctx, post, before, limit)
+	ids, next, err := s.readModel.Comments(ctx, post, cursor, limit)
+	if err != nil {
+		web.Fail(c, readModelProblem(err))
+		return
+	}
+	page, err := load(ctx, s.store, ids...)
 	if err != nil {
 		web.Fail(c, storeProblem(err))
 		return
 	}
-	if next > 0 {
-		c.Header("Link", fmt.Sprintf(`</posts/%s/comments?limit=%d&cursor=%d>; rel="next"`, post, limit, next))
+	if next != "" {
+		c.Header("Link", fmt.Sprintf(`</posts/%s/comments?limit=%d&cursor=%s>; rel="next"`, post, limit, url.QueryEscape(next)))
 	}
 	c.PureJSON(http.StatusOK, page)
-}
-
-// page returns at most limit comments of the post, newest first, from before the
-// position before, and the position to go on before, or 0 at the end.
-func (s *Service) page(ctx context.Context, post string, before, limit int) ([]event.Comment, int, error) {
-	ids, next, err := s.lists.page(ctx, post, before, limit)
-	if err != nil {
-		return nil, 0, err
-	}
-	comments, err := load(ctx, s.store, ids...)
-	return comments, next, err
 }
 
 // get answers with one comment as it stands.
@@ -166,6 +162,16 @@ func postProblem(err error) error {
 		return web.Unavailable("This post is not there. If it was just created, it is on its way; try again.")
 	}
 	return storeProblem(err)
+}
+
+func readModelProblem(err error) error {
+	if errors.Is(err, ErrCursor) {
+		return web.NewProblem(http.StatusBadRequest, "This cursor is none that a Link header gave.")
+	}
+	if !errors.Is(err, context.Canceled) { // the client has gone away
+		slog.Warn("query can't be asked", "error", err)
+	}
+	return web.Unavailable("Query, which knows the post's comments, did not answer in time. Try again; a single comment can be read at its own address.")
 }
 
 func storeProblem(err error) error {
