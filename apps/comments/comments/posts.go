@@ -29,8 +29,6 @@ const (
 	rememberFor = 2 * time.Second
 	// maxRemembered bounds how many posts are remembered.
 	maxRemembered = 10_000
-	// loadPause is between two tries to read the time of the youngest post.
-	loadPause = time.Second
 	// youngestKey is named as the versions before wrote it.
 	youngestKey = "posts-heard"
 )
@@ -51,10 +49,7 @@ type knownPosts struct {
 }
 
 func newKnownPosts(store state.Store, now func() time.Time) *knownPosts {
-	seen, err := lru.New[string, time.Time](maxRemembered)
-	if err != nil {
-		panic(err) // the size is valid
-	}
+	seen, _ := lru.New[string, time.Time](maxRemembered) // the size is valid
 	return &knownPosts{store: store, now: now, arrivals: newArrivals(), seen: seen}
 }
 
@@ -160,7 +155,7 @@ func (k *knownPosts) advance(ctx context.Context, made time.Time) error {
 func (k *knownPosts) loadYoungest(ctx context.Context) {
 	for k.advance(ctx, time.Time{}) != nil && ctx.Err() == nil {
 		select {
-		case <-time.After(loadPause):
+		case <-time.After(time.Second):
 		case <-ctx.Done():
 		}
 	}

@@ -13,17 +13,12 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 
-	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-const (
-	// firstTry is how long query may take to answer before it is asked again: the sidecar
-	// may have sent the first call to a replica that has died.
-	firstTry = 500 * time.Millisecond
-	// maxAnswer bounds an answer, in bytes: a page of the largest comments.
-	maxAnswer = maxLimit * 2 * event.MaxBytes
-)
+// firstTry is how long query may take to answer before it is asked again: the sidecar may
+// have sent the first call to a replica that has died.
+const firstTry = 500 * time.Millisecond
 
 // Query is the ReadModel of query's service, which a sidecar invokes (GET /posts/:id). It
 // is safe for concurrent use.
@@ -35,9 +30,7 @@ type Query struct {
 // NewQuery returns the read model of the app behind the sidecar at a URL. The token is that
 // of the sidecar's API, or empty.
 func NewQuery(sidecar, appID, token string) *Query {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
-	transport.Proxy = nil                                        // the sidecar is on this machine
-	return &Query{http: &http.Client{Transport: transport}, url: sidecar + "/v1.0/invoke/" + appID + "/method/posts/", token: token}
+	return &Query{http: &http.Client{}, url: sidecar + "/v1.0/invoke/" + appID + "/method/posts/", token: token}
 }
 
 // Comments implements ReadModel.
@@ -70,7 +63,7 @@ func (q *Query) page(ctx context.Context, post, cursor string, limit int) (ids [
 		return nil, "", err
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		return nil, "", err
 	}

@@ -4,13 +4,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/tools/system"
 )
@@ -20,7 +23,8 @@ type found struct {
 	where  string
 	posts  map[string]int
 	status map[string][]string // of a comment, each time that it is there
-	postOf map[string]string
+	// postOf and content are of the comments.
+	postOf, content map[string]string
 	// repeated are the ids that are there more than once and have no business to be;
 	// wrong is what else is.
 	repeated []string
@@ -28,12 +32,12 @@ type found struct {
 }
 
 func newFound(where string) *found {
-	return &found{where: where, posts: map[string]int{}, status: map[string][]string{}, postOf: map[string]string{}}
+	return &found{where: where, posts: map[string]int{}, status: map[string][]string{}, postOf: map[string]string{}, content: map[string]string{}}
 }
 
 func (f *found) comment(c comment, post string) {
 	f.status[c.ID] = append(f.status[c.ID], c.Status)
-	f.postOf[c.ID] = post
+	f.postOf[c.ID], f.content[c.ID] = post, c.Content
 }
 
 // verdict is the result of the accounts of one place.
@@ -222,24 +226,46 @@ func inQuery(a system.App, earlier map[string]bool) (*found, error) {
 	return f, nil
 }
 
-// inComments is what the comments service lists for the posts that b knows.
-func inComments(a system.App, b books) (*found, error) {
+// commentReads is how many comments are read at once.
+const commentReads = 16
+
+// inComments is what a replica of the comments service has of the posts in b, and of the
+// comments in b and in the log. It reads each comment at its own address, because the lists
+// come from query. A comment with other content than the log has is wrong.
+func inComments(a system.App, b books, log *found) (*found, error) {
 	f := newFound("comments at " + a.URL())
 	for id := range b.posts {
-		f.posts[id]++
-		for path := "/posts/" + id + "/comments?limit=100"; path != ""; {
-			var page []comment
-			r, err := get(a.URL()+path, &page)
-			if err != nil {
-				return nil, err
-			}
-			for _, c := range page {
-				f.comment(c, id)
-			}
-			path = nextOf(r)
+		var page []comment
+		if _, err := get(a.URL()+"/posts/"+id+"/comments?limit=1", &page); err != nil {
+			return nil, err
 		}
+		f.posts[id]++
 	}
-	return f, nil
+	postOf := maps.Clone(log.postOf)
+	maps.Copy(postOf, b.comments)
+	var mu sync.Mutex
+	var reads errgroup.Group
+	reads.SetLimit(commentReads)
+	for id, post := range postOf {
+		reads.Go(func() error {
+			var c comment
+			r, err := get(a.URL()+"/posts/"+post+"/comments/"+id, &c)
+			if r.status == 404 {
+				return nil // compare says that it is lost
+			}
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			f.comment(c, c.PostID)
+			if logged, ok := log.content[id]; ok && c.Content != logged || c.ID != id {
+				f.wrong = append(f.wrong, fmt.Errorf("%s: at the address of comment %s is %s with %.100q, and not %.100q", f.where, id, c.ID, c.Content, logged))
+			}
+			return nil
+		})
+	}
+	return f, reads.Wait()
 }
 
 func nextOf(r response) string {
