@@ -171,7 +171,7 @@ func readModelProblem(err error) error {
 	if !errors.Is(err, context.Canceled) { // the client has gone away
 		slog.Warn("query can't be asked", "error", err)
 	}
-	return web.Unavailable("Query, which knows the post's comments, did not answer in time. Try again; a single comment can be read at its own address.")
+	return web.Unavailable("Query, which knows the post's comments, can't answer now. Try again; a single comment can be read at its own address.")
 }
 
 func storeProblem(err error) error {

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -266,6 +269,54 @@ func inComments(a system.App, b books, log *found) (*found, error) {
 		})
 	}
 	return f, reads.Wait()
+}
+
+// TestTheAccountsReadEachCommentOfTheCommentsService is a test of the checker.
+func TestTheAccountsReadEachCommentOfTheCommentsService(t *testing.T) {
+	b := books{posts: map[string]bool{"p": true}, comments: map[string]string{"c": "p"}, expected: map[string]string{"c": "approved"}}
+	for name, test := range map[string]struct {
+		answers map[string]string // by address; there is nothing at others
+		errs    []string
+		lost    int
+	}{
+		"all is there":         {map[string]string{}, nil, 0},
+		"a lost comment":       {map[string]string{"/posts/p/comments/c": ""}, []string{"comment c is lost"}, 1},
+		"other content":        {map[string]string{"/posts/p/comments/c": `{"id":"c","postId":"p","status":"approved","content":"y"}`}, []string{`with "y", and not "x"`}, 0},
+		"another status":       {map[string]string{"/posts/p/comments/c": `{"id":"c","postId":"p","status":"pending","content":"x"}`}, []string{"comment c is pending"}, 0},
+		"another post":         {map[string]string{"/posts/p/comments/c": `{"id":"c","postId":"q","status":"approved","content":"x"}`}, []string{"comment c is at post q"}, 0},
+		"another comment":      {map[string]string{"/posts/p/comments/c": `{"id":"d","postId":"p","status":"approved","content":"x"}`}, []string{"comment c is lost", "nobody wrote comment d"}, 1},
+		"one that is not ours": {map[string]string{"/posts/p/comments/logged": `{"id":"logged","postId":"p","status":"approved","content":"z"}`}, []string{"nobody wrote comment logged"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answers := map[string]string{"/posts/p/comments": "[]", "/posts/p/comments/c": `{"id":"c","postId":"p","status":"approved","content":"x"}`}
+			maps.Copy(answers, test.answers)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body := answers[r.URL.Path]
+				if body == "" {
+					w.WriteHeader(http.StatusNotFound)
+				}
+				_, _ = io.WriteString(w, body)
+			}))
+			defer server.Close()
+			log := newFound("log")
+			log.comment(comment{ID: "c", Content: "x"}, "p")
+			log.comment(comment{ID: "logged", Content: "z"}, "p")
+			f, err := inComments(system.App{Base: server.URL}, b, log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := b.compare(f)
+			all := fmt.Sprint(errors.Join(v.errs...))
+			for _, want := range test.errs {
+				if !strings.Contains(all, want) {
+					t.Errorf("nothing says %q: %s", want, all)
+				}
+			}
+			if v.lost != test.lost || len(test.errs) == 0 && len(v.errs) > 0 {
+				t.Errorf("lost %d: %s", v.lost, all)
+			}
+		})
+	}
 }
 
 func nextOf(r response) string {
