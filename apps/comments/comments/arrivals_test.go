@@ -1,4 +1,4 @@
-package main
+package comments
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
@@ -22,8 +24,8 @@ func wantNobodyWaits(t *testing.T, a *arrivals) {
 	t.Helper()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.waiting != 0 || len(a.byID) != 0 {
-		t.Errorf("%d requests are counted, for %d ids, and none waits", a.waiting, len(a.byID))
+	if len(a.waiting) != 0 {
+		t.Errorf("%d requests are counted, and none waits", len(a.waiting))
 	}
 }
 
@@ -215,7 +217,7 @@ func TestTheWaitEndsWellWithinTheFirstTryOfTheClientsHost(t *testing.T) {
 	}
 }
 
-// A request for a made-up id costs three reads and is told to come back, by each route.
+// A request for a made-up id costs three reads and is answered with a 503, or a 404, by each route.
 func TestWhatMayBeOnItsWayIsReadThreeTimesAndUnavailable(t *testing.T) {
 	for name, test := range map[string]struct {
 		method, path, body, key string
@@ -230,7 +232,7 @@ func TestWhatMayBeOnItsWayIsReadThreeTimesAndUnavailable(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSite(t, idAt(time.Now(), 0))
 				id := idAt(time.Now(), 1)
-				before, start := len(s.store.gets), time.Now()
+				before, start := len(s.store.Calls(statetest.Get)), time.Now()
 				res := s.do(test.method, fmt.Sprintf(test.path, id), "key", test.body)
 				if res.Code != test.status || (res.Header().Get("Retry-After") == "1") != (test.status == 503) {
 					t.Errorf("answered %d %s with Retry-After %q", res.Code, res.Body, res.Header().Get("Retry-After"))
@@ -238,10 +240,10 @@ func TestWhatMayBeOnItsWayIsReadThreeTimesAndUnavailable(t *testing.T) {
 				if took := time.Since(start); took != arrivalWait {
 					t.Errorf("took %v, want %v", took, arrivalWait)
 				}
-				if reads := len(s.store.gets) - before; reads != 3 || s.store.readsOf(fmt.Sprintf(test.key, id)) != 3 {
-					t.Errorf("%d reads: %q", reads, s.store.gets[before:])
+				if reads := len(s.store.Calls(statetest.Get)) - before; reads != 3 || s.store.Named(statetest.Get, fmt.Sprintf(test.key, id)) != 3 {
+					t.Errorf("%d reads: %q", reads, s.store.Calls(statetest.Get)[before:])
 				}
-				if n := len(s.bus.events) + s.store.writesOf("claim-"); n > 0 {
+				if n := len(s.bus.events) + s.store.Named(statetest.Swap, "claim-"); n > 0 {
 					t.Errorf("%d events and claims", n)
 				}
 			})
@@ -249,7 +251,7 @@ func TestWhatMayBeOnItsWayIsReadThreeTimesAndUnavailable(t *testing.T) {
 	}
 }
 
-// While as many requests wait as may, others are told at once to come back.
+// While as many requests wait as may, others are answered with a 503 at once.
 func TestWhileTooManyWaitOthersAreUnavailableAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		post := idAt(time.Now(), 0)
@@ -267,12 +269,12 @@ func TestWhileTooManyWaitOthersAreUnavailableAtOnce(t *testing.T) {
 			{http.MethodPost, "/posts/" + id + "/comments", `{"content":"a"}`, "post-" + id},
 			{http.MethodGet, "/posts/" + post + "/comments/" + id, "", "comment-" + id},
 		} {
-			before := s.store.readsOf(r.key)
+			before := s.store.Named(statetest.Get, r.key)
 			res := s.do(r.method, r.path, "", r.body)
 			if res.Code != http.StatusServiceUnavailable || res.Header().Get("Retry-After") != "1" || time.Since(start) != 0 {
 				t.Errorf("%s %s: answered %d %s after %v", r.method, r.path, res.Code, res.Body, time.Since(start))
 			}
-			if n := s.store.readsOf(r.key) - before; n != 1 {
+			if n := s.store.Named(statetest.Get, r.key) - before; n != 1 {
 				t.Errorf("%s %s: %d reads, want 1", r.method, r.path, n)
 			}
 		}
@@ -326,11 +328,9 @@ func TestARequestThatIsGivenUpFreesItsPlace(t *testing.T) {
 func TestARequestIsAnsweredWhenItsPostArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, idAt(time.Now(), 0))
-		h := newHandlers(s.store, s.bus)
-		h.posts = s.posts
 		id := idAt(time.Now(), 1)
 		time.AfterFunc(110*time.Millisecond, func() {
-			wantErrors(t, h.postCreated(context.Background(), []event.Event{postCreated(t, id, "a")}), nil)
+			wantErrors(t, s.PostCreated(context.Background(), []event.Event{postCreated(t, id, "a")}), nil)
 		})
 		start := time.Now()
 		if res := s.do(http.MethodPost, "/posts/"+id+"/comments", "", `{"content":"a"}`); res.Code != http.StatusCreated {

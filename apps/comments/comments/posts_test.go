@@ -1,4 +1,4 @@
-package main
+package comments
 
 import (
 	"context"
@@ -10,7 +10,11 @@ import (
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
+
+// postsOf are the known posts of a replica.
+func postsOf(store state.Store) *knownPosts { return newKnownPosts(store, time.Now) }
 
 // addPosts has k add posts, each of which has to be taken.
 func addPosts(t *testing.T, k *knownPosts, ids ...string) {
@@ -36,51 +40,50 @@ func wantAwait(t *testing.T, k *knownPosts, id string, want error, after time.Du
 
 func TestAPostThatWasDeliveredIsKnownAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
+		m := statetest.New()
+		k := postsOf(m)
 		young, old := idAt(time.Now(), 1), idAt(time.Now().Add(-time.Hour), 2)
 		addPosts(t, k, young, old)
 		wantAwait(t, k, young, nil, 0)
 		wantAwait(t, k, old, nil, 0)
 		// Another replica looks in the store.
-		wantAwait(t, newKnownPosts(m), young, nil, 0)
-		wantAwait(t, newKnownPosts(m), old, nil, 0)
+		wantAwait(t, postsOf(m), young, nil, 0)
+		wantAwait(t, postsOf(m), old, nil, 0)
 	})
 }
 
 func TestAKnownPostIsNotReadTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := statetest.New()
 		id := idAt(time.Now(), 1)
-		addPosts(t, newKnownPosts(m), id)
-		k := newKnownPosts(m)
-		m.gets = nil
+		addPosts(t, postsOf(m), id)
+		k := postsOf(m)
 		wantAwait(t, k, id, nil, 0)
 		wantAwait(t, k, id, nil, 0)
-		if len(m.gets) != 1 {
-			t.Errorf("%d reads, want 1", len(m.gets))
+		if reads := m.Named(statetest.Get, "post-"); reads != 1 {
+			t.Errorf("%d reads, want 1", reads)
 		}
-		m.getErr = errDown
+		m.Fail(errDown, statetest.Get)
 		wantAwait(t, k, id, nil, 0)
 	})
 }
 
 func TestWhatIsNoUUIDv7IsNoPostAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
+		m := statetest.New()
+		k := postsOf(m)
 		for _, id := range []string{"", "7", "8c5f0f1e-58a5-4a0a-9a55-3d8c8b1f6b11", "017F22E2-79B0-7CC3-98C4-DC0C0C07398F"} {
 			wantAwait(t, k, id, errNoPost, 0)
 		}
-		if len(m.gets) > 0 {
-			t.Errorf("%d reads", len(m.gets))
+		if reads := m.Calls(statetest.Get); len(reads) > 0 {
+			t.Errorf("%d reads", len(reads))
 		}
 	})
 }
 
 func TestAPostFromTheFarFutureIsNoneAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKnownPosts(newMemory())
+		k := postsOf(statetest.New())
 		wantAwait(t, k, idAt(time.Now().Add(postDelay+time.Second), 1), errNoPost, 0)
 		wantAwait(t, k, idAt(time.Now().Add(postDelay), 1), errNotArrived, arrivalWait)
 	})
@@ -88,14 +91,12 @@ func TestAPostFromTheFarFutureIsNoneAtOnce(t *testing.T) {
 
 func TestADamagedTimeOfTheYoungestPostIsWrittenAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		if err := m.Swap(t.Context(), state.Item{Key: youngestKey, Value: []byte("yesterday")}); err != nil {
-			t.Fatal(err)
-		}
-		k := newKnownPosts(m)
+		m := statetest.New()
+		m.Put(youngestKey, "yesterday")
+		k := postsOf(m)
 		k.loadYoungest(t.Context()) // comes back, rather than to try for ever
 		addPosts(t, k, idAt(time.Now(), 1))
-		again := newKnownPosts(m)
+		again := postsOf(m)
 		again.loadYoungest(t.Context())
 		if again.youngestMade().IsZero() {
 			t.Error("it is still damaged")
@@ -105,8 +106,8 @@ func TestADamagedTimeOfTheYoungestPostIsWrittenAnew(t *testing.T) {
 
 func TestAnUnknownPostIsNoneAtOnceOnlyIfItIsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
+		m := statetest.New()
+		k := postsOf(m)
 		now := time.Now()
 		addPosts(t, k, idAt(now, 1))
 		wantAwait(t, k, idAt(now.Add(-postDelay-time.Millisecond), 2), errNoPost, 0)
@@ -121,7 +122,7 @@ func TestAnUnknownPostIsNoneAtOnceOnlyIfItIsOld(t *testing.T) {
 // behind, or just started, a post of an hour ago may be on its way.
 func TestBehindTheBusNoPostIsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKnownPosts(newMemory())
+		k := postsOf(statetest.New())
 		old := time.Now().Add(-time.Hour)
 		wantAwait(t, k, idAt(old, 2), errNotArrived, arrivalWait)
 		addPosts(t, k, idAt(old, 1))
@@ -146,16 +147,16 @@ func TestAPostThatArrivesMeanwhileIsKnown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newMemory()
-				k := newKnownPosts(m)
-				other, replica := newKnownPosts(m), k
+				m := statetest.New()
+				k := postsOf(m)
+				other, replica := postsOf(m), k
 				if test.elsewhere {
 					replica = other
 				}
 				id := idAt(time.Now(), 1)
 				time.AfterFunc(test.after, func() { addPosts(t, replica, id) })
 				wantAwait(t, k, id, nil, test.known)
-				if got := m.readsOf("post-" + id); got != test.reads {
+				if got := m.Named(statetest.Get, "post-"+id); got != test.reads {
 					t.Errorf("%d reads, want %d", got, test.reads)
 				}
 				wantNobodyWaits(t, k.arrivals)
@@ -167,19 +168,19 @@ func TestAPostThatArrivesMeanwhileIsKnown(t *testing.T) {
 // A made-up id has the store read three times, and no more.
 func TestAPostThatDoesNotArriveIsReadThreeTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
+		m := statetest.New()
+		k := postsOf(m)
 		id := idAt(time.Now(), 1)
 		wantAwait(t, k, id, errNotArrived, arrivalWait)
-		if len(m.gets) != 3 || m.readsOf("post-"+id) != 3 {
-			t.Errorf("read %q, want the post three times", m.gets)
+		if reads := m.Calls(statetest.Get); len(reads) != 3 || m.Named(statetest.Get, "post-"+id) != 3 {
+			t.Errorf("read %v, want the post three times", reads)
 		}
 		// One that can't be on its way is read once.
 		addPosts(t, k, idAt(time.Now(), 2))
-		m.gets = nil
+		before := len(m.Calls(statetest.Get))
 		wantAwait(t, k, idAt(time.Now().Add(-time.Hour), 3), errNoPost, 0)
-		if len(m.gets) != 1 {
-			t.Errorf("read %q, want one read", m.gets)
+		if reads := m.Calls(statetest.Get)[before:]; len(reads) != 1 {
+			t.Errorf("read %v, want one read", reads)
 		}
 		wantNobodyWaits(t, k.arrivals)
 	})
@@ -188,8 +189,8 @@ func TestAPostThatDoesNotArriveIsReadThreeTimes(t *testing.T) {
 // It became old while it was waited for, and still isn't there.
 func TestAPostThatTurnsOutOldIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
+		m := statetest.New()
+		k := postsOf(m)
 		start := time.Now()
 		time.AfterFunc(110*time.Millisecond, func() { addPosts(t, k, idAt(start, 1)) })
 		wantAwait(t, k, idAt(start.Add(-time.Minute), 2), errNoPost, arrivalPause)
@@ -199,15 +200,15 @@ func TestAPostThatTurnsOutOldIsNone(t *testing.T) {
 
 func TestAwaitingAPostEndsWithItsRequestAndWithTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
+		m := statetest.New()
+		k := postsOf(m)
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		if err := k.await(ctx, idAt(time.Now(), 1)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
 		addPosts(t, k, idAt(time.Now(), 2))
-		m.getErr = errDown
+		m.Fail(errDown, statetest.Get)
 		// Down is neither "no such post" nor "on its way", for an old one either.
 		wantAwait(t, k, idAt(time.Now(), 1), errDown, 0)
 		wantAwait(t, k, idAt(time.Now().Add(-time.Hour), 1), errDown, 0)
@@ -216,10 +217,10 @@ func TestAwaitingAPostEndsWithItsRequestAndWithTheStore(t *testing.T) {
 
 func TestTheYoungestPostOutlivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := statetest.New()
 		now := time.Now()
-		addPosts(t, newKnownPosts(m), idAt(now, 1))
-		k := newKnownPosts(m)
+		addPosts(t, postsOf(m), idAt(now, 1))
+		k := postsOf(m)
 		wantAwait(t, k, idAt(now.Add(-time.Minute), 2), errNotArrived, arrivalWait)
 		k.loadYoungest(context.Background())
 		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
@@ -231,7 +232,7 @@ func TestTheYoungestPostOutlivesARestart(t *testing.T) {
 
 func TestLoadingWithNothingStoredChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKnownPosts(newMemory())
+		k := postsOf(statetest.New())
 		k.loadYoungest(context.Background())
 		if !k.youngestMade().IsZero() {
 			t.Errorf("the youngest is of %v", k.youngestMade())
@@ -241,17 +242,13 @@ func TestLoadingWithNothingStoredChangesNothing(t *testing.T) {
 
 func TestLoadingDoesNotGoBehindWhatWasDeliveredSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := statetest.New()
 		now := time.Now()
-		addPosts(t, newKnownPosts(m), idAt(now.Add(-time.Hour), 1))
-		k := newKnownPosts(m)
-		m.fate = func(key string) fate {
-			if key == youngestKey {
-				return refused
-			}
-			return written
-		}
+		addPosts(t, postsOf(m), idAt(now.Add(-time.Hour), 1))
+		before := m.Value(youngestKey)
+		k := postsOf(m)
 		addPosts(t, k, idAt(now, 2))
+		m.Put(youngestKey, before) // as a load that began before the delivery reads it
 		k.loadYoungest(context.Background())
 		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
 			t.Errorf("the youngest is of %v, want %v", k.youngestMade(), now)
@@ -261,20 +258,18 @@ func TestLoadingDoesNotGoBehindWhatWasDeliveredSince(t *testing.T) {
 
 func TestLoadingTriesUntilTheStoreAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := statetest.New()
 		now := time.Now()
-		addPosts(t, newKnownPosts(m), idAt(now, 1))
-		m.getErr = errDown
-		k := newKnownPosts(m)
+		addPosts(t, postsOf(m), idAt(now, 1))
+		m.Fail(errDown, statetest.Get)
+		k := postsOf(m)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			k.loadYoungest(context.Background())
 		}()
 		<-time.After(2500 * time.Millisecond)
-		m.mu.Lock()
-		m.getErr = nil
-		m.mu.Unlock()
+		m.Fail(nil, statetest.Get)
 		<-done
 		if took := time.Since(now); took != 3*time.Second || k.youngestMade().IsZero() {
 			t.Errorf("took %v, and the youngest is of %v", took, k.youngestMade())
@@ -284,12 +279,12 @@ func TestLoadingTriesUntilTheStoreAnswers(t *testing.T) {
 
 func TestLoadingEndsWithTheService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		m.getErr = errDown
+		m := statetest.New()
+		m.Fail(errDown, statetest.Get)
 		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		newKnownPosts(m).loadYoungest(ctx)
+		postsOf(m).loadYoungest(ctx)
 		if took := time.Since(start); took != 1500*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
@@ -299,8 +294,8 @@ func TestLoadingEndsWithTheService(t *testing.T) {
 // One forged id would otherwise make every post of the next years a 404.
 func TestAPostFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
+		m := statetest.New()
+		k := postsOf(m)
 		addPosts(t, k, idAt(time.Now().AddDate(10, 0, 0), 1))
 		if k.youngestMade().After(time.Now()) {
 			t.Errorf("the youngest is of %v", k.youngestMade())
@@ -310,7 +305,7 @@ func TestAPostFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
 		time.AfterFunc(110*time.Millisecond, func() { addPosts(t, k, id) })
 		wantAwait(t, k, id, nil, 110*time.Millisecond)
 		// Nor after a restart.
-		again := newKnownPosts(m)
+		again := postsOf(m)
 		again.loadYoungest(context.Background())
 		wantAwait(t, again, idAt(time.Now().Add(-time.Second), 4), errNotArrived, arrivalWait)
 	})
@@ -318,7 +313,7 @@ func TestAPostFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
 
 func TestTheYoungestIsTheYoungestOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKnownPosts(newMemory())
+		k := postsOf(statetest.New())
 		now := time.Now()
 		addPosts(t, k, idAt(now.Add(-time.Hour), 1), idAt(now, 2), idAt(now.Add(-time.Minute), 3))
 		addPosts(t, k, idAt(now.Add(-2*time.Hour), 4))
@@ -328,35 +323,42 @@ func TestTheYoungestIsTheYoungestOfAll(t *testing.T) {
 	})
 }
 
-func TestTheYoungestPostIsSavedOnceASecond(t *testing.T) {
+// A batch of older posts, or of the same again, writes nothing.
+func TestTheYoungestPostIsSavedByEachBatchThatMovesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
-		for n := range 50 { // over 2.45 s
+		m := statetest.New()
+		k := postsOf(m)
+		for n := range 50 {
 			addPosts(t, k, idAt(time.Now(), n))
+			addPosts(t, k, idAt(time.Now(), n), idAt(time.Now().Add(-time.Minute), 100+n))
+			again := postsOf(m)
+			again.loadYoungest(t.Context())
+			if !again.youngestMade().Equal(time.Now().Truncate(time.Millisecond)) {
+				t.Errorf("the youngest is of %v, want %v", again.youngestMade(), time.Now())
+			}
 			<-time.After(50 * time.Millisecond)
 		}
-		if got := m.writesOf(youngestKey); got != 3 {
-			t.Errorf("%d writes, want 3", got)
+		if got := m.Named(statetest.Swap, youngestKey); got != 50 {
+			t.Errorf("%d writes, want 50", got)
 		}
 	})
 }
 
 func TestWhatCouldNotBeSavedIsSavedByTheNextBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
-		m.fate = func(key string) fate {
-			if key == youngestKey {
-				return refused
+		m := statetest.New()
+		k := postsOf(m)
+		m.Decide(func(item state.Item) statetest.Fate {
+			if item.Key == youngestKey {
+				return statetest.Refused
 			}
-			return written
-		}
+			return statetest.Written
+		})
 		now := time.Now()
 		addPosts(t, k, idAt(now, 1)) // the event is taken all the same
-		m.fate = nil
+		m.Decide(nil)
 		addPosts(t, k, idAt(now, 2))
-		again := newKnownPosts(m)
+		again := postsOf(m)
 		again.loadYoungest(context.Background())
 		if !again.youngestMade().Equal(now.Truncate(time.Millisecond)) {
 			t.Errorf("the youngest is of %v, want %v", again.youngestMade(), now)
@@ -367,11 +369,11 @@ func TestWhatCouldNotBeSavedIsSavedByTheNextBatch(t *testing.T) {
 // The replicas share the key, and one of them is behind.
 func TestAReplicaThatIsBehindDoesNotTakeBackWhatWasSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := statetest.New()
 		now := time.Now()
-		addPosts(t, newKnownPosts(m), idAt(now, 1))
-		addPosts(t, newKnownPosts(m), idAt(now.Add(-time.Hour), 2))
-		again := newKnownPosts(m)
+		addPosts(t, postsOf(m), idAt(now, 1))
+		addPosts(t, postsOf(m), idAt(now.Add(-time.Hour), 2))
+		again := postsOf(m)
 		again.loadYoungest(context.Background())
 		if !again.youngestMade().Equal(now.Truncate(time.Millisecond)) {
 			t.Errorf("the youngest is of %v, want %v", again.youngestMade(), now)
@@ -381,10 +383,10 @@ func TestAReplicaThatIsBehindDoesNotTakeBackWhatWasSaved(t *testing.T) {
 
 func TestWhatCouldNotBeStoredIsNotKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
+		m := statetest.New()
+		k := postsOf(m)
 		id := idAt(time.Now(), 1)
-		m.fate = always(refused)
+		m.Decide(statetest.Always(statetest.Refused))
 		errs := k.add(context.Background(), []event.Event{postCreated(t, id, "a")})
 		if len(errs) != 1 || errs[0] == nil || errors.Is(errs[0], bus.ErrPoison) {
 			t.Fatalf("errors %v, want one that asks for it again", errs)
@@ -392,7 +394,7 @@ func TestWhatCouldNotBeStoredIsNotKnown(t *testing.T) {
 		if !k.youngestMade().IsZero() {
 			t.Errorf("the youngest is of %v", k.youngestMade())
 		}
-		m.fate = nil
+		m.Decide(nil)
 		wantAwait(t, k, id, errNotArrived, arrivalWait)
 		addPosts(t, k, id)
 		wantAwait(t, k, id, nil, 0)
@@ -401,15 +403,15 @@ func TestWhatCouldNotBeStoredIsNotKnown(t *testing.T) {
 
 func TestAPostIsRedeliveredWithoutHarmAndAnotherOfItsIDIsPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		k := newKnownPosts(m)
+		m := statetest.New()
+		k := postsOf(m)
 		first, forged := idAt(time.Now(), 1), idAt(time.Now(), 2)
 		addPosts(t, k, first, first)
-		addPosts(t, newKnownPosts(m), first)
+		addPosts(t, postsOf(m), first)
 		errs := k.add(context.Background(), []event.Event{postCreated(t, first, "forged"), postCreated(t, forged, "a"), postCreated(t, forged, "forged")})
 		wantErrors(t, errs, bus.ErrPoison, nil, bus.ErrPoison)
 		for _, id := range []string{first, forged} {
-			if n := m.versions["post-"+id]; n != 1 {
+			if n := m.Version("post-" + id); n != 1 {
 				t.Errorf("post %s was written %d times, want once", id, n)
 			}
 		}

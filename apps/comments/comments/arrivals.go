@@ -1,4 +1,4 @@
-package main
+package comments
 
 import (
 	"context"
@@ -29,33 +29,23 @@ var (
 	errTooManyWait = errors.New("too many requests wait")
 )
 
-// arrivals lets requests wait for entities that may be on their way. The handler of
-// the events that bring them wakes up those who wait. It is safe for concurrent use.
+// arrivals lets requests wait for entities that may be on their way. The handler of the
+// events that bring them wakes up those who wait. It is safe for concurrent use.
 type arrivals struct {
-	mu      sync.Mutex
-	waiting int
-	byID    map[string]*arrival
+	mu sync.Mutex
+	// waiting are the requests that wait, each with the id that it waits for. Its channel
+	// has room for one wake-up.
+	waiting map[chan struct{}]string
 }
 
-// arrival is an entity that requests wait for.
-type arrival struct {
-	waiting int
-	came    chan struct{} // closed when it has come
-}
-
-func newArrivals() *arrivals { return &arrivals{byID: map[string]*arrival{}} }
+func newArrivals() *arrivals { return &arrivals{waiting: map[chan struct{}]string{}} }
 
 // await looks for the entity of that id until look finds it or returns an error, at
 // most arrivalLooks times. Otherwise the error is errNotArrived, errTooManyWait after
 // the first look, or that of ctx.
 func (a *arrivals) await(ctx context.Context, id string, look func() (found bool, err error)) error {
-	// Before the first look: what comes after it wakes up this request.
-	awaited := a.join(id)
-	var came <-chan struct{}
-	if awaited != nil {
-		came = awaited.came
-		defer a.leave(id, awaited)
-	}
+	woken, waits := a.join(id) // before the first look: what comes after it wakes up this request
+	defer a.leave(woken)
 	pause := time.NewTicker(arrivalPause)
 	defer pause.Stop()
 	for looks := 1; ; looks++ {
@@ -63,14 +53,13 @@ func (a *arrivals) await(ctx context.Context, id string, look func() (found bool
 		switch {
 		case err != nil || found:
 			return err
-		case awaited == nil:
+		case !waits:
 			return errTooManyWait
 		case looks == arrivalLooks:
 			return errNotArrived
 		}
 		select {
-		case <-came:
-			came = nil // it stays closed
+		case <-woken:
 		case <-pause.C:
 		case <-ctx.Done():
 			return ctx.Err()
@@ -78,40 +67,35 @@ func (a *arrivals) await(ctx context.Context, id string, look func() (found bool
 	}
 }
 
-// join takes a place for one request that waits for id, or returns nil if there is
-// none; leave gives it back.
-func (a *arrivals) join(id string) *arrival {
+// join takes a place for a request that waits for id, if there is one; leave gives it back.
+func (a *arrivals) join(id string) (woken chan struct{}, waits bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.waiting == maxWaiting {
-		return nil
+	if len(a.waiting) == maxWaiting {
+		return nil, false
 	}
-	awaited := a.byID[id]
-	if awaited == nil {
-		awaited = &arrival{came: make(chan struct{})}
-		a.byID[id] = awaited
-	}
-	a.waiting++
-	awaited.waiting++
-	return awaited
+	woken = make(chan struct{}, 1)
+	a.waiting[woken] = id
+	return woken, true
 }
 
-func (a *arrivals) leave(id string, awaited *arrival) {
+func (a *arrivals) leave(woken chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.waiting--
-	awaited.waiting--
-	if awaited.waiting == 0 && a.byID[id] == awaited {
-		delete(a.byID, id)
-	}
+	delete(a.waiting, woken)
 }
 
 // wake wakes up the requests that wait for id, which can be found now.
 func (a *arrivals) wake(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if awaited := a.byID[id]; awaited != nil {
-		close(awaited.came)
-		delete(a.byID, id)
+	for woken, awaited := range a.waiting {
+		if awaited != id {
+			continue
+		}
+		select {
+		case woken <- struct{}{}:
+		default: // it is to look already
+		}
 	}
 }

@@ -1,37 +1,34 @@
-package main
+package comments
 
 import (
 	"context"
 	"errors"
 	"testing"
 
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-func newHandlers(m *memory, bus *topic) *handlers {
-	return &handlers{source: "comments", bus: bus, posts: newKnownPosts(m), comments: newComments(m)}
-}
-
 func TestEachEventReachesItsStore(t *testing.T) {
-	m := newMemory()
-	h := newHandlers(m, &topic{})
+	m := statetest.New()
+	h := newService(m, &topic{})
 	c := aComment(aPost, 1)
-	wantErrors(t, h.postCreated(context.Background(), []event.Event{postCreated(t, aPost, "a")}), nil)
-	wantErrors(t, h.commentCreated(context.Background(), []event.Event{told(t, c)}), nil)
-	wantErrors(t, h.commentModerated(context.Background(), []event.Event{told(t, moderated(c))}), nil)
+	wantErrors(t, h.PostCreated(context.Background(), []event.Event{postCreated(t, aPost, "a")}), nil)
+	wantErrors(t, h.CommentCreated(context.Background(), []event.Event{about(t, c)}), nil)
+	wantErrors(t, h.CommentModerated(context.Background(), []event.Event{about(t, moderated(c))}), nil)
 	wantComment(t, m, moderated(c))
-	wantList(t, m, []string{c.ID})
-	if _, ok := m.values["post-"+aPost]; !ok {
+	if m.Value("post-"+aPost) == "" {
 		t.Error("the post is not stored")
 	}
 }
 
 func TestEachModerationIsAnsweredByAnUpdate(t *testing.T) {
 	bus := &topic{}
-	h := newHandlers(newMemory(), bus)
-	in := []event.Event{told(t, moderated(aComment(aPost, 1))), told(t, moderated(aComment(aPost, 2)))}
-	wantErrors(t, h.commentModerated(context.Background(), in), nil, nil)
+	h := newService(statetest.New(), bus)
+	in := []event.Event{about(t, moderated(aComment(aPost, 1))), about(t, moderated(aComment(aPost, 2)))}
+	wantErrors(t, h.CommentModerated(context.Background(), in), nil, nil)
 	if len(bus.events) != 2 {
 		t.Fatalf("%d events were published, want 2", len(bus.events))
 	}
@@ -51,10 +48,10 @@ func TestEachModerationIsAnsweredByAnUpdate(t *testing.T) {
 
 func TestARedeliveredModerationIsAnsweredByTheSameBytes(t *testing.T) {
 	bus := &topic{}
-	m := newMemory()
-	in := []event.Event{told(t, moderated(aComment(aPost, 1)))}
-	wantErrors(t, newHandlers(m, bus).commentModerated(context.Background(), in), nil)
-	wantErrors(t, newHandlers(m, bus).commentModerated(context.Background(), in), nil)
+	m := statetest.New()
+	in := []event.Event{about(t, moderated(aComment(aPost, 1)))}
+	wantErrors(t, newService(m, bus).CommentModerated(context.Background(), in), nil)
+	wantErrors(t, newService(m, bus).CommentModerated(context.Background(), in), nil)
 	first, err := event.Marshal(bus.events[0])
 	if err != nil {
 		t.Fatal(err)
@@ -72,15 +69,15 @@ func TestARedeliveredModerationIsAnsweredByTheSameBytes(t *testing.T) {
 // published: the update would say what nobody can read.
 func TestAnUpdateIsPublishedAfterItsDocumentAndAcknowledgedAfterThat(t *testing.T) {
 	down := errors.New("bus is down")
-	m := newMemory()
+	m := statetest.New()
 	out := &topic{errs: []error{nil, down}}
-	h := newHandlers(m, out)
+	h := newService(m, out)
 	forged := moderated(aComment(aPost, 1))
-	wantErrors(t, h.commentCreated(context.Background(), []event.Event{told(t, aComment(aPost, 1))}), nil)
+	wantErrors(t, h.CommentCreated(context.Background(), []event.Event{about(t, aComment(aPost, 1))}), nil)
 	forged.Content = "forged"
-	in := []event.Event{told(t, forged), told(t, moderated(aComment(aPost, 2))), told(t, moderated(aComment(aPost, 3)))}
+	in := []event.Event{about(t, forged), about(t, moderated(aComment(aPost, 2))), about(t, moderated(aComment(aPost, 3)))}
 	// The first is not published, so the publisher's errors are of the others.
-	wantErrors(t, h.commentModerated(context.Background(), in), bus.ErrPoison, nil, down)
+	wantErrors(t, h.CommentModerated(context.Background(), in), bus.ErrPoison, nil, down)
 	if len(out.events) != 2 || out.events[0].Comment.ID != in[1].Comment.ID || out.events[1].Comment.ID != in[2].Comment.ID {
 		t.Errorf("published %+v", out.events)
 	}
@@ -90,10 +87,10 @@ func TestAnUpdateIsPublishedAfterItsDocumentAndAcknowledgedAfterThat(t *testing.
 }
 
 func TestWhileTheStoreIsDownNoUpdateIsPublished(t *testing.T) {
-	m := newMemory()
-	m.getErr = errDown
+	m := statetest.New()
+	m.Fail(errDown, statetest.Get)
 	out := &topic{}
-	wantErrors(t, newHandlers(m, out).commentModerated(context.Background(), []event.Event{told(t, moderated(aComment(aPost, 1)))}), errDown)
+	wantErrors(t, newService(m, out).CommentModerated(context.Background(), []event.Event{about(t, moderated(aComment(aPost, 1)))}), errDown)
 	if len(out.events) > 0 {
 		t.Errorf("published %+v", out.events)
 	}
