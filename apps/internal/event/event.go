@@ -36,8 +36,8 @@ var Types = []Type{PostCreated, CommentCreated, CommentModerated, CommentUpdated
 // cannot double it. So no service publishes a larger event.
 const MaxBytes = 128 << 10
 
-// maxIDLength bounds an event's id, in bytes.
-const maxIDLength = 255
+// MaxIDLength bounds an event's id, in bytes.
+const MaxIDLength = 255
 
 // ErrMalformed is the error of Parse for bytes that can never become a valid event,
 // however often they are delivered.
@@ -193,7 +193,7 @@ func parse(raw []byte, limit int) (Event, error) {
 		return Event{}, fmt.Errorf("specversion %q, not 1.0", e.SpecVersion)
 	case !slices.Contains(Types, e.Type):
 		return Event{}, fmt.Errorf("unknown type %.40q", e.Type)
-	case e.ID == "" || len(e.ID) > maxIDLength:
+	case e.ID == "" || len(e.ID) > MaxIDLength:
 		return Event{}, fmt.Errorf("an id of %d bytes", len(e.ID))
 	case e.Source == "":
 		return Event{}, errors.New("no source")

@@ -3,6 +3,8 @@ package main
 import (
 	"strconv"
 	"testing"
+
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // Rates over the size of the log are compared for pages of one length. So the first page
@@ -12,7 +14,7 @@ func TestTheComparedPagesAreFull(t *testing.T) {
 	commented := map[string]int{}
 	for _, goal := range []int{fewComments, 10_000, 100_000, manyComments} {
 		f.goal = goal
-		for f.comments < goal+segmentSize/eventsPerComment { // the last segment is filled, too
+		for f.comments < goal+eventlog.SegmentSize/eventsPerComment { // the last segment is filled, too
 			if len(f.posts) < f.postsDue() {
 				f.posts = append(f.posts, strconv.Itoa(len(f.posts)))
 				continue

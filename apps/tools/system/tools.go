@@ -217,7 +217,7 @@ func lastChange(module, pkg string) (time.Time, error) {
 }
 
 // Services are the services' names, in the order in which they start.
-var Services = []string{"eventlog", "posts", "comments", "moderation", "query", "client"}
+var Services = []string{"eventlog", "posts", "moderation", "query", "comments", "client"}
 
 // BuildServices builds the services into a folder, with flags. Before that it builds the
 // web client, which one of them embeds.
