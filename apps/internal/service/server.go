@@ -60,7 +60,7 @@ func onLoopback(host string) bool {
 }
 
 func newServer(l net.Listener, handler http.Handler) *server {
-	return &server{listener: l, Server: http.Server{
+	return &server{listener: web.WithWriteTimeout(l), Server: http.Server{
 		Handler: handler, ReadHeaderTimeout: headTimeout, ReadTimeout: requestTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeadBytes, ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
 	}}

@@ -11,14 +11,13 @@ import (
 
 // NewEngine returns a gin engine whose own errors (no such path, wrong method, a
 // panic) are problem documents as well. It does what every listener of Postbus does:
-// it gives each request an id, sets the headers that bind a browser, and ends the
-// connection of a client that does not read its answer.
+// it gives each request an id, and sets the headers that bind a browser.
 func NewEngine() *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
 	e.RedirectTrailingSlash = false
-	e.Use(traced(), identified, secured, recovered, progressing, unread)
+	e.Use(traced(), identified, secured, recovered, unread)
 	e.NoRoute(func(c *gin.Context) {
 		Fail(c, NewProblem(http.StatusNotFound, "There is nothing at "+c.Request.URL.Path+"."))
 	})
