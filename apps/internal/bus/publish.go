@@ -3,6 +3,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha1" //nolint:gosec // for ids
 	"encoding/json"
@@ -117,7 +118,7 @@ func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
 	}
 	if n := len(raw); n > mostKept {
 		d.Reason += fmt.Sprintf(" (of its %d bytes the first %d are kept)", n, firstKept)
-		d.Payload = raw[:firstKept]
+		d.Payload = bytes.Clone(raw[:firstKept]) // so that the rest can go
 	}
 	return d
 }
