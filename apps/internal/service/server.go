@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
+	_ "net/http/pprof" //nolint:gosec // no port but that of the profiles serves them
 	"strconv"
 	"time"
 
@@ -92,13 +92,8 @@ func serveProfiles(port int) {
 }
 
 func profiles() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	engine := web.NewEngine()
 	engine.Use(web.WellFormedHead, web.OnlyHosts())
-	engine.GET("/debug/pprof/*profile", gin.WrapH(mux))
+	engine.GET("/debug/pprof/*profile", gin.WrapH(http.DefaultServeMux)) // which has nothing else
 	return engine
 }
