@@ -189,26 +189,22 @@ func (s *canonical) quoted() []byte {
 	return text
 }
 
-// shared are the strings that many events have in common, by their lengths. Reading them
-// takes no memory.
-var shared = func() (byLength [len("application/json") + 1][]string) {
+// shared are the strings that many events have in common. Reading them takes no memory.
+var shared = func() map[string]string {
+	all := map[string]string{}
 	for _, s := range []string{
 		string(CommentCreated), string(CommentModerated), string(CommentUpdated), string(PostCreated),
 		string(Approved), string(Pending), string(Rejected), "/comments", "/posts", "/moderation", "application/json",
 	} {
-		byLength[len(s)] = append(byLength[len(s)], s)
+		all[s] = s
 	}
-	return byLength
+	return all
 }()
 
 func (s *canonical) text() string {
 	text := s.quoted()
-	if len(text) < len(shared) {
-		for _, known := range shared[len(text)] {
-			if string(text) == known {
-				return known
-			}
-		}
+	if known, ok := shared[string(text)]; ok {
+		return known
 	}
 	return string(text)
 }

@@ -23,16 +23,17 @@ type Kept struct {
 func Keep(ctx context.Context, store Swapper, items ...Item) map[string]Kept {
 	kept := make(map[string]Kept, len(items))
 	var firsts []Item
+	var keys []string
 	for _, item := range items {
 		if _, again := kept[item.Key]; !again {
 			kept[item.Key] = Kept{Value: item.Value}
-			firsts = append(firsts, item)
+			firsts, keys = append(firsts, item), append(keys, item.Key)
 		}
 	}
 	if len(firsts) == 0 || store.Swap(ctx, firsts...) == nil {
 		return kept
 	}
-	found, err := store.Get(ctx, keysOf(firsts)...)
+	found, err := store.Get(ctx, keys...)
 	missing := firsts
 	if err == nil {
 		missing = nil
@@ -53,12 +54,4 @@ func Keep(ctx context.Context, store Swapper, items ...Item) map[string]Kept {
 		}
 	}
 	return kept
-}
-
-func keysOf(items []Item) []string {
-	keys := make([]string, len(items))
-	for i, item := range items {
-		keys[i] = item.Key
-	}
-	return keys
 }
