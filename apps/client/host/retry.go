@@ -12,11 +12,9 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-const (
-	// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
-	// turn, and without Kubernetes a dead one for a minute more.
-	maxTries = 5
-)
+// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
+// turn, and without Kubernetes a dead one for a minute more.
+const maxTries = 5
 
 var errTimeout = errors.New("it did not answer in time")
 

@@ -8,6 +8,7 @@ import (
 	"crypto/sha1" //nolint:gosec // for ids
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,13 +79,7 @@ func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event
 }
 
 // All is the result of a batch of n events of which every one failed with err.
-func All(n int, err error) []error {
-	errs := make([]error, n)
-	for i := range errs {
-		errs[i] = err
-	}
-	return errs
-}
+func All(n int, err error) []error { return slices.Repeat([]error{err}, n) }
 
 // DeadLetterTopic is where a message goes that can never succeed.
 const DeadLetterTopic = "dead-letters"
