@@ -12,9 +12,11 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
-// turn, and without Kubernetes a dead one for a minute more.
-const maxTries = 5
+const (
+	// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
+	// turn, and without Kubernetes a dead one for a minute more.
+	maxTries = 5
+)
 
 var errTimeout = errors.New("it did not answer in time")
 
