@@ -2,8 +2,11 @@
 package main
 
 import (
+	"os"
+	"time"
+
+	"github.com/postbus/postbus/apps/comments/comments"
 	"github.com/postbus/postbus/apps/internal/bus"
-	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/service"
 	"github.com/postbus/postbus/apps/internal/state"
@@ -12,18 +15,14 @@ import (
 func main() {
 	s := service.New("comments", "takes POST /posts/:id/comments and keeps the comments", 4001)
 	events := bus.New(s.Dapr)
-	store := state.New(s.Dapr, "comments-store")
+	query := comments.NewQuery(s.Sidecar, service.Env("QUERY_APP_ID", "query"), os.Getenv("DAPR_API_TOKEN"))
+	c := comments.New(s.Name, events, state.New(s.Dapr, "comments-store"), query, time.Now)
 
-	posts := newKnownPosts(store)
-	comments := newComments(store)
-	api := &api{source: s.Name, commands: command.New(events, store), posts: posts, comments: comments}
-	s.API(api.routes)
-
-	h := &handlers{source: s.Name, bus: events, posts: posts, comments: comments}
+	s.API(c.Routes)
 	receiver := bus.NewReceiver(s.Name, events)
-	receiver.Handle(s.Channel, event.PostCreated, h.postCreated)
-	receiver.Handle(s.Channel, event.CommentCreated, h.commentCreated)
-	receiver.Handle(s.Channel, event.CommentModerated, h.commentModerated)
+	receiver.Handle(s.Channel, event.PostCreated, c.PostCreated)
+	receiver.Handle(s.Channel, event.CommentCreated, c.CommentCreated)
+	receiver.Handle(s.Channel, event.CommentModerated, c.CommentModerated)
 
-	s.Run(posts.loadYoungest, newOrigin(store, posts, comments).watch)
+	s.Run(c.Load)
 }

@@ -11,7 +11,7 @@ require (
 	github.com/postbus/postbus/apps/internal v0.0.0
 	github.com/postbus/postbus/apps/tools/terminal v0.0.0
 	go.uber.org/goleak v1.3.0
-	pgregory.net/rapid v1.3.0
+	golang.org/x/sync v0.24.0
 )
 
 require (
@@ -62,7 +62,6 @@ require (
 	golang.org/x/arch v0.29.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
-	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260817212433-ac3dfec99bb1 // indirect

@@ -35,8 +35,8 @@ var Types = []Type{PostCreated, CommentCreated, CommentModerated, CommentUpdated
 // escaping can't double it, so only what no service published is larger.
 const MaxBytes = 128 << 10
 
-// maxIDLength bounds an event's id, in bytes.
-const maxIDLength = 255
+// MaxIDLength bounds an event's id, in bytes.
+const MaxIDLength = 255
 
 // ErrMalformed is what Parse returns for bytes that can never become a valid
 // event, however often they are delivered.
@@ -192,7 +192,7 @@ func parse(raw []byte, limit int) (Event, error) {
 		return Event{}, fmt.Errorf("specversion %q, not 1.0", e.SpecVersion)
 	case !slices.Contains(Types, e.Type):
 		return Event{}, fmt.Errorf("unknown type %.40q", e.Type)
-	case e.ID == "" || len(e.ID) > maxIDLength:
+	case e.ID == "" || len(e.ID) > MaxIDLength:
 		return Event{}, fmt.Errorf("an id of %d bytes", len(e.ID))
 	case e.Source == "":
 		return Event{}, errors.New("no source")

@@ -1,33 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
 )
-
-// What eventlog keeps (apps/eventlog/segment.go): full segments of 128 events, an
-// event a line, compressed.
-const segmentSize = 128
-
-// Neither fails for these options.
-var (
-	packer, _   = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
-	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0))
-)
-
-// originKey is the key of the document that says which log the store holds
-// (apps/eventlog/origin.go).
-const originKey = "log"
 
 const (
 	// commentsPerPost is how many comments there are for one post.
@@ -48,7 +32,7 @@ const (
 type filler struct {
 	store    state.Store
 	query    state.Store // of query's snapshots
-	prefix   string      // of the segments' keys
+	origin   eventlog.Origin
 	segments int
 	posts    []string
 	comments int
@@ -75,18 +59,16 @@ func newFiller(ctx context.Context, s *stack) (*filler, error) {
 	if err != nil {
 		return nil, err
 	}
-	items, err := store.Get(ctx, originKey)
+	items, err := store.Get(ctx, eventlog.OriginKey)
 	if err != nil {
 		return nil, err
 	}
-	var origin struct{ Segments string }
-	if err := json.Unmarshal(items[0].Value, &origin); err != nil {
-		return nil, fmt.Errorf("the log's origin: %w", err)
+	origin, err := eventlog.ParseOrigin(items[0].Value)
+	if err != nil {
+		return nil, err
 	}
-	return &filler{store: store, query: query, prefix: origin.Segments, random: 1}, nil
+	return &filler{store: store, query: query, origin: origin, random: 1}, nil
 }
-
-func (f *filler) key(segment int) string { return fmt.Sprintf("%s%08d", f.prefix, segment) }
 
 // shown waits until query shows what was written, and has saved it: no snapshot is
 // being saved while something is measured.
@@ -98,7 +80,7 @@ func (f *filler) shown(ctx context.Context, s *stack) error {
 }
 
 // events is how many events were written.
-func (f *filler) events() uint64 { return uint64(f.segments) * segmentSize } //nolint:gosec // never negative
+func (f *filler) events() uint64 { return uint64(f.segments) * eventlog.SegmentSize } //nolint:gosec // never negative
 
 // fill writes until there are at least that many comments.
 func (f *filler) fill(ctx context.Context, comments int) error {
@@ -123,7 +105,7 @@ func (f *filler) write(ctx context.Context, done func() bool) error {
 			if err != nil {
 				return err
 			}
-			items = append(items, state.Item{Key: f.key(f.segments), Value: value})
+			items = append(items, state.Item{Key: f.origin.Key(f.segments), Value: value})
 			f.segments++
 		}
 		g.Go(func() error { return f.store.Swap(ctx, items...) })
@@ -137,20 +119,18 @@ func (f *filler) write(ctx context.Context, done func() bool) error {
 
 // segment makes the next segment's value.
 func (f *filler) segment() ([]byte, error) {
-	var lines [][]byte
-	for i := range segmentSize {
-		e, err := f.event()
-		if err != nil {
+	events := make([]event.Event, eventlog.SegmentSize)
+	for i := range events {
+		var err error
+		if events[i], err = f.event(); err != nil {
 			return nil, err
 		}
-		e.Sequence = event.Sequence(f.events() + uint64(i) + 1) //nolint:gosec // never negative
-		line, err := event.Marshal(e)
-		if err != nil {
-			return nil, err
-		}
-		lines = append(lines, line)
 	}
-	return packer.EncodeAll(bytes.Join(lines, []byte(",\n")), nil), nil
+	full, _, err := (&eventlog.Segment{Number: f.segments}).With(events)
+	if err != nil {
+		return nil, err
+	}
+	return full.Encode(), nil
 }
 
 // event makes the next event: a post, or one of the three of a comment,

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/tools/system"
 )
@@ -179,14 +180,14 @@ func (f *filler) readRaw(ctx context.Context) (time.Duration, error) {
 		g.Go(func() error {
 			var keys []string
 			for n := first; n < min(first+rawAtOnce, f.segments); n++ {
-				keys = append(keys, f.key(n))
+				keys = append(keys, f.origin.Key(n))
 			}
 			items, err := f.store.Get(ctx, keys...)
 			if err != nil {
 				return err
 			}
-			for _, item := range items {
-				if err := decodeRaw(item.Value); err != nil {
+			for i, item := range items {
+				if err := decodeRaw(first+i, item.Value); err != nil {
 					return fmt.Errorf("%s: %w", item.Key, err)
 				}
 			}
@@ -197,14 +198,20 @@ func (f *filler) readRaw(ctx context.Context) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-func decodeRaw(segment []byte) error {
-	lines, err := unpacker.DecodeAll(segment, []byte("["))
+func decodeRaw(number int, value []byte) error {
+	segment, err := eventlog.ParseSegment(number, value)
 	if err != nil {
 		return err
 	}
-	var events []event.Event
-	if err := json.Unmarshal(append(lines, ']'), &events); err != nil {
+	lines, err := segment.Lines(0, segment.Last())
+	if err != nil {
 		return err
+	}
+	events := make([]event.Event, len(lines))
+	for i, line := range lines {
+		if err := json.Unmarshal(line, &events[i]); err != nil {
+			return err
+		}
 	}
 	for _, e := range events {
 		var entity any = new(event.Comment)

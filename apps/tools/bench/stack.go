@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
@@ -285,7 +286,8 @@ func sequence(url string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseUint(a.Header.Get("Postbus-Sequence"), 10, 64)
+	end, err := eventlog.FromHeaders(a.Header)
+	return end.Sequence, err
 }
 
 // awaitSequence waits until query stands at least there, saying how far it is.

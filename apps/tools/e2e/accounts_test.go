@@ -4,13 +4,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/tools/system"
 )
@@ -20,7 +26,8 @@ type found struct {
 	where  string
 	posts  map[string]int
 	status map[string][]string // of a comment, each time that it is there
-	postOf map[string]string
+	// postOf and content are of the comments.
+	postOf, content map[string]string
 	// repeated are the ids that are there more than once and have no business to be;
 	// wrong is what else is.
 	repeated []string
@@ -28,12 +35,12 @@ type found struct {
 }
 
 func newFound(where string) *found {
-	return &found{where: where, posts: map[string]int{}, status: map[string][]string{}, postOf: map[string]string{}}
+	return &found{where: where, posts: map[string]int{}, status: map[string][]string{}, postOf: map[string]string{}, content: map[string]string{}}
 }
 
 func (f *found) comment(c comment, post string) {
 	f.status[c.ID] = append(f.status[c.ID], c.Status)
-	f.postOf[c.ID] = post
+	f.postOf[c.ID], f.content[c.ID] = post, c.Content
 }
 
 // verdict is the result of the accounts of one place.
@@ -222,24 +229,94 @@ func inQuery(a system.App, earlier map[string]bool) (*found, error) {
 	return f, nil
 }
 
-// inComments is what the comments service lists for the posts that b knows.
-func inComments(a system.App, b books) (*found, error) {
+// commentReads is how many comments are read at once.
+const commentReads = 16
+
+// inComments is what a replica of the comments service has of the posts in b, and of the
+// comments in b and in the log. It reads each comment at its own address, because the lists
+// come from query. A comment with other content than the log has is wrong.
+func inComments(a system.App, b books, log *found) (*found, error) {
 	f := newFound("comments at " + a.URL())
 	for id := range b.posts {
-		f.posts[id]++
-		for path := "/posts/" + id + "/comments?limit=100"; path != ""; {
-			var page []comment
-			r, err := get(a.URL()+path, &page)
-			if err != nil {
-				return nil, err
-			}
-			for _, c := range page {
-				f.comment(c, id)
-			}
-			path = nextOf(r)
+		var page []comment
+		if _, err := get(a.URL()+"/posts/"+id+"/comments?limit=1", &page); err != nil {
+			return nil, err
 		}
+		f.posts[id]++
 	}
-	return f, nil
+	postOf := maps.Clone(log.postOf)
+	maps.Copy(postOf, b.comments)
+	var mu sync.Mutex
+	var reads errgroup.Group
+	reads.SetLimit(commentReads)
+	for id, post := range postOf {
+		reads.Go(func() error {
+			var c comment
+			r, err := get(a.URL()+"/posts/"+post+"/comments/"+id, &c)
+			if r.status == 404 {
+				return nil // compare says that it is lost
+			}
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			f.comment(c, c.PostID)
+			if logged, ok := log.content[id]; ok && c.Content != logged || c.ID != id {
+				f.wrong = append(f.wrong, fmt.Errorf("%s: at the address of comment %s is %s with %.100q, and not %.100q", f.where, id, c.ID, c.Content, logged))
+			}
+			return nil
+		})
+	}
+	return f, reads.Wait()
+}
+
+// TestTheAccountsReadEachCommentOfTheCommentsService is a test of the checker.
+func TestTheAccountsReadEachCommentOfTheCommentsService(t *testing.T) {
+	b := books{posts: map[string]bool{"p": true}, comments: map[string]string{"c": "p"}, expected: map[string]string{"c": "approved"}}
+	for name, test := range map[string]struct {
+		answers map[string]string // by address; there is nothing at others
+		errs    []string
+		lost    int
+	}{
+		"all is there":         {map[string]string{}, nil, 0},
+		"a lost comment":       {map[string]string{"/posts/p/comments/c": ""}, []string{"comment c is lost"}, 1},
+		"other content":        {map[string]string{"/posts/p/comments/c": `{"id":"c","postId":"p","status":"approved","content":"y"}`}, []string{`with "y", and not "x"`}, 0},
+		"another status":       {map[string]string{"/posts/p/comments/c": `{"id":"c","postId":"p","status":"pending","content":"x"}`}, []string{"comment c is pending"}, 0},
+		"another post":         {map[string]string{"/posts/p/comments/c": `{"id":"c","postId":"q","status":"approved","content":"x"}`}, []string{"comment c is at post q"}, 0},
+		"another comment":      {map[string]string{"/posts/p/comments/c": `{"id":"d","postId":"p","status":"approved","content":"x"}`}, []string{"comment c is lost", "nobody wrote comment d"}, 1},
+		"one that is not ours": {map[string]string{"/posts/p/comments/logged": `{"id":"logged","postId":"p","status":"approved","content":"z"}`}, []string{"nobody wrote comment logged"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answers := map[string]string{"/posts/p/comments": "[]", "/posts/p/comments/c": `{"id":"c","postId":"p","status":"approved","content":"x"}`}
+			maps.Copy(answers, test.answers)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body := answers[r.URL.Path]
+				if body == "" {
+					w.WriteHeader(http.StatusNotFound)
+				}
+				_, _ = io.WriteString(w, body)
+			}))
+			defer server.Close()
+			log := newFound("log")
+			log.comment(comment{ID: "c", Content: "x"}, "p")
+			log.comment(comment{ID: "logged", Content: "z"}, "p")
+			f, err := inComments(system.App{Base: server.URL}, b, log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := b.compare(f)
+			all := fmt.Sprint(errors.Join(v.errs...))
+			for _, want := range test.errs {
+				if !strings.Contains(all, want) {
+					t.Errorf("nothing says %q: %s", want, all)
+				}
+			}
+			if v.lost != test.lost || len(test.errs) == 0 && len(v.errs) > 0 {
+				t.Errorf("lost %d: %s", v.lost, all)
+			}
+		})
+	}
 }
 
 func nextOf(r response) string {

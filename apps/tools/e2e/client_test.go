@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // ofClient is an address at the client's host.
@@ -64,7 +66,7 @@ func TestOneAddressServesTheAPI(t *testing.T) {
 	}
 	want(t, 200, "HEAD", at("/posts/"+p.ID), "")
 	want(t, 200, "GET", at(fmt.Sprintf("/posts?min_sequence=%d", sequence(t, r))), "")
-	want(t, 200, "GET", at("/posts?min_sequence="+r.header.Get("Postbus-Position")), "")
+	want(t, 200, "GET", at("/posts?min_sequence="+r.header.Get(eventlog.PositionHeader)), "")
 	ahead := want(t, 409, "GET", at(fmt.Sprintf("/posts?min_sequence=%d", sequence(t, r)+1_000_000)), "")
 	if ahead.took > 4*time.Second {
 		t.Errorf("a number that is far ahead is refused after %s", ahead.took)

@@ -12,6 +12,8 @@ import (
 	"unicode"
 
 	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // deadLetter is one as GET /dead-letters shows it.
@@ -24,14 +26,11 @@ type deadLetter struct {
 
 func readDeadLetters(t *testing.T, s *stack) []deadLetter {
 	t.Helper()
-	var all []deadLetter
-	for {
-		r := want(t, 200, "GET", s.url("eventlog", fmt.Sprintf("/dead-letters?limit=10&after=%d", len(all))), "")
-		page := decode[[]deadLetter](t, r.body)
-		if all = append(all, page...); len(page) == 0 {
-			return all
-		}
+	all, err := readPages[deadLetter](s.App("eventlog"), eventlog.DeadLettersPath, 0, 10)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return all
 }
 
 // noEscapes fails the test if a terminal would do anything but show the text.

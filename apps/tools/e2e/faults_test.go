@@ -485,7 +485,7 @@ func (s *stack) settle(t *testing.T, start int, b books) (lost, repeated int) {
 			places = append(places, inQuery)
 		}
 		for _, a := range s.all("comments") {
-			inComments, err := inComments(a, b)
+			inComments, err := inComments(a, b, inLog)
 			if err != nil {
 				return err
 			}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
@@ -393,10 +394,22 @@ func events(t *testing.T, a system.App) []logEvent {
 
 // eventsAfter reads the log at a from an event's number to its end.
 func eventsAfter(a system.App, after int) ([]logEvent, error) {
-	var all []logEvent
+	return readPages[logEvent](a, eventlog.EventsPath, after, eventlog.MaxLimit)
+}
+
+// readPages reads all that eventlog has at a path after a number, in pages of at most limit.
+func readPages[T any](a system.App, path string, after, limit int) ([]T, error) {
+	log := eventlog.NewClient(a.URL()+path, "")
+	log.HTTP = client // a machine under load may take longer than a service waits
+	var all []T
 	for {
-		var page []logEvent
-		if _, err := get(fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), after+len(all)), &page); err != nil || len(page) == 0 {
+		from := eventlog.Position{Sequence: uint64(after + len(all))} //nolint:gosec // never negative
+		batch, _, err := log.ReadBatch(context.Background(), from, limit, 0)
+		if err != nil {
+			return nil, err
+		}
+		var page []T
+		if err := json.Unmarshal(batch, &page); err != nil || len(page) == 0 {
 			return all, err
 		}
 		all = append(all, page...)
@@ -421,11 +434,11 @@ func checkLog(t *testing.T, all []logEvent) {
 // sequence is the number that an answer stands at.
 func sequence(t *testing.T, r response) uint64 {
 	t.Helper()
-	n, err := strconv.ParseUint(r.header.Get("Postbus-Sequence"), 10, 64)
+	at, err := eventlog.FromHeaders(r.header)
 	if err != nil {
-		t.Fatalf("Postbus-Sequence: %v", err)
+		t.Fatal(err)
 	}
-	return n
+	return at.Sequence
 }
 
 // appLog is what the processes of the system have logged that contains text,

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
@@ -91,8 +92,8 @@ func TestAfterALossInRedisTheLogBeginsAnewByItself(t *testing.T) {
 	posts := s.flushed(t, 5, 3)
 	eventually(t, func() error { return s.showsExactly(t, posts) })
 	s.wantNewLog(t, posts)
-	if lines := s.logged(t, 0, "the log is gone from the store"); len(lines) == 0 {
-		t.Error("eventlog does not say that its log is gone")
+	if lines := s.logged(t, 0, "the log is missing from the store"); len(lines) == 0 {
+		t.Error("eventlog does not say that its log is missing")
 	}
 	// The stream of the log that is gone ended; the one that goes on begins anew.
 	eventually(t, func() error {
@@ -143,7 +144,7 @@ func TestAPositionAheadOfTheLogIsNotBelieved(t *testing.T) {
 	}
 	// The log itself, and the dead letters.
 	for _, path := range []string{"/events?after=999999999&wait=10", "/events?after=0&log=" + shared.App("query").ID, "/dead-letters?after=999999999"} {
-		if r := want(t, 409, "GET", shared.url("eventlog", path), ""); r.header.Get("Postbus-Position") == "" {
+		if r := want(t, 409, "GET", shared.url("eventlog", path), ""); r.header.Get(eventlog.PositionHeader) == "" {
 			t.Errorf("%s does not say where the log stands: %v", path, r.header)
 		}
 	}
@@ -163,7 +164,7 @@ func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 	command := strings.ReplaceAll(line, "redis-cli ", "redis-cli -h "+host+" -p "+port+" ")
 	command = strings.ReplaceAll(command, "eventlog||", s.App("eventlog").ID+"||")
 	written := 0
-	for _, n := range []int{3, 128, 300} {
+	for _, n := range []int{3, eventlog.SegmentSize, 300} {
 		var last post
 		err := many(t.Context(), n-written-1, func(int) error {
 			_, err := do("POST", s.url("posts", "/posts/create"), `{"title":"one of many"}`)
@@ -180,7 +181,7 @@ func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 			t.Fatalf("%s: %v", command, err)
 		}
 		lines := strings.Split(strings.TrimSpace(strings.Trim(strings.TrimSpace(string(out)), "[]")), ",\n")
-		if want := (n-1)%128 + 1; len(lines) != want || !strings.Contains(lines[want-1], last.ID) || !strings.Contains(lines[want-1], fmt.Sprintf(`"sequence":"%020d"`, n)) {
+		if want := (n-1)%eventlog.SegmentSize + 1; len(lines) != want || !strings.Contains(lines[want-1], last.ID) || !strings.Contains(lines[want-1], fmt.Sprintf(`"sequence":"%020d"`, n)) {
 			t.Errorf("of %d events it prints %d lines, want %d; the last is %q", n, len(lines), want, lines[len(lines)-1])
 		}
 	}
@@ -189,8 +190,8 @@ func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 // logEndsAt returns nil when the log ends with the event of that number.
 func (s *stack) logEndsAt(n int) error {
 	r, err := do("GET", s.url("eventlog", "/events?limit=0"), "")
-	if err == nil && r.header.Get("Postbus-Sequence") != fmt.Sprint(n) {
-		err = fmt.Errorf("the log ends at %s, not at %d", r.header.Get("Postbus-Sequence"), n)
+	if got := r.header.Get(eventlog.SequenceHeader); err == nil && got != fmt.Sprint(n) {
+		err = fmt.Errorf("the log ends at %s, not at %d", got, n)
 	}
 	return err
 }

@@ -150,7 +150,7 @@ func TestTheOtherREADMEsCurlLinesWork(t *testing.T) {
 
 // TestTheREADMEsWayToTheGroupsWorks runs the command that shows how far each service is.
 func TestTheREADMEsWayToTheGroupsWorks(t *testing.T) {
-	if _, err := system.Install(t.Context(), "redis-cli", "redis-tools"); err != nil {
+	if _, err := system.Install(t.Context(), "the commands of the READMEs", "redis-cli", "redis-tools"); err != nil {
 		t.Fatal(err)
 	}
 	shared.createPost(t, "for a group")

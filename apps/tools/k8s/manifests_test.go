@@ -148,7 +148,10 @@ func TestChecksBite(t *testing.T) {
 		{"no TLS", "apps", production, "k8s/overlays/production/kustomization.yaml", "path: /spec/tls", "path: /metadata/annotations/tls", "TLS"},
 
 		{"access for all", "access", minikube, "k8s/base/access-control.yaml", "  accessControl:\n    defaultAction: deny", "  accessControl:\n    defaultAction: allow", "posts may call GET /events of eventlog"},
-		{"access to the log for the client", "access", minikube, "k8s/base/access-control.yaml", "name: /posts/**", "name: /**", "client may call GET /events"},
+		{"access to the log for the client", "access", minikube, "k8s/base/access-control.yaml", "name: /posts/**, httpVerb: [GET, HEAD, POST]", "name: /**, httpVerb: [GET, HEAD, POST]", "client may call GET /events"},
+		{"access to the log for comments", "access", minikube, "k8s/base/access-control.yaml", "name: /posts/**, httpVerb: [GET],", "name: /**, httpVerb: [GET],", "comments may call GET /events"},
+		{"no access to query for comments", "access", minikube, "k8s/base/access-control.yaml", "name: /posts/**, httpVerb: [GET],", "name: /post/**, httpVerb: [GET],", "comments may not call GET /posts/1 of query"},
+		{"access to commands for comments", "access", minikube, "k8s/base/access-control.yaml", "name: /posts/**, httpVerb: [GET],", "name: /posts/**, httpVerb: [GET, POST],", "comments may call POST /posts/create"},
 		{"no access to the log for query", "access", minikube, "k8s/base/access-control.yaml", "name: /events", "name: /event", "query may not call GET /events"},
 		{"no limit of Redis's own", "redis", minikube, "k8s/redis/redis.yaml", "              maxmemory 384mb\n", "", "no maxmemory"},
 		{"a limit that is too near", "redis", minikube, "k8s/redis/redis.yaml", "maxmemory 384mb", "maxmemory 388mb", "may need"},

@@ -217,7 +217,7 @@ func lastChange(module, pkg string) (time.Time, error) {
 }
 
 // Services are the services' names, in the order of starting.
-var Services = []string{"eventlog", "posts", "comments", "moderation", "query", "client"}
+var Services = []string{"eventlog", "posts", "moderation", "query", "comments", "client"}
 
 // BuildServices builds the services into a folder, with flags, and before that the
 // web client, which is in one of them.

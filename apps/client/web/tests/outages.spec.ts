@@ -126,6 +126,6 @@ test.describe('while a service is down', () => {
     await expect(page.getByText('Your post is published.')).toBeAttached({ timeout: recovery })
     await expect(card(page, title)).toHaveCount(1)
     expect(keys.size).toBe(1)
-    expect(await api.titled(title)).toBe(1)
+    await expect.poll(() => api.titled(title)).toBe(1)
   })
 })

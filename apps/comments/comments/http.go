@@ -1,0 +1,182 @@
+package comments
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/postbus/postbus/apps/internal/command"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+// Bounds of a page of the list.
+const (
+	defaultLimit = 50
+	maxLimit     = 100
+)
+
+// commentDelay is how old a comment may be and yet be on its way to the store.
+const commentDelay = 10 * time.Second
+
+// Routes adds the service's API to r.
+func (s *Service) Routes(r gin.IRoutes) {
+	r.POST("/posts/:id/comments", s.create)
+	read := []string{http.MethodGet, http.MethodHead}
+	r.Match(read, "/posts/:id/comments", s.list)
+	r.Match(read, "/posts/:id/comments/:commentId", s.get)
+}
+
+// create publishes CommentCreated and answers with the comment, pending. It
+// writes nothing itself: the store is written when the event comes back.
+func (s *Service) create(c *gin.Context) {
+	var in struct {
+		Content string `json:"content"`
+		Author  string `json:"author"`
+	}
+	body, err := web.Decode(c, &in)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	now := s.now().UTC()
+	comment := event.Comment{
+		ID: event.NewID(), PostID: c.Param("id"), Author: in.Author, Content: in.Content,
+		Status: event.Pending, CreatedAt: now, Revision: 1,
+	}
+	if err := comment.ValidateText(); err != nil {
+		web.Fail(c, err)
+		return
+	}
+	comment.Author = event.Optional(comment.Author)
+
+	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
+	defer cancel()
+	if err := s.posts.await(ctx, comment.PostID); err != nil {
+		web.Fail(c, postProblem(err))
+		return
+	}
+	created, err := event.OfComment(event.CommentCreated, s.source, comment, now, web.TraceParent(ctx))
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	request := append([]byte(comment.PostID+"\n"), body...)
+	created, err = s.commands.Publish(ctx, c.GetHeader("Idempotency-Key"), request, created)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	slog.InfoContext(ctx, "comment created", "comment", created.Comment.ID, "post", created.Comment.PostID, "repeat", created.Comment.ID != comment.ID)
+	c.Header("Location", "/posts/"+created.Comment.PostID+"/comments/"+created.Comment.ID)
+	c.PureJSON(http.StatusCreated, created.Comment)
+}
+
+// list answers with a page of the post's comments, newest first: those that the read
+// model has, as they stand in this service's store.
+func (s *Service) list(c *gin.Context) {
+	limit, err := web.Number(c, "limit", defaultLimit, 1, maxLimit)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	cursor, given := c.GetQuery("cursor")
+	if given && cursor == "" {
+		web.Fail(c, readModelProblem(ErrCursor))
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
+	defer cancel()
+	post := c.Param("id")
+	if err := s.posts.await(ctx, post); err != nil {
+		web.Fail(c, postProblem(err))
+		return
+	}
+	ids, next, err := s.readModel.Comments(ctx, post, cursor, limit)
+	if err != nil {
+		web.Fail(c, readModelProblem(err))
+		return
+	}
+	page, err := load(ctx, s.store, ids...)
+	if err != nil {
+		web.Fail(c, storeProblem(err))
+		return
+	}
+	if next != "" {
+		c.Header("Link", fmt.Sprintf(`</posts/%s/comments?limit=%d&cursor=%s>; rel="next"`, post, limit, url.QueryEscape(next)))
+	}
+	c.PureJSON(http.StatusOK, page)
+}
+
+// get answers with one comment as it stands.
+func (s *Service) get(c *gin.Context) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
+	defer cancel()
+	comment, err := s.find(ctx, c.Param("commentId"))
+	switch {
+	case errors.Is(err, errTooManyWait):
+		web.Fail(c, web.Unavailable("This comment is not there. If it was just created, it is on its way; try again."))
+	case err != nil:
+		web.Fail(c, storeProblem(err))
+	case comment == nil || comment.PostID != c.Param("id"):
+		web.Fail(c, web.NewProblem(http.StatusNotFound, "There is no such comment on this post."))
+	default:
+		c.PureJSON(http.StatusOK, comment)
+	}
+}
+
+// find returns the comment, or nil when there is none. One that was made less than
+// commentDelay ago may be on its way: find waits for it, for at most arrivalWait. The
+// error is errTooManyWait, the store's or that of ctx.
+func (s *Service) find(ctx context.Context, id string) (found *event.Comment, err error) {
+	made, ok := event.IDTime(id)
+	if !ok {
+		return nil, nil
+	}
+	look := func() (bool, error) {
+		comments, err := load(ctx, s.store, id)
+		if len(comments) > 0 {
+			found = &comments[0]
+		}
+		return found != nil, err
+	}
+	if s.now().Sub(made).Abs() >= commentDelay {
+		_, err = look()
+	} else if err = s.arrivals.await(ctx, id, look); errors.Is(err, errNotArrived) {
+		err = nil
+	}
+	return found, err
+}
+
+func postProblem(err error) error {
+	switch {
+	case errors.Is(err, errNoPost):
+		return web.NewProblem(http.StatusNotFound, "There is no post with this id.")
+	case errors.Is(err, errNotArrived), errors.Is(err, errTooManyWait):
+		return web.Unavailable("This post is not there. If it was just created, it is on its way; try again.")
+	}
+	return storeProblem(err)
+}
+
+func readModelProblem(err error) error {
+	if errors.Is(err, ErrCursor) {
+		return web.NewProblem(http.StatusBadRequest, "This cursor is none that a Link header gave.")
+	}
+	if !errors.Is(err, context.Canceled) { // the client has gone away
+		slog.Warn("query can't be asked", "error", err)
+	}
+	return web.Unavailable("Query, which knows the post's comments, can't answer now. Try again; a single comment can be read at its own address.")
+}
+
+func storeProblem(err error) error {
+	if !errors.Is(err, context.Canceled) { // the client has gone away
+		slog.Warn("store failed", "error", err)
+	}
+	return web.Unavailable("The service's store did not answer in time. Try again.")
+}

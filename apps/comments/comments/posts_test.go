@@ -1,0 +1,419 @@
+package comments
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+)
+
+// postsOf are the known posts of a replica.
+func postsOf(store state.Store) *knownPosts { return newKnownPosts(store, time.Now) }
+
+// addPosts has k add posts, each of which has to be taken.
+func addPosts(t *testing.T, k *knownPosts, ids ...string) {
+	t.Helper()
+	events := make([]event.Event, len(ids))
+	for i, id := range ids {
+		events[i] = postCreated(t, id, "a")
+	}
+	wantErrors(t, k.add(context.Background(), events), make([]error, len(ids))...)
+}
+
+// wantAwait checks what awaiting the post says, and after how long.
+func wantAwait(t *testing.T, k *knownPosts, id string, want error, after time.Duration) {
+	t.Helper()
+	start := time.Now()
+	if err := k.await(context.Background(), id); !errors.Is(err, want) {
+		t.Errorf("%s: error %v, want %v", id, err, want)
+	}
+	if took := time.Since(start); took != after {
+		t.Errorf("%s: took %v, want %v", id, took, after)
+	}
+}
+
+func TestAPostThatWasDeliveredIsKnownAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		young, old := idAt(time.Now(), 1), idAt(time.Now().Add(-time.Hour), 2)
+		addPosts(t, k, young, old)
+		wantAwait(t, k, young, nil, 0)
+		wantAwait(t, k, old, nil, 0)
+		// Another replica looks in the store.
+		wantAwait(t, postsOf(m), young, nil, 0)
+		wantAwait(t, postsOf(m), old, nil, 0)
+	})
+}
+
+func TestAKnownPostIsNotReadTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		id := idAt(time.Now(), 1)
+		addPosts(t, postsOf(m), id)
+		k := postsOf(m)
+		wantAwait(t, k, id, nil, 0)
+		wantAwait(t, k, id, nil, 0)
+		if reads := m.Named(statetest.Get, "post-"); reads != 1 {
+			t.Errorf("%d reads, want 1", reads)
+		}
+		m.Fail(errDown, statetest.Get)
+		wantAwait(t, k, id, nil, 0)
+	})
+}
+
+func TestWhatIsNoUUIDv7IsNoPostAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		for _, id := range []string{"", "7", "8c5f0f1e-58a5-4a0a-9a55-3d8c8b1f6b11", "017F22E2-79B0-7CC3-98C4-DC0C0C07398F"} {
+			wantAwait(t, k, id, errNoPost, 0)
+		}
+		if reads := m.Calls(statetest.Get); len(reads) > 0 {
+			t.Errorf("%d reads", len(reads))
+		}
+	})
+}
+
+func TestAPostFromTheFarFutureIsNoneAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := postsOf(statetest.New())
+		wantAwait(t, k, idAt(time.Now().Add(postDelay+time.Second), 1), errNoPost, 0)
+		wantAwait(t, k, idAt(time.Now().Add(postDelay), 1), errNotArrived, arrivalWait)
+	})
+}
+
+func TestADamagedTimeOfTheYoungestPostIsWrittenAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		m.Put(youngestKey, "yesterday")
+		k := postsOf(m)
+		k.loadYoungest(t.Context()) // comes back, rather than to try for ever
+		addPosts(t, k, idAt(time.Now(), 1))
+		again := postsOf(m)
+		again.loadYoungest(t.Context())
+		if again.youngestMade().IsZero() {
+			t.Error("it is still damaged")
+		}
+	})
+}
+
+func TestAnUnknownPostIsNoneAtOnceOnlyIfItIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		now := time.Now()
+		addPosts(t, k, idAt(now, 1))
+		wantAwait(t, k, idAt(now.Add(-postDelay-time.Millisecond), 2), errNoPost, 0)
+		wantAwait(t, k, idAt(now.Add(-24*time.Hour), 2), errNoPost, 0)
+		wantAwait(t, k, idAt(now.Add(-postDelay), 2), errNotArrived, arrivalWait)
+		wantAwait(t, k, idAt(now, 2), errNotArrived, arrivalWait)
+		wantAwait(t, k, idAt(time.Now(), 2), errNotArrived, arrivalWait)
+	})
+}
+
+// Old is measured by what was delivered, and not by the clock: while comments is
+// behind, or just started, a post of an hour ago may be on its way.
+func TestBehindTheBusNoPostIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := postsOf(statetest.New())
+		old := time.Now().Add(-time.Hour)
+		wantAwait(t, k, idAt(old, 2), errNotArrived, arrivalWait)
+		addPosts(t, k, idAt(old, 1))
+		wantAwait(t, k, idAt(old.Add(time.Minute), 2), errNotArrived, arrivalWait)
+		wantAwait(t, k, idAt(old.Add(-time.Minute), 2), errNoPost, 0)
+	})
+}
+
+// The event wakes up who waits at this replica; what another replica is delivered is
+// found at the next look.
+func TestAPostThatArrivesMeanwhileIsKnown(t *testing.T) {
+	for name, test := range map[string]struct {
+		elsewhere    bool
+		after, known time.Duration
+		reads        int
+	}{
+		"at this replica":                 {false, 110 * time.Millisecond, 110 * time.Millisecond, 1},
+		"at this replica, at the end":     {false, arrivalWait - 1, arrivalWait - 1, 2},
+		"at the other one":                {true, 110 * time.Millisecond, arrivalPause, 2},
+		"at the other one, at the end":    {true, arrivalWait - 1, arrivalWait, 3},
+		"at the other one, in the middle": {true, arrivalPause + 1, arrivalWait, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := statetest.New()
+				k := postsOf(m)
+				other, replica := postsOf(m), k
+				if test.elsewhere {
+					replica = other
+				}
+				id := idAt(time.Now(), 1)
+				time.AfterFunc(test.after, func() { addPosts(t, replica, id) })
+				wantAwait(t, k, id, nil, test.known)
+				if got := m.Named(statetest.Get, "post-"+id); got != test.reads {
+					t.Errorf("%d reads, want %d", got, test.reads)
+				}
+				wantNobodyWaits(t, k.arrivals)
+			})
+		})
+	}
+}
+
+// A made-up id has the store read three times, and no more.
+func TestAPostThatDoesNotArriveIsReadThreeTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		id := idAt(time.Now(), 1)
+		wantAwait(t, k, id, errNotArrived, arrivalWait)
+		if reads := m.Calls(statetest.Get); len(reads) != 3 || m.Named(statetest.Get, "post-"+id) != 3 {
+			t.Errorf("read %v, want the post three times", reads)
+		}
+		// One that can't be on its way is read once.
+		addPosts(t, k, idAt(time.Now(), 2))
+		before := len(m.Calls(statetest.Get))
+		wantAwait(t, k, idAt(time.Now().Add(-time.Hour), 3), errNoPost, 0)
+		if reads := m.Calls(statetest.Get)[before:]; len(reads) != 1 {
+			t.Errorf("read %v, want one read", reads)
+		}
+		wantNobodyWaits(t, k.arrivals)
+	})
+}
+
+// It became old while it was waited for, and still isn't there.
+func TestAPostThatTurnsOutOldIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		start := time.Now()
+		time.AfterFunc(110*time.Millisecond, func() { addPosts(t, k, idAt(start, 1)) })
+		wantAwait(t, k, idAt(start.Add(-time.Minute), 2), errNoPost, arrivalPause)
+		wantNobodyWaits(t, k.arrivals)
+	})
+}
+
+func TestAwaitingAPostEndsWithItsRequestAndWithTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		if err := k.await(ctx, idAt(time.Now(), 1)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		addPosts(t, k, idAt(time.Now(), 2))
+		m.Fail(errDown, statetest.Get)
+		// Down is neither "no such post" nor "on its way", for an old one either.
+		wantAwait(t, k, idAt(time.Now(), 1), errDown, 0)
+		wantAwait(t, k, idAt(time.Now().Add(-time.Hour), 1), errDown, 0)
+	})
+}
+
+func TestTheYoungestPostOutlivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		now := time.Now()
+		addPosts(t, postsOf(m), idAt(now, 1))
+		k := postsOf(m)
+		wantAwait(t, k, idAt(now.Add(-time.Minute), 2), errNotArrived, arrivalWait)
+		k.loadYoungest(context.Background())
+		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", k.youngestMade(), now)
+		}
+		wantAwait(t, k, idAt(now.Add(-time.Minute), 2), errNoPost, 0)
+	})
+}
+
+func TestLoadingWithNothingStoredChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := postsOf(statetest.New())
+		k.loadYoungest(context.Background())
+		if !k.youngestMade().IsZero() {
+			t.Errorf("the youngest is of %v", k.youngestMade())
+		}
+	})
+}
+
+func TestLoadingDoesNotGoBehindWhatWasDeliveredSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		now := time.Now()
+		addPosts(t, postsOf(m), idAt(now.Add(-time.Hour), 1))
+		before := m.Value(youngestKey)
+		k := postsOf(m)
+		addPosts(t, k, idAt(now, 2))
+		m.Put(youngestKey, before) // as a load that began before the delivery reads it
+		k.loadYoungest(context.Background())
+		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", k.youngestMade(), now)
+		}
+	})
+}
+
+func TestLoadingTriesUntilTheStoreAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		now := time.Now()
+		addPosts(t, postsOf(m), idAt(now, 1))
+		m.Fail(errDown, statetest.Get)
+		k := postsOf(m)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			k.loadYoungest(context.Background())
+		}()
+		<-time.After(2500 * time.Millisecond)
+		m.Fail(nil, statetest.Get)
+		<-done
+		if took := time.Since(now); took != 3*time.Second || k.youngestMade().IsZero() {
+			t.Errorf("took %v, and the youngest is of %v", took, k.youngestMade())
+		}
+	})
+}
+
+func TestLoadingEndsWithTheService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		m.Fail(errDown, statetest.Get)
+		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		postsOf(m).loadYoungest(ctx)
+		if took := time.Since(start); took != 1500*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// One forged id would otherwise make every post of the next years a 404.
+func TestAPostFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		addPosts(t, k, idAt(time.Now().AddDate(10, 0, 0), 1))
+		if k.youngestMade().After(time.Now()) {
+			t.Errorf("the youngest is of %v", k.youngestMade())
+		}
+		wantAwait(t, k, idAt(time.Now().Add(-time.Second), 2), errNotArrived, arrivalWait)
+		id := idAt(time.Now(), 3)
+		time.AfterFunc(110*time.Millisecond, func() { addPosts(t, k, id) })
+		wantAwait(t, k, id, nil, 110*time.Millisecond)
+		// Nor after a restart.
+		again := postsOf(m)
+		again.loadYoungest(context.Background())
+		wantAwait(t, again, idAt(time.Now().Add(-time.Second), 4), errNotArrived, arrivalWait)
+	})
+}
+
+func TestTheYoungestIsTheYoungestOfAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := postsOf(statetest.New())
+		now := time.Now()
+		addPosts(t, k, idAt(now.Add(-time.Hour), 1), idAt(now, 2), idAt(now.Add(-time.Minute), 3))
+		addPosts(t, k, idAt(now.Add(-2*time.Hour), 4))
+		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", k.youngestMade(), now)
+		}
+	})
+}
+
+// A batch of older posts, or of the same again, writes nothing.
+func TestTheYoungestPostIsSavedByEachBatchThatMovesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		for n := range 50 {
+			addPosts(t, k, idAt(time.Now(), n))
+			addPosts(t, k, idAt(time.Now(), n), idAt(time.Now().Add(-time.Minute), 100+n))
+			again := postsOf(m)
+			again.loadYoungest(t.Context())
+			if !again.youngestMade().Equal(time.Now().Truncate(time.Millisecond)) {
+				t.Errorf("the youngest is of %v, want %v", again.youngestMade(), time.Now())
+			}
+			<-time.After(50 * time.Millisecond)
+		}
+		if got := m.Named(statetest.Swap, youngestKey); got != 50 {
+			t.Errorf("%d writes, want 50", got)
+		}
+	})
+}
+
+func TestWhatCouldNotBeSavedIsSavedByTheNextBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		m.Decide(func(item state.Item) statetest.Fate {
+			if item.Key == youngestKey {
+				return statetest.Refused
+			}
+			return statetest.Written
+		})
+		now := time.Now()
+		addPosts(t, k, idAt(now, 1)) // the event is taken all the same
+		m.Decide(nil)
+		addPosts(t, k, idAt(now, 2))
+		again := postsOf(m)
+		again.loadYoungest(context.Background())
+		if !again.youngestMade().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", again.youngestMade(), now)
+		}
+	})
+}
+
+// The replicas share the key, and one of them is behind.
+func TestAReplicaThatIsBehindDoesNotTakeBackWhatWasSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		now := time.Now()
+		addPosts(t, postsOf(m), idAt(now, 1))
+		addPosts(t, postsOf(m), idAt(now.Add(-time.Hour), 2))
+		again := postsOf(m)
+		again.loadYoungest(context.Background())
+		if !again.youngestMade().Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("the youngest is of %v, want %v", again.youngestMade(), now)
+		}
+	})
+}
+
+func TestWhatCouldNotBeStoredIsNotKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		id := idAt(time.Now(), 1)
+		m.Decide(statetest.Always(statetest.Refused))
+		errs := k.add(context.Background(), []event.Event{postCreated(t, id, "a")})
+		if len(errs) != 1 || errs[0] == nil || errors.Is(errs[0], bus.ErrPoison) {
+			t.Fatalf("errors %v, want one that asks for it again", errs)
+		}
+		if !k.youngestMade().IsZero() {
+			t.Errorf("the youngest is of %v", k.youngestMade())
+		}
+		m.Decide(nil)
+		wantAwait(t, k, id, errNotArrived, arrivalWait)
+		addPosts(t, k, id)
+		wantAwait(t, k, id, nil, 0)
+	})
+}
+
+func TestAPostIsRedeliveredWithoutHarmAndAnotherOfItsIDIsPoison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.New()
+		k := postsOf(m)
+		first, forged := idAt(time.Now(), 1), idAt(time.Now(), 2)
+		addPosts(t, k, first, first)
+		addPosts(t, postsOf(m), first)
+		errs := k.add(context.Background(), []event.Event{postCreated(t, first, "forged"), postCreated(t, forged, "a"), postCreated(t, forged, "forged")})
+		wantErrors(t, errs, bus.ErrPoison, nil, bus.ErrPoison)
+		for _, id := range []string{first, forged} {
+			if n := m.Version("post-" + id); n != 1 {
+				t.Errorf("post %s was written %d times, want once", id, n)
+			}
+		}
+	})
+}
