@@ -37,11 +37,11 @@ type publisher interface {
 // Idempotency-Key.
 type Commands struct {
 	bus   publisher
-	store state.Swapper
+	store state.Store
 }
 
 // New returns the commands of a service; its store keeps the claims.
-func New(bus publisher, store state.Swapper) *Commands { return &Commands{bus, store} }
+func New(bus publisher, store state.Store) *Commands { return &Commands{bus, store} }
 
 // claim is what is kept for a key.
 type claim struct {

@@ -2,12 +2,6 @@ package state
 
 import "context"
 
-// Swapper is the part of a Store that reads and writes.
-type Swapper interface {
-	Get(ctx context.Context, keys ...string) ([]Item, error)
-	Swap(ctx context.Context, items ...Item) error
-}
-
 // Kept is what a key holds after Keep.
 type Kept struct {
 	// Value is unknown, and nil, where Err is not nil.
@@ -20,7 +14,7 @@ type Kept struct {
 // there first (of two in items, the first).
 //
 // It writes before it reads, because nearly all documents are new.
-func Keep(ctx context.Context, store Swapper, items ...Item) map[string]Kept {
+func Keep(ctx context.Context, store Store, items ...Item) map[string]Kept {
 	kept := make(map[string]Kept, len(items))
 	var firsts []Item
 	var keys []string
