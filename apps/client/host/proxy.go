@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -39,11 +40,10 @@ var quiet = log.New(io.Discard, "", 0)
 
 // NewTransport returns a transport for requests to the sidecar.
 func NewTransport() http.RoundTripper {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
-	transport.Proxy = nil
-	transport.DisableCompression = true // the visitor asks for compression
-	transport.MaxIdleConnsPerHost = 100
-	return transport
+	return &http.Transport{
+		DisableCompression:  true, // the visitor asks for compression
+		MaxIdleConnsPerHost: 100, IdleConnTimeout: 90 * time.Second,
+	}
 }
 
 // forward passes requests on to the service of that name.

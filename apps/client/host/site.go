@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -17,19 +18,20 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// encodings are those that the build makes for each file, with the file extension. The
-// best is last.
-var encodings = []struct{ name, ext string }{{"gzip", ".gz"}, {"br", ".br"}}
-
-// page is the file of the client. It has no route of its own.
+// page is the path of the file that is the client. It has no route of its own.
 const page = "/index.html"
 
-// site is the files of the built client by path, with their compressed forms. It is ours
-// because vearutop/statigz sends encodings that Accept-Encoding gives a weight of 0 (no
-// issue found).
-type site map[string]file
+// codings are those in which the build makes files beside the plain ones, by their
+// files' extensions.
+var codings = map[string]string{".br": "br", ".gz": "gzip"}
 
-type file struct {
+// site is the files of the built client by path, each in its forms: the plain one, and
+// then those compressed by Brotli and gzip. It is ours because vearutop/statigz sends
+// encodings that Accept-Encoding gives a weight of 0 (no issue found).
+type site map[string][]form
+
+type form struct {
+	coding  string
 	content []byte
 	etag    string
 }
@@ -49,29 +51,21 @@ func readSite(build fs.FS) (site, error) {
 			return err
 		}
 		name = "/" + name
-		if original, isCompressed := originalOf(name); isCompressed {
-			plain, exists := s[original] // the walk visits it first: its path is a prefix
-			if !exists {
-				return fmt.Errorf("%s is there only compressed", original)
+		coding := codings[path.Ext(name)]
+		if coding != "" {
+			name = strings.TrimSuffix(name, path.Ext(name))
+			plain := s[name] // WalkDir comes to x, x.br and x.gz in this order
+			if plain == nil {
+				return fmt.Errorf("%s is there only compressed", name)
 			}
-			if len(content) >= len(plain.content) {
+			if len(content) >= len(plain[0].content) {
 				return nil // small files can be larger when compressed
 			}
 		}
 		sum := sha256.Sum256(content)
-		s[name] = file{content, strconv.Quote(hex.EncodeToString(sum[:16]))}
+		s[name] = append(s[name], form{coding, content, strconv.Quote(hex.EncodeToString(sum[:16]))})
 		return nil
 	})
-}
-
-// originalOf returns the path of the file whose compressed form has the given path.
-func originalOf(name string) (original string, isCompressed bool) {
-	for _, e := range encodings {
-		if original, found := strings.CutSuffix(name, e.ext); found {
-			return original, true
-		}
-	}
-	return name, false
 }
 
 func (s site) routes(r *gin.Engine) {
@@ -80,7 +74,7 @@ func (s site) routes(r *gin.Engine) {
 		r.Match(read, address, func(c *gin.Context) { s.servePage(c, http.StatusOK) })
 	}
 	for name := range s {
-		if _, isCompressed := originalOf(name); isCompressed || name == page {
+		if name == page {
 			continue
 		}
 		caching := "no-cache"
@@ -106,7 +100,7 @@ func (s site) servePage(c *gin.Context, status int) {
 	case !exists:
 		c.String(http.StatusServiceUnavailable, notBuilt)
 	case status != http.StatusOK:
-		c.Data(status, "text/html; charset=utf-8", index.content)
+		c.Data(status, "text/html; charset=utf-8", index[0].content)
 	default:
 		s.serve(c, page, "no-cache")
 	}
@@ -123,16 +117,15 @@ Either needs Node.js 20.19 or later.
 // serve answers with the form of a file that the request prefers. net/http handles its
 // type, conditional requests and ranges.
 func (s site) serve(c *gin.Context, name, caching string) {
-	best := s[name]
-	for _, e := range encodings {
-		compressed, exists := s[name+e.ext]
-		if !exists {
-			continue
-		}
+	best, compressed := s[name][0], s[name][1:]
+	if len(compressed) > 0 {
 		c.Header("Vary", "Accept-Encoding")
-		if web.AcceptsEncoding(c.Request, e.name) {
-			c.Header("Content-Encoding", e.name)
-			best = compressed
+	}
+	for _, f := range compressed {
+		if web.AcceptsEncoding(c.Request, f.coding) {
+			c.Header("Content-Encoding", f.coding)
+			best = f
+			break
 		}
 	}
 	c.Header("Cache-Control", caching)

@@ -77,7 +77,6 @@ func readEnvelope(body io.Reader, refuse func(raw []byte) DeadLetter) (envelope,
 		}
 		if len(e.Event) > event.MaxBytes {
 			letter := refuse(e.Event)
-			letter.Payload = bytes.Clone(letter.Payload) // it shares the message's bytes
 			e.Event, e.refused = nil, &letter
 		}
 		if size += len(e.ID) + len(e.Event) + entryOverhead; size > maxEnvelopeBytes {

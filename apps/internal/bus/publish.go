@@ -3,10 +3,12 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha1" //nolint:gosec // for ids
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -77,13 +79,7 @@ func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event
 }
 
 // All is the result of a batch of n events that all failed with err.
-func All(n int, err error) []error {
-	errs := make([]error, n)
-	for i := range errs {
-		errs[i] = err
-	}
-	return errs
-}
+func All(n int, err error) []error { return slices.Repeat([]error{err}, n) }
 
 // DeadLetterTopic is the topic of messages that can never succeed.
 const DeadLetterTopic = "dead-letters"
@@ -118,7 +114,7 @@ func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
 	}
 	if n := len(raw); n > mostKept {
 		d.Reason += fmt.Sprintf(" (of its %d bytes the first %d are kept)", n, firstKept)
-		d.Payload = raw[:firstKept]
+		d.Payload = bytes.Clone(raw[:firstKept]) // so that the rest can go
 	}
 	return d
 }

@@ -28,24 +28,17 @@ var ErrPoison = errors.New("poison event")
 // the whole batch.
 type Handler func(ctx context.Context, events []event.Event) []error
 
-// deadLetters publishes messages that can never succeed.
-type deadLetters interface {
-	publishDeadLetter(ctx context.Context, d DeadLetter) error
-}
-
 // Receiver takes the sidecar's bulk deliveries.
 type Receiver struct {
-	service     string
-	deadLetters deadLetters
+	service string
+	bus     *Bus // for the dead letters
 	// reading counts the bytes of the deliveries that are being read.
 	reading *semaphore.Weighted
 }
 
 // NewReceiver returns the receiver of a service. The dead letters name the service.
-func NewReceiver(service string, b *Bus) *Receiver { return newReceiver(service, b) }
-
-func newReceiver(service string, d deadLetters) *Receiver {
-	return &Receiver{service, d, semaphore.NewWeighted(maxReading)}
+func NewReceiver(service string, b *Bus) *Receiver {
+	return &Receiver{service, b, semaphore.NewWeighted(maxReading)}
 }
 
 // Path is the route to which the sidecar delivers events of type t. The subscriptions in
@@ -214,7 +207,7 @@ func safely(ctx context.Context, handle Handler, events []event.Event) (errs []e
 
 // deadLetter publishes a dead letter and returns the status of the message's delivery.
 func (r *Receiver) deadLetter(ctx context.Context, d DeadLetter) string {
-	if err := r.deadLetters.publishDeadLetter(ctx, d); err != nil {
+	if err := r.bus.publishDeadLetter(ctx, d); err != nil {
 		slog.WarnContext(ctx, "could not publish a dead letter, its message will be redelivered", "topic", d.Topic, "error", err)
 		return retry
 	}

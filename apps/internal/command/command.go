@@ -3,6 +3,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -36,11 +37,11 @@ type publisher interface {
 // Commands publishes the events of a service's commands, once for each Idempotency-Key.
 type Commands struct {
 	bus   publisher
-	store state.Swapper
+	store state.Store
 }
 
 // New returns the commands of a service. Its store keeps the claims.
-func New(bus publisher, store state.Swapper) *Commands { return &Commands{bus, store} }
+func New(bus publisher, store state.Store) *Commands { return &Commands{bus, store} }
 
 // claim is the stored document of a key.
 type claim struct {
@@ -88,19 +89,17 @@ func (c *Commands) claim(ctx context.Context, key string, request []byte, e even
 		return e, fmt.Errorf("encoding claim: %w", err)
 	}
 	item := state.Item{Key: "claim-" + digest([]byte(key)), Value: value, TTL: claimTTL}
-	swapErr := c.store.Swap(ctx, item)
-	if swapErr == nil {
-		return e, nil
-	}
-	// The key is taken: by an earlier try of this request, by another request, or by this
-	// same write, if its answer was lost.
-	items, err := c.store.Get(ctx, item.Key)
-	if err != nil || !items[0].Exists() {
-		slog.WarnContext(ctx, "claim failed", "id", e.Subject, "error", swapErr)
+	kept := state.Keep(ctx, c.store, item)[item.Key]
+	if kept.Err != nil {
+		slog.WarnContext(ctx, "claim failed", "id", e.Subject, "error", kept.Err)
 		return e, web.Unavailable("The service's store did not answer in time, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
 	}
+	if bytes.Equal(kept.Value, value) {
+		return e, nil
+	}
+	// An earlier try of this request, or another request, has the key.
 	var theirs claim
-	if err := json.Unmarshal(items[0].Value, &theirs); err != nil {
+	if err := json.Unmarshal(kept.Value, &theirs); err != nil {
 		return e, fmt.Errorf("decoding claim: %w", err)
 	}
 	claimed, err := event.Parse(e.Type, theirs.Event)

@@ -3,7 +3,6 @@
 package event
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -238,21 +237,18 @@ func parseJSON(raw []byte) (Event, error) {
 }
 
 func (e *Event) validateData() error {
-	if e.Post != nil {
-		return cmp.Or(e.Post.Validate(), e.validSubject(e.Post.ID))
+	var id string
+	var err error
+	switch {
+	case e.Post != nil:
+		id, err = e.Post.ID, e.Post.Validate()
+	case (e.Type == CommentCreated) != (e.Comment.Status == Pending):
+		err = fmt.Errorf("status %q in a %s", e.Comment.Status, e.Type)
+	default:
+		id, err = e.Comment.ID, e.Comment.Validate()
 	}
-	if err := e.Comment.Validate(); err != nil {
-		return err
+	if err == nil && e.Subject != id {
+		err = fmt.Errorf("subject %q, but entity %q", e.Subject, id)
 	}
-	if (e.Type == CommentCreated) != (e.Comment.Status == Pending) {
-		return fmt.Errorf("status %q in a %s", e.Comment.Status, e.Type)
-	}
-	return e.validSubject(e.Comment.ID)
-}
-
-func (e *Event) validSubject(entityID string) error {
-	if e.Subject != entityID {
-		return fmt.Errorf("subject %q, but entity %q", e.Subject, entityID)
-	}
-	return nil
+	return err
 }

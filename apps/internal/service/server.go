@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
+	_ "net/http/pprof" //nolint:gosec // no port but that of the profiles serves them
 	"strconv"
 	"time"
 
@@ -59,7 +59,7 @@ func onLoopback(host string) bool {
 }
 
 func newServer(l net.Listener, handler http.Handler) *server {
-	return &server{listener: l, Server: http.Server{
+	return &server{listener: web.WithWriteTimeout(l), Server: http.Server{
 		Handler: handler, ReadHeaderTimeout: headTimeout, ReadTimeout: requestTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeadBytes, ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
 	}}
@@ -90,13 +90,8 @@ func serveProfiles(port int) {
 }
 
 func profiles() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	engine := web.NewEngine()
 	engine.Use(web.WellFormedHead, web.OnlyHosts())
-	engine.GET("/debug/pprof/*profile", gin.WrapH(mux))
+	engine.GET("/debug/pprof/*profile", gin.WrapH(http.DefaultServeMux)) // which has nothing else
 	return engine
 }

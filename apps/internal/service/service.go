@@ -138,7 +138,7 @@ func (s *Service) about(c *gin.Context) {
 
 // readyz answers 200 if the service can do its work, otherwise 503 with the reason.
 func (s *Service) readyz(c *gin.Context) {
-	if err := s.sidecarReady(c.Request.Context()); err != nil {
+	if err := s.sidecarReady(); err != nil {
 		web.Fail(c, web.Unavailable("The sidecar is not ready: "+err.Error()))
 		return
 	}
@@ -153,14 +153,8 @@ func (s *Service) readyz(c *gin.Context) {
 
 // sidecarReady asks for the sidecar's outbound health. Its other health check waits for
 // this app, which may wait for its own readiness.
-func (s *Service) sidecarReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Sidecar+"/v1.0/healthz/outbound", nil)
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
+func (s *Service) sidecarReady() error {
+	res, err := (&http.Client{Timeout: readyTimeout}).Get(s.Sidecar + "/v1.0/healthz/outbound")
 	if err != nil {
 		return err
 	}

@@ -45,9 +45,7 @@ func intEnv(name string, otherwise int) int {
 
 func newLog(name string) *slog.Logger {
 	level := slog.LevelInfo
-	if err := level.UnmarshalText([]byte(os.Getenv("LOG_LEVEL"))); err != nil {
-		level = slog.LevelInfo
-	}
+	_ = level.UnmarshalText([]byte(os.Getenv("LOG_LEVEL"))) // what names no level changes none
 	h := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
 	return slog.New(web.TraceLog(h)).With("service", name)
 }

@@ -2,12 +2,6 @@ package state
 
 import "context"
 
-// Swapper is the part of a Store that reads and writes.
-type Swapper interface {
-	Get(ctx context.Context, keys ...string) ([]Item, error)
-	Swap(ctx context.Context, items ...Item) error
-}
-
 // Kept is the value of a key after Keep.
 type Kept struct {
 	// Value is nil if Err is not nil, because it is then unknown.
@@ -20,19 +14,20 @@ type Kept struct {
 // first. Of two items with one key the first counts.
 //
 // It writes before it reads, because nearly all documents are new.
-func Keep(ctx context.Context, store Swapper, items ...Item) map[string]Kept {
+func Keep(ctx context.Context, store Store, items ...Item) map[string]Kept {
 	kept := make(map[string]Kept, len(items))
 	var firsts []Item
+	var keys []string
 	for _, item := range items {
 		if _, again := kept[item.Key]; !again {
 			kept[item.Key] = Kept{Value: item.Value}
-			firsts = append(firsts, item)
+			firsts, keys = append(firsts, item), append(keys, item.Key)
 		}
 	}
 	if len(firsts) == 0 || store.Swap(ctx, firsts...) == nil {
 		return kept
 	}
-	found, err := store.Get(ctx, keysOf(firsts)...)
+	found, err := store.Get(ctx, keys...)
 	missing := firsts
 	if err == nil {
 		missing = nil
@@ -53,12 +48,4 @@ func Keep(ctx context.Context, store Swapper, items ...Item) map[string]Kept {
 		}
 	}
 	return kept
-}
-
-func keysOf(items []Item) []string {
-	keys := make([]string, len(items))
-	for i, item := range items {
-		keys[i] = item.Key
-	}
-	return keys
 }

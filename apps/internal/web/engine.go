@@ -10,14 +10,13 @@ import (
 )
 
 // NewEngine returns a gin engine. Its own errors (no such path, wrong method, a panic)
-// are problem documents. It gives each request an id, sets the security headers, and
-// closes the connection of a client that does not read its answer.
+// are problem documents. It gives each request an id, and sets the security headers.
 func NewEngine() *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
 	e.RedirectTrailingSlash = false
-	e.Use(traced(), identified, secured, recovered, progressing, unread)
+	e.Use(traced(), identified, secured, recovered, unread)
 	e.NoRoute(func(c *gin.Context) {
 		Fail(c, NewProblem(http.StatusNotFound, "There is nothing at "+c.Request.URL.Path+"."))
 	})

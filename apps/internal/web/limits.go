@@ -1,8 +1,8 @@
 package web
 
 import (
-	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -75,48 +75,35 @@ func WellFormedQuery(c *gin.Context) {
 	}
 }
 
-// progressing closes the connection of a client that accepts less than writeBytes of its
-// answer in writeTimeout.
-func progressing(c *gin.Context) {
-	w := progressWriter{c.Writer, http.NewResponseController(c.Writer)}
-	_ = w.extend() // not every part comes through Write
-	// net/http writes its buffer after the handler, and then clears the deadline.
-	defer func() { _ = w.extend() }()
-	c.Writer = w
-	c.Next()
+// WithWriteTimeout returns a listener like l. It closes the connection of a client that
+// accepts less than writeBytes of its answer in writeTimeout.
+func WithWriteTimeout(l net.Listener) net.Listener { return timedListener{l} }
+
+type timedListener struct{ net.Listener }
+
+// Accept waits for the next connection.
+func (l timedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return timedConn{conn}, nil
 }
 
-type progressWriter struct {
-	gin.ResponseWriter
-	deadlines *http.ResponseController
-}
+type timedConn struct{ net.Conn }
 
 // Write writes b, and gives each writeBytes of it writeTimeout.
-func (w progressWriter) Write(b []byte) (written int, err error) {
+func (c timedConn) Write(b []byte) (written int, err error) {
 	for part := range slices.Chunk(b, writeBytes) {
-		if err := w.extend(); err != nil {
+		if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 			return written, err
 		}
-		n, err := w.ResponseWriter.Write(part)
+		n, err := c.Conn.Write(part)
 		if written += n; err != nil {
 			return written, err
 		}
 	}
 	return written, nil
-}
-
-// WriteString is Write.
-func (w progressWriter) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
-
-// Unwrap is for http.ResponseController.
-func (w progressWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w progressWriter) extend() error {
-	err := w.deadlines.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if errors.Is(err, http.ErrNotSupported) { // by a test's writer
-		return nil
-	}
-	return err
 }
 
 // Streams bounds the endless answers that a service gives at once: the capacity is their

@@ -39,7 +39,7 @@ func visit(t *testing.T, h http.Handler) (client net.Conn, ended <-chan struct{}
 		}
 	}}
 	listener <- there
-	go func() { _ = server.Serve(listener) }()
+	go func() { _ = server.Serve(WithWriteTimeout(listener)) }()
 	t.Cleanup(func() { _, _ = here.Close(), server.Close() })
 	return here, done
 }

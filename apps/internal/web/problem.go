@@ -59,15 +59,9 @@ func Fail(c *gin.Context, err error) {
 	if p.RetryAfter > 0 {
 		c.Header("Retry-After", strconv.Itoa(int(p.RetryAfter.Seconds())))
 	}
-	body, err := event.Marshal(p)
-	if err != nil {
-		body = []byte("{}")
-	}
-	body = append(body, '\n')
 	if c.Request.ContentLength != 0 && !c.GetBool(bodyRead) {
 		closeAfter(c)
 	}
-	c.Abort()
-	c.Header("Content-Type", "application/problem+json") // c.Data would keep an earlier value
-	c.Data(p.Status, "application/problem+json", body)
+	c.Header("Content-Type", "application/problem+json") // which gin leaves as it is
+	c.AbortWithStatusPureJSON(p.Status, p)
 }

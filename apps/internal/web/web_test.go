@@ -139,7 +139,7 @@ func TestFailEndsTheRequest(t *testing.T) {
 }
 
 func TestWhatIsNotThereIsAProblem(t *testing.T) {
-	for _, target := range []string{"/nothing", "/posts/", "/", "/posts/x/y"} {
+	for _, target := range []string{"/nothing", "/posts/", "/", "/posts/x/y", "/%ff"} {
 		res := serve(http.MethodGet, target, nil, func(e *gin.Engine) {
 			e.GET("/posts", func(c *gin.Context) { c.Status(http.StatusOK) })
 		})

@@ -431,7 +431,7 @@ func visit(t *testing.T, m *model.Model) net.Conn {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = server.Serve(l) // until it is closed
+		_ = server.Serve(web.WithWriteTimeout(l)) // until it is closed
 	}()
 	t.Cleanup(func() {
 		_ = visitor.Close()
