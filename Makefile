@@ -1,10 +1,10 @@
-# Postbus. `make run` and `make test` are all that one needs; `make help` lists the rest.
+# Postbus. Most users need only `make run` and `make test`; `make help` lists the rest.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
 launcher := .postbus/bin/run
-# The oldest Go that will do.
+# The oldest Go that works.
 go := $(shell sed -n 's/^go //p' go.work)
 
 .PHONY: help
@@ -68,12 +68,12 @@ bench: go ## measure everything and print the table (12 minutes; ARGS='-only acc
 clean: ## remove all that was built or kept, Redis's data too
 	rm -rf .postbus apps/*/.dapr apps/.names.db* apps/client/web/node_modules apps/client/web/dist
 
-# Go knows by itself whether there is something to build.
+# Always built: Go itself knows what has changed.
 .PHONY: $(launcher)
 $(launcher): go
 	@go build -o $@ ./apps/tools/run
 
-# An older Go fetches the one that go.work names, unless that is switched off or there
+# An older Go downloads the one that go.work names, unless that is switched off or there
 # is no network.
 .PHONY: go
 go:

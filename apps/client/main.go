@@ -12,8 +12,8 @@ import (
 	"github.com/postbus/postbus/apps/internal/service"
 )
 
-// built has web/dist, if `npm run build` has made it. web/dist.txt is always there,
-// so that there is something to embed.
+// built contains web/dist, if `npm run build` has made it. web/dist.txt always exists:
+// go:embed needs at least one file.
 //
 //go:embed all:web/dist*
 var built embed.FS

@@ -8,7 +8,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// The placeholder and, if there is one, the real build.
+// The test serves the placeholder, and the real build if there is one.
 func TestWhatIsEmbeddedCanBeServed(t *testing.T) {
 	dist, err := fs.Sub(built, "web/dist")
 	if err != nil {

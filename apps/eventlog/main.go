@@ -4,11 +4,14 @@ package main
 
 import (
 	"errors"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/eventlog/log"
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/service"
 	"github.com/postbus/postbus/apps/internal/state"
 )
@@ -16,17 +19,24 @@ import (
 func main() {
 	s := service.New("eventlog", "keeps every event, numbered, and serves GET /events", 4005)
 	store := state.New(s.Dapr, "eventlog-store")
-	log, dead := newEventLog(store), newEventLog(prefixed{store, "dead-letters-"}, store)
+	events := log.New(log.Config{Store: store, Now: time.Now, MayWait: hasFollower})
+	deadLetters := log.New(log.Config{Store: store, Now: time.Now, Prefix: "dead-letters-"})
 	s.API(func(r gin.IRoutes) {
-		r.GET("/events", (&api{log: log, stopping: s.Stopping}).events)
-		r.GET("/dead-letters", (&api{log: dead, stopping: s.Stopping}).events)
+		r.GET(eventlog.EventsPath, log.Serve(s.Stopping, events))
+		r.GET(eventlog.DeadLettersPath, log.Serve(s.Stopping, deadLetters))
 	})
-	s.Ready = func() error { return errors.Join(log.ready(), log.whole(), dead.ready(), dead.whole()) }
+	s.Ready = func() error { return errors.Join(events.Ready(), deadLetters.Ready()) }
 
 	receiver := bus.NewReceiver(s.Name, bus.New(s.Dapr))
 	for _, t := range event.Types {
-		receiver.Handle(s.Channel, t, log.append)
+		receiver.Handle(s.Channel, t, events.Append)
 	}
-	receiver.HandleDeadLetters(s.Channel, deadLetters{dead}.keep)
-	s.Run(log.run, dead.run)
+	receiver.HandleDeadLetters(s.Channel, log.DeadLetters{Log: deadLetters, Now: time.Now}.Keep)
+	s.Run(events.Run, deadLetters.Run)
+}
+
+// hasFollower says that some milliseconds after the event comes another one of its
+// comment: of the three only CommentUpdated is the last.
+func hasFollower(e event.Event) bool {
+	return e.Type == event.CommentCreated || e.Type == event.CommentModerated
 }

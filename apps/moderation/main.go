@@ -9,12 +9,13 @@ import (
 	"github.com/postbus/postbus/apps/internal/service"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/moderation/moderation"
+	"github.com/postbus/postbus/apps/moderation/policy"
 )
 
 func main() {
 	s := service.New("moderation", "decides which comments readers get to see", 4003)
 	events := bus.New(s.Dapr)
-	m := moderation.New(s.Name, events, state.New(s.Dapr, "moderation-store"), rules)
+	m := moderation.New(s.Name, events, state.New(s.Dapr, "moderation-store"), policy.Default)
 
 	s.API(func(gin.IRoutes) {}) // it has none
 	bus.NewReceiver(s.Name, events).Handle(s.Channel, event.CommentCreated, m.Created)

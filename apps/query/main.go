@@ -6,11 +6,17 @@ import (
 	"errors"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/service"
 	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/query/api"
+	"github.com/postbus/postbus/apps/query/follow"
+	"github.com/postbus/postbus/apps/query/model"
+	"github.com/postbus/postbus/apps/query/snapshot"
 )
 
 func main() {
@@ -20,14 +26,14 @@ func main() {
 		// room enough, and keeps the process below three times the comments' JSON.
 		debug.SetGCPercent(50)
 	}
-	model := newModel()
-	log := newLogClient(s.Sidecar, service.Env("EVENTLOG_APP_ID", "eventlog"))
-	follower := newFollower(model, log, newSnapshots(state.New(s.Dapr, "query-store")))
+	m := model.New()
+	log := eventlog.NewClient(eventlog.InvokeURL(s.Sidecar, service.Env("EVENTLOG_APP_ID", "eventlog"), eventlog.EventsPath), os.Getenv("DAPR_API_TOKEN"))
+	snapshots := snapshot.New(m, state.New(s.Dapr, "query-store"), snapshotEvery(os.Getenv("SNAPSHOT_EVERY")), time.Now)
+	follower := follow.New(m, log, snapshots, time.Now)
 
-	api := newAPI(s.Stopping, model, log, follower.look, s.Streams)
-	s.API(api.routes)
+	s.API(api.New(s.Stopping, m, log, follower.Wake, s.Streams, time.Now).Routes)
 	s.Ready = func() error {
-		if !model.isReady() {
+		if !m.Status().Ready {
 			return errors.New("query has not caught up with the event log yet")
 		}
 		return nil
@@ -35,7 +41,16 @@ func main() {
 
 	receiver := bus.NewReceiver(s.Name, bus.New(s.Dapr))
 	for _, t := range []event.Type{event.PostCreated, event.CommentCreated, event.CommentUpdated} {
-		receiver.Handle(s.Channel, t, follower.hear)
+		receiver.Handle(s.Channel, t, follower.Deliver)
 	}
-	s.Run(follower.run, follower.saveSnapshots)
+	s.Run(follower.Run, snapshots.Run)
+}
+
+// snapshotEvery is the interval in a text, or 10 s where that is none of use.
+func snapshotEvery(text string) time.Duration {
+	every, err := time.ParseDuration(text)
+	if err != nil || every <= 0 {
+		return 10 * time.Second
+	}
+	return every
 }

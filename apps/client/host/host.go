@@ -14,13 +14,13 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// Host is what browsers reach.
+// Host serves the pages and the API to browsers.
 type Host struct {
-	// Files is the folder that `npm run build` made. It may be empty, or not exist.
+	// Files is the folder that `npm run build` made. It may be empty or missing.
 	Files fs.FS
 	// Sidecar is the base URL of the sidecar's HTTP API.
 	Sidecar string
-	// Token is what the sidecar wants to see, if it is not empty.
+	// Token is the API token that the sidecar expects, or empty.
 	Token string
 	// Transport sends requests to the sidecar.
 	Transport http.RoundTripper
@@ -28,12 +28,12 @@ type Host struct {
 	Posts, Comments, Query string
 	// Streams bounds the streams that are open at once.
 	Streams web.Streams
-	// Stopping ends them when it is done.
+	// Stopping ends the streams when it is done.
 	Stopping context.Context
 }
 
-// Routes adds the client and the API to an engine. The error says which of the files
-// can't be served.
+// Routes adds the client and the API to an engine. The error names the files that cannot
+// be served.
 func (h *Host) Routes(e *gin.Engine) error {
 	files, err := readSite(h.Files)
 	if err != nil {
@@ -55,7 +55,7 @@ func (h *Host) Routes(e *gin.Engine) error {
 	return nil
 }
 
-// logRequest logs what changes something or goes wrong; all else at the level debug.
+// logRequest logs requests that change something or fail, and all others at level debug.
 func logRequest(c *gin.Context) {
 	start := time.Now()
 	c.Next()
@@ -70,15 +70,15 @@ func logRequest(c *gin.Context) {
 		"status", c.Writer.Status(), "took", time.Since(start).Round(time.Millisecond))
 }
 
-// policy lets the page load what the host serves and nothing else, run no script
-// and apply no style but from its files, and turn no string into markup
-// (https://www.w3.org/TR/CSP3/, https://www.w3.org/TR/trusted-types/).
+// policy restricts the page to what the host serves. Scripts and styles come from files
+// only, and no string becomes markup (https://www.w3.org/TR/CSP3/,
+// https://www.w3.org/TR/trusted-types/).
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types 'none'"
 
-// securePage sets the headers that bind a browser which shows a page, beside those that
-// every answer of Postbus has.
+// securePage sets the security headers of a page, beside those that every answer of
+// Postbus has.
 func securePage(c *gin.Context) {
 	c.Header("Content-Security-Policy", policy)
 	c.Header("Permissions-Policy", "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), publickey-credentials-get=(), usb=()")

@@ -16,31 +16,32 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
 // forwarded are the request headers that reach a service. Others may mean something to
-// Dapr: an app id, a caller, a token, and an Authorization, in which the sidecar looks for
-// an app id, too.
+// Dapr: an app id, a caller, a token, and Authorization, in which the sidecar also looks
+// for an app id.
 var forwarded = []string{
-	"Accept", "Accept-Language", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-Id", "User-Agent", web.RequestID,
+	"Accept", "Accept-Language", "Content-Type", command.KeyHeader, "If-None-Match", "Last-Event-Id", "User-Agent", web.RequestID,
 }
 
-// dropped are headers of an answer that are the sidecars' own.
+// dropped are headers that the sidecars add to an answer.
 var dropped = []string{"Server", "Traceparent", "Tracestate"}
 
-// validID is what an id in a path may be. It can't lead to another route, however it is
+// validID matches an id in a path. Such an id cannot lead to another route, however it is
 // encoded.
 var validID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// quiet drops what httputil logs, which is that visitors have left.
+// quiet drops what httputil logs: that visitors have left.
 var quiet = log.New(io.Discard, "", 0)
 
 // NewTransport returns a transport for requests to the sidecar.
 func NewTransport() http.RoundTripper {
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
 	transport.Proxy = nil
-	transport.DisableCompression = true // it is for the visitor to ask for it
+	transport.DisableCompression = true // the visitor asks for compression
 	transport.MaxIdleConnsPerHost = 100
 	return transport
 }
@@ -55,7 +56,7 @@ func (h *Host) forward(name, appID string) gin.HandlerFunc {
 			return
 		}
 		proxy := httputil.ReverseProxy{
-			Rewrite:        func(*httputil.ProxyRequest) {}, // the call is complete
+			Rewrite:        func(*httputil.ProxyRequest) {}, // call has built the whole request
 			Transport:      transport,
 			ModifyResponse: func(r *http.Response) error { return h.modify(r, c.Writer.Header()) },
 			ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) {
@@ -68,15 +69,15 @@ func (h *Host) forward(name, appID string) gin.HandlerFunc {
 	}
 }
 
-// call returns the call of an app for a visitor's request. The body is read here, so that
-// a large one is refused and any other can be sent twice. The error is a *web.Problem.
+// call returns the call of an app for a visitor's request. It reads the body here: a
+// large body is refused, and any other can be sent twice. The error is a *web.Problem.
 func (h *Host) call(c *gin.Context, appID string) (call *http.Request, err error) {
 	in := c.Request
 	if slices.ContainsFunc(c.Params, func(p gin.Param) bool { return !validID.MatchString(p.Value) }) {
 		return nil, web.NewProblem(http.StatusNotFound, "There is nothing at "+in.URL.Path+".")
 	}
 	var body []byte
-	if in.Method == http.MethodPost { // nothing else has one
+	if in.Method == http.MethodPost { // no other method has a body
 		if body, err = web.ReadBody(c); err != nil {
 			return nil, err
 		}
@@ -91,9 +92,10 @@ func (h *Host) call(c *gin.Context, appID string) (call *http.Request, err error
 			call.Header[name] = values
 		}
 	}
-	// The sidecars treat a request for an event stream and nothing else in a way of
-	// their own (dapr/pkg/sse), in which a refusal becomes a 500 without its reason.
-	// Any other answer they stream as well.
+	// The sidecars handle a request that accepts only an event stream separately
+	// (dapr/pkg/sse in 1.18.2), and turn a refusal into a 500 without its reason. They
+	// stream any other answer as well. No issue found; it can go when a refusal passes
+	// through.
 	if accept := strings.Join(in.Header.Values("Accept"), ", "); strings.Contains(strings.ToLower(accept), "text/event-stream") {
 		call.Header.Set("Accept", accept+", application/problem+json")
 	}
@@ -106,9 +108,9 @@ func (h *Host) call(c *gin.Context, appID string) (call *http.Request, err error
 	return call, nil
 }
 
-// modify removes from an answer the headers of the sidecars and those that the host sets
-// itself. It counts a stream, and ends it when the host stops. The error is a *web.Problem
-// for one stream too many.
+// modify removes the headers of the sidecars from an answer, and those that the host sets
+// itself. It counts a stream, and ends it when the host stops. The error is a
+// *web.Problem for a stream beyond the bound.
 func (h *Host) modify(r *http.Response, own http.Header) error {
 	for _, name := range dropped {
 		r.Header.Del(name)
@@ -129,17 +131,17 @@ func (h *Host) modify(r *http.Response, own http.Header) error {
 	return nil
 }
 
-// problemOf is the problem of a request that the service of that name has not answered.
+// problemOf is the problem of a request that the named service has not answered.
 func problemOf(err error, name, method string) *web.Problem {
 	problem := web.Unavailable("The " + name + " service does not answer. Try again.")
 	if method == http.MethodPost {
 		problem = web.Unavailable("The " + name + " service does not answer, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
 	}
-	_ = errors.As(err, &problem) // an error that is a problem itself stays
+	_ = errors.As(err, &problem) // keeps an error that is a problem itself
 	return problem
 }
 
-// stream is a body that ends, as if it were complete, when the host stops.
+// stream is a body that ends when the host stops, as if it were complete.
 type stream struct {
 	io.ReadCloser
 	stopping context.Context

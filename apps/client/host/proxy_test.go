@@ -18,13 +18,13 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// running is a host that is being served, before a sidecar of the test's.
+// running is a host that is served, with a sidecar of the test behind it.
 type running struct {
 	*httptest.Server
 	stop context.CancelFunc
 }
 
-// hostOf serves a host; with, if given, changes it first.
+// hostOf serves a host. The functions change the host first.
 func hostOf(t *testing.T, sidecar http.HandlerFunc, with ...func(*Host)) running {
 	t.Helper()
 	behind := httptest.NewServer(sidecar)
@@ -53,7 +53,7 @@ type answer struct {
 	body   string
 }
 
-// send sends a request as it is written: no client cleans its path.
+// send sends a request exactly as it is written. No client cleans its path.
 func (h running) send(t *testing.T, method, target, body string, headers ...string) answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", h.Listener.Addr().String())
@@ -79,7 +79,8 @@ func (h running) send(t *testing.T, method, target, body string, headers ...stri
 	return answer{res.StatusCode, res.Header, string(raw)}
 }
 
-// wantProblem checks that it is a problem document of that status.
+// wantProblem checks that the answer is a problem document of that status, and returns
+// its detail.
 func (a answer) wantProblem(t *testing.T, status int) (detail string) {
 	t.Helper()
 	var p web.Problem
@@ -89,7 +90,7 @@ func (a answer) wantProblem(t *testing.T, status int) (detail string) {
 	return p.Detail
 }
 
-// called is the app that a sidecar is asked to call, and the address there.
+// called is the app and the address that the sidecar is asked to call.
 func called(r *http.Request) string {
 	if id := r.Header.Get("Dapr-App-Id"); id != "" {
 		return id + " by its header"
@@ -131,7 +132,7 @@ func TestTheAPIsRoutesReachTheirServicesAndNothingElseDoes(t *testing.T) {
 		"POST /posts", "PUT /posts/create", "DELETE /posts/x", "PATCH /posts/x", "OPTIONS /posts", "CONNECT /posts", "TRACE /posts",
 		"POST /posts/x", "POST /posts/x/comments/y", "GET /posts/", "GET /posts/x/", "GET /posts/x/y", "GET /posts/x/comments/y/z", "GET //posts", "GET /posts//comments",
 		"GET /Posts",
-		// Ways out of the path, encoded or not.
+		// Paths that try to leave the route, encoded or not.
 		"GET /posts/..", "GET /posts/../events", "GET /posts/%2e%2e", "GET /posts/%2e%2e/comments", "GET /posts/%2e%2e/comments/%2e%2e",
 		"GET /posts/..%2fevents", "GET /posts/%2e%2e%2fevents", "GET /posts/..%252fevents", "GET /posts/.%2e/comments/events",
 		"GET /posts/x%2f..%2f..%2fevents", "GET /posts/..%5cevents", "GET /posts/x%3fy", "GET /posts/x%23y", "GET /posts/x%00y", "GET /posts/x%0d%0ay",
@@ -149,8 +150,8 @@ func TestTheAPIsRoutesReachTheirServicesAndNothingElseDoes(t *testing.T) {
 	}
 }
 
-// An encoded slash is a slash: what it leads to is what it says.
-func TestAnEncodedSlashIsNoWayAround(t *testing.T) {
+// The host decodes an encoded slash before it chooses the route.
+func TestAnEncodedSlashOpensNoOtherRoute(t *testing.T) {
 	h := hostOf(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Called", called(r))
 	})
@@ -163,7 +164,7 @@ func TestAVisitorForgesNothing(t *testing.T) {
 	var seen http.Header
 	h := hostOf(t, func(_ http.ResponseWriter, r *http.Request) { seen = r.Header }, func(h *Host) { h.Token = "the real one" })
 	h.send(t, "GET", "/posts", "",
-		"Dapr-App-Id: eventlog", "dapr-app-id: eventlog", "Dapr-Caller-App-Id: moderation", "Dapr-Caller-Namespace: x", "Dapr-Api-Token: guessed",
+		"Dapr-App-Id: eventlog", "dapr-app-id: eventlog", "Dapr-Caller-App-Id: moderation", "Dapr-Caller-Namespace: x", "Dapr-Api-Token: made-up",
 		"Authorization: Basic ZGFwci1hcHAtaWQ6ZXZlbnRsb2c=", "Cookie: a=b", "X-Forwarded-For: 1.2.3.4", "Forwarded: for=1.2.3.4",
 		"Upgrade: h2c", "Te: trailers", "Keep-Alive: 5", "Proxy-Authorization: x", "X-Other: x", "Destination-App-Id: eventlog", "Grpc-Trace-Bin: x", "Tracestate: x=y",
 		"Idempotency-Key: k", "If-None-Match: \"e\"", "Accept-Language: de")
@@ -198,7 +199,7 @@ func TestARequestGoesOnWithItsTraceAndItsID(t *testing.T) {
 	}
 }
 
-// A service chooses by all that a request takes.
+// A service negotiates with every Accept header of a request.
 func TestAllAcceptHeadersGoOn(t *testing.T) {
 	var seen *http.Request
 	h := hostOf(t, func(_ http.ResponseWriter, r *http.Request) { seen = r })
@@ -266,7 +267,7 @@ func TestABodyHasAtMost64KiB(t *testing.T) {
 	}
 }
 
-// A request that reads has no body, whatever comes with it.
+// The host never forwards the body of a GET.
 func TestTheBodyOfAGETStaysHere(t *testing.T) {
 	h := hostOf(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -341,7 +342,7 @@ func (h running) stream(ctx context.Context, t *testing.T, accept string) *http.
 	return res
 }
 
-// A stream too many is refused, and what is short is answered all the same.
+// A stream beyond the bound is refused. Short requests are still answered.
 func TestStreamsHaveABound(t *testing.T) {
 	h := hostOf(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -425,7 +426,7 @@ func TestTheStreamFlowsAsItComes(t *testing.T) {
 		select {
 		case <-left:
 		case <-time.After(10 * time.Second):
-			t.Errorf("%s, and the service is not told", name)
+			t.Errorf("%s, and the call of the service goes on", name)
 		}
 		cancel()
 	}

@@ -13,22 +13,16 @@ import (
 )
 
 const (
-	// firstTry is how long a service may take to begin its answer when the request can
-	// be repeated: the call may have gone to a replica that is no more.
-	firstTry = time.Second
-	// answerWithin is how long it may take with all tries. After the first one there is
-	// room for its own deadline, so that it answers for itself.
-	answerWithin = firstTry + command.Deadline + 500*time.Millisecond
-	// maxTries bounds the tries that fail at once. The sidecar takes the replicas in
-	// turn, and without Kubernetes a dead one for a minute more.
+	// maxTries bounds the tries that fail at once. The sidecar calls the replicas in
+	// turn. Without Kubernetes it calls a dead one for up to a minute.
 	maxTries = 5
 )
 
 var errTimeout = errors.New("it did not answer in time")
 
-// retrying sends requests to a service, and repeats those that failed and are safe to
-// repeat. An error means that the service has not answered; it has a *web.Problem where
-// repeating the request changes nothing.
+// retrying sends requests to a service, and repeats the failed ones that are safe to
+// repeat. An error means that the service has not answered. It wraps a *web.Problem where
+// a repeat would change nothing.
 type retrying struct {
 	service string
 	next    http.RoundTripper
@@ -36,12 +30,12 @@ type retrying struct {
 
 // RoundTrip sends one request (http.RoundTripper).
 func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
-	isRepeatable := req.Method == http.MethodGet || req.Method == http.MethodHead || req.Header.Get("Idempotency-Key") != ""
+	isRepeatable := req.Method == http.MethodGet || req.Method == http.MethodHead || req.Header.Get(command.KeyHeader) != ""
 	if !isRepeatable {
-		return t.try(req, answerWithin)
+		return t.try(req, web.AnswerWithin)
 	}
-	deadline := time.Now().Add(answerWithin)
-	res, err := t.try(req, firstTry)
+	deadline := time.Now().Add(web.AnswerWithin)
+	res, err := t.try(req, web.FirstTry)
 	for n := 1; err != nil && n < maxTries && req.Context().Err() == nil && time.Until(deadline) > 0; n++ {
 		if problem := new(web.Problem); errors.As(err, &problem) {
 			break
@@ -51,10 +45,10 @@ func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// try sends it once. The time is until the answer begins: a body may take longer,
-// and a stream has no end.
+// try sends the request once. The time limit ends when the answer begins: a body may take
+// longer, and a stream has no end.
 func (t retrying) try(req *http.Request, within time.Duration) (*http.Response, error) {
-	ctx, cancel := context.WithCancel(req.Context()) // which ends with the visitor's request
+	ctx, cancel := context.WithCancel(req.Context()) // the parent ends with the visitor's request
 	timer := time.AfterFunc(within, cancel)
 	req = req.WithContext(ctx)
 	if req.GetBody != nil {
@@ -77,8 +71,8 @@ func (t retrying) try(req *http.Request, within time.Duration) (*http.Response, 
 	return nil, err
 }
 
-// refusal is the error of an answer that a sidecar made because it could not call
-// the service: the services' own errors are problem documents.
+// refusal is the error of an answer by the sidecar itself, which could not call the
+// service. The services' own errors are problem documents.
 func (t retrying) refusal(res *http.Response) error {
 	if res.StatusCode < http.StatusBadRequest || web.HasMediaType(res.Header, "application/problem+json") {
 		return nil

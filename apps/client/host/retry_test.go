@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// calls answers the calls in their order; none is answered after the last.
+// calls answers the calls in their order. After the last answer it answers nothing.
 type calls struct {
 	answers []func(*http.Request) (*http.Response, error)
 	bodies  []string
@@ -47,7 +47,7 @@ func after(wait time.Duration, status int) func(*http.Request) (*http.Response, 
 	}
 }
 
-// refuses answers as a sidecar does that can't make the call: in words of its own.
+// refuses answers like a sidecar that cannot make the call.
 func refuses(status int) func(*http.Request) (*http.Response, error) {
 	return func(*http.Request) (*http.Response, error) {
 		header := http.Header{"Content-Type": {"text/plain"}}

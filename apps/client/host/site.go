@@ -17,15 +17,16 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// encodings are those that the build makes beside the files, the best last, with their
-// files' extensions.
+// encodings are those that the build makes for each file, with the file extension. The
+// best is last.
 var encodings = []struct{ name, ext string }{{"gzip", ".gz"}, {"br", ".br"}}
 
-// page is the path of the file that is the client. It has no route of its own.
+// page is the file of the client. It has no route of its own.
 const page = "/index.html"
 
-// site is the files of the built client by path, the compressed ones among them. It is
-// ours because vearutop/statigz sends encodings that Accept-Encoding weighs with 0.
+// site is the files of the built client by path, with their compressed forms. It is ours
+// because vearutop/statigz sends encodings that Accept-Encoding gives a weight of 0 (no
+// issue found).
 type site map[string]file
 
 type file struct {
@@ -49,12 +50,12 @@ func readSite(build fs.FS) (site, error) {
 		}
 		name = "/" + name
 		if original, isCompressed := originalOf(name); isCompressed {
-			plain, exists := s[original] // which comes first
+			plain, exists := s[original] // the walk visits it first: its path is a prefix
 			if !exists {
 				return fmt.Errorf("%s is there only compressed", original)
 			}
 			if len(content) >= len(plain.content) {
-				return nil // as happens to small files
+				return nil // small files can be larger when compressed
 			}
 		}
 		sum := sha256.Sum256(content)
@@ -63,7 +64,7 @@ func readSite(build fs.FS) (site, error) {
 	})
 }
 
-// originalOf returns the path of the file that a path is a compressed form of.
+// originalOf returns the path of the file whose compressed form has the given path.
 func originalOf(name string) (original string, isCompressed bool) {
 	for _, e := range encodings {
 		if original, found := strings.CutSuffix(name, e.ext); found {
@@ -75,7 +76,7 @@ func originalOf(name string) (original string, isCompressed bool) {
 
 func (s site) routes(r *gin.Engine) {
 	read := []string{http.MethodGet, http.MethodHead}
-	for _, address := range []string{"/", "/p/:id"} { // the client's own
+	for _, address := range []string{"/", "/p/:id"} { // routes of the client
 		r.Match(read, address, func(c *gin.Context) { s.servePage(c, http.StatusOK) })
 	}
 	for name := range s {
@@ -83,7 +84,7 @@ func (s site) routes(r *gin.Engine) {
 			continue
 		}
 		caching := "no-cache"
-		if strings.HasPrefix(name, "/assets/") { // these names have a hash of the content
+		if strings.HasPrefix(name, "/assets/") { // these names contain a hash of the content
 			caching = "public, max-age=31536000, immutable"
 		}
 		r.Match(read, name, func(c *gin.Context) { s.serve(c, name, caching) })
@@ -98,7 +99,7 @@ func (s site) routes(r *gin.Engine) {
 	})
 }
 
-// servePage answers with the client, which looks at the address by itself.
+// servePage answers with the client, which reads the address by itself.
 func (s site) servePage(c *gin.Context, status int) {
 	index, exists := s[page]
 	switch {
@@ -119,8 +120,8 @@ const notBuilt = `This host was built without the client. The API works; for the
 Either needs Node.js 20.19 or later.
 `
 
-// serve answers with the form of a file that the request takes best; net/http sees to its
-// type, to conditional requests and to ranges.
+// serve answers with the form of a file that the request prefers. net/http handles its
+// type, conditional requests and ranges.
 func (s site) serve(c *gin.Context, name, caching string) {
 	best := s[name]
 	for _, e := range encodings {

@@ -19,7 +19,7 @@ export default defineConfig(
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
-      // It is what request<T>() reads: the caller knows the type of an answer.
+      // request<T>() uses it: the caller knows the type of an answer.
       '@typescript-eslint/no-unnecessary-type-parameters': 'off',
     },
   },

@@ -5,10 +5,10 @@ import react from '@vitejs/plugin-react'
 import { defineConfig } from 'vitest/config'
 import type { Plugin, ProxyOptions } from 'vite'
 
-/** Where each service listens under `make run`; only `npm run dev` needs to know. */
+/** The port of each service under `make run`, for `npm run dev`. */
 const services = { posts: 4000, comments: 4001, query: 4002 }
 
-/** The routes of the host, for `npm run dev`: the API goes to the services, all else is the client's. */
+/** The routes of the host, for `npm run dev`. The API goes to the services, everything else to the client. */
 const proxy: Record<string, ProxyOptions> = {
   '^/posts/create$': { target: `http://127.0.0.1:${services.posts}` },
   '^/posts/[^/?]+/comments': { target: `http://127.0.0.1:${services.comments}` },
@@ -42,7 +42,7 @@ export default defineConfig({
   build: {
     // light-dark() and content-visibility as they are; these are from May 2024.
     target: ['chrome125', 'firefox126', 'safari18'],
-    // Nothing inlined: the Content-Security-Policy has no data: addresses.
+    // Inline nothing: the Content-Security-Policy allows no data: addresses.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },

@@ -5,13 +5,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -19,6 +17,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/tools/terminal"
 )
 
@@ -51,17 +50,18 @@ func run(args []string, out, errs io.Writer) int {
 		"comments":   flags.String("comments", "127.0.0.1:3601", "gRPC `address` of the sidecar of comments"),
 		"moderation": flags.String("moderation", "127.0.0.1:3603", "gRPC `address` of the sidecar of moderation"),
 	}}
-	log := flags.String("eventlog", "http://127.0.0.1:3505", "HTTP `address` of the sidecar of eventlog")
+	sidecar := flags.String("eventlog", "http://127.0.0.1:3505", "HTTP `address` of the sidecar of eventlog")
 	appID := flags.String("app-id", "eventlog", "app `id` of eventlog")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
+	letters := eventlog.NewClient(eventlog.InvokeURL(*sidecar, *appID, eventlog.DeadLettersPath), os.Getenv("DAPR_API_TOKEN"))
 	var err error
 	switch flags.Arg(0) {
 	case "list":
-		err = list(*log, *appID, out)
+		err = list(letters, out)
 	case "redrive":
-		err = redrive(*log, *appID, p.publish, out)
+		err = redrive(letters, p.publish, out)
 	default:
 		flags.Usage()
 		return 2
@@ -81,21 +81,17 @@ type letter struct {
 }
 
 // each calls do with every dead letter of one log, in order.
-func each(sidecar, appID string, do func(letter) error) error {
-	for from := (event.Position{}); ; {
-		asked := url.Values{"after": {strconv.FormatUint(from.Sequence, 10)}, "limit": {"1000"}}
-		if from.Log != "" {
-			asked.Set("log", from.Log)
+func each(log *eventlog.Client, do func(letter) error) error {
+	for from := (eventlog.Position{}); ; {
+		batch, end, err := log.ReadBatch(context.Background(), from, eventlog.DefaultLimit, 0)
+		if errors.Is(err, eventlog.ErrMisfit) {
+			return fmt.Errorf("the log of dead letters is another one since this began, or has lost its end; begin again: %w", err)
 		}
-		if from.Event != "" {
-			asked.Set("event", from.Event)
-		}
-		raw, header, err := get(fmt.Sprintf("%s/v1.0/invoke/%s/method/dead-letters?%s", sidecar, appID, asked.Encode()))
 		if err != nil {
-			return err
+			return fmt.Errorf("%w (is Postbus running?)", err)
 		}
 		var page []letter
-		if err := json.Unmarshal(raw, &page); err != nil {
+		if err := json.Unmarshal(batch, &page); err != nil {
 			return err
 		}
 		if len(page) == 0 {
@@ -105,31 +101,16 @@ func each(sidecar, appID string, do func(letter) error) error {
 			if err := do(l); err != nil {
 				return err
 			}
-			from.Sequence, from.Event = uint64(l.Sequence), l.ID
-		}
-		if from, err = in(header, from); err != nil {
-			return err
+			from = eventlog.Position{Sequence: uint64(l.Sequence), Log: end.Log, Event: l.ID}
 		}
 	}
 }
 
-// in is the position in the log that an answer is of, which says where that log ends. The
-// version before (3b4f435) does not say it.
-func in(header http.Header, p event.Position) (event.Position, error) {
-	text := header.Get("Postbus-Position")
-	if text == "" {
-		return p, nil
-	}
-	end, err := event.ParsePosition(text)
-	p.Log = end.Log
-	return p, err
-}
-
-func list(sidecar, appID string, out io.Writer) error {
+func list(letters *eventlog.Client, out io.Writer) error {
 	const shown = 60 // bytes of a message
 	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "NUMBER\tTOPIC\tREFUSED BY\tREASON\tID\tMESSAGE")
-	err := each(sidecar, appID, func(l letter) error {
+	err := each(letters, func(l letter) error {
 		reason, message := strings.TrimPrefix(l.Data.Reason, "malformed event: "), l.Data.Payload
 		_, err := fmt.Fprintf(table, "%d\t%s\t%s\t%.80q\t%s\t%q\n", l.Sequence, terminal.Line(l.Data.Topic), terminal.Line(l.Data.Service),
 			reason, terminal.Line(l.Data.ID), message[:min(shown, len(message))])
@@ -142,9 +123,9 @@ func list(sidecar, appID string, out io.Writer) error {
 }
 
 // redrive publishes every letter that is a valid event, in order.
-func redrive(sidecar, appID string, publish func(event.Type, []byte) error, out io.Writer) error {
+func redrive(letters *eventlog.Client, publish func(event.Type, []byte) error, out io.Writer) error {
 	published, kept := map[string]bool{}, 0
-	err := each(sidecar, appID, func(l letter) error {
+	err := each(letters, func(l letter) error {
 		topic := event.Type(l.Data.Topic)
 		if _, err := event.Parse(topic, l.Data.Payload); err != nil {
 			kept++
@@ -183,28 +164,4 @@ func (p publisher) publish(topic event.Type, message []byte) error {
 	}
 	return client.PublishEvent(ctx, bus.Component, string(topic), message,
 		dapr.PublishEventWithContentType("application/cloudevents+json"), dapr.PublishEventWithRawPayload())
-}
-
-func get(address string) ([]byte, http.Header, error) {
-	req, err := http.NewRequest(http.MethodGet, address, http.NoBody)
-	if err != nil {
-		return nil, nil, err
-	}
-	if token := os.Getenv("DAPR_API_TOKEN"); token != "" {
-		req.Header.Set("dapr-api-token", token)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w (is Postbus running?)", err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	raw, err := io.ReadAll(res.Body)
-	switch {
-	case err != nil:
-	case res.StatusCode == http.StatusConflict:
-		err = fmt.Errorf("the log of dead letters is another one since this began, or has lost its end; begin again: %.300s", raw)
-	case res.StatusCode >= 300:
-		err = fmt.Errorf("GET %s: %s: %.300s (is Postbus running?)", address, res.Status, raw)
-	}
-	return raw, res.Header, err
 }

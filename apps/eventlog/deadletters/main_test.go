@@ -13,10 +13,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // letters serves one page of dead letters, as a sidecar that invokes eventlog.
-func letters(t *testing.T, all ...map[string]any) (sidecar string) {
+func letters(t *testing.T, all ...map[string]any) *eventlog.Client {
 	t.Helper()
 	page, err := json.Marshal(all)
 	if err != nil {
@@ -29,15 +30,20 @@ func letters(t *testing.T, all ...map[string]any) (sidecar string) {
 		if r.FormValue("after") != "0" {
 			page = []byte("[]")
 		}
+		w.Header().Set(eventlog.SequenceHeader, strconv.Itoa(len(all))) // as the version before logs had ids (3b4f435)
 		_, _ = w.Write(page)
 	}))
 	t.Cleanup(s.Close)
-	return s.URL
+	return clientOf(s.URL)
+}
+
+func clientOf(sidecar string) *eventlog.Client {
+	return eventlog.NewClient(eventlog.InvokeURL(sidecar, "eventlog", eventlog.DeadLettersPath), "")
 }
 
 // pages serves the dead letters of one log, at most two a page, as eventlog does: a
 // position that is not in the log is 409.
-func pages(t *testing.T, all []map[string]any, log func(page int) string) (sidecar string) {
+func pages(t *testing.T, all []map[string]any, log func(page int) string) *eventlog.Client {
 	t.Helper()
 	page := 0
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -50,8 +56,8 @@ func pages(t *testing.T, all []map[string]any, log func(page int) string) (sidec
 		if after > 0 {
 			last, _ = all[after-1]["id"].(string)
 		}
-		end := event.Position{Sequence: uint64(len(all)), Log: log(page), Event: all[len(all)-1]["id"].(string)} //nolint:errcheck,forcetypeassert // it is one
-		w.Header().Set("Postbus-Position", end.String())
+		end := eventlog.Position{Sequence: uint64(len(all)), Log: log(page), Event: all[len(all)-1]["id"].(string)} //nolint:errcheck,forcetypeassert // it is one
+		end.SetHeaders(w.Header())
 		if page > 1 && (r.FormValue("log") != end.Log || r.FormValue("event") != last) {
 			http.Error(w, "Read the log from its start.", http.StatusConflict)
 			return
@@ -61,7 +67,7 @@ func pages(t *testing.T, all []map[string]any, log func(page int) string) (sidec
 		}
 	}))
 	t.Cleanup(s.Close)
-	return s.URL
+	return clientOf(s.URL)
 }
 
 // Between two pages the log may become another one, whose letters do not follow.
@@ -78,11 +84,11 @@ func TestReadingGoesOnInTheLogThatItBeganWith(t *testing.T) {
 		seen = append(seen, l.Sequence)
 		return nil
 	}
-	if err := each(pages(t, all, func(int) string { return ids[0] }), "eventlog", count); err != nil || len(seen) != 5 {
+	if err := each(pages(t, all, func(int) string { return ids[0] }), count); err != nil || len(seen) != 5 {
 		t.Errorf("read %v, %v", seen, err)
 	}
 	seen = nil
-	if err := each(pages(t, all, func(page int) string { return ids[page/2] }), "eventlog", count); err == nil || len(seen) != 2 {
+	if err := each(pages(t, all, func(page int) string { return ids[page/2] }), count); err == nil || len(seen) != 2 {
 		t.Errorf("read %v of two logs, %v", seen, err)
 	}
 }
@@ -112,7 +118,7 @@ func harmless(t *testing.T, text string, lines int) {
 
 func TestAListShowsWhatALetterHasAndDoesNothingOfIt(t *testing.T) {
 	var out bytes.Buffer
-	if err := list(letters(t, letterOf(hostile, hostile)), "eventlog", &out); err != nil {
+	if err := list(letters(t, letterOf(hostile, hostile)), &out); err != nil {
 		t.Fatal(err)
 	}
 	harmless(t, out.String(), 2)
@@ -135,7 +141,7 @@ func TestARedriveShowsWhyALetterStaysAndDoesNothingOfIt(t *testing.T) {
 	var out bytes.Buffer
 	// The same message twice, which is published once, and one that stays, whose topic the reason quotes.
 	of := letters(t, letterOf("PostCreated", string(raw)), letterOf(hostile, string(raw)), letterOf("PostCreated", string(raw)))
-	if err := redrive(of, "eventlog", publish, &out); err != nil {
+	if err := redrive(of, publish, &out); err != nil {
 		t.Fatal(err)
 	}
 	harmless(t, out.String(), 2)

@@ -21,19 +21,19 @@ type envelope struct {
 type entry struct {
 	ID    string  `json:"entryId"`
 	Event payload `json:"event"`
-	// refused is the dead letter of a message that is too large to be an event, whose
-	// Event is then empty.
+	// refused is the dead letter of a message that is too large to be an event. Event is
+	// then empty.
 	refused *DeadLetter
-	// status is the answer to the entry; empty stands for success.
+	// status is the answer to the entry. Empty means success.
 	status string
 }
 
-// payload is the message itself: base64 in the envelope. Any other JSON is taken as the
-// message, which is then refused for what it is.
+// payload is the message itself, which is base64 in the envelope. Any other JSON counts
+// as the message, and is refused for its content.
 type payload []byte
 
 func (p *payload) UnmarshalJSON(data []byte) error {
-	if len(data) >= 2 && data[0] == '"' { // base64 has nothing that JSON escapes
+	if len(data) >= 2 && data[0] == '"' { // JSON escapes no character of base64
 		decoded := make([]byte, base64.StdEncoding.DecodedLen(len(data)-2))
 		if n, err := base64.StdEncoding.Decode(decoded, data[1:len(data)-1]); err == nil {
 			*p = decoded[:n]
@@ -45,33 +45,33 @@ func (p *payload) UnmarshalJSON(data []byte) error {
 }
 
 // Bounds of a delivery, in bytes. A delivery that is refused for its size would be
-// delivered again for ever, so one that the bus can bring is never refused: a sidecar
-// publishes no message of more than its maxBodySize, 16 MiB, which are 22 MiB in base64,
-// and 100 messages of event.MaxBytes, the most that a subscription asks for at once, are
-// 13 MiB. Larger messages are dead-lettered one by one, while the delivery is read.
+// redelivered for ever, so no delivery that the bus can bring is refused. A sidecar
+// publishes no message of more than its maxBodySize, 16 MiB, which is 22 MiB in base64. A
+// subscription asks for at most 100 messages at once; of event.MaxBytes each, they are 13
+// MiB. Larger messages are dead-lettered one by one, while the delivery is read.
 const (
 	maxEntryBytes    = 24 << 20 // so that the decoder's buffer stays at 32 MiB
 	maxEnvelopeBytes = 32 << 20
-	// maxReading is how many bytes of deliveries a receiver reads at once: an entry takes
-	// its bytes several times while it is read. Of a longer delivery it is one entry that
-	// counts, and further deliveries wait.
+	// maxReading bounds the bytes of all deliveries that a receiver reads at once,
+	// because reading an entry takes several times its size. Of a delivery that is
+	// longer, one entry counts. Further deliveries wait.
 	maxReading = maxEntryBytes
-	// entryOverhead is what an entry takes beside its message, at the least.
+	// entryOverhead is the least that an entry takes beside its message.
 	entryOverhead = 256
 )
 
 var errTooLarge = errors.New("is too large")
 
-// readEnvelope reads a delivery with at most some maxEntryBytes more in memory than what
-// it returns. Refuse makes the dead letter of a message of more than event.MaxBytes. The
-// error is an errTooLarge for a delivery out of bounds, and another one for a body that
-// is no envelope.
+// readEnvelope reads a delivery. Beside its result it keeps at most about maxEntryBytes
+// in memory. Refuse makes the dead letter of a message of more than event.MaxBytes. The
+// error is errTooLarge for a delivery out of bounds, and another one for a body that is
+// no envelope.
 func readEnvelope(body io.Reader, refuse func(raw []byte) DeadLetter) (envelope, error) {
 	limited := &limitedReader{body, maxEntryBytes}
 	size := 0
 	readEntry := jsonv2.UnmarshalFromFunc(func(in *jsontext.Decoder, e *entry) error {
 		limited.left = maxEntryBytes
-		type plain entry // which this function does not read
+		type plain entry // a type without this unmarshaler
 		if err := jsonv2.UnmarshalDecode(in, (*plain)(e)); err != nil {
 			return err
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-// A form of a web page has one of the first three.
+// The first three are what a form of a web page can send.
 func TestOnlyJSONIsTakenForADelivery(t *testing.T) {
 	whole := []byte(`{"entries":[]}`)
 	for value, status := range map[string]int{
@@ -24,7 +24,7 @@ func TestOnlyJSONIsTakenForADelivery(t *testing.T) {
 		"": 415, "text/plain; application/json": 415, "application/jsonx": 415,
 		"application/json": 200, "Application/JSON; charset=utf-8": 200,
 	} {
-		var g graveyard
+		var g keeper
 		var r recorder
 		if res := deliver(channel(&g, r.handle), whole, http.Header{"Content-Type": {value}}); res.Code != status {
 			t.Errorf("%q is answered %d, want %d", value, res.Code, status)
@@ -39,7 +39,7 @@ func TestAnEnvelopeIsReadToItsEnd(t *testing.T) {
 		``:                        400, `[]`: 400, `7`: 400, `{"entries":{}}`: 400, `{"entries":[7]}`: 400, `{"entries":[]`: 400, `{"entries":[{}`: 400,
 		`{"entries":[]}{}`: 400, `null null`: 400, `{"entries":[],"entries":[]}`: 400, `{"entries":[],}`: 400,
 	} {
-		var g graveyard
+		var g keeper
 		var r recorder
 		if res := deliver(channel(&g, r.handle), []byte(body), nil); res.Code != status {
 			t.Errorf("%s is answered %d, want %d", body, res.Code, status)
@@ -47,7 +47,7 @@ func TestAnEnvelopeIsReadToItsEnd(t *testing.T) {
 	}
 }
 
-// repeated reads as before, then unit n times, then after.
+// repeated reads as before, then n times unit, then after.
 func repeated(before, unit string, n int, after string) io.Reader {
 	readers := []io.Reader{strings.NewReader(before)}
 	for range n {
@@ -56,8 +56,8 @@ func repeated(before, unit string, n int, after string) io.Reader {
 	return io.MultiReader(append(readers, strings.NewReader(after))...)
 }
 
-// peak is how much more memory the heap takes while f runs than before, as the
-// garbage collector last saw it, in bytes.
+// peak is by how much the heap grows while f runs, in bytes, as the garbage collector
+// last measured it.
 func peak(f func()) (most uint64) {
 	var before, now runtime.MemStats
 	runtime.GC()
@@ -76,7 +76,7 @@ func TestADeliveryTakesABoundedMemory(t *testing.T) {
 		letters int
 		most    uint64
 	}{
-		// What the bus can bring is taken, however large it is as a whole.
+		// A delivery that the bus can bring is accepted, however large it is.
 		"9 messages of 16 MiB":   {repeated(`{"entries":[`, `{"event":"`+large+`"},`, 9, `{"event":"`+post+`"}]}`), 200, 9, 160 << 20},
 		"one of 200 MiB":         {repeated(`{"entries":[{"event":"`, strings.Repeat("x", 1<<20), 200, `"}]}`), 413, 0, 160 << 20},
 		"a field of 200 MiB":     {repeated(`{"id":"`, strings.Repeat("x", 1<<20), 200, `","entries":[]}`), 413, 0, 160 << 20},
@@ -85,7 +85,7 @@ func TestADeliveryTakesABoundedMemory(t *testing.T) {
 		"200 MiB of white space": {repeated(`{"entries":[`, strings.Repeat(" ", 1<<20), 200, `]}`), 413, 0, 160 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var g graveyard
+			var g keeper
 			var r recorder
 			req := httptest.NewRequest(http.MethodPost, "/deliver/PostCreated", test.body)
 			req.Header.Set("Content-Type", "application/json")
@@ -102,8 +102,8 @@ func TestADeliveryTakesABoundedMemory(t *testing.T) {
 	}
 }
 
-func TestSoManyDeliveriesAreReadAtOnce(t *testing.T) {
-	var g graveyard
+func TestDeliveriesThatAreReadAtOnceAreBounded(t *testing.T) {
+	var g keeper
 	var r recorder
 	h := channel(&g, r.handle)
 	deliverFrom := func(body io.Reader, size int64) int {
@@ -133,7 +133,7 @@ func TestSoManyDeliveriesAreReadAtOnce(t *testing.T) {
 	cancel()
 	req := httptest.NewRequestWithContext(gone, http.MethodPost, "/deliver/PostCreated", waits)
 	req.Header.Set("Content-Type", "application/json")
-	h.ServeHTTP(httptest.NewRecorder(), req) // one whose sidecar has left does not wait
+	h.ServeHTTP(httptest.NewRecorder(), req) // a delivery whose sidecar has left does not wait
 	select {
 	case <-begun:
 		t.Error("one more is read")
@@ -155,7 +155,7 @@ func TestAMessageOfMaxBytesIsAnEventAndOneMoreIsNone(t *testing.T) {
 	for extra, letters := range map[int]int{0: 0, 1: 1} {
 		raw := post(t, "a")
 		raw = append(raw, bytes.Repeat([]byte(" "), event.MaxBytes-len(raw)+extra)...)
-		var g graveyard
+		var g keeper
 		var r recorder
 		check(t, "statuses", delivered(t, channel(&g, r.handle), raw), []string{success})
 		check(t, fmt.Sprint("dead letters with ", extra, " more"), len(g.letters), letters)

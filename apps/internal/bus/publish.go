@@ -4,6 +4,7 @@ package bus
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // for ids
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -26,15 +27,12 @@ type Bus struct {
 	client dapr.Client
 }
 
-// New returns the bus behind the sidecar that client talks to.
+// New returns the bus of the sidecar that client is connected to.
 func New(client dapr.Client) *Bus { return &Bus{client} }
 
-// Publish puts e on its topic. A nil error says that the broker has it; after any other it
-// is not known whether it has.
-//
-// Events are published and delivered as they are (rawPayload). A sidecar would otherwise
-// decode each, and encode it again in another order and with its own members, for half of
-// what a publish costs it; and no consumer could read that in the canonical form.
+// Publish puts e on its topic. A nil error means that the broker has it. After any other
+// error it is not known whether the broker has it. Events travel byte for byte
+// (../README.md, "Raw payloads").
 func (b *Bus) Publish(ctx context.Context, e event.Event) error {
 	raw, err := event.Marshal(e)
 	if err != nil {
@@ -43,11 +41,9 @@ func (b *Bus) Publish(ctx context.Context, e event.Event) error {
 	return b.client.PublishEvent(ctx, Component, string(e.Type), raw, dapr.PublishEventWithContentType(cloudEvents), dapr.PublishEventWithRawPayload())
 }
 
-// PublishAll puts events, all of type t, on their topic in one call. The errors
-// are by index; nil says that all of them were published.
-//
-// The SDK's PublishEvents can't be used: it decodes an event of this content
-// type to find its id and names the failed ones by the decoded value.
+// PublishAll puts events, all of type t, on their topic in one call. The errors are by
+// index; nil means that all events were published. (../README.md says why the SDK's
+// PublishEvents does not do.)
 func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event) []error {
 	if len(events) == 0 {
 		return nil
@@ -80,7 +76,7 @@ func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event
 	return errs
 }
 
-// All is the result of a batch of n events of which every one failed with err.
+// All is the result of a batch of n events that all failed with err.
 func All(n int, err error) []error {
 	errs := make([]error, n)
 	for i := range errs {
@@ -89,34 +85,34 @@ func All(n int, err error) []error {
 	return errs
 }
 
-// DeadLetterTopic is where a message goes that can never succeed.
+// DeadLetterTopic is the topic of messages that can never succeed.
 const DeadLetterTopic = "dead-letters"
 
-// DeadLetter is a message that can never succeed, as it is kept for people.
+// DeadLetter is a message that can never succeed, kept for people to look at.
 type DeadLetter struct {
-	// ID is the same for the same bytes on the same topic refused by the same service.
+	// ID is derived from the service, the topic and the bytes. So the same refusal has
+	// the same id.
 	ID string `json:"id"`
 	// Service is the app id of the consumer that refused it.
 	Service string `json:"service"`
 	Topic   string `json:"topic"`
-	// Reason has at most some more than firstKept bytes.
+	// Reason has little more than firstKept bytes.
 	Reason string `json:"reason"`
-	// Payload is the message exactly as it came, or its first firstKept bytes if it
-	// has more than mostKept; the reason says so.
+	// Payload is the message byte for byte. Of a message with more than mostKept bytes it
+	// is the first firstKept bytes, and the reason says so.
 	Payload []byte `json:"payload"`
 }
 
-// A message of more than mostKept bytes is no event of ours, whose bodies have at
-// most 64 KiB as JSON; only its first firstKept are kept. So a letter of any
-// message fits into what a sidecar publishes, and a segment of them into one write.
+// A message of more than mostKept bytes is none of our events, whose bodies have at most
+// 64 KiB as JSON. Only its first firstKept bytes are kept. So every dead letter fits into
+// what a sidecar publishes, and a segment of them into one write.
 const (
 	mostKept  = 64 << 10
 	firstKept = 1 << 10
 )
 
 func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
-	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte(service+"\x00"+topic+"\x00"+string(raw)))
-	d := DeadLetter{ID: id.String(), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
+	d := DeadLetter{ID: deadLetterID(service, topic, raw), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
 	if len(d.Reason) > firstKept { // it may quote the message
 		d.Reason = strings.ToValidUTF8(d.Reason[:firstKept], "") + "…"
 	}
@@ -125,6 +121,18 @@ func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
 		d.Payload = raw[:firstKept]
 	}
 	return d
+}
+
+// deadLetterID is a UUID of version 5. It does not copy the message, which may have 16
+// MiB.
+func deadLetterID(service, topic string, raw []byte) string {
+	h := sha1.New() //nolint:gosec // UUIDs of version 5 are made of SHA-1
+	for _, part := range [][]byte{uuid.NameSpaceOID[:], []byte(service + "\x00" + topic + "\x00"), raw} {
+		_, _ = h.Write(part) // it can't fail
+	}
+	id := uuid.UUID(h.Sum(nil)[:16])
+	id[6], id[8] = id[6]&0x0f|0x50, id[8]&0x3f|0x80 // version and variant
+	return id.String()
 }
 
 func (b *Bus) publishDeadLetter(ctx context.Context, d DeadLetter) error {

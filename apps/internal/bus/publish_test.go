@@ -15,7 +15,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-// sidecar is as much of the sidecar as a publisher needs.
+// sidecar has the calls of a sidecar that a publisher makes.
 type sidecar struct {
 	dapr.Client
 
@@ -36,7 +36,7 @@ func (s *sidecar) PublishEvent(_ context.Context, component, topic string, data 
 	return s.err
 }
 
-// protocol is what the SDK has no method of its own for.
+// protocol has the calls for which the SDK has no method.
 type protocol struct {
 	pb.DaprClient
 	s *sidecar
@@ -118,7 +118,7 @@ func TestPublishAllPublishesInOneCallInOrder(t *testing.T) {
 	check(t, "different entry ids", len(seen), len(in))
 }
 
-func TestPublishAllOfNothingAsksNobody(t *testing.T) {
+func TestPublishAllOfNothingMakesNoCall(t *testing.T) {
 	s := &sidecar{err: errors.New("bus is down")}
 	if errs := New(s).PublishAll(context.Background(), event.PostCreated, nil); errs != nil || len(s.bulk) > 0 {
 		t.Errorf("errors %v and %d calls, want none", errs, len(s.bulk))
@@ -134,8 +134,8 @@ func TestPublishAllNamesTheEventsThatFailed(t *testing.T) {
 	}
 }
 
-// An event that isn't known to be published has to be asked for again, so when
-// nobody knows which failed, all of them did.
+// If nobody knows which events failed, all of them count as failed: a lost event would
+// never be published.
 func TestPublishAllFailsAllWhenItCannotTellWhichFailed(t *testing.T) {
 	down := errors.New("bus is down")
 	in := events(t, "a", "b")
@@ -164,7 +164,7 @@ func TestPublishAllFailsAllWhenItCannotTellWhichFailed(t *testing.T) {
 	}
 }
 
-// A dead letter is no CloudEvent, and the sidecar shall not make one of it.
+// A dead letter is no CloudEvent, and the sidecar must not make it one.
 func TestADeadLetterIsPublishedRawWithItsBytes(t *testing.T) {
 	s := &sidecar{}
 	d := DeadLetter{ID: "1", Service: "posts", Topic: "PostCreated", Reason: "so", Payload: []byte("\xff\x00")}

@@ -13,9 +13,9 @@ type Publisher interface {
 	PublishAll(ctx context.Context, t event.Type, events []event.Event) []error
 }
 
-// React answers each event with an event of type t: answer makes that of event i, or
-// returns why there is none. All that it makes are published in one call. The errors are
-// by index, as those of a Handler: nil says that the answer was published.
+// React answers each event with an event of type t, and publishes all answers in one
+// call. answer makes the answer to event i, or returns why there is none. The errors are
+// by index, like those of a Handler: nil means that the answer was published.
 func React(ctx context.Context, to Publisher, t event.Type, events []event.Event, answer func(i int) (event.Event, error)) []error {
 	errs := make([]error, len(events))
 	var answers []event.Event

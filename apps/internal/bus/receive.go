@@ -17,18 +17,18 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// ErrPoison marks an event that its handler can never take, however often it is
-// delivered. Such an event goes to the dead letters.
+// ErrPoison marks an event that its handler can never accept, however often it is
+// delivered. Such an event is dead-lettered.
 var ErrPoison = errors.New("poison event")
 
-// Handler takes a batch of events of one type. It returns one error an event, or nil when
-// it took them all. A nil error acknowledges the event, an ErrPoison makes it a dead
-// letter, and any other has it delivered again: that is for a dependency that is down, and
-// for nothing else, since it holds up the topic. A panic counts as such an error for the
-// whole batch.
+// Handler takes a batch of events of one type. It returns one error an event, or nil if
+// it took them all. A nil error acknowledges the event, and an ErrPoison dead-letters it.
+// Any other error has the event redelivered. That is for a dependency that is down and
+// for nothing else, because it holds up the topic. A panic counts as such an error for
+// the whole batch.
 type Handler func(ctx context.Context, events []event.Event) []error
 
-// deadLetters is where the receiver puts what can never succeed.
+// deadLetters publishes messages that can never succeed.
 type deadLetters interface {
 	publishDeadLetter(ctx context.Context, d DeadLetter) error
 }
@@ -41,24 +41,24 @@ type Receiver struct {
 	reading *semaphore.Weighted
 }
 
-// NewReceiver returns the receiver of service, which names itself in the dead letters.
+// NewReceiver returns the receiver of a service. The dead letters name the service.
 func NewReceiver(service string, b *Bus) *Receiver { return newReceiver(service, b) }
 
 func newReceiver(service string, d deadLetters) *Receiver {
 	return &Receiver{service, d, semaphore.NewWeighted(maxReading)}
 }
 
-// Path is the route on which the sidecar delivers events of type t; the
-// subscriptions in components/ name the same.
+// Path is the route to which the sidecar delivers events of type t. The subscriptions in
+// components/ name the same route.
 func Path(t event.Type) string { return "/deliver/" + string(t) }
 
-// Handle routes deliveries of type t, on the app channel, to handle.
+// Handle passes deliveries of type t on the app channel to handle.
 func (r *Receiver) Handle(channel gin.IRoutes, t event.Type, handle Handler) {
 	r.route(channel, t, func(ctx context.Context, entries []entry) { r.receive(ctx, t, entries, handle) })
 }
 
-// HandleDeadLetters routes the dead letters, on the app channel, to keep, which
-// returns an error as a Handler does; one that is no dead letter comes as one.
+// HandleDeadLetters passes dead letters on the app channel to keep, which returns errors
+// as a Handler does. A message that is no dead letter becomes one.
 func (r *Receiver) HandleDeadLetters(channel gin.IRoutes, keep func(context.Context, []DeadLetter) []error) {
 	r.route(channel, DeadLetterTopic, func(ctx context.Context, entries []entry) {
 		letters := make([]DeadLetter, len(entries))
@@ -83,11 +83,11 @@ func (r *Receiver) HandleDeadLetters(channel gin.IRoutes, keep func(context.Cont
 	})
 }
 
-// route has take set the statuses of a delivery's entries.
+// route calls take, which sets the statuses of a delivery's entries.
 func (r *Receiver) route(channel gin.IRoutes, t event.Type, take func(context.Context, []entry)) {
 	channel.POST(Path(t), refuseCallers, func(c *gin.Context) {
 		ctx := c.Request.Context()
-		// A form of a web page can't send this media type.
+		// A form of a web page cannot send this media type.
 		if !web.HasMediaType(c.Request.Header, "application/json") {
 			web.Fail(c, web.NewProblem(http.StatusUnsupportedMediaType, "A delivery is application/json."))
 			return
@@ -110,7 +110,7 @@ func (r *Receiver) route(channel gin.IRoutes, t event.Type, take func(context.Co
 // read reads the envelope of a delivery of type t.
 func (r *Receiver) read(req *http.Request, t event.Type) (envelope, error) {
 	size := req.ContentLength
-	if size < 0 || size > maxReading { // or it is not known
+	if size < 0 || size > maxReading { // the size is too large or unknown
 		size = maxReading
 	}
 	if err := r.reading.Acquire(req.Context(), size); err != nil {
@@ -123,9 +123,10 @@ func (r *Receiver) read(req *http.Request, t event.Type) (envelope, error) {
 	})
 }
 
-// refuseCallers refuses service invocation: it arrives on the same listener as
-// deliveries, and could otherwise forge one. Deliveries carry no caller. The header
-// is refused whatever it says: a caller that sends it empty has two.
+// refuseCallers refuses service invocation. It arrives on the same listener as
+// deliveries, and could otherwise forge one. A delivery has no caller. The header is
+// refused even if it is empty, because a caller that sends an empty one gets a second one
+// added.
 func refuseCallers(c *gin.Context) {
 	if _, called := c.Request.Header["Dapr-Caller-App-Id"]; called {
 		web.Fail(c, web.NewProblem(http.StatusForbidden, "Deliveries are for the sidecar alone to make."))
@@ -141,8 +142,8 @@ type status struct {
 	Status  string `json:"status"`
 }
 
-// The answers to an entry. DROP is never used: the runtime's own dead-lettering
-// acknowledges the message even when it could not publish it.
+// The answers to an entry. DROP is never used: the runtime acknowledges a dropped message
+// even if it could not publish the dead letter (../README.md).
 const (
 	success = "SUCCESS"
 	retry   = "RETRY"
@@ -192,11 +193,11 @@ func (r *Receiver) receive(ctx context.Context, t event.Type, entries []entry, h
 		}
 	}
 	if refused > 0 {
-		slog.WarnContext(ctx, "asking for events again", "topic", t, "events", refused, "of", len(events), "error", first)
+		slog.WarnContext(ctx, "events will be redelivered", "topic", t, "events", refused, "of", len(events), "error", first)
 	}
 }
 
-// safely calls handle and makes an error of a panic, and of a result of the wrong length.
+// safely calls handle. It turns a panic, or a result of the wrong length, into an error.
 func safely(ctx context.Context, handle Handler, events []event.Event) (errs []error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -211,10 +212,10 @@ func safely(ctx context.Context, handle Handler, events []event.Event) (errs []e
 	return errs
 }
 
-// deadLetter publishes a dead letter and says how to answer its delivery.
+// deadLetter publishes a dead letter and returns the status of the message's delivery.
 func (r *Receiver) deadLetter(ctx context.Context, d DeadLetter) string {
 	if err := r.deadLetters.publishDeadLetter(ctx, d); err != nil {
-		slog.WarnContext(ctx, "could not publish a dead letter, asking for its message again", "topic", d.Topic, "error", err)
+		slog.WarnContext(ctx, "could not publish a dead letter, its message will be redelivered", "topic", d.Topic, "error", err)
 		return retry
 	}
 	slog.WarnContext(ctx, "dead letter", "topic", d.Topic, "id", d.ID, "reason", d.Reason)

@@ -17,17 +17,18 @@ import (
 
 	"github.com/gin-gonic/gin"
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-// graveyard keeps the dead letters; while it is down it takes none.
-type graveyard struct {
+// keeper stores dead letters. While it is down it stores none.
+type keeper struct {
 	letters []DeadLetter
 	down    bool
 }
 
-func (g *graveyard) publishDeadLetter(_ context.Context, d DeadLetter) error {
+func (g *keeper) publishDeadLetter(_ context.Context, d DeadLetter) error {
 	if g.down {
 		return errors.New("bus is down")
 	}
@@ -35,7 +36,7 @@ func (g *graveyard) publishDeadLetter(_ context.Context, d DeadLetter) error {
 	return nil
 }
 
-// recorder is a handler that answers with results and keeps what it was given.
+// recorder is a handler that returns results and records its events.
 type recorder struct {
 	calls   int
 	events  []event.Event
@@ -51,7 +52,7 @@ func (r *recorder) handle(_ context.Context, events []event.Event) []error {
 	return r.results(len(events))
 }
 
-func channel(g *graveyard, handle Handler) http.Handler {
+func channel(g *keeper, handle Handler) http.Handler {
 	gin.SetMode(gin.TestMode)
 	engine := gin.New()
 	newReceiver("tester", g).Handle(engine, event.PostCreated, handle)
@@ -69,7 +70,7 @@ func deliver(h http.Handler, body []byte, header http.Header) *httptest.Response
 	return res
 }
 
-// delivered delivers messages as the sidecar does and returns the statuses by entry id.
+// delivered delivers messages as the sidecar does, and returns the statuses by entry id.
 func delivered(t *testing.T, h http.Handler, messages ...[]byte) []string {
 	t.Helper()
 	type entry struct {
@@ -114,7 +115,7 @@ func delivered(t *testing.T, h http.Handler, messages ...[]byte) []string {
 	return statuses
 }
 
-// post is a PostCreated on the wire.
+// post is an encoded PostCreated.
 func post(t testing.TB, title string) []byte {
 	t.Helper()
 	at := time.Date(2024, 11, 27, 12, 0, 0, 0, time.UTC)
@@ -145,7 +146,7 @@ func check(t *testing.T, what string, got, want any) {
 }
 
 func TestEventsReachTheHandlerInOrderAndAreAcknowledged(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	got := delivered(t, channel(&g, r.handle), post(t, "a"), post(t, "b"), post(t, "c"))
 	check(t, "statuses", got, []string{success, success, success})
@@ -154,10 +155,10 @@ func TestEventsReachTheHandlerInOrderAndAreAcknowledged(t *testing.T) {
 	check(t, "dead letters", len(g.letters), 0)
 }
 
-func TestOfLargePoisonTheBeginningIsKept(t *testing.T) {
+func TestTheBeginningOfLargePoisonIsKept(t *testing.T) {
 	for _, size := range []int{mostKept + 1, event.MaxBytes + 1, 13 << 20} {
 		raw := append(bytes.Repeat([]byte("x"), firstKept), bytes.Repeat([]byte("y"), size-firstKept)...)
-		var g graveyard
+		var g keeper
 		var r recorder
 		check(t, "statuses", delivered(t, channel(&g, r.handle), raw), []string{success})
 		if len(g.letters) != 1 {
@@ -173,8 +174,8 @@ func TestOfLargePoisonTheBeginningIsKept(t *testing.T) {
 	}
 }
 
-// A reason quotes the message, and a segment of dead letters has to fit into a write.
-func TestOfALongReasonTheBeginningIsKept(t *testing.T) {
+// A reason may quote the message, and a segment of dead letters must fit into one write.
+func TestTheBeginningOfALongReasonIsKept(t *testing.T) {
 	d := newDeadLetter("query", "PostCreated", []byte("x"), errors.New(strings.Repeat("ü", firstKept)))
 	if len(d.Reason) > firstKept+10 || !strings.HasPrefix(d.Reason, "üü") || !utf8.ValidString(d.Reason) {
 		t.Errorf("%d bytes: %.60q", len(d.Reason), d.Reason)
@@ -184,10 +185,10 @@ func TestOfALongReasonTheBeginningIsKept(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoDeadLetterBecomesOne(t *testing.T) {
+func TestAMessageThatIsNoDeadLetterBecomesOne(t *testing.T) {
 	var kept []DeadLetter
 	h := gin.New()
-	newReceiver("eventlog", &graveyard{}).HandleDeadLetters(h, func(_ context.Context, letters []DeadLetter) []error {
+	newReceiver("eventlog", &keeper{}).HandleDeadLetters(h, func(_ context.Context, letters []DeadLetter) []error {
 		kept = letters
 		return nil
 	})
@@ -235,7 +236,7 @@ func TestPoisonIsDeadLetteredAsItCameAndAcknowledged(t *testing.T) {
 		"what base64 looks like": []byte("aGVsbG8="),
 	} {
 		t.Run(name, func(t *testing.T) {
-			var g graveyard
+			var g keeper
 			var r recorder
 			check(t, "statuses", delivered(t, channel(&g, r.handle), raw), []string{success})
 			check(t, "calls", r.calls, 0)
@@ -255,8 +256,8 @@ func TestPoisonIsDeadLetteredAsItCameAndAcknowledged(t *testing.T) {
 	}
 }
 
-func TestPoisonIsAskedForAgainWhileItsDeadLetterCannotBePublished(t *testing.T) {
-	g := graveyard{down: true}
+func TestPoisonIsRedeliveredWhileItsDeadLetterCannotBePublished(t *testing.T) {
+	g := keeper{down: true}
 	var r recorder
 	h := channel(&g, r.handle)
 	poison, good := []byte("poison"), post(t, "a")
@@ -267,6 +268,7 @@ func TestPoisonIsAskedForAgainWhileItsDeadLetterCannotBePublished(t *testing.T) 
 }
 
 func TestADeadLettersIDIsThatOfServiceTopicAndBytes(t *testing.T) {
+	check(t, "id", newDeadLetter("query", "PostCreated", []byte("x"), ErrPoison).ID, uuid.NewSHA1(uuid.NameSpaceOID, []byte("query\x00PostCreated\x00x")).String())
 	id := func(service string, topic event.Type, raw string) string {
 		return newDeadLetter(service, string(topic), []byte(raw), errors.New(fmt.Sprint("a reason ", event.NewID()))).ID
 	}
@@ -279,8 +281,8 @@ func TestADeadLettersIDIsThatOfServiceTopicAndBytes(t *testing.T) {
 	}
 }
 
-func TestAHandlersErrorAsksForThatEventAlone(t *testing.T) {
-	var g graveyard
+func TestAHandlersErrorHasThatEventAloneRedelivered(t *testing.T) {
+	var g keeper
 	r := recorder{results: func(int) []error { return []error{nil, errors.New("store is down"), nil} }}
 	got := delivered(t, channel(&g, r.handle), post(t, "a"), post(t, "b"), post(t, "c"))
 	check(t, "statuses", got, []string{success, retry, success})
@@ -288,7 +290,7 @@ func TestAHandlersErrorAsksForThatEventAlone(t *testing.T) {
 }
 
 func TestAnEventThatItsHandlerCallsPoisonIsDeadLettered(t *testing.T) {
-	var g graveyard
+	var g keeper
 	r := recorder{results: func(int) []error { return []error{nil, fmt.Errorf("%w: it contradicts", ErrPoison)} }}
 	bad := post(t, "b")
 	check(t, "statuses", delivered(t, channel(&g, r.handle), post(t, "a"), bad), []string{success, success})
@@ -299,10 +301,10 @@ func TestAnEventThatItsHandlerCallsPoisonIsDeadLettered(t *testing.T) {
 	check(t, "statuses while the bus is down", delivered(t, channel(&g, r.handle), post(t, "a"), bad), []string{success, retry})
 }
 
-// The handler sees only what is valid, so its results have to find their way back
-// to the right entries.
+// The handler gets the valid events only, so its results must be assigned to the right
+// entries.
 func TestPoisonAmongValidEventsShiftsNoAnswer(t *testing.T) {
-	var g graveyard
+	var g keeper
 	r := recorder{results: func(n int) []error {
 		if n != 3 {
 			t.Errorf("the handler got %d events, want 3", n)
@@ -315,15 +317,15 @@ func TestPoisonAmongValidEventsShiftsNoAnswer(t *testing.T) {
 	check(t, "dead letters", len(g.letters), 4)
 }
 
-func TestAPanicAsksForAllValidEventsAgain(t *testing.T) {
-	var g graveyard
+func TestAPanicHasAllValidEventsRedelivered(t *testing.T) {
+	var g keeper
 	h := channel(&g, func(context.Context, []event.Event) []error { panic("a bug") })
 	check(t, "statuses", delivered(t, h, post(t, "a"), []byte("x"), post(t, "b")), []string{retry, success, retry})
 	check(t, "dead letters", len(g.letters), 1)
 }
 
-// Acknowledging on a guess would lose events.
-func TestAResultOfTheWrongLengthAsksForAllValidEventsAgain(t *testing.T) {
+// An acknowledged event that was not handled would be lost.
+func TestAResultOfTheWrongLengthHasAllValidEventsRedelivered(t *testing.T) {
 	for name, results := range map[string][]error{
 		"too few":  {nil},
 		"too many": {nil, nil, nil},
@@ -331,7 +333,7 @@ func TestAResultOfTheWrongLengthAsksForAllValidEventsAgain(t *testing.T) {
 		"poison":   {ErrPoison},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var g graveyard
+			var g keeper
 			r := recorder{results: func(int) []error { return results }}
 			got := delivered(t, channel(&g, r.handle), post(t, "a"), []byte("x"), post(t, "b"))
 			check(t, "statuses", got, []string{retry, success, retry})
@@ -340,9 +342,9 @@ func TestAResultOfTheWrongLengthAsksForAllValidEventsAgain(t *testing.T) {
 	}
 }
 
-// Otherwise any app could publish as any other, by naming a delivery route.
+// Otherwise any app could publish as any other, by calling a delivery route.
 func TestServiceInvocationCannotForgeADelivery(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	h := channel(&g, r.handle)
 	body := fmt.Appendf(nil, `{"entries":[{"entryId":"1","event":%q}]}`, base64.StdEncoding.EncodeToString(post(t, "a")))
@@ -354,13 +356,13 @@ func TestServiceInvocationCannotForgeADelivery(t *testing.T) {
 	}
 	check(t, "calls", r.calls, 0)
 	check(t, "dead letters", len(g.letters), 0)
-	// The same body without the caller is a delivery, so it was the caller.
+	// The same body without a caller is a delivery. So the caller was the reason.
 	check(t, "status without caller", deliver(h, body, nil).Code, http.StatusOK)
 	check(t, "calls without caller", r.calls, 1)
 }
 
 func TestWhatIsNoEnvelopeIsABadRequest(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	h := channel(&g, r.handle)
 	for _, body := range []string{"", "x", `"x"`, "[]", `{"entries":{}}`, `{"entries":[7]}`, `{"entries":[{"entryId":7}]}`, `{"entries":[`} {
@@ -373,17 +375,17 @@ func TestWhatIsNoEnvelopeIsABadRequest(t *testing.T) {
 }
 
 func TestADeliveryOfNothingIsAnsweredWithNothing(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	res := deliver(channel(&g, r.handle), []byte(`{"entries":[]}`), nil)
 	check(t, "answer", res.Body.String(), `{"statuses":[]}`)
 	check(t, "calls", r.calls, 0)
 }
 
-// A subscription without raw payloads has other things where the base64 should
-// be. They are refused for what they are, or taken if they are the event.
-func TestWhateverStandsForTheEventIsTheMessage(t *testing.T) {
-	var g graveyard
+// A subscription without raw payloads has other JSON in place of the base64. It is
+// refused for its content, or accepted if it is the event.
+func TestAnyJSONInPlaceOfTheEventIsTheMessage(t *testing.T) {
+	var g keeper
 	var r recorder
 	body := fmt.Sprintf(`{"entries":[{"entryId":"a","event":%s},{"entryId":"b","event":"not base64!"},{"entryId":"c"},{"entryId":"d","event":7},{"entryId":"e","event":null}]}`, post(t, "a"))
 	res := deliver(channel(&g, r.handle), []byte(body), nil)
@@ -396,10 +398,10 @@ func TestWhateverStandsForTheEventIsTheMessage(t *testing.T) {
 	check(t, "dead letters", payloads, []string{`"not base64!"`, "", "7", "null"})
 }
 
-// The runtime would take a batch that is refused for its size for undelivered,
-// and try it again for ever.
+// The runtime would count a batch that is refused for its size as undelivered, and retry
+// it for ever.
 func TestALargeDeliveryIsTaken(t *testing.T) {
-	var g graveyard
+	var g keeper
 	var r recorder
 	messages := make([][]byte, 20)
 	for i := range messages {
@@ -435,7 +437,7 @@ func FuzzReceive(f *testing.F) {
 		f.Add([]byte(body), byte(3))
 	}
 	f.Fuzz(func(t *testing.T, body []byte, how byte) {
-		g := graveyard{down: how&1 == 1}
+		g := keeper{down: how&1 == 1}
 		handle := func(_ context.Context, events []event.Event) []error {
 			switch how / 2 % 4 {
 			case 0:

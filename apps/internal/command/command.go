@@ -1,4 +1,5 @@
-// Package command turns a request into its one event: the publish is the commit.
+// Package command turns a request into one event. The command is committed when the event
+// is published.
 package command
 
 import (
@@ -16,47 +17,48 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// Deadline covers all the sidecar calls of one request.
-const Deadline = 2 * time.Second
+const (
+	// KeyHeader is the header that makes a command safe to repeat.
+	KeyHeader = "Idempotency-Key"
+	// Deadline covers all the sidecar calls of one request.
+	Deadline = 2 * time.Second
 
-// claimTTL is how long an Idempotency-Key is remembered.
-const claimTTL = 24 * time.Hour
-
-// maxKeyLength bounds an Idempotency-Key, in bytes.
-const maxKeyLength = 255
+	// claimTTL is how long an Idempotency-Key is remembered.
+	claimTTL = 24 * time.Hour
+	// maxKeyLength bounds an Idempotency-Key, in bytes.
+	maxKeyLength = 255
+)
 
 type publisher interface {
 	Publish(ctx context.Context, e event.Event) error
 }
 
-// Commands publishes the events of a service's commands, each once for each
-// Idempotency-Key.
+// Commands publishes the events of a service's commands, once for each Idempotency-Key.
 type Commands struct {
 	bus   publisher
 	store state.Swapper
 }
 
-// New returns the commands of a service; its store keeps the claims.
+// New returns the commands of a service. Its store keeps the claims.
 func New(bus publisher, store state.Swapper) *Commands { return &Commands{bus, store} }
 
-// claim is what is kept for a key.
+// claim is the stored document of a key.
 type claim struct {
 	// Request is the digest of the request's bytes. Replicas of versions up to 3b4f435
-	// take claims of the same digest alone, so it is written until no upgrade begins
-	// from one of them.
+	// compare nothing but this digest. It is written until no upgrade starts from one of
+	// them.
 	Request string `json:"request"`
-	// Event is what the command publishes, whichever replica does it and however often.
-	// It tells what was asked for.
+	// Event is the command's event, whichever replica publishes it and however often. It
+	// carries what the client asked for.
 	Event json.RawMessage `json:"event"`
 }
 
-// Publish publishes e and returns it; or, if key is not empty and was used
-// before, publishes again the event of that time and returns that one. Request is
-// the path and the body: the same bytes ask for the same, and other bytes do if
-// event.SameRequest says so. The error is a *web.Problem (400 for a key out of
-// bounds, 422 for a key used for another request, and 503 when it isn't known
-// whether the event was published) or, for an event that can't be encoded or a claim
-// that is damaged, another one.
+// Publish publishes e and returns it. If key is not empty and was used before, it
+// publishes the first event again and returns that one. Request is the path and the body.
+// The same bytes are the same request; other bytes are the same request if
+// event.SameRequest says so. The error is a *web.Problem: 400 for a key out of bounds,
+// 422 for a key of another request, 503 if it is not known whether the event was
+// published. An event that cannot be encoded, or a damaged claim, is another error.
 func (c *Commands) Publish(ctx context.Context, key string, request []byte, e event.Event) (event.Event, error) {
 	if len(key) > maxKeyLength {
 		return e, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("The Idempotency-Key is longer than %d bytes.", maxKeyLength))
@@ -90,8 +92,8 @@ func (c *Commands) claim(ctx context.Context, key string, request []byte, e even
 	if swapErr == nil {
 		return e, nil
 	}
-	// Somebody has the key: an earlier try of this request, another request, or
-	// this very write, whose answer was lost.
+	// The key is taken: by an earlier try of this request, by another request, or by this
+	// same write, if its answer was lost.
 	items, err := c.store.Get(ctx, item.Key)
 	if err != nil || !items[0].Exists() {
 		slog.WarnContext(ctx, "claim failed", "id", e.Subject, "error", swapErr)
@@ -105,8 +107,8 @@ func (c *Commands) claim(ctx context.Context, key string, request []byte, e even
 	if err != nil {
 		return e, fmt.Errorf("decoding claim: %w", err)
 	}
-	// The digest counts as well: it holds also where an earlier version read the same
-	// bytes in another way.
+	// An equal digest also counts: an earlier version may have read the same bytes in
+	// another way.
 	if theirs.Request != mine.Request && !event.SameRequest(claimed, e) {
 		return e, web.NewProblem(http.StatusUnprocessableEntity, "This Idempotency-Key was used for another request.")
 	}

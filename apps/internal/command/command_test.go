@@ -109,7 +109,7 @@ func TestARepeatPublishesTheFirstEventAgain(t *testing.T) {
 	bus, store := &topic{}, statetest.New()
 	first := created(t, "a <b> & \u2028")
 	wantSame(t, publish(t, New(bus, store), "key", "a", first), first)
-	// On another replica, and with the time and id of the repeat.
+	// Another replica gets the repeat, with the time and id of its own.
 	again := publish(t, New(bus, store), "key", "a", created(t, "a"))
 	wantSame(t, again, first)
 	if again.Post == nil || again.Post.ID != first.Post.ID || !again.Post.CreatedAt.Equal(first.Post.CreatedAt) {
@@ -128,7 +128,7 @@ func TestAKeyOfAnotherRequestIsRefused(t *testing.T) {
 	wantPublished(t, bus, first)
 }
 
-// How a client wrote its JSON is in the bytes of the request and not in the event.
+// The spacing and order of the JSON are in the bytes of the request, not in the event.
 func TestOtherBytesThatAskForTheSameAreARepeat(t *testing.T) {
 	bus, store := &topic{}, statetest.New()
 	first := created(t, "a")
@@ -171,8 +171,8 @@ func TestTheClaimsOfEarlierVersionsHold(t *testing.T) {
 	}
 }
 
-// During an upgrade a replica of commit 3b4f435 may get the repeat: it compares the
-// digest of the request's bytes, under this name, and publishes the event.
+// During an upgrade a replica of commit 3b4f435 may get the repeat. It compares the
+// digest of the request's bytes in the member "request", and publishes the event.
 func TestEarlierVersionsTakeTheClaims(t *testing.T) {
 	store := statetest.New()
 	e := created(t, "a")
@@ -215,7 +215,7 @@ func TestAClaimLivesForADay(t *testing.T) {
 	}
 }
 
-func TestOfConcurrentRequestsWithOneKeyOneWins(t *testing.T) {
+func TestOneOfConcurrentRequestsWithOneKeyWins(t *testing.T) {
 	const replicas = 8
 	bus, store := &topic{}, statetest.New()
 	results := make([]event.Event, replicas)
@@ -239,7 +239,7 @@ func TestOfConcurrentRequestsWithOneKeyOneWins(t *testing.T) {
 		}
 	}
 	if won < 0 {
-		t.Fatal("nobody won")
+		t.Fatal("no request won")
 	}
 	wantPublished(t, bus, results[won])
 }
@@ -265,7 +265,7 @@ func TestConcurrentRepeatsPublishOneEventOnly(t *testing.T) {
 	}
 }
 
-// The failed write did happen: what holds the key is this request's own claim.
+// The failed write did happen: the stored claim is this request's own.
 func TestAClaimWhoseAnswerWasLostIsStillTheClaim(t *testing.T) {
 	bus, store := &topic{}, statetest.New()
 	store.Decide(statetest.Always(statetest.Lost))
@@ -330,7 +330,7 @@ func TestAKeyHasAtMost255Bytes(t *testing.T) {
 	}
 }
 
-// A key may hold what is no good as a part of a store's key.
+// A key may contain bytes that cannot be part of a store's key.
 func TestAKeyIsAnyBytes(t *testing.T) {
 	bus, store := &topic{}, statetest.New()
 	c := New(bus, store)
@@ -348,8 +348,8 @@ func TestAKeyIsAnyBytes(t *testing.T) {
 	}
 }
 
-// What is no claim was written by no replica; the request fails, and is not made
-// to look like a success.
+// No replica wrote a document that is no claim. The request must fail, and not look
+// successful.
 func TestADamagedClaimFailsTheRequest(t *testing.T) {
 	for name, value := range map[string]string{
 		"no JSON":  "x",

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// benchLines are a post, and a comment as each of its events has it.
+// benchLines are a post, and a comment as each of its events carries it.
 func benchLines(b *testing.B) map[Type][]byte {
 	rejected := func(c *Comment) {
 		c.Status, c.Reason, c.Author, c.Revision = Rejected, "contains “orange”", "Ann", 2
@@ -18,7 +18,7 @@ func benchLines(b *testing.B) map[Type][]byte {
 	}
 }
 
-// What a delivery costs for each of its events.
+// The cost of decoding one event of a delivery.
 func BenchmarkParse(b *testing.B) {
 	for typ, raw := range benchLines(b) {
 		b.Run(string(typ), func(b *testing.B) {
@@ -32,7 +32,7 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// What a replay costs for each 128 events.
+// The cost of decoding 128 events of a replay.
 func BenchmarkParseBatch(b *testing.B) {
 	lines := benchLines(b)
 	var batch [][]byte

@@ -11,14 +11,14 @@ import (
 	"unicode/utf8"
 )
 
-// The canonical form is how the bus and the log have an event whose text needs no escapes:
-// these members in this order, those of its entity sorted by name, no spaces. Nearly all
-// events are in it. Reading it takes a quarter of the time of any JSON decoder, and
-// decoding is most of what a replay costs. What is not in it is left to the JSON decoder,
-// which a fuzz test compares it with.
+// The canonical form is that of every event, on the bus and in the log, whose text needs
+// no escapes. It has these members in this order, the members of its entity sorted by
+// name, and no spaces. Nearly all events are in it. Reading it takes a quarter of the
+// time of a JSON decoder, and decoding is most of the cost of a replay. Any other form is
+// left to the JSON decoder; a fuzz test compares the two.
 
-// parseCanonical decodes an event in the canonical form; ok is false for any other. The
-// event's Data is a part of raw.
+// parseCanonical decodes an event in the canonical form. ok is false for any other form.
+// The event's Data may be a part of raw.
 func parseCanonical(raw []byte) (e Event, ok bool) {
 	s := canonical{rest: raw, ok: true}
 	s.literal(`{"specversion":"1.0","id":`)
@@ -41,7 +41,7 @@ func parseCanonical(raw []byte) (e Event, ok bool) {
 		e.TraceParent = s.text()
 	}
 	if s.option(`,"traceid":`) {
-		s.quoted() // of a version that had sidecars encode its events; it says the same
+		s.quoted() // an older version had sidecars encode its events; this member adds nothing
 	}
 	s.literal(`,"data":`)
 	data := s.rest
@@ -63,19 +63,18 @@ func parseCanonical(raw []byte) (e Event, ok bool) {
 type member struct {
 	field    int    // its index in the struct
 	name     string // quoted, with the colon
-	next     string // the same after a comma, as it is where it is not the first member
+	next     string // name after a comma, for all members but the first
 	optional bool
 }
 
-// The tables are made from the structs, so that a new field of an entity needs no line
-// here.
+// The tables are made from the structs. A new field of an entity needs no line here.
 var (
 	postMembers    = membersOf(reflect.TypeFor[Post]())
 	commentMembers = membersOf(reflect.TypeFor[Comment]())
 )
 
-// membersOf returns the fields of a struct as members, sorted by their names. It panics
-// for a field of a type that object does not read.
+// membersOf returns the fields of a struct as members, sorted by name. It panics for a
+// field of a type that object cannot read.
 func membersOf(t reflect.Type) []member {
 	members := make([]member, t.NumField())
 	for i := range members {
@@ -93,8 +92,8 @@ func membersOf(t reflect.Type) []member {
 // readable are the kinds of fields that object reads, beside a time.Time.
 var readable = []reflect.Kind{reflect.String, reflect.Int, reflect.Bool}
 
-// canonical reads the canonical form; once something is not in it, ok is false and all
-// that is read is empty.
+// canonical reads the canonical form. After the first deviation ok is false and
+// everything that it reads is empty.
 type canonical struct {
 	rest []byte
 	ok   bool
@@ -129,7 +128,7 @@ func (s *canonical) object(members []member, into reflect.Value) {
 	s.literal("}")
 }
 
-// number is one without sign or leading zeros.
+// number reads a number without sign or leading zeros.
 func (s *canonical) number() int {
 	end := 0
 	for end < len(s.rest) && '0' <= s.rest[end] && s.rest[end] <= '9' {
@@ -146,7 +145,7 @@ func (s *canonical) number() int {
 
 func (s *canonical) literal(text string) { s.ok = s.option(text) && s.ok }
 
-// option takes the text if it comes next, and says whether it did.
+// option skips the text if it comes next, and reports whether it did.
 func (s *canonical) option(text string) bool {
 	if len(s.rest) < len(text) || string(s.rest[:len(text)]) != text {
 		return false
@@ -155,7 +154,7 @@ func (s *canonical) option(text string) bool {
 	return true
 }
 
-// simple are the characters that a string has as they are, and that end none.
+// simple are the ASCII characters that stand for themselves in a string.
 var simple = func() (is [256]bool) {
 	for c := ' '; c < utf8.RuneSelf; c++ {
 		is[c] = c != '"' && c != '\\'
@@ -163,7 +162,7 @@ var simple = func() (is [256]bool) {
 	return is
 }()
 
-// quoted is a string without escapes.
+// quoted reads a string without escapes.
 func (s *canonical) quoted() []byte {
 	if !s.ok || len(s.rest) == 0 || s.rest[0] != '"' {
 		s.ok = false
@@ -189,8 +188,8 @@ func (s *canonical) quoted() []byte {
 	return text
 }
 
-// shared are the strings that many events have in common, by their lengths. Reading them
-// takes no memory.
+// shared are strings that many events have in common, by length. Reading them allocates
+// nothing.
 var shared = func() (byLength [len("application/json") + 1][]string) {
 	for _, s := range []string{
 		string(CommentCreated), string(CommentModerated), string(CommentUpdated), string(PostCreated),
@@ -221,8 +220,8 @@ func (s *canonical) boolean() bool {
 	return false
 }
 
-// time is one in UTC, to the second at least. (UnmarshalText by itself is more
-// lenient than RFC 3339: it takes an hour of one digit, and a comma.)
+// time reads a time in UTC, with seconds at least. (UnmarshalText alone is more lenient
+// than RFC 3339: it accepts an hour of one digit, and a comma.)
 func (s *canonical) time() (at time.Time) {
 	text := s.quoted()
 	s.ok = s.ok && len(text) >= len("2006-01-02T15:04:05Z") && text[13] == ':' && (text[19] == '.' || text[19] == 'Z') &&
@@ -238,21 +237,15 @@ func (s *canonical) sequence() Sequence {
 	return Sequence(n)
 }
 
-// canonicalLines splits a batch with an event a line, as the event log serves it; ok is
-// false for any other. (JSON has no raw line feed inside a value.)
+// canonicalLines splits a batch with one event a line, as the event log serves it. ok is
+// false for any other form. (JSON has no raw line feed inside a value.)
 func canonicalLines(raw []byte) (lines [][]byte, ok bool) {
 	rest, opened := bytes.CutPrefix(raw, []byte("[\n"))
 	rest, closed := bytes.CutSuffix(rest, []byte("\n]\n"))
-	if !opened || !closed {
-		return nil, false
+	ok = opened && closed
+	lines = bytes.Split(rest, []byte("\n"))
+	for i := 0; i < len(lines)-1 && ok; i++ {
+		lines[i], ok = bytes.CutSuffix(lines[i], []byte(","))
 	}
-	lines = make([][]byte, 0, bytes.Count(rest, []byte{'\n'})+1)
-	for end := bytes.IndexByte(rest, '\n'); end >= 0; end = bytes.IndexByte(rest, '\n') {
-		line, comma := bytes.CutSuffix(rest[:end], []byte{','})
-		if !comma {
-			return nil, false
-		}
-		lines, rest = append(lines, line), rest[end+1:]
-	}
-	return append(lines, rest), true
+	return lines, ok
 }

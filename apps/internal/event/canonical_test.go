@@ -33,8 +33,8 @@ func canonicalLine(t testing.TB, typ Type, change func(*Comment)) []byte {
 	return raw
 }
 
-// What the bus and the log have is read the short way: otherwise a delivery costs more,
-// and a replay is slow, and no other test of this module would fail.
+// Events of the bus and the log take the fast path. No other test of this module would
+// fail if they did not, but deliveries would cost more and a replay would be slow.
 func TestTheBusAndTheLogHaveTheCanonicalForm(t *testing.T) {
 	for name, raw := range map[string][]byte{
 		"a post":            canonicalLine(t, PostCreated, nil),
@@ -59,8 +59,8 @@ func TestTheBusAndTheLogHaveTheCanonicalForm(t *testing.T) {
 	}
 }
 
-// A field that is added to an entity is read the short way too, set or not. All fields but
-// one are set, and then that one alone.
+// A field that is added to an entity takes the fast path too, set or not. The test sets
+// all fields but one, and then that one alone.
 func TestEveryFieldIsInTheCanonicalForm(t *testing.T) {
 	check := func(name string, e Event, err error) {
 		t.Helper()
@@ -110,8 +110,8 @@ func TestEveryFieldIsInTheCanonicalForm(t *testing.T) {
 	}
 }
 
-// Every kind of field that an entity may have: required and optional, as the first member
-// and as a later one.
+// An entity may have every kind of field, required or optional, as the first member or a
+// later one.
 func TestTheTableReadsEveryKindOfField(t *testing.T) {
 	type entity struct {
 		Text   string    `json:"text"`
@@ -176,7 +176,7 @@ func TestABatchIsTakenHoweverItIsSpaced(t *testing.T) {
 	}
 }
 
-// alike compares what two ways of decoding have made of the same bytes.
+// alike compares the results of two ways to decode the same bytes.
 func alike(a, b Event) bool {
 	for _, e := range []*Event{&a, &b} {
 		if !e.Time.IsZero() { // two zones without a name are the same at the same offset
@@ -201,7 +201,7 @@ func offset(t time.Time) int {
 	return seconds
 }
 
-// The short way takes nothing that JSON refuses, and makes the same of what it takes.
+// The fast path accepts nothing that JSON refuses, and gives the same result.
 func FuzzCanonical(f *testing.F) {
 	f.Add(canonicalLine(f, PostCreated, nil))
 	f.Add(canonicalLine(f, CommentCreated, nil))
@@ -218,7 +218,7 @@ func FuzzCanonical(f *testing.F) {
 			t.Fatalf("JSON refuses it: %v\n%s", err, raw)
 		}
 		if e.Type != PostCreated && want.Comment == nil {
-			e.Comment = nil // of no known type: refused for that, whatever it carries
+			e.Comment = nil // an unknown type is refused whatever the data is
 		}
 		if !alike(e, want) {
 			t.Fatalf("got\n%+v, want\n%+v\n%s", e, want, raw)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A field that is added to an entity belongs to one of the two: a later revision may
-// change it, or none may.
+// A field that is added to an entity is in one of two groups: a later revision may change
+// it, or no revision may.
 func TestVersionsContradictEachOtherInWhatNoRevisionChanges(t *testing.T) {
 	revised := map[string]bool{
 		"Post.Title": false, "Post.Body": false, "Post.CreatedAt": false, "Post.Revision": true,
@@ -71,7 +71,7 @@ func TestNoContradiction(t *testing.T) {
 	}
 }
 
-// Stores keep these digests, and compare them with those of events that come again.
+// Stores keep these digests, and compare them with those of redelivered events.
 func TestADigestIsThatOfTheEncodedEntity(t *testing.T) {
 	p, c := aPost(), aComment()
 	post, err := Digest(&p)

@@ -20,7 +20,7 @@ const (
 	MaxAuthor  = 100
 )
 
-// Status is where a comment stands with moderation.
+// Status is the state of a comment in moderation.
 type Status string
 
 // The three statuses.
@@ -30,13 +30,13 @@ const (
 	Rejected Status = "rejected"
 )
 
-// Post is a post. Its id is a UUIDv7, so ids sort by the time of their making.
+// Post is a post. Its id is a UUIDv7, so ids sort by the time at which they were made.
 type Post struct {
 	ID        string    `json:"id"`
 	Title     string    `json:"title"`
 	Body      string    `json:"body"`
 	CreatedAt time.Time `json:"createdAt"`
-	// Revision counts the entity's versions from 1; the highest wins.
+	// Revision counts the entity's versions from 1. The highest wins.
 	Revision int `json:"revision"`
 }
 
@@ -47,13 +47,13 @@ func (p Post) unrevised() Post {
 	return p
 }
 
-// chosen is the post without what the service sets: what the client chose.
+// chosen is the post with only what the client chose.
 func (p Post) chosen() Post {
 	p.ID, p.CreatedAt, p.Revision = "", time.Time{}, 0
 	return p
 }
 
-// Contradicts says whether p and q can't both be versions of one post.
+// Contradicts reports whether p and q cannot both be versions of one post.
 func (p Post) Contradicts(q Post) bool {
 	return p.ID == q.ID && p.unrevised() != q.unrevised()
 }
@@ -78,13 +78,13 @@ func (c Comment) unrevised() Comment {
 	return c
 }
 
-// chosen is the comment without what the services set: what the client chose.
+// chosen is the comment with only what the client chose.
 func (c Comment) chosen() Comment {
 	c.ID, c.Status, c.Reason, c.CreatedAt, c.Revision = "", "", "", time.Time{}, 0
 	return c
 }
 
-// Contradicts says whether c and d can't both be versions of one comment.
+// Contradicts reports whether c and d cannot both be versions of one comment.
 func (c Comment) Contradicts(d Comment) bool {
 	if c.ID != d.ID {
 		return false
@@ -92,7 +92,7 @@ func (c Comment) Contradicts(d Comment) bool {
 	return c.unrevised() != d.unrevised() || c.Revision == d.Revision && (c.Status != d.Status || c.Reason != d.Reason)
 }
 
-// FieldError says which field is out of bounds, and how.
+// FieldError names a field that is out of bounds, and how.
 type FieldError struct {
 	Field, Detail string
 }
@@ -133,8 +133,8 @@ func (c *Comment) validTexts() error {
 	return cmp.Or(validText("content", c.Content, 1, MaxContent), validText("author", c.Author, 0, MaxAuthor))
 }
 
-// Optional is s, or "" if a reader sees nothing of it: a name or a body like that counts
-// as none.
+// Optional is s, or "" if a reader sees nothing of it. A name or a body like that counts
+// as absent.
 func Optional(s string) string {
 	if text.IsBlank(s) {
 		return ""
@@ -142,7 +142,7 @@ func Optional(s string) string {
 	return s
 }
 
-// isEmpty is the detail of a FieldError for text that must be there.
+// isEmpty is the detail of a FieldError for a missing text.
 const isEmpty = "must not be empty"
 
 func visible(field, s string) error {
@@ -152,14 +152,14 @@ func visible(field, s string) error {
 	return nil
 }
 
+// validText checks a text of least to most characters. No character has less than a byte.
 func validText(field, s string, least, most int) error {
-	n := utf8.RuneCountInString(s)
 	switch {
 	case !utf8.ValidString(s):
 		return &FieldError{field, "is not valid UTF-8"}
-	case n > most:
-		return &FieldError{field, fmt.Sprintf("has %d characters; at most %d are allowed", n, most)}
-	case n < least || least > 0 && strings.TrimSpace(s) == "":
+	case len(s) > most && utf8.RuneCountInString(s) > most:
+		return &FieldError{field, fmt.Sprintf("has %d characters; at most %d are allowed", utf8.RuneCountInString(s), most)}
+	case least > 0 && strings.TrimSpace(s) == "":
 		return &FieldError{field, isEmpty}
 	}
 	return nil
@@ -189,16 +189,16 @@ func validID(field, id string) error {
 	return nil
 }
 
-// NewID makes an entity's id: a UUIDv7 (RFC 9562), larger than all that this
-// process made before.
+// NewID makes an entity's id: a UUIDv7 (RFC 9562), larger than every id that this process
+// made before.
 func NewID() string {
 	return uuid.Must(uuid.NewV7()).String()
 }
 
-// IDTime is the time in a UUIDv7, to the millisecond; ok is false when id is
-// not one in its canonical lower-case form.
+// IDTime is the time in a UUIDv7, to the millisecond. ok is false when id is no UUIDv7 in
+// its canonical lower-case form.
 func IDTime(id string) (at time.Time, ok bool) {
-	u, err := uuid.Parse(id) // it takes other forms too, which String does not give back
+	u, err := uuid.Parse(id) // Parse accepts other forms too, which String does not return
 	if err != nil || u.String() != id || u.Version() != 7 || u.Variant() != uuid.RFC4122 {
 		return time.Time{}, false
 	}

@@ -84,7 +84,7 @@ func TestFieldsAreBoundAtTheirEdges(t *testing.T) {
 	}
 }
 
-// A command makes the id itself, after the text was checked.
+// A command makes the id itself, after it has checked the text.
 func TestValidateTextAsksForNothingButText(t *testing.T) {
 	if err := (&Post{Title: "x"}).ValidateText(); err != nil {
 		t.Error(err)
@@ -94,11 +94,11 @@ func TestValidateTextAsksForNothingButText(t *testing.T) {
 	}
 }
 
-// shownNothing are texts that a reader sees nothing of; those before the bar were
-// refused by every version.
+// shownNothing are texts of which a reader sees nothing. Every version refused those
+// before the bar.
 var shownNothing = []string{"", " \n\t\u00a0\u3000", "|", "\u200b", "\u00ad", "\u2800", "\u3164", "\ufeff", "\x00\x1b", " \u200d\u202e\ufe0f ", "\U0001d159"}
 
-// seen are texts that look like little and are something.
+// seen are texts that look almost empty, but are not.
 var seen = []string{".", "\u200bx", "👨‍👩‍👧‍👦", "🇳🇱", "❤️", "שלום \u200fעולם", "می\u200cخواهم", "\u0301", "\ufffd", "\u202eabc\u202c"}
 
 func TestACommandsTextHasSomethingToSee(t *testing.T) {
@@ -126,7 +126,8 @@ func TestACommandsTextHasSomethingToSee(t *testing.T) {
 	}
 }
 
-// Version 3b4f435 published these: they are in logs, and no consumer may stop at them.
+// Version 3b4f435 published such events. They are in logs, and no consumer may stop at
+// them.
 func TestAnEventWithTextThatShowsNothingIsStillRead(t *testing.T) {
 	was := slices.Index(shownNothing, "|") + 1
 	for _, s := range shownNothing[was:] {
@@ -192,7 +193,7 @@ func TestNewIDIsAUUIDv7OfNow(t *testing.T) {
 	before := time.Now().Truncate(time.Millisecond)
 	id := NewID()
 	after := time.Now()
-	// Ids of one process are ahead of the clock when many are made at once.
+	// Ids of one process run ahead of the clock when many are made at once.
 	if at, ok := IDTime(id); !ok || at.Before(before) || at.After(after.Add(time.Minute)) {
 		t.Errorf("%s: made at %v, %v; asked for between %v and %v", id, at, ok, before, after)
 	}
@@ -240,7 +241,7 @@ func TestMarshalEscapesNothingForHTML(t *testing.T) {
 	}
 }
 
-// The documents are compared byte by byte, and the segments are cut at newlines.
+// Documents are compared byte by byte, and segments are split at newlines.
 func TestMarshalEndsWithoutNewline(t *testing.T) {
 	for _, v := range []any{1, "x\n", []int{}, nil} {
 		got, err := Marshal(v)

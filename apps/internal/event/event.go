@@ -1,5 +1,5 @@
-// Package event is the contract between the services: which events there are,
-// what each carries, and how one looks on the wire (CloudEvents 1.0, JSON).
+// Package event is the contract between the services: the event types, what each event
+// carries, and its encoded form (CloudEvents 1.0, JSON).
 package event
 
 import (
@@ -12,15 +12,13 @@ import (
 	"time"
 	"unicode/utf8"
 
-	// The mirror of encoding/json/v2 for Go before 1.27. On an event of 420 bytes it
-	// took 4 µs where encoding/json took 9 or more, and it is stricter: names match
-	// exactly and none may come twice, and half of a surrogate pair is refused.
+	// encoding/json/v2 for Go before 1.27: faster and stricter (../README.md).
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 )
 
-// Type names an event; the bus has one topic a type, of the same name.
+// Type is the type of an event. The bus has one topic a type, with the same name.
 type Type string
 
 // The four events.
@@ -34,15 +32,15 @@ const (
 // Types lists every event type, in the order in which they happen.
 var Types = []Type{PostCreated, CommentCreated, CommentModerated, CommentUpdated}
 
-// MaxBytes bounds an encoded event. A command's body is at most 64 KiB and JSON
-// escaping can't double it, so only what no service published is larger.
+// MaxBytes bounds an encoded event. A command's body has at most 64 KiB, and encoding
+// cannot double it. So no service publishes a larger event.
 const MaxBytes = 128 << 10
 
-// maxIDLength bounds an event's id, in bytes.
-const maxIDLength = 255
+// MaxIDLength bounds an event's id, in bytes.
+const MaxIDLength = 255
 
-// ErrMalformed is what Parse returns for bytes that can never become a valid
-// event, however often they are delivered.
+// ErrMalformed is the error of Parse for bytes that can never become a valid event,
+// however often they are delivered.
 var ErrMalformed = errors.New("malformed event")
 
 // Event is a CloudEvent (https://github.com/cloudevents/spec, version 1.0) in
@@ -56,7 +54,7 @@ type Event struct {
 	Time            time.Time `json:"time"`
 	DataContentType string    `json:"datacontenttype"`
 	Sequence        Sequence  `json:"sequence,omitzero"`
-	// TraceParent is that of the command that it all began with (CloudEvents'
+	// TraceParent is the trace of the command that caused the event (CloudEvents'
 	// extension for W3C Trace Context).
 	TraceParent string `json:"traceparent,omitempty"`
 	// Data is the entity, its members sorted.
@@ -68,9 +66,9 @@ type Event struct {
 	Comment *Comment `json:"-"`
 }
 
-// Sequence is an event's number in the log, from 1; 0 is none. On the wire it is
-// the `sequence` extension of CloudEvents, which has to be a string that sorts
-// like the numbers do: 20 digits.
+// Sequence is an event's number in the log, from 1. 0 means no number. On the wire it is
+// the extension `sequence` of CloudEvents, a string that must sort as the numbers do: 20
+// digits.
 type Sequence uint64
 
 // MarshalJSON encodes the number as its 20 digits in quotes.
@@ -94,8 +92,8 @@ func (s *Sequence) UnmarshalJSON(data []byte) error {
 // ids is the namespace (RFC 9562, version 5) of derived event ids.
 var ids = uuid.MustParse("6f1cbf0c-52a1-4f6e-9d0e-1f2f5d0a7c11")
 
-// IDOf derives an event's id from what it says: one entity at one revision has one event
-// of a type, whichever service publishes it and however often.
+// IDOf derives an event's id from the entity, its revision and the type. So one entity at
+// one revision has one event of a type, whichever service publishes it and however often.
 func IDOf(t Type, entityID string, revision int) string {
 	return uuid.NewSHA1(ids, fmt.Appendf(nil, "%s/%s/%d", t, entityID, revision)).String()
 }
@@ -129,8 +127,8 @@ func envelope(t Type, source, entityID string, revision int, at time.Time, trace
 	}, nil
 }
 
-// Marshal encodes as all of Postbus does: without the escapes for HTML, which would make
-// six bytes of one and mean nothing here.
+// Marshal encodes a value without the escapes for HTML. Those would turn one byte into
+// six and mean nothing here.
 func Marshal(v any) ([]byte, error) {
 	b, err := jsonv2.Marshal(v)
 	if err != nil {
@@ -139,8 +137,8 @@ func Marshal(v any) ([]byte, error) {
 	return b, nil
 }
 
-// Parse decodes and checks one event as it came off topic. What it refuses is
-// an ErrMalformed that says what is wrong. The event's Data may be a part of raw.
+// Parse decodes and checks one event of a topic. The error for an event that it refuses
+// is an ErrMalformed with the reason. The event's Data may be a part of raw.
 func Parse(topic Type, raw []byte) (Event, error) {
 	e, err := parse(raw, MaxBytes)
 	if err == nil && e.Type != topic {
@@ -170,8 +168,8 @@ func parseAll[T ~[]byte](values []T) ([]Event, error) {
 	events := make([]Event, len(values))
 	for i, value := range values {
 		var err error
-		// In the log an event may be larger than it was: it has a number, and
-		// characters that need not be escaped may be.
+		// An event in the log may be larger than on the bus: it has a number, and
+		// needless escapes.
 		if events[i], err = parse(value, 2*MaxBytes); err != nil {
 			return nil, fmt.Errorf("%w: event %d of the batch: %w", ErrMalformed, i, err)
 		}
@@ -195,7 +193,7 @@ func parse(raw []byte, limit int) (Event, error) {
 		return Event{}, fmt.Errorf("specversion %q, not 1.0", e.SpecVersion)
 	case !slices.Contains(Types, e.Type):
 		return Event{}, fmt.Errorf("unknown type %.40q", e.Type)
-	case e.ID == "" || len(e.ID) > maxIDLength:
+	case e.ID == "" || len(e.ID) > MaxIDLength:
 		return Event{}, fmt.Errorf("an id of %d bytes", len(e.ID))
 	case e.Source == "":
 		return Event{}, errors.New("no source")
@@ -208,7 +206,7 @@ func parse(raw []byte, limit int) (Event, error) {
 	return e, nil
 }
 
-// parseJSON decodes an event and what it carries, and checks neither.
+// parseJSON decodes an event and its entity, without checking them.
 func parseJSON(raw []byte) (Event, error) {
 	if !utf8.Valid(raw) {
 		return Event{}, errors.New("not valid UTF-8")
@@ -226,10 +224,10 @@ func parseJSON(raw []byte) (Event, error) {
 		e.Comment = new(Comment)
 		err = jsonv2.Unmarshal(e.Data, e.Comment)
 	default:
-		return e, nil // and refused for its type
+		return e, nil // parse refuses the type
 	}
 	if err == nil {
-		// Spaced and escaped as the log will have it, so that the two compare: the
+		// Formats the data as the log has it, so that the two can be compared. The
 		// sidecar escapes what HTML would need escaped.
 		err = (*jsontext.Value)(&e.Data).Format()
 	}

@@ -33,8 +33,8 @@ func moderated() Comment {
 	return c
 }
 
-// wire is the event on the wire, with members set (or, if nil, removed); those
-// that start with "data." are members of the data.
+// wire is an encoded event. members are set, or removed if nil. Those that start with
+// "data." are members of the data.
 func wire(t testing.TB, typ Type, members map[string]any) []byte {
 	t.Helper()
 	var e Event
@@ -225,7 +225,7 @@ func TestParseTakesEdges(t *testing.T) {
 	}
 }
 
-// padded returns raw, grown by white space to n bytes.
+// padded returns raw with white space up to n bytes.
 func padded(raw []byte, n int) []byte {
 	return append(raw, bytes.Repeat([]byte(" "), n-len(raw))...)
 }
@@ -240,8 +240,8 @@ func TestParseTakesMaxBytesAndNotOneMore(t *testing.T) {
 	}
 }
 
-// The largest that a command's 64 KiB can ask for has to fit in an event, however
-// JSON writes its characters, and with its number in the log.
+// The largest entity of a command's 64 KiB must fit in an event with its number, however
+// JSON encodes its characters.
 func TestTheLargestEntityFitsInAnEvent(t *testing.T) {
 	for name, char := range map[string]string{
 		"plain": "x", "an emoji": "😀", "what JSON escapes": "\x01", "what only Go escapes": "\u2028", "quotes": `"`, "HTML": "<",
@@ -268,9 +268,9 @@ func TestTheLargestEntityFitsInAnEvent(t *testing.T) {
 	}
 }
 
-// Query would stand still for ever before an event that the log took and it does
-// not. Numbered and encoded anew, an event is larger: most of all when it is full
-// of what Go escapes.
+// If the log accepted an event that query refuses, query would stop there for ever. An
+// event grows when it gets its number and is encoded again, most of all when Go escapes
+// its characters.
 func TestTheLargestEventThatParseTakesComesOutOfTheLog(t *testing.T) {
 	for _, char := range []string{"x", "<", "\u2028", "\"", "\x01", "😀"} {
 		room := MaxBytes - len(wire(t, PostCreated, map[string]any{"source": "", "datacontenttype": nil}))
@@ -299,7 +299,7 @@ func TestTheLargestEventThatParseTakesComesOutOfTheLog(t *testing.T) {
 	}
 }
 
-// An event that comes again is compared with what the log has of it.
+// A redelivered event is compared with the one in the log.
 func TestParseSpacesDataAsTheLogDoes(t *testing.T) {
 	raw := wire(t, PostCreated, nil)
 	spaced := new(bytes.Buffer)
@@ -316,8 +316,8 @@ func TestParseSpacesDataAsTheLogDoes(t *testing.T) {
 	}
 }
 
-// encoding/json would mend it silently, and an event would be stored that says
-// something else than its bytes.
+// encoding/json would repair it silently. The stored event would then differ from its
+// bytes.
 func TestParseRefusesInvalidUTF8Anywhere(t *testing.T) {
 	raw := wire(t, CommentCreated, map[string]any{"extra": "!!"})
 	for _, at := range []string{"Hello", "/comments", "!!"} {
@@ -420,7 +420,7 @@ func TestSequenceRefusesWhatIsNoQuotedNumber(t *testing.T) {
 			t.Errorf("%s is refused, and yet made it %d", raw, s)
 		}
 	}
-	// Not by way of encoding/json, which never passes such bytes.
+	// Called directly, because encoding/json never passes such bytes.
 	for _, raw := range []string{"", `"`, "1"} {
 		if err := new(Sequence).UnmarshalJSON([]byte(raw)); err == nil {
 			t.Errorf("%q is taken", raw)
@@ -444,7 +444,7 @@ func TestAnEventOutsideTheLogHasNoSequence(t *testing.T) {
 	}
 }
 
-// Replicas of different versions, and the log, have to agree on these ids for ever.
+// Replicas of different versions, and the log, must agree on these ids for ever.
 func TestIDOfNeverChanges(t *testing.T) {
 	if got, want := IDOf(CommentModerated, commentID, 2), "832570cd-bf67-51af-889c-243cfa78bba5"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -470,8 +470,8 @@ func TestIDOfDiffersByTypeEntityAndRevision(t *testing.T) {
 	}
 }
 
-// The id says what an event tells, and not who publishes it or when: that is what
-// makes a repeated reaction the same event.
+// The id depends on the entity, not on the service that publishes it or the time. So a
+// repeated reaction is the same event.
 func TestTheIDDependsOnTheEntityAlone(t *testing.T) {
 	a, err := OfComment(CommentUpdated, "comments", moderated(), noon, "")
 	if err != nil {
@@ -511,7 +511,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("[]"))
 	f.Add([]byte("\xff"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		// As the one topic that takes it, and otherwise as any.
+		// Parse it for the one topic that accepts it, or for any topic.
 		var named struct{ Type Type }
 		_ = json.Unmarshal(raw, &named)
 		e, err := Parse(named.Type, raw)
@@ -536,10 +536,10 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(err)
 		}
 		if _, err := ParseBatch(fmt.Appendf(nil, "[%s]", line)); err != nil {
-			t.Fatalf("the log took what nobody can read from it: %v\n%s", err, line)
+			t.Fatalf("the log took what no reader can read from it: %v\n%s", err, line)
 		}
 		if len(again) > MaxBytes {
-			return // Go's escapes and absent members that are written can make it longer
+			return // Go's escapes and added members can make it longer
 		}
 		back, err := Parse(e.Type, again)
 		if err != nil {

@@ -5,8 +5,9 @@ import (
 	"encoding/hex"
 )
 
-// Contradicts says whether two events can't both be true: they carry versions of one
-// entity that differ in what no revision changes, or in anything at the same revision.
+// Contradicts reports whether two events cannot both be true. They carry versions of one
+// entity that differ in a field that no revision changes, or in any field at the same
+// revision.
 func Contradicts(a, b Event) bool {
 	switch {
 	case a.Post != nil && b.Post != nil:
@@ -17,9 +18,9 @@ func Contradicts(a, b Event) bool {
 	return false
 }
 
-// SameRequest says whether two events that begin an entity, PostCreated or
-// CommentCreated, answer the same request: whether they have the same type and agree
-// in all that the client chose. How the client's JSON was written is in neither.
+// SameRequest reports whether two events that begin an entity, PostCreated or
+// CommentCreated, answer the same request. They have the same type and agree in all that
+// the client chose. The spacing and order of the client's JSON do not matter.
 func SameRequest(a, b Event) bool {
 	switch {
 	case a.Type != b.Type:
@@ -33,7 +34,7 @@ func SameRequest(a, b Event) bool {
 }
 
 // Digest is the SHA-256 of an entity's encoded form, in hexadecimal, for stores that do
-// not need the entity itself. Two versions with one revision contradict each other
+// not need the entity itself. Two versions with the same revision contradict each other
 // exactly if their digests differ.
 func Digest[Entity Post | Comment](entity *Entity) (string, error) {
 	encoded, err := Marshal(entity)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// changeField makes another value of a field.
+// changeField changes the value of a field.
 func changeField(t *testing.T, f reflect.Value) {
 	t.Helper()
 	switch v := f.Addr().Interface().(type) {
@@ -23,8 +23,8 @@ func changeField(t *testing.T, f reflect.Value) {
 	}
 }
 
-// A field that is added to an entity belongs to one of the two: what the client
-// chooses is compared, what the service sets is not.
+// A field that is added to an entity is in one of two groups: fields that the client
+// chooses are compared, fields that the service sets are not.
 func TestTheSameRequestAgreesInEveryFieldThatTheClientChose(t *testing.T) {
 	post := func(p Post) Event { return Event{Type: PostCreated, Post: &p} }
 	comment := func(c Comment) Event { return Event{Type: CommentCreated, Comment: &c} }
@@ -55,7 +55,7 @@ func TestTheSameRequestAgreesInEveryFieldThatTheClientChose(t *testing.T) {
 	}
 }
 
-// The rest of the envelope says when and by whom the request was answered.
+// The envelope may differ: it says when and by which service the request was answered.
 func TestTheSameRequestMayBeAnsweredByAnotherEvent(t *testing.T) {
 	a, err := OfPost(PostCreated, "posts", aPost(), noon, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	if err != nil {

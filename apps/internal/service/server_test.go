@@ -60,12 +60,12 @@ func posting() *gin.Engine {
 	return e
 }
 
-// A client that sends its body a byte a second, or never, keeps its connection no
-// longer than requestTimeout, whatever becomes of its request.
-func TestASlowRequestIsEndedWhateverTheHandlerDoes(t *testing.T) {
+// A client that sends its body slowly, or never, keeps its connection no longer than
+// requestTimeout, however the request is answered.
+func TestASlowRequestIsEndedForEveryHandler(t *testing.T) {
 	for name, test := range map[string]struct {
 		head string
-		// prompt says that the answer does not wait for the body.
+		// prompt means that the answer does not wait for the body.
 		prompt bool
 		status int
 	}{
@@ -124,7 +124,7 @@ func TestASlowRequestIsEndedWhateverTheHandlerDoes(t *testing.T) {
 	}
 }
 
-// The deadline is for requests: an answer may take longer.
+// The deadline is for requests. An answer may take longer.
 func TestALongAnswerIsNotEndedByTheReadDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPipes()
@@ -157,9 +157,9 @@ func TestALongAnswerIsNotEndedByTheReadDeadline(t *testing.T) {
 	})
 }
 
-// A request that never ends makes a stop take stopTimeout, and cuts off itself alone:
-// each server has a time of its own.
-func TestASlowRequestCutsNobodyElseOffAtAStop(t *testing.T) {
+// A request that never ends delays a stop by stopTimeout, and only this request is cut
+// off: each server has a timeout of its own.
+func TestASlowRequestCutsOffNoOtherRequestAtAStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		public, channel := newPipes(), newPipes()
 		answer := func(c *gin.Context) { time.Sleep(stopTimeout - time.Second); c.String(http.StatusOK, "answered") }
@@ -177,7 +177,7 @@ func TestASlowRequestCutsNobodyElseOffAtAStop(t *testing.T) {
 		for _, l := range []*pipes{public, channel} {
 			wait := time.Duration(0)
 			if l == channel {
-				wait = stopTimeout - time.Second // under way when the public server has given up
+				wait = stopTimeout - time.Second // under way when the public server has cut it off
 			}
 			go func() {
 				time.Sleep(wait)
@@ -213,7 +213,7 @@ func TestASlowRequestCutsNobodyElseOffAtAStop(t *testing.T) {
 	})
 }
 
-func TestAListenerTakesSoManyConnectionsAtOnce(t *testing.T) {
+func TestAListenersConnectionsAreBounded(t *testing.T) {
 	const most = 3
 	s, err := listen("127.0.0.1", 0, most, posting())
 	if err != nil {
@@ -266,7 +266,7 @@ func TestThePublicPortIsThisMachinesUnlessHostSaysOtherwise(t *testing.T) {
 	for host, want := range map[string]string{"": "127.0.0.1:", "127.0.0.2": "127.0.0.2:", "localhost": "127.0.0.1:", "*": "[::]:", "::1": "[::1]:"} {
 		asProcess(t, map[string]string{"HOST": host}, "-port=0", "-app-port=0")
 		s := New("test", "tests", 0)
-		l, err := listen(s.host, 0, 1, s.Public)
+		l, err := listen(s.settings.host, 0, 1, s.Public)
 		if err != nil {
 			if host == "::1" || host == "localhost" { // on a machine without it
 				t.Logf("%s: %v", host, err)
@@ -307,7 +307,7 @@ func TestAPortOfThisMachineAnswersUnderItsNamesAlone(t *testing.T) {
 				t.Errorf("%+v: %s is answered %d", test, path, res.Code)
 			}
 		}
-		// The app channel is always this machine's.
+		// The app channel always answers under this machine's names only.
 		if res := get(s.Channel, "/nothing", nil, "posts.com"); res.Code != 421 {
 			t.Errorf("the channel answers %d", res.Code)
 		}

@@ -1,5 +1,6 @@
-// Package service runs a service: its two listeners, its connection to the
-// sidecar, its log and its traces, from start to graceful stop.
+// Package service runs a service as a process: two listeners, the connection to the
+// sidecar, logs and traces, from start to graceful stop. What the service does is in its
+// own packages, which get all of that as arguments.
 package service
 
 import (
@@ -7,14 +8,12 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,99 +25,96 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// tracesTimeout bounds how long a stop waits for the traces to be sent.
-const tracesTimeout = 5 * time.Second
-
-// lastAnswers is how long a sidecar that is killed gets to pass on what it was just
-// answered: there is nothing that tells when it has.
-const lastAnswers = 200 * time.Millisecond
+const (
+	// tracesTimeout bounds how long a stop waits for the traces to be sent.
+	tracesTimeout = 5 * time.Second
+	// lastAnswers is the time before a sidecar is killed, for it to pass on its last
+	// answers. Nothing reports when it has done so.
+	lastAnswers = 200 * time.Millisecond
+	// readyTimeout bounds how long the sidecar's health check may take.
+	readyTimeout = time.Second
+)
 
 // Service is a running service. Routes are added before Run.
 type Service struct {
 	// Name is the Dapr app id.
 	Name string
-	// Dapr talks to the sidecar. It connects when it is first used and again
-	// whenever the connection breaks; a call fails at once while there is none.
+	// Dapr is the client of the sidecar. It connects at the first call, and again
+	// whenever the connection breaks. Without a connection a call fails at once.
 	Dapr dapr.Client
 	// Sidecar is the base URL of the sidecar's HTTP API.
 	Sidecar string
 	// Public serves the API and the probes, to everybody.
 	Public *gin.Engine
-	// Channel is the Dapr app channel, on loopback: the sidecar delivers events
-	// here, and calls the API for others (service invocation).
+	// Channel is the Dapr app channel, on loopback. The sidecar delivers events to it,
+	// and calls the API for other apps (service invocation).
 	Channel *gin.Engine
-	// Stopping is done when the service shall stop: streams and long polls end
-	// then, and every other request is still answered.
+	// Stopping is done when the service must stop. Streams and long polls end then. Every
+	// other request is still answered.
 	Stopping context.Context
-	// Streams bounds the streams of both listeners together: a quarter of a listener's
-	// connections is left for probes, deliveries and short requests.
+	// Streams bounds the streams of both listeners together. It leaves a quarter of a
+	// listener's connections for probes, deliveries and short requests.
 	Streams web.Streams
-	// Ready, if set, returns why the service can't serve yet, or nil.
+	// Ready, if set, returns why the service is not ready, or nil.
 	Ready func() error
 
-	purpose       string
-	log           *slog.Logger
-	host          string
-	port, appPort int
-	connections   int
-	closeTraces   func(context.Context) error
+	purpose     string
+	settings    settings
+	closeTraces func(context.Context) error
 }
 
-// New reads the command line and the environment that `dapr run` and the Dapr
-// injector set, and exits where they are of no use. Port is the public port
-// unless the user says otherwise.
+// New reads the command line, and the environment that `dapr run` and the Dapr injector
+// set. It exits the process if they are invalid. Port is the default of the public port.
 func New(name, purpose string, port int) *Service {
-	s := &Service{Name: Env("APP_ID", name), purpose: purpose, closeTraces: startTraces(name)}
+	s := &Service{
+		Name: Env("APP_ID", name), purpose: purpose, closeTraces: startTraces(name),
+		Sidecar: fmt.Sprintf("http://127.0.0.1:%d", intEnv("DAPR_HTTP_PORT", 3500)),
+		Public:  web.NewEngine(), Channel: web.NewEngine(),
+	}
+	slog.SetDefault(newLog(name))
+	s.settings = readSettings(name, purpose, port)
 	s.Stopping, _ = signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	s.log = newLog(name)
-	slog.SetDefault(s.log)
-
-	flags := flag.NewFlagSet(name, flag.ExitOnError)
-	flags.Usage = func() {
-		_, _ = fmt.Fprintf(flags.Output(), "%s: %s\n\nUsage: %s [flags]\n", name, purpose, name)
-		flags.PrintDefaults()
-		_, _ = fmt.Fprint(flags.Output(), "\nAlso read: DAPR_GRPC_PORT, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, KILL_SIDECAR, LOG_LEVEL, ALLOWED_HOSTS, PPROF_PORT, OTEL_EXPORTER_OTLP_ENDPOINT.\n")
+	if s.settings.pprofPort > 0 {
+		go serveProfiles(s.settings.pprofPort)
 	}
-	flags.StringVar(&s.host, "host", Env("HOST", "127.0.0.1"), "`address` of the public port; * is every interface (env HOST)")
-	flags.IntVar(&s.connections, "max-connections", intEnv("MAX_CONNECTIONS", maxConnections), "`number` of connections at once, of each port (env MAX_CONNECTIONS)")
-	flags.IntVar(&s.port, "port", intEnv("PORT", port), "public `port`: API and probes (env PORT)")
-	flags.IntVar(&s.appPort, "app-port", intEnv("APP_PORT", port+100), "Dapr app channel `port`, on loopback (env APP_PORT)")
-	_ = flags.Parse(os.Args[1:]) // exits on an error
-
-	if port := intEnv("PPROF_PORT", 0); port > 0 {
-		go serveProfiles(port)
-	}
-	s.Sidecar = fmt.Sprintf("http://127.0.0.1:%d", intEnv("DAPR_HTTP_PORT", 3500))
 	client, err := connect(intEnv("DAPR_GRPC_PORT", 50001))
 	if err != nil {
-		s.exit(err)
+		exit(err)
 	}
 	s.Dapr = client
-
-	s.Streams = make(web.Streams, s.connections-s.connections/4)
-	s.Public, s.Channel = web.NewEngine(), web.NewEngine()
+	s.Streams = make(web.Streams, s.settings.connections-s.settings.connections/4)
 	s.guard(os.Getenv("ALLOWED_HOSTS"), os.Getenv("APP_API_TOKEN"))
 	s.Public.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	s.Public.GET("/readyz", s.readyz)
 	return s
 }
 
-// guard has both engines refuse what is not for them. A public port that only this
-// machine reaches answers under this machine's names and its own alone; allowed adds to
-// these, by commas. Any other public port answers under every name unless allowed names
-// some.
+// guard has both engines refuse requests that are not for them. A public port that only
+// this machine reaches answers under this machine's names, its own host and the allowed
+// names, which are separated by commas. Any other public port answers under every name,
+// or only under the allowed names if there are any.
 func (s *Service) guard(allowed, token string) {
 	s.Public.Use(web.WellFormedHead)
 	var names []string
 	for _, name := range strings.FieldsFunc(allowed, func(r rune) bool { return r == ',' || r == ' ' }) {
 		names = append(names, web.HostName(name))
 	}
-	if onLoopback(s.host) || len(names) > 0 {
-		s.Public.Use(web.OnlyHosts(append(names, web.HostName(s.host))...))
+	if onLoopback(s.settings.host) || len(names) > 0 {
+		s.Public.Use(web.OnlyHosts(append(names, web.HostName(s.settings.host))...))
 	}
 	s.Channel.Use(web.RefuseBrowsers, web.OnlyHosts())
 	if token != "" {
 		s.Channel.Use(requireToken(token))
+	}
+}
+
+// requireToken accepts requests of the sidecar only
+// (https://docs.dapr.io/operations/security/app-api-token/).
+func requireToken(token string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if subtle.ConstantTimeCompare([]byte(c.GetHeader(APIToken)), []byte(token)) != 1 {
+			web.Fail(c, web.NewProblem(http.StatusUnauthorized, "The app channel is for the sidecar alone."))
+		}
 	}
 }
 
@@ -129,7 +125,7 @@ func (s *Service) API(routes func(gin.IRoutes)) {
 	s.Public.GET("/", s.about)
 }
 
-// about says what the service is and what can be asked of it.
+// about answers what the service is and which routes it has.
 func (s *Service) about(c *gin.Context) {
 	var routes []string
 	for _, r := range s.Public.Routes() {
@@ -138,68 +134,6 @@ func (s *Service) about(c *gin.Context) {
 	slices.Sort(routes)
 	c.IndentedJSON(http.StatusOK, gin.H{"service": s.Name, "purpose": s.purpose, "routes": routes})
 	_, _ = c.Writer.WriteString("\n")
-}
-
-// Run serves until SIGTERM or SIGINT, and returns when all requests under way
-// are answered. The background tasks run beside and are cancelled after that. With
-// KILL_SIDECAR=true it ends the pod's sidecar then, also when the app alone is to be
-// started again. It exits the process with 1 when it can't serve.
-func (s *Service) Run(background ...func(context.Context)) {
-	public, err := listen(s.host, s.port, s.connections, s.Public)
-	if err != nil {
-		s.exit(fmt.Errorf("public port: %w (stop what holds the port, or choose another with -port or PORT)", err))
-	}
-	channel, err := listen("127.0.0.1", s.appPort, s.connections, s.Channel)
-	if err != nil {
-		s.exit(fmt.Errorf("app channel: %w (stop what holds the port, or choose another with -app-port or APP_PORT)", err))
-	}
-
-	tasks, cancelTasks := context.WithCancel(context.Background())
-	defer cancelTasks()
-	var running sync.WaitGroup
-	for _, task := range background {
-		running.Go(func() { task(tasks) })
-	}
-	// The public server stops first: until its requests are answered they may
-	// need events that come over the channel.
-	servers := []*server{public, channel}
-	failed := make(chan error, len(servers))
-	for _, server := range servers {
-		go func() { failed <- server.serve() }()
-	}
-	s.log.Info("serving", "host", s.host, "port", s.port, "appPort", s.appPort)
-
-	select {
-	case err := <-failed:
-		s.exit(err)
-	case <-s.Stopping.Done():
-	}
-	s.log.Info("stopping")
-	for _, server := range servers {
-		if err := server.stop(); err != nil {
-			s.log.Warn("requests were cut off", "error", err)
-		}
-	}
-	cancelTasks()
-	running.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), tracesTimeout)
-	defer cancel()
-	if err := s.closeTraces(ctx); err != nil {
-		s.log.Warn("traces were lost", "error", err)
-	}
-	s.Dapr.Close()
-	if os.Getenv("KILL_SIDECAR") == "true" {
-		time.Sleep(lastAnswers)
-		if err := killSidecar("/proc"); err != nil {
-			s.log.Warn("the sidecar is left to end by itself, and may lose what it was about to deliver", "error", err)
-		}
-	}
-	s.log.Info("stopped")
-}
-
-func (s *Service) exit(err error) {
-	s.log.Error("can't serve", "error", err)
-	os.Exit(1)
 }
 
 // readyz answers 200 if the service can do its work, otherwise 503 with the reason.
@@ -217,10 +151,10 @@ func (s *Service) readyz(c *gin.Context) {
 	c.String(http.StatusOK, "ready\n")
 }
 
-// sidecarReady asks for the outbound health: the other one waits for this app,
-// which may wait for its readiness.
+// sidecarReady asks for the sidecar's outbound health. Its other health check waits for
+// this app, which may wait for its own readiness.
 func (s *Service) sidecarReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Sidecar+"/v1.0/healthz/outbound", nil)
 	if err != nil {
@@ -230,38 +164,87 @@ func (s *Service) sidecarReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode >= 300 {
+	_ = res.Body.Close()
+	if res.StatusCode >= http.StatusMultipleChoices {
 		return errors.New(res.Status)
 	}
 	return nil
 }
 
-// requireToken lets only the sidecar in
-// (https://docs.dapr.io/operations/security/app-api-token/).
-func requireToken(token string) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		if subtle.ConstantTimeCompare([]byte(c.GetHeader("dapr-api-token")), []byte(token)) != 1 {
-			web.Fail(c, web.NewProblem(http.StatusUnauthorized, "The app channel is for the sidecar alone."))
+// Run serves until SIGTERM or SIGINT, and returns when all requests under way are
+// answered. The background tasks run meanwhile, and are cancelled after the last answer.
+// With KILL_SIDECAR=true it then kills the pod's sidecar, even if only the app restarts.
+// It exits the process with 1 if it cannot serve.
+func (s *Service) Run(background ...func(context.Context)) {
+	servers, err := s.listen()
+	if err != nil {
+		exit(err)
+	}
+	tasks, cancelTasks := context.WithCancel(context.Background())
+	defer cancelTasks()
+	var running sync.WaitGroup
+	for _, task := range background {
+		running.Go(func() { task(tasks) })
+	}
+	failed := make(chan error, len(servers))
+	for _, server := range servers {
+		go func() { failed <- server.serve() }()
+	}
+	slog.Info("serving", "host", s.settings.host, "port", s.settings.port, "appPort", s.settings.appPort)
+
+	select {
+	case err := <-failed:
+		exit(err)
+	case <-s.Stopping.Done():
+	}
+	slog.Info("stopping")
+	for _, server := range servers {
+		if err := server.stop(); err != nil {
+			slog.Warn("requests were cut off", "error", err)
 		}
 	}
+	cancelTasks()
+	running.Wait()
+	s.close()
+	slog.Info("stopped")
 }
 
-func newLog(name string) *slog.Logger {
-	level := slog.LevelInfo
-	if err := level.UnmarshalText([]byte(os.Getenv("LOG_LEVEL"))); err != nil {
-		level = slog.LevelInfo
+// listen opens both ports. The public server is first, so that it stops first: its last
+// requests may need events that arrive on the channel.
+func (s *Service) listen() ([]*server, error) {
+	public, err := listen(s.settings.host, s.settings.port, s.settings.connections, s.Public)
+	if err != nil {
+		return nil, fmt.Errorf("public port: %w (stop what holds the port, or choose another with -port or PORT)", err)
 	}
-	h := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
-	return slog.New(web.TraceLog(h)).With("service", name)
-}
-
-func intEnv(name string, otherwise int) int {
-	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
-		return n
+	channel, err := listen("127.0.0.1", s.settings.appPort, s.settings.connections, s.Channel)
+	if err != nil {
+		return nil, fmt.Errorf("app channel: %w (stop what holds the port, or choose another with -app-port or APP_PORT)", err)
 	}
-	return otherwise
+	return []*server{public, channel}, nil
 }
 
-// Env is the environment variable of that name, or otherwise where it is empty.
+// close flushes the traces, closes the connection to the sidecar and, if configured,
+// kills the sidecar.
+func (s *Service) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), tracesTimeout)
+	defer cancel()
+	if err := s.closeTraces(ctx); err != nil {
+		slog.Warn("traces were lost", "error", err)
+	}
+	s.Dapr.Close()
+	if os.Getenv("KILL_SIDECAR") != "true" {
+		return
+	}
+	time.Sleep(lastAnswers)
+	if err := killSidecar("/proc"); err != nil {
+		slog.Warn("the sidecar is left to end by itself, and may lose what it was about to deliver", "error", err)
+	}
+}
+
+func exit(err error) {
+	slog.Error("can't serve", "error", err)
+	os.Exit(1)
+}
+
+// Env is the environment variable with that name, or otherwise if it is empty.
 func Env(name, otherwise string) string { return cmp.Or(os.Getenv(name), otherwise) }

@@ -27,7 +27,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// get asks h for a path, at this machine unless it says which host.
+// get requests a path of h, under the name localhost or the given host.
 func get(h http.Handler, path string, header http.Header, host ...string) *httptest.ResponseRecorder {
 	req := httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil)
 	if len(host) > 0 {
@@ -136,7 +136,7 @@ func TestTheProfilesAreForThisMachine(t *testing.T) {
 	}
 }
 
-// What everybody can reach has no delivery routes, and the sidecar no probes.
+// The public listener has no delivery routes, and the channel no probes.
 func TestTheListenersShareNothingButTheAPI(t *testing.T) {
 	asProcess(t, nil)
 	s := New("test", "tests", 0)
@@ -164,8 +164,8 @@ func TestPortsComeFromFlagsThenTheEnvironmentThenTheService(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			asProcess(t, test.env, test.args...)
 			s := New("test", "tests", 4000)
-			if s.port != test.port || s.appPort != test.appPort || s.Sidecar != test.sidecar {
-				t.Errorf("port %d, app port %d, sidecar %s; want %+v", s.port, s.appPort, s.Sidecar, test)
+			if s.settings.port != test.port || s.settings.appPort != test.appPort || s.Sidecar != test.sidecar {
+				t.Errorf("port %d, app port %d, sidecar %s; want %+v", s.settings.port, s.settings.appPort, s.Sidecar, test)
 			}
 		})
 	}
@@ -218,7 +218,7 @@ func TestReadyWhenTheSidecarAndTheServiceAre(t *testing.T) {
 			if (res.Header().Get("Retry-After") != "") != (test.status == 503) {
 				t.Errorf("Retry-After is %q", res.Header().Get("Retry-After"))
 			}
-			// The whole health waits for this app, which waits for it.
+			// The full health check waits for this app, which waits for the sidecar.
 			if test.sidecar != 0 && asked != "/v1.0/healthz/outbound" {
 				t.Errorf("asked for %s", asked)
 			}
@@ -228,7 +228,7 @@ func TestReadyWhenTheSidecarAndTheServiceAre(t *testing.T) {
 
 func TestRunAnswersUntilItStopsAndLeavesNothingBehind(t *testing.T) {
 	asProcess(t, nil, "-port=0", "-app-port=0")
-	// Other tests' signal handlers and clients live on with the process.
+	// Signal handlers and clients of other tests live as long as the process.
 	before := goleak.IgnoreCurrent()
 	stop, cancel := context.WithCancel(context.Background())
 	client, err := connect(1)
@@ -236,8 +236,8 @@ func TestRunAnswersUntilItStopsAndLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Service{
-		Name: "test", Dapr: client, Public: web.NewEngine(), Channel: web.NewEngine(), Stopping: stop, host: "127.0.0.1", connections: 10,
-		log: slog.New(slog.DiscardHandler), closeTraces: startTraces("test"),
+		Name: "test", Dapr: client, Public: web.NewEngine(), Channel: web.NewEngine(), Stopping: stop,
+		settings: settings{host: "127.0.0.1", connections: 10}, closeTraces: startTraces("test"),
 	}
 	var ended atomic.Int32
 	started, cancelled, release := make(chan struct{}, 2), make(chan struct{}, 2), make(chan struct{})
@@ -282,7 +282,7 @@ func endOf(p *exec.Cmd) syscall.Signal {
 	return p.ProcessState.Sys().(syscall.WaitStatus).Signal() //nolint:errcheck,forcetypeassert // of a process of Unix
 }
 
-// The list of processes is one of the test's own: the machine's may have sidecars.
+// The test has a list of processes of its own, because the machine may run sidecars.
 func TestOnlyTheSidecarIsKilled(t *testing.T) {
 	proc := t.TempDir()
 	start := func(comm string) *exec.Cmd {
@@ -357,8 +357,8 @@ func TestCallsOfTheSidecarCarryTheTokenAndTheTrace(t *testing.T) {
 	}
 }
 
-// Without a collector there are trace ids all the same, to find the lines of one
-// request in the log of every service.
+// Trace ids exist without a collector, too. They connect the log lines of one request in
+// all services.
 func TestEveryRequestHasATraceID(t *testing.T) {
 	asProcess(t, nil)
 	stop := startTraces("test")

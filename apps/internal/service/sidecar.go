@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	dapr "github.com/dapr/go-sdk/client"
@@ -22,14 +23,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// maxMessage bounds a message from or to the sidecar, in bytes. The sidecar's own
-// bound, its maxBodySize of 16 MiB, is reached first: state.Get's callers keep below
-// that one.
+// maxMessage bounds a message from or to the sidecar, in bytes. The sidecar's own bound
+// is lower: its maxBodySize of 16 MiB. Callers of state.Get stay below that.
 const maxMessage = 64 << 20
 
-// connect returns a client of the sidecar. The SDK's own constructors wait 5 s
-// for the sidecar, fail for good if it is late, and leave gRPC's reconnect delay
-// at its default, which grows to two minutes.
+// connect returns a client of the sidecar. The SDK's own constructors wait 5 s for the
+// sidecar (dapr/go-sdk#437, open) and then fail for good (dapr/go-sdk#280, open). They
+// also keep gRPC's default reconnect delay, which grows to two minutes. It can go when
+// the SDK has a constructor that does not wait.
 func connect(port int) (dapr.Client, error) {
 	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", port),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -45,11 +46,15 @@ func connect(port int) (dapr.Client, error) {
 	return dapr.NewClientWithConnection(conn), nil
 }
 
-// outgoing adds the API token, and the trace that a call belongs to.
+// APIToken is the header with the token between the app and its sidecar.
+const APIToken = "dapr-api-token" //nolint:gosec // the name of a header
+
+// outgoing adds the API token and the trace to each call. (otelgrpc costs more than it
+// brings: ../README.md, "Traces".)
 func outgoing(token string) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		if token != "" {
-			ctx = metadata.AppendToOutgoingContext(ctx, "dapr-api-token", token)
+			ctx = metadata.AppendToOutgoingContext(ctx, APIToken, token)
 		}
 		if parent := web.TraceParent(ctx); parent != "" {
 			ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", parent)
@@ -58,19 +63,16 @@ func outgoing(token string) grpc.UnaryClientInterceptor {
 	}
 }
 
-// killSidecar ends the sidecar of a pod whose containers share their processes, and
-// says why it could not. A sidecar that is asked to end (SIGTERM) gives up the batches
-// that it holds, and Dapr 1.18.2 may then acknowledge some of their messages, which
-// nobody has handled. One that is killed leaves them pending: another replica's is
-// given them after the bus's processingTimeout. proc is where the kernel lists the
-// processes (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html).
+// killSidecar kills the sidecar of a pod whose containers share their processes, so that
+// its messages stay pending (../README.md, "KILL_SIDECAR"). proc is where the kernel
+// lists the processes (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html).
 func killSidecar(proc string) error {
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		// One that can't be read has ended since.
+		// A process that cannot be read has ended since.
 		if comm, err := os.ReadFile(name); err != nil || string(comm) != "daprd\n" { //nolint:gosec // of the kernel
 			continue
 		}
@@ -78,18 +80,14 @@ func killSidecar(proc string) error {
 		if err != nil {
 			return err
 		}
-		process, err := os.FindProcess(pid)
-		if err != nil {
-			return err
-		}
-		return process.Kill()
+		return syscall.Kill(pid, syscall.SIGKILL)
 	}
 	return fmt.Errorf("no daprd among the %d processes (does the pod have shareProcessNamespace?)", len(names))
 }
 
-// startTraces makes trace ids for the log, and sends spans to an OpenTelemetry
-// collector if OTEL_EXPORTER_OTLP_ENDPOINT names one (the standard variables
-// steer the exporter and the sampler). It returns what flushes them.
+// startTraces makes trace ids for the log. If OTEL_EXPORTER_OTLP_ENDPOINT names an
+// OpenTelemetry collector, it sends spans there (the standard variables configure
+// exporter and sampler). It returns a function that flushes the spans.
 func startTraces(name string) func(context.Context) error {
 	opts := []sdktrace.TracerProviderOption{
 		sdktrace.WithResource(resource.NewSchemaless(semconv.ServiceName(name))),

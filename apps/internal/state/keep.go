@@ -8,16 +8,16 @@ type Swapper interface {
 	Swap(ctx context.Context, items ...Item) error
 }
 
-// Kept is what a key holds after Keep.
+// Kept is the value of a key after Keep.
 type Kept struct {
-	// Value is unknown, and nil, where Err is not nil.
+	// Value is nil if Err is not nil, because it is then unknown.
 	Value []byte
 	Err   error
 }
 
 // Keep writes documents that never change: each whose key does not exist yet. It returns
-// for each key the value that it holds from now on: the item's own, or the one that was
-// there first (of two in items, the first).
+// the value that each key has from now on: the item's own, or the one that was there
+// first. Of two items with one key the first counts.
 //
 // It writes before it reads, because nearly all documents are new.
 func Keep(ctx context.Context, store Swapper, items ...Item) map[string]Kept {

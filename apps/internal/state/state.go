@@ -1,6 +1,6 @@
-// Package state keeps a service's documents in its Dapr state store. Every
-// write is a compare-and-swap of one key, because a write that was given up may
-// still arrive later; nothing here relies on more than one key at a time.
+// Package state keeps a service's documents in its Dapr state store. Every write is a
+// compare-and-swap of one key, because a write that timed out may still happen later.
+// Nothing here relies on more than one key at a time.
 package state
 
 import (
@@ -15,36 +15,37 @@ import (
 	dapr "github.com/dapr/go-sdk/client"
 )
 
-// ErrUnknown is returned by Swap when it isn't known which of the writes
-// happened: another writer was first, or the store could not be reached. (Dapr's
-// Redis component reports both alike.) Read again before the next try.
+// ErrUnknown is the error of Swap when it is not known which writes happened: another
+// writer was first, or the store could not be reached. (Dapr's Redis component reports
+// both alike.) Read again before the next try.
 var ErrUnknown = errors.New("it is not known whether the write happened")
 
 // Item is a document in the store.
 type Item struct {
 	Key   string
 	Value []byte
-	// ETag is the version that was read; empty for a key that does not exist.
+	// ETag is the version that was read. It is empty for a key that does not exist.
 	ETag string
-	// TTL is how long a written item lives, in whole seconds; 0 is for ever.
+	// TTL is how long a written item lives, in whole seconds. 0 means for ever.
 	TTL time.Duration
 }
 
-// Exists says whether the store had the key when the item was read.
+// Exists reports whether the key existed when the item was read.
 func (i Item) Exists() bool { return i.ETag != "" }
 
 // Store is one service's state store. It is safe for concurrent use.
 type Store interface {
-	// Get reads keys, in their order. A key that does not exist comes without ETag.
+	// Get reads keys. The items are in the order of the keys. A key that does not exist
+	// has an item without ETag.
 	Get(ctx context.Context, keys ...string) ([]Item, error)
 
-	// Swap writes each item if its key still is at the item's ETag (and does not exist
-	// if that is empty), whether others are written or not. A key that does not exist
-	// is written whatever the ETag. A nil error says that all were written; otherwise
-	// the error is an ErrUnknown.
+	// Swap writes each item if its key is still at the item's ETag, or does not exist if
+	// that is empty. Each item is written or not for itself. A key that does not exist is
+	// written with any ETag. A nil error means that all items were written. Any other
+	// error is an ErrUnknown.
 	Swap(ctx context.Context, items ...Item) error
 
-	// Delete removes item if its key still is at the item's ETag, or does not exist.
+	// Delete removes an item if its key is still at the item's ETag, or does not exist.
 	Delete(ctx context.Context, item Item) error
 }
 
@@ -54,7 +55,7 @@ type sidecarStore struct {
 	component string
 }
 
-// New returns the state store component behind the sidecar that client talks to.
+// New returns the state store component of the sidecar that client is connected to.
 func New(client dapr.Client, component string) Store { return &sidecarStore{client, component} }
 
 // readParallelism is how many keys the sidecar reads at once for one call.
@@ -93,20 +94,13 @@ func (s *sidecarStore) Get(ctx context.Context, keys ...string) ([]Item, error) 
 	return items, nil
 }
 
-// absent is the ETag that no key has, so that a write with it succeeds only where
-// the key does not exist. ("0" does that too where all writes ask for first-write,
-// which the component leaves out of transactions.)
+// absent is an ETag that no key has. A write with it succeeds only if the key does not
+// exist.
 const absent = "-1"
 
-// Swap sends several items as a transaction, which the Redis component sends at once; of
-// bulk state each is a call of its own, on a connection of its own. Nothing else is used
-// of the transaction: where one item conflicts, the others are written. The component's
-// writeTimeout must stay unset: with it, a transaction has each operation twice, and
-// fails.
-//
-// Nothing relies on replicas of Redis. (Strong consistency has the component wait for
-// them, a second at most and whether they answer or not, but not in a transaction. Nor
-// does the bus wait, which acknowledges later.)
+// Swap sends several items as a transaction, because the Redis component then sends them
+// at once (../README.md, "One key a write"). It uses nothing else of the transaction: if
+// one item conflicts, the others are written.
 func (s *sidecarStore) Swap(ctx context.Context, items ...Item) error {
 	set := make([]*dapr.SetStateItem, len(items))
 	for i, item := range items {
@@ -125,8 +119,8 @@ func (s *sidecarStore) Swap(ctx context.Context, items ...Item) error {
 }
 
 func (s *sidecarStore) save(ctx context.Context, set []*dapr.SetStateItem) error {
-	// In a transaction a TTL would be set also where the write conflicts, and so on the
-	// value of the writer that was first.
+	// In a transaction the component sets a TTL even if the write conflicts, and so on
+	// the value of another writer.
 	expires := func(item *dapr.SetStateItem) bool { return item.Metadata != nil }
 	if len(set) < 2 || slices.ContainsFunc(set, expires) {
 		return s.client.SaveBulkState(ctx, s.component, set...)

@@ -12,7 +12,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// sidecar is as much of the sidecar as a store needs.
+// sidecar has the calls of a sidecar that a store makes.
 type sidecar struct {
 	dapr.Client
 
@@ -22,7 +22,7 @@ type sidecar struct {
 	component string
 	asked     []string
 	saved     []*dapr.SetStateItem
-	// together says that what was saved is a transaction.
+	// together means that the items were saved as a transaction.
 	together bool
 	deleted  string
 	etag     *dapr.ETag
@@ -78,7 +78,7 @@ func TestAKeyThatIsNotThereDoesNotExist(t *testing.T) {
 	}
 }
 
-// The sidecar answers in the order in which its reads end.
+// The sidecar returns the items in the order in which its reads end.
 func TestGetAnswersInTheOrderOfTheKeys(t *testing.T) {
 	s := &sidecar{bulk: []*dapr.BulkStateItem{{Key: "c", Value: []byte("3"), Etag: "9"}, {Key: "b"}, {Key: "a", Value: []byte("1"), Etag: "7"}}}
 	got, err := state.New(s, "store").Get(context.Background(), "a", "b", "c")
@@ -88,8 +88,8 @@ func TestGetAnswersInTheOrderOfTheKeys(t *testing.T) {
 	}
 }
 
-// A key that could not be read must not pass for one that does not exist: what
-// depends on it would be written again.
+// A key that could not be read must not look like one that does not exist: its document
+// would be written again.
 func TestGetFailsIfOneKeyCannotBeRead(t *testing.T) {
 	down := errors.New("sidecar is down")
 	for name, s := range map[string]*sidecar{
@@ -107,14 +107,14 @@ func TestGetFailsIfOneKeyCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestGetOfNothingAsksNobody(t *testing.T) {
+func TestGetOfNothingMakesNoCall(t *testing.T) {
 	if got, err := state.New(&sidecar{err: errors.New("sidecar is down")}, "store").Get(context.Background()); err != nil || len(got) > 0 {
 		t.Errorf("got %v and error %v", got, err)
 	}
 }
 
-// An ETag of 0 would overwrite what was written in a transaction, and without an
-// ETag at all a conflict is no conflict.
+// With the ETag 0 a transaction would overwrite a value, and without an ETag no write
+// conflicts.
 func TestEveryWriteIsACompareAndSwap(t *testing.T) {
 	for name, test := range map[string]struct {
 		items    []state.Item

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -20,19 +21,18 @@ const MaxBody = 64 << 10
 
 const (
 	// maxReading bounds how many bodies a process reads at once, and so the memory of
-	// those that come slowly: a byte of a body takes some two while it is read.
+	// slow bodies. While a body is read, each of its bytes takes about two.
 	maxReading = 512
-	// readingWait bounds how long a further one waits until it is read.
+	// readingWait bounds how long a further body waits.
 	readingWait = time.Second
 )
 
-// reading holds one for each body that is being read.
+// reading holds a value for each body that is being read.
 var reading = make(chan struct{}, maxReading)
 
-// ReadBody reads the request's body. The error is a *Problem: 415 for one in a content
+// ReadBody reads the request's body. The error is a *Problem: 415 for a body in a content
 // coding (RFC 9110, section 15.5.16), 413 for one over MaxBody, 400 for one that ends
-// early or does not come before the server's read deadline, 503 while too many others
-// are being read.
+// early or misses the server's read deadline, 503 while too many others are being read.
 func ReadBody(c *gin.Context) ([]byte, error) {
 	for _, coding := range listed(c.Request.Header.Values("Content-Encoding")) {
 		if !strings.EqualFold(coding, "identity") {
@@ -57,11 +57,10 @@ func ReadBody(c *gin.Context) ([]byte, error) {
 	return body, nil
 }
 
-// Decode reads the request's JSON object into v, which must point to a struct of
-// strings, and returns the body as well. The error is a *Problem: 415 for a body that
-// isn't declared to be JSON, 413 for one over MaxBody, 400 for one that is no JSON
-// object or has members that v doesn't (names match to the letter) or one twice, 422
-// for text that is not Unicode.
+// Decode reads the request's JSON object into v, a pointer to a struct of strings, and
+// returns the body as well. The error is a *Problem: 415 for a body that is not declared
+// as JSON, 413 for one over MaxBody, 400 for one that is no JSON object, has a member
+// twice, or has one that v lacks (names match exactly), 422 for text that is not Unicode.
 func Decode(c *gin.Context, v any) ([]byte, error) {
 	if !HasMediaType(c.Request.Header, "application/json") {
 		return nil, NewProblem(http.StatusUnsupportedMediaType, "Send the body as Content-Type: application/json.")
@@ -76,12 +75,12 @@ func Decode(c *gin.Context, v any) ([]byte, error) {
 	switch trimmed := bytes.TrimSpace(body); {
 	case len(trimmed) == 0:
 		return nil, NewProblem(http.StatusBadRequest, "The body is empty; a JSON object is expected.")
-	case trimmed[0] != '{': // null would decode
+	case trimmed[0] != '{': // else null would decode
 		return nil, NewProblem(http.StatusBadRequest, "The body is not a JSON object.")
 	}
 	strict := jsonv2.RejectUnknownMembers(true)
 	if err := jsonv2.Unmarshal(body, v, strict); err != nil {
-		// The bytes are UTF-8, so half of a surrogate pair is all that this forgives.
+		// The bytes are valid UTF-8, so this option admits only half of a surrogate pair.
 		if jsonv2.Unmarshal(body, v, strict, jsontext.AllowInvalidUTF8(true)) == nil {
 			return nil, NewProblem(http.StatusUnprocessableEntity, `The body has half of a surrogate pair (\ud800 to \udfff), which is no character.`)
 		}
@@ -90,8 +89,8 @@ func Decode(c *gin.Context, v any) ([]byte, error) {
 	return body, nil
 }
 
-// whatIsWrong says for the client why its JSON was refused. (The error itself may tell
-// of Go's types.)
+// whatIsWrong explains to the client why its JSON was refused. (The error itself may name
+// Go's types.)
 func whatIsWrong(err error) string {
 	var semantic *jsonv2.SemanticError
 	switch {
@@ -102,4 +101,18 @@ func whatIsWrong(err error) string {
 	default:
 		return fmt.Sprintf("%q is not a string", semantic.JSONPointer.LastToken())
 	}
+}
+
+// Number is a numeric query parameter from least to most, or otherwise if it is missing.
+// The error is a 400 that names the bounds.
+func Number[N int | uint64](c *gin.Context, name string, otherwise, least, most N) (N, error) {
+	text, given := c.GetQuery(name)
+	if !given {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil || N(n) < least || N(n) > most { //nolint:gosec // 63 bits fit into both
+		return 0, NewProblem(http.StatusBadRequest, fmt.Sprintf("%s is %q; a number from %d to %d is expected.", name, text, least, most))
+	}
+	return N(n), nil //nolint:gosec // as above
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// input is what a handler would decode into.
+// input is a struct that a handler would decode into.
 type input struct {
 	Title string `json:"title"`
 	Body  string `json:"body"`
@@ -168,7 +168,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// It names the member, and no type of Go.
+// The message names the member, and no type of Go.
 func TestDecodeSaysWhatIsWrong(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"titel":"a"}`: `unknown field "titel".`,
@@ -197,8 +197,7 @@ func TestABodyThatBreaksOffIsABadRequest(t *testing.T) {
 	}
 }
 
-// A body is read to its bound and not to its end.
-func TestABodyAsItIsIsTakenWhateverItIsCalled(t *testing.T) {
+func TestABodyWithTheIdentityCodingIsRead(t *testing.T) {
 	for _, codings := range [][]string{nil, {""}, {"identity"}, {"Identity, identity"}, {"identity", ","}} {
 		c, _ := gin.CreateTestContext(httptest.NewRecorder())
 		c.Request = httptest.NewRequest(http.MethodPost, "/", strings.NewReader("{}"))
@@ -209,7 +208,7 @@ func TestABodyAsItIsIsTakenWhateverItIsCalled(t *testing.T) {
 	}
 }
 
-func TestSoManyBodiesAreReadAtOnce(t *testing.T) {
+func TestBodiesThatAreReadAtOnceAreBounded(t *testing.T) {
 	post := func(body io.Reader) *httptest.ResponseRecorder {
 		res := httptest.NewRecorder()
 		c, _ := gin.CreateTestContext(res)
@@ -266,7 +265,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Whatever is decoded holds the characters of the body: nothing became U+FFFD.
+// The decoded text is the characters of the body: none became U+FFFD.
 func FuzzDecode(f *testing.F) {
 	for _, title := range []string{`a`, `\ud83d\ude00`, `\ud83d`, `\\ud83d`, `\\\ud83d`, `\u005c\ud83d`, "😀"} {
 		f.Add(fmt.Sprintf(`{"title":"%s"}`, title))

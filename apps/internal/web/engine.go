@@ -9,16 +9,15 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// NewEngine returns a gin engine whose own errors (no such path, wrong method, a
-// panic) are problem documents as well. It does what every listener of Postbus does:
-// it gives each request an id, sets the headers that bind a browser, and gives up a
-// client that does not read its answer.
+// NewEngine returns a gin engine. Its own errors (no such path, wrong method, a panic)
+// are problem documents. It gives each request an id, sets the security headers, and
+// closes the connection of a client that does not read its answer.
 func NewEngine() *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
 	e.RedirectTrailingSlash = false
-	e.Use(traced, identified, secured, recovered, progressing, unread)
+	e.Use(traced(), identified, secured, recovered, progressing, unread)
 	e.NoRoute(func(c *gin.Context) {
 		Fail(c, NewProblem(http.StatusNotFound, "There is nothing at "+c.Request.URL.Path+"."))
 	})
@@ -33,7 +32,7 @@ func recovered(c *gin.Context) {
 	defer func() {
 		p := recover()
 		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
-			panic(p) // a handler that has cut off its answer
+			panic(p) // the handler cuts off its answer on purpose
 		}
 		if p != nil {
 			slog.ErrorContext(c.Request.Context(), "handler panicked", "panic", p, "stack", string(debug.Stack()))

@@ -13,19 +13,26 @@ import (
 )
 
 const (
-	// MaxHead bounds what of a request comes before its body, in bytes: the address and
-	// the header fields, each with the four bytes that separate it. It is below what a
-	// sidecar takes (readBufferSize in dapr.yaml), so that a request that a service's
-	// own port takes reaches it through sidecars as well.
+	// MaxHead bounds the part of a request before its body, in bytes: the address and the
+	// header fields, each with four bytes of separators. It is lower than the sidecar's
+	// bound (readBufferSize in dapr.yaml). So a request that a service's own port accepts
+	// also passes through sidecars.
 	MaxHead = 8 << 10
+	// FirstTry is how long the client's host waits for the first answer to a request that
+	// is safe to repeat. The call may have gone to a replica that has ended.
+	FirstTry = time.Second
+	// AnswerWithin is how long the host waits in all. It leaves time for
+	// command.Deadline, which bounds a service's own calls, after the first try. So the
+	// service itself answers.
+	AnswerWithin = FirstTry + 2500*time.Millisecond
 	// writeTimeout bounds how long a client may take to accept writeBytes of an answer.
 	writeTimeout = 30 * time.Second
 	writeBytes   = 256 << 10
 )
 
-// WellFormedHead refuses a request that is not worth passing on: 431 (RFC 6585, section
-// 5) for one over MaxHead, and 400 for bytes in its address or header fields that are
-// not UTF-8, which no sidecar takes.
+// WellFormedHead refuses a request that cannot be forwarded: 431 (RFC 6585, section 5)
+// for one over MaxHead, and 400 for an address or header fields that are not UTF-8, which
+// no sidecar accepts.
 func WellFormedHead(c *gin.Context) {
 	size := len(c.Request.RequestURI)
 	if host := c.Request.Host; host != "" {
@@ -52,8 +59,8 @@ func WellFormedHead(c *gin.Context) {
 	}
 }
 
-// WellFormedQuery refuses, with 400, a query that can't be read as parameters, and one
-// that has a parameter twice: the other parameters would silently count for nothing.
+// WellFormedQuery refuses, with 400, a query that cannot be parsed, and one that has a
+// parameter twice. Otherwise the second value would silently be ignored.
 func WellFormedQuery(c *gin.Context) {
 	query, err := url.ParseQuery(c.Request.URL.RawQuery)
 	if err != nil {
@@ -68,12 +75,12 @@ func WellFormedQuery(c *gin.Context) {
 	}
 }
 
-// progressing gives up a client that accepts less than writeBytes of its answer in
-// writeTimeout.
+// progressing closes the connection of a client that accepts less than writeBytes of its
+// answer in writeTimeout.
 func progressing(c *gin.Context) {
 	w := progressWriter{c.Writer, http.NewResponseController(c.Writer)}
 	_ = w.extend() // not every part comes through Write
-	// What is buffered net/http writes after the handler, and then ends the deadline.
+	// net/http writes its buffer after the handler, and then clears the deadline.
 	defer func() { _ = w.extend() }()
 	c.Writer = w
 	c.Next()
@@ -84,7 +91,7 @@ type progressWriter struct {
 	deadlines *http.ResponseController
 }
 
-// Write writes, each writeBytes within writeTimeout.
+// Write writes b, and gives each writeBytes of it writeTimeout.
 func (w progressWriter) Write(b []byte) (written int, err error) {
 	for part := range slices.Chunk(b, writeBytes) {
 		if err := w.extend(); err != nil {
@@ -112,11 +119,12 @@ func (w progressWriter) extend() error {
 	return err
 }
 
-// Streams are the answers without an end that a service gives at once, at most as many
-// as the channel has places. Each keeps a connection from requests that are short.
+// Streams bounds the endless answers that a service gives at once: the capacity is their
+// number. Each of them keeps a connection from short requests.
 type Streams chan struct{}
 
-// Begin takes a place, which end gives back. The error is a *Problem: 503 if none is free.
+// Begin takes a place, and end gives it back. The error is a *Problem: 503 if no place is
+// free.
 func (s Streams) Begin() (end func(), err error) {
 	select {
 	case s <- struct{}{}:
@@ -126,8 +134,8 @@ func (s Streams) Begin() (end func(), err error) {
 	}
 }
 
-// unread has the connection closed after a request that announces a body where none is
-// taken: net/http would otherwise wait for that body before it answers.
+// unread closes the connection after a request that announces a body for a route that
+// takes none. Otherwise net/http would wait for that body before it answers.
 func unread(c *gin.Context) {
 	if c.Request.ContentLength != 0 && (c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead) {
 		closeAfter(c)
@@ -137,6 +145,6 @@ func unread(c *gin.Context) {
 // bodyRead is set in the context of a request whose body was read to its end.
 const bodyRead = "body read"
 
-// closeAfter ends the connection with this answer, which then does not wait for what
-// the client has yet to send.
+// closeAfter closes the connection after this answer, which then does not wait for the
+// rest of the request.
 func closeAfter(c *gin.Context) { c.Header("Connection", "close") }

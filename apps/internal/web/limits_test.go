@@ -15,8 +15,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// oneClient accepts one connection, which holds nothing: what is written to it
-// waits for the other side to read.
+// oneClient accepts one connection without buffers: a write waits until the other side
+// reads.
 type oneClient chan net.Conn
 
 func (v oneClient) Accept() (net.Conn, error) {
@@ -28,7 +28,7 @@ func (v oneClient) Accept() (net.Conn, error) {
 func (v oneClient) Close() error { close(v); return nil }
 func (oneClient) Addr() net.Addr { return &net.TCPAddr{} }
 
-// visit serves one client. Ended is when the server has done with the connection.
+// visit serves one client. ended is closed when the server is done with the connection.
 func visit(t *testing.T, h http.Handler) (client net.Conn, ended <-chan struct{}) {
 	t.Helper()
 	here, there := net.Pipe()
@@ -44,7 +44,7 @@ func visit(t *testing.T, h http.Handler) (client net.Conn, ended <-chan struct{}
 	return here, done
 }
 
-func TestAClientThatDoesNotReadIsGivenUp(t *testing.T) {
+func TestTheConnectionOfAClientThatDoesNotReadIsEnded(t *testing.T) {
 	for _, request := range []string{
 		"GET /", "HEAD /", "GET /nothing", "POST /", "GET /string", "GET /flushed",
 	} {
@@ -64,15 +64,15 @@ func TestAClientThatDoesNotReadIsGivenUp(t *testing.T) {
 				case <-time.After(time.Hour):
 				}
 				if took := time.Since(start); took != writeTimeout {
-					t.Errorf("given up after %s", took)
+					t.Errorf("ended after %s", took)
 				}
 			})
 		})
 	}
 }
 
-// The time is for each part, and the next request has its own.
-func TestAClientThatReadsIsNotGivenUp(t *testing.T) {
+// The timeout is for each part, and the next request has its own.
+func TestTheConnectionOfAClientThatReadsIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := NewEngine()
 		e.GET("/slow", func(c *gin.Context) {
@@ -102,8 +102,8 @@ func TestAClientThatReadsIsNotGivenUp(t *testing.T) {
 	})
 }
 
-// What is accepted piece by piece may take as long as it takes.
-func TestAClientThatReadsALongAnswerSlowlyIsNotGivenUp(t *testing.T) {
+// A client that accepts the answer piece by piece may take any time.
+func TestTheConnectionOfAClientThatReadsSlowlyIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := NewEngine()
 		e.GET("/long", func(c *gin.Context) { c.Data(http.StatusOK, "text/plain", make([]byte, 8*writeBytes)) })
@@ -172,7 +172,7 @@ func TestTheAddressAndTheHeadersHaveAtMostMaxHeadBytes(t *testing.T) {
 	wantProblem(t, serve(http.MethodGet, "/", head(2*MaxHead), ok), http.StatusRequestHeaderFieldsTooLarge)
 }
 
-func TestSoManyStreamsAreTakenAtOnce(t *testing.T) {
+func TestStreamsAtOnceAreBounded(t *testing.T) {
 	streams := make(Streams, 2)
 	var ends []func()
 	for range cap(streams) {

@@ -1,6 +1,6 @@
-// Package web is what every HTTP API of Postbus has alike: errors as problem
-// documents (RFC 9457), limits on what a client sends and on how long it takes, the
-// headers that bind a browser, content negotiation, and traces.
+// Package web has what all HTTP APIs of Postbus share: errors as problem documents (RFC
+// 9457), limits on what a client sends and how long it takes, security headers, content
+// negotiation, and traces.
 package web
 
 import (
@@ -20,9 +20,9 @@ type Problem struct {
 	Status int    `json:"status"`
 	Title  string `json:"title"`
 	Detail string `json:"detail,omitempty"`
-	// Field names the member of the body that the problem is about, if it is about one.
+	// Field names the member of the body that caused the problem, if there is one.
 	Field string `json:"field,omitempty"`
-	// RetryAfter is sent as the header of that name, in whole seconds; 0 is not sent.
+	// RetryAfter is sent as the header of that name, in whole seconds. 0 is not sent.
 	RetryAfter time.Duration `json:"-"`
 }
 
@@ -34,16 +34,16 @@ func NewProblem(status int, detail string) *Problem {
 	return &Problem{Status: status, Title: http.StatusText(status), Detail: detail}
 }
 
-// Unavailable is a 503 that asks the client to come back after a second.
+// Unavailable is a 503 that asks the client to retry after a second.
 func Unavailable(detail string) *Problem {
 	p := NewProblem(http.StatusServiceUnavailable, detail)
 	p.RetryAfter = time.Second
 	return p
 }
 
-// Fail answers with err and ends the request. It is the one place that writes
-// errors: a *Problem as it is, an *event.FieldError as 422, and any other, which
-// the client can do nothing about and is told nothing of, as 500.
+// Fail answers with err and ends the request. No other code writes errors. A *Problem is
+// sent unchanged, an *event.FieldError as 422, and any other error as 500 without its
+// text.
 func Fail(c *gin.Context, err error) {
 	var p *Problem
 	var field *event.FieldError
@@ -68,6 +68,6 @@ func Fail(c *gin.Context, err error) {
 		closeAfter(c)
 	}
 	c.Abort()
-	c.Header("Content-Type", "application/problem+json") // c.Data would leave one that is set
+	c.Header("Content-Type", "application/problem+json") // c.Data would keep an earlier value
 	c.Data(p.Status, "application/problem+json", body)
 }

@@ -51,7 +51,7 @@ func wantProblem(t *testing.T, res *httptest.ResponseRecorder, status int) map[s
 	return members
 }
 
-// silenced keeps what is logged out of the tests' output, and returns it.
+// silenced keeps the log out of the tests' output, and returns it.
 func silenced(t *testing.T) *bytes.Buffer {
 	t.Helper()
 	var log bytes.Buffer
@@ -93,13 +93,13 @@ func TestFailMakesAFieldOutOfBoundsUnprocessable(t *testing.T) {
 	}
 }
 
-// A secret in an error of the store's must not reach a client.
-func TestFailTellsTheClientNothingOfOtherErrors(t *testing.T) {
+// A secret in an error of the store must not reach a client.
+func TestFailHidesOtherErrorsFromTheClient(t *testing.T) {
 	log := silenced(t)
 	res := serve(http.MethodGet, "/", nil, failing(errors.New("password of redis")))
 	wantProblem(t, res, http.StatusInternalServerError)
 	if strings.Contains(res.Body.String(), "redis") {
-		t.Errorf("the client is told %s", res.Body)
+		t.Errorf("the client gets %s", res.Body)
 	}
 	if !strings.Contains(log.String(), "password of redis") {
 		t.Errorf("the log does not say it: %s", log)
@@ -122,8 +122,8 @@ func TestRetryAfterIsInSeconds(t *testing.T) {
 	}
 }
 
-// A handler may have said what it was about to answer with.
-func TestAProblemIsAProblemWhateverTypeWasSet(t *testing.T) {
+// A handler may have set the type of the answer before it failed.
+func TestAProblemReplacesAnEarlierContentType(t *testing.T) {
 	wantProblem(t, serve(http.MethodGet, "/", nil, func(e *gin.Engine) {
 		e.GET("/", func(c *gin.Context) {
 			c.Header("Content-Type", "text/event-stream")
@@ -170,19 +170,19 @@ func TestAPanicIsAProblem(t *testing.T) {
 	})
 	wantProblem(t, res, http.StatusInternalServerError)
 	if strings.Contains(res.Body.String(), "secret") {
-		t.Errorf("the client is told %s", res.Body)
+		t.Errorf("the client gets %s", res.Body)
 	}
 	if !strings.Contains(log.String(), "a secret") || !strings.Contains(log.String(), "web_test.go") {
 		t.Errorf("the log does not say what panicked where: %s", log)
 	}
 }
 
-// A part of an answer must not look like the whole.
+// A part of an answer must not look like the whole answer.
 func TestAPanicInTheMiddleOfAnAnswerCutsItOff(t *testing.T) {
 	silenced(t)
 	defer func() {
 		if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
-			t.Errorf("net/http is told %v, not to cut it off", p)
+			t.Errorf("the panic is %v, which does not cut the answer off", p)
 		}
 	}()
 	serve(http.MethodGet, "/", nil, func(e *gin.Engine) {

@@ -77,14 +77,14 @@ func TestARepeatWithTheSameKeyAnswersTheSameBody(t *testing.T) {
 		t.Errorf("%d events were published", len(bus.events))
 	}
 	if got := log.String(); strings.Count(got, "repeat=false") != 1 || strings.Count(got, "repeat=true") != 1 {
-		t.Errorf("the log does not tell the repeat from the first:\n%s", got)
+		t.Errorf("the log does not say which is the repeat:\n%s", got)
 	}
 	if res := create(bus, store, "key", `{"title":"b"}`); res.Code != http.StatusUnprocessableEntity {
 		t.Errorf("another request with the key is answered %d", res.Code)
 	}
 }
 
-// A key belongs to what was asked for, however the client wrote it.
+// A key belongs to what the client asked for, whatever the spacing and order of its JSON.
 func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
 	bus, store := &topic{}, statetest.New()
 	first := create(bus, store, "key", `{"title":"a","body":"b <c>"}`)
@@ -124,8 +124,8 @@ func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
 	}
 }
 
-// Replicas of commit 3b4f435 compare this digest: during an upgrade one of them may
-// get a repeat.
+// Replicas of commit 3b4f435 compare this digest. During an upgrade one of them may get a
+// repeat.
 func TestAClaimHasTheDigestOfTheBody(t *testing.T) {
 	store := statetest.New()
 	create(&topic{}, store, "key", ` {"title":"a"}`)
@@ -166,10 +166,11 @@ func TestWhatIsRefusedIsNotPublished(t *testing.T) {
 		`{}`:                                422,
 		`{"title":" "}`:                     422,
 		`{"title":"a","body":"` + "\xff\"}": 422,
-		`{"title":"` + strings.Repeat("x", 201) + `"}`: 422,
-		`{"title":"a","id":"b"}`:                       400,
-		`[]`:                                           400,
-		strings.Repeat(" ", 65_537):                    413,
+		`{"title":"` + strings.Repeat("x", 201) + `"}`:               422,
+		`{"title":"a","body":"` + strings.Repeat(" ", 10_001) + `"}`: 422,
+		`{"title":"a","id":"b"}`:                                     400,
+		`[]`:                                                         400,
+		strings.Repeat(" ", 65_537):                                  413,
 	} {
 		bus, store := &topic{}, statetest.New()
 		res := create(bus, store, "key", body)

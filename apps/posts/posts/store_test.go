@@ -12,7 +12,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
-// created is a PostCreated as it comes off the bus.
+// created is a PostCreated as the bus delivers it.
 func created(t *testing.T, id, title string) event.Event {
 	t.Helper()
 	at := time.Date(2024, 11, 27, 12, 0, 0, 123456789, time.UTC)
@@ -86,7 +86,7 @@ func TestAnotherPostOfTheSameIDIsPoison(t *testing.T) {
 	}
 }
 
-func TestWhileTheStoreIsDownEventsAreAskedForAgain(t *testing.T) {
+func TestWhileTheStoreIsDownEventsAreRedelivered(t *testing.T) {
 	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
 	for name, fail := range map[string]func(*statetest.Memory){
 		"all fails":   func(m *statetest.Memory) { m.Fail(statetest.ErrDown) },

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// calls are how often Redis was asked for something, by command: every hop of an
-// event, and every document, is some of them.
+// calls are the numbers of Redis's commands, by name. Every hop of an event and every
+// document takes some of them.
 type calls map[string]float64
 
 func (s *stack) calls(ctx context.Context) (calls, error) {
@@ -34,7 +34,7 @@ func (s *stack) calls(ctx context.Context) (calls, error) {
 	return c, nil
 }
 
-// since are the calls after before, each divided by count.
+// since are the calls after before, divided by count.
 func (c calls) since(before calls, count uint64) calls {
 	each := calls{}
 	for name := range c {

@@ -16,7 +16,7 @@ import (
 
 func (b *bench) addCost(w written) { b.costs = append(b.costs, w) }
 
-// costByProcess is what a comment costs from its request until it is visible, in
+// costByProcess is the cost of a comment from its request until it is visible, in
 // microseconds of CPU, by process and round.
 func (b *bench) costByProcess() map[string]figures {
 	each := map[string]figures{}
@@ -71,8 +71,8 @@ func (b *bench) printCosts(out io.Writer) {
 	printCells(out, cells)
 }
 
-// profile takes CPU profiles of all apps and sidecars if they are wanted, in the
-// first round; the returned function waits for them.
+// profile takes CPU profiles of all apps and sidecars in the first round, if they are
+// wanted. The returned function waits for them.
 func (b *bench) profile(s *stack, what string, round int) (wait func()) {
 	if b.profiles == "" || round > 0 {
 		return func() {}

@@ -1,33 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
 )
-
-// What eventlog keeps (apps/eventlog/segment.go): full segments of 128 events, an
-// event a line, compressed.
-const segmentSize = 128
-
-// Neither fails for these options.
-var (
-	packer, _   = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
-	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0))
-)
-
-// originKey is the key of the document that says which log the store holds
-// (apps/eventlog/origin.go).
-const originKey = "log"
 
 const (
 	// commentsPerPost is how many comments there are for one post.
@@ -36,30 +20,31 @@ const (
 	pageOfPosts = 20
 	// postsCommented is how many of the newest posts are commented at any time, at most.
 	postsCommented = 1000
-	// inFlight is how many comments are on their way through the services at any
-	// time: the events of one are among those of others.
+	// inFlight is how many comments are under way at any time, so that the events of
+	// comments mix in the log.
 	inFlight = 100
 	// fillAtOnce segments are written by one call, fillParallel calls at a time.
 	fillAtOnce, fillParallel = 16, 3
 )
 
 // filler writes events straight into the event log's store, as another replica of
-// eventlog would. Only full segments: the log's length stays a multiple of theirs.
+// eventlog would. It writes full segments only, so the log's length stays a multiple of
+// theirs.
 type filler struct {
 	store    state.Store
 	query    state.Store // of query's snapshots
-	prefix   string      // of the segments' keys
+	origin   eventlog.Origin
 	segments int
 	posts    []string
 	comments int
 	goal     int // of comments
 	turn     int // of the newest posts: which was commented last
-	// following is what comes after the comments in flight, the oldest first.
+	// following are the next events of the comments in flight, the oldest first.
 	following []follows
 	random    uint64
 }
 
-// follows is an event that is still to be made of a comment.
+// follows is an event of a comment that is still to be made.
 type follows struct {
 	what    event.Type
 	comment event.Comment
@@ -75,21 +60,19 @@ func newFiller(ctx context.Context, s *stack) (*filler, error) {
 	if err != nil {
 		return nil, err
 	}
-	items, err := store.Get(ctx, originKey)
+	items, err := store.Get(ctx, eventlog.OriginKey)
 	if err != nil {
 		return nil, err
 	}
-	var origin struct{ Segments string }
-	if err := json.Unmarshal(items[0].Value, &origin); err != nil {
-		return nil, fmt.Errorf("the log's origin: %w", err)
+	origin, err := eventlog.ParseOrigin(items[0].Value)
+	if err != nil {
+		return nil, err
 	}
-	return &filler{store: store, query: query, prefix: origin.Segments, random: 1}, nil
+	return &filler{store: store, query: query, origin: origin, random: 1}, nil
 }
 
-func (f *filler) key(segment int) string { return fmt.Sprintf("%s%08d", f.prefix, segment) }
-
-// shown waits until query shows what was written, and has saved it: no snapshot is
-// being saved while something is measured.
+// shown waits until query shows the written events and has saved its snapshot, so that no
+// snapshot is saved during a measurement.
 func (f *filler) shown(ctx context.Context, s *stack) error {
 	if err := s.awaitSequence(ctx, f.events(), 2*time.Minute); err != nil {
 		return err
@@ -97,8 +80,8 @@ func (f *filler) shown(ctx context.Context, s *stack) error {
 	return s.awaitSnapshot(ctx, f.query, f.events())
 }
 
-// events is how many events were written.
-func (f *filler) events() uint64 { return uint64(f.segments) * segmentSize } //nolint:gosec // never negative
+// events is the number of written events.
+func (f *filler) events() uint64 { return uint64(f.segments) * eventlog.SegmentSize } //nolint:gosec // never negative
 
 // fill writes until there are at least that many comments.
 func (f *filler) fill(ctx context.Context, comments int) error {
@@ -123,7 +106,7 @@ func (f *filler) write(ctx context.Context, done func() bool) error {
 			if err != nil {
 				return err
 			}
-			items = append(items, state.Item{Key: f.key(f.segments), Value: value})
+			items = append(items, state.Item{Key: f.origin.Key(f.segments), Value: value})
 			f.segments++
 		}
 		g.Go(func() error { return f.store.Swap(ctx, items...) })
@@ -137,24 +120,22 @@ func (f *filler) write(ctx context.Context, done func() bool) error {
 
 // segment makes the next segment's value.
 func (f *filler) segment() ([]byte, error) {
-	var lines [][]byte
-	for i := range segmentSize {
-		e, err := f.event()
-		if err != nil {
+	events := make([]event.Event, eventlog.SegmentSize)
+	for i := range events {
+		var err error
+		if events[i], err = f.event(); err != nil {
 			return nil, err
 		}
-		e.Sequence = event.Sequence(f.events() + uint64(i) + 1) //nolint:gosec // never negative
-		line, err := event.Marshal(e)
-		if err != nil {
-			return nil, err
-		}
-		lines = append(lines, line)
 	}
-	return packer.EncodeAll(bytes.Join(lines, []byte(",\n")), nil), nil
+	full, _, err := (&eventlog.Segment{Number: f.segments}).With(events)
+	if err != nil {
+		return nil, err
+	}
+	return full.Encode(), nil
 }
 
-// event makes the next event: a post, or one of the three of a comment,
-// as the services publish them (apps/comments, apps/moderation).
+// event makes the next event: a post, or one of the three events of a comment, as the
+// services publish them (apps/comments, apps/moderation).
 func (f *filler) event() (event.Event, error) {
 	now := time.Now().UTC()
 	if len(f.following) >= inFlight {
@@ -179,11 +160,11 @@ func (f *filler) event() (event.Event, error) {
 	return event.OfComment(event.CommentCreated, "comments", c, now, trace)
 }
 
-// ending says that what is left to the goal fills the newest 20 posts, so that the
-// first page is as long as any at every size.
+// ending reports whether the rest of the comments goes to the newest 20 posts, so that
+// the first page has the same length at every size.
 func (f *filler) ending() bool { return f.goal-f.comments <= pageOfPosts*commentsPerPost }
 
-// postsDue is how many posts there are before the next comment.
+// postsDue is the number of posts before the next comment.
 func (f *filler) postsDue() int {
 	if f.ending() {
 		return max(pageOfPosts, f.goal/commentsPerPost)
@@ -191,8 +172,8 @@ func (f *filler) postsDue() int {
 	return max(pageOfPosts, f.comments/commentsPerPost+1)
 }
 
-// somePost is each of the newer half of the posts in turn, of 1,000 at most: no two
-// comments in a row are of one post, and the older half has as many as it will get.
+// somePost returns each of the newer half of the posts in turn, at most 1,000. So two
+// successive comments are never on one post, and the older half gets no more comments.
 func (f *filler) somePost() string {
 	newest := max(pageOfPosts, min(postsCommented, len(f.posts)/2))
 	if f.ending() {
@@ -202,14 +183,14 @@ func (f *filler) somePost() string {
 	return f.posts[len(f.posts)-1-f.turn]
 }
 
-// next is Knuth's MMIX generator: the same at every run.
+// next is Knuth's MMIX generator. It gives the same numbers in every run.
 func (f *filler) next() uint64 {
 	f.random = f.random*6364136223846793005 + 1442695040888963407
 	return f.random
 }
 
-// trace is a traceparent (W3C Trace Context, section 3.2), which hardly
-// compresses; the events of one comment have the same.
+// trace is a traceparent (W3C Trace Context, section 3.2), which hardly compresses. All
+// events of one comment have the same one.
 func (f *filler) trace() string {
 	return fmt.Sprintf("00-%016x%016x-%016x-00", f.next(), f.next(), f.next())
 }

@@ -3,16 +3,18 @@ package main
 import (
 	"strconv"
 	"testing"
+
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
-// What is compared over size are pages of one length: the first page is full, and so
-// is the one in the middle, however large the log.
+// Rates over the size of the log are compared for pages of one length. So the first page
+// and the middle page must be full, however large the log is.
 func TestTheComparedPagesAreFull(t *testing.T) {
 	f := &filler{}
 	commented := map[string]int{}
 	for _, goal := range []int{fewComments, 10_000, 100_000, manyComments} {
 		f.goal = goal
-		for f.comments < goal+segmentSize/eventsPerComment { // the last segment is filled, too
+		for f.comments < goal+eventlog.SegmentSize/eventsPerComment { // the last segment is filled, too
 			if len(f.posts) < f.postsDue() {
 				f.posts = append(f.posts, strconv.Itoa(len(f.posts)))
 				continue

@@ -11,8 +11,8 @@ import (
 	"github.com/google/pprof/profile"
 )
 
-// kind is what samples of a profile are about: those with a function on their
-// stack whose name has one of the parts.
+// kind groups the samples of a profile: those with a function on their stack whose name
+// contains one of the parts.
 type kind struct {
 	what  string
 	parts []string
@@ -25,7 +25,7 @@ var (
 	reaction = kind{"reaction", []string{"main.(*handlers).", "api/grpc.(*api).", "/pkg/runtime/subscription", "components-contrib/pubsub/"}}
 )
 
-// sidecarKinds say where the CPU of a sidecar goes; the first that fits counts.
+// sidecarKinds group the CPU of a sidecar. The first kind that fits counts.
 var sidecarKinds = []kind{
 	{"`XACK`, one by one", []string{".XAck"}},
 	{"`XADD`, one by one", []string{".XAdd"}},
@@ -39,7 +39,7 @@ var sidecarKinds = []kind{
 
 const otherKind = "all else"
 
-// sortSamples adds up a profile's samples by kind, as shares of the whole.
+// sortSamples sums up a profile's samples by kind, as shares of the whole.
 func sortSamples(p *profile.Profile, kinds []kind) map[string]float64 {
 	shares := map[string]float64{}
 	var total float64
@@ -67,8 +67,8 @@ func kindOf(s *profile.Sample, kinds []kind) string {
 	return otherKind
 }
 
-// printHops prints what a comment costs by hop, and where the CPU of the sidecars
-// goes, if there are profiles.
+// printHops prints the cost of a comment by hop, and where the sidecars spend their CPU,
+// if there are profiles.
 func (b *bench) printHops(out io.Writer) error {
 	if b.profiles == "" || len(b.costs) == 0 {
 		return nil
@@ -104,7 +104,7 @@ func (b *bench) printHops(out io.Writer) error {
 		{"CommentCreated to moderation: delivery, the decision's store, CommentModerated", cost("moderation", "moderation's sidecar")},
 		{"CommentCreated and CommentModerated to comments: delivery, store, list, CommentUpdated", cost("comments", "comments's sidecar") - app - sidecar},
 		{"three events to eventlog, and the log to query", cost("eventlog", "eventlog's sidecar")},
-		{"the doorbells and the log at query", cost("query", "query's sidecar")},
+		{"the wake-ups and the log at query", cost("query", "query's sidecar")},
 		{"Redis, for all of them", cost("redis")},
 		{"the other apps and sidecars, and `dapr run`", cost("posts", "posts's sidecar", "client", "client's sidecar", "dapr run")},
 	}
@@ -115,7 +115,7 @@ func (b *bench) printHops(out io.Writer) error {
 		cells = append(cells, []string{h.what, short(h.cost)})
 	}
 	cells = append(cells, []string{"all", short(total)})
-	_, _ = fmt.Fprintf(out, "\nThe same by hop; what comments and its sidecar spend is divided as the profiles of the first round divide what can be told apart:\n\n")
+	_, _ = fmt.Fprintf(out, "\nThe same by hop; the cost of comments and its sidecar is divided by the shares in the profiles of the first round:\n\n")
 	printCells(out, cells)
 	return b.printSidecars(out, each)
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// idleFor is how long idle processes are watched, in each round.
+// idleFor is the time for which idle processes are watched in each round.
 const idleFor = 5 * time.Second
 
 // bareShift is added to the ports of the bare sidecars.
 const bareShift = 550
 
-// idle measures what the system costs when nobody uses it, and what its sidecars
-// cost alone.
+// idle measures the cost of the system when nobody uses it, and the cost of its sidecars
+// alone.
 func (b *bench) idle(ctx context.Context, s *stack) error {
 	if err := s.quiet(ctx); err != nil {
 		return err
@@ -38,7 +38,7 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 	if err != nil {
 		return err
 	}
-	time.Sleep(2 * time.Second) // past their start; there is nothing to wait for
+	time.Sleep(2 * time.Second) // until they have started: no event says when
 	var whole, alone idleness
 	for range b.rounds {
 		if err := watch(ctx, map[*idleness]map[string]int{&whole: pids, &alone: bare}); err != nil {
@@ -51,9 +51,8 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 	return nil
 }
 
-// bareSidecars starts the system's sidecars once more, with other ports and app ids, with
-// resources for those, and without apps. It returns the processes, also those started before
-// an error.
+// bareSidecars starts the system's sidecars again without apps, with other ports, app ids
+// and resources. It returns the processes, even after an error.
 func (b *bench) bareSidecars(ctx context.Context, s *stack) (bare map[string]int, err error) {
 	dir, suffix := filepath.Join(s.dir, "bare"), s.suffix+"-bare"
 	if _, err := b.checkout.Derive(system.Derivation{Into: dir, Suffix: suffix, Redis: s.Redis.Address(), Binaries: b.binaries}); err != nil {
@@ -90,7 +89,7 @@ func (b *bench) bareSidecars(ctx context.Context, s *stack) (bare map[string]int
 	return bare, nil
 }
 
-// withoutApp takes the app out of a sidecar's arguments.
+// withoutApp removes the app from a sidecar's arguments.
 func withoutApp(args []string) []string {
 	var kept []string
 	for i := 0; i < len(args); i++ {
@@ -105,7 +104,7 @@ func withoutApp(args []string) []string {
 	return kept
 }
 
-// idleness is what processes cost, by round: in percent of a core, and in MiB of
+// idleness is the cost of processes by round: in percent of a core, and in MiB of
 // resident memory.
 type idleness struct{ percent, mib figures }
 
@@ -113,8 +112,7 @@ func (i idleness) String() string {
 	return fmt.Sprintf("%s of a core, %s", i.percent.format(" %"), i.mib.format(" MiB"))
 }
 
-// watch adds a round to each of the groups of processes, which it watches at the
-// same time.
+// watch adds a round to each group of processes. It watches all groups at the same time.
 func watch(ctx context.Context, groups map[*idleness]map[string]int) error {
 	used := func(pids map[string]int) (sum time.Duration, err error) {
 		for _, pid := range pids {
@@ -151,7 +149,7 @@ func watch(ctx context.Context, groups map[*idleness]map[string]int) error {
 			}
 			bytes += n
 		}
-		// The resolution at least: nothing is divided by 0.
+		// At least the resolution, so that nothing is divided by 0.
 		spent := max(after-before[group], cpuResolution)
 		group.percent = append(group.percent, 100*spent.Seconds()/idleFor.Seconds())
 		group.mib = append(group.mib, float64(bytes)/(1<<20))

@@ -1,5 +1,5 @@
-// Bench measures Postbus as a whole on this machine, each figure beside a
-// reference that is measured in the same run, and prints one table.
+// Bench measures Postbus as a whole on this machine and prints one table. Each figure
+// stands beside a reference of the same run.
 package main
 
 import (
@@ -32,26 +32,26 @@ import (
 type bench struct {
 	tools
 	rounds int
-	// commit is the checkout's when the run began, and whether it was changed since.
+	// commit is that of the checkout at the start, and whether the checkout has changes.
 	commit string
 	// each is how long one measurement of a rate takes.
 	each time.Duration
 	rows []row
-	// plots are by the names of their files.
+	// plots are keyed by file name.
 	plots map[string]*plot.Plot
 	costs []written
-	// filler is what filled the log of the reading stack, once it has.
+	// filler filled the log of the reading stack, or is nil before that.
 	filler *filler
 }
 
-// part is a measurement that makes some rows; parts of one stack share a system.
+// part is a measurement that makes some rows. The parts of one stack share a system.
 type part struct {
 	name, what, stack string
 	run               func(*bench, context.Context, *stack) error
 }
 
-// The stacks: one is written to; in the others the log is filled, to a million
-// events and to a million comments.
+// The stacks. One is written to. In the others the log is filled, to a million events or
+// a million comments.
 const (
 	writing   = "writing"
 	replaying = "replaying"
@@ -69,7 +69,7 @@ var parts = []part{
 	{"snapshot", "query started with a snapshot, and its memory, at a million comments", reading, (*bench).snapshot},
 }
 
-// say prints a line for the user. What it quotes of others does nothing to the terminal.
+// say prints a line for the user. Text of others cannot affect the terminal.
 func say(format string, args ...any) {
 	fmt.Fprintln(os.Stderr, "bench:", terminal.Lines(fmt.Sprintf(format, args...)))
 }
@@ -138,7 +138,7 @@ func (b *bench) run(ctx context.Context, chosen []string, out string) (err error
 	}
 	switch {
 	case out != "":
-	case len(chosen) < len(parts): // which don't take the place of the last whole run
+	case len(chosen) < len(parts): // a part does not replace the last whole run
 		out = filepath.Join(os.TempDir(), "postbus-bench")
 	default:
 		out = filepath.Join(b.checkout.Root, "apps/tools/bench/results")
@@ -198,7 +198,7 @@ func (b *bench) print(w io.Writer, took time.Duration) error {
 	return b.printHops(w)
 }
 
-// command is the first line that a command prints.
+// command is the first line of a command's output.
 func command(name string, args ...string) string {
 	out, err := exec.Command(name, args...).Output() //nolint:gosec // the arguments are ours
 	if err != nil {
@@ -208,7 +208,7 @@ func command(name string, args ...string) string {
 	return strings.TrimSpace(line)
 }
 
-// machine is the CPU's name and how much memory there is.
+// machine is the CPU's name and the size of the memory.
 func machine() string {
 	model := "unknown"
 	if cpus, err := pscpu.Info(); err == nil && len(cpus) > 0 {
@@ -221,7 +221,7 @@ func machine() string {
 	return fmt.Sprintf("%d cores of %s with %.0f GiB", runtime.NumCPU(), model, float64(bytes)/(1<<30))
 }
 
-// versions are those of what is measured.
+// versions are those of the measured programs.
 func (b *bench) versions() string {
 	redis := regexp.MustCompile(`v=(\S+)`).FindStringSubmatch(command("redis-server", "--version"))
 	if redis == nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// latencyOverLoad plots how long a command's answer, and the approved comment at
-// a reader of the live stream, take at rising fixed rates.
+// latencyOverLoad plots two times at rising fixed rates: until a command is answered, and
+// until the approved comment arrives at a reader of the live stream.
 func (b *bench) latencyOverLoad(ctx context.Context, s *stack) error {
 	ids, err := s.createPosts(200)
 	if err != nil {
@@ -39,7 +39,7 @@ func (b *bench) latencyOverLoad(ctx context.Context, s *stack) error {
 			plot[i].add(rate, d.Seconds()*1000)
 		}
 		if at(visible, 50) > 2*time.Second {
-			break // beyond what the machine sustains the rest says no more
+			break // higher rates are beyond what the machine sustains
 		}
 	}
 	return b.plot("latency-over-load.svg", "Latency over load", "comments a second, open loop", "milliseconds", false, true, plot[:]...)
@@ -73,7 +73,7 @@ func (b *bench) atRate(ctx context.Context, s *stack, ids []string, rate float64
 	if err != nil {
 		return w.Result, nil, err
 	}
-	// Query has them all, so the stream is about to.
+	// Query has all comments, so the stream will deliver them soon.
 	if err := system.Until(ctx, 5*time.Second, func() error {
 		mu.Lock()
 		defer mu.Unlock()

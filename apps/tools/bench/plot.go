@@ -14,7 +14,7 @@ type series struct {
 
 func (s *series) add(x, y float64) { s.points = append(s.points, plotter.XY{X: x, Y: y}) }
 
-// plot draws lines for a file; each axis may be logarithmic.
+// plot draws lines into a file. Each axis may be logarithmic.
 func (b *bench) plot(file, title, x, y string, logX, logY bool, lines ...series) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y

@@ -19,12 +19,12 @@ import (
 
 const (
 	fewComments, manyComments, manyEvents = 1000, 1_000_000, 1_000_000
-	// moreReads are the rounds of reads beyond those of all: they are short.
+	// moreReads are additional rounds for reads, which are short.
 	moreReads = 2
 )
 
-// readsOverSize measures the first page and one in the middle while the log grows
-// to a million comments, beside a query that stays at a thousand.
+// readsOverSize measures the first page and a middle page while the log grows to a
+// million comments, beside a query that stays at a thousand.
 func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
 	f, err := newFiller(ctx, s)
 	if err != nil {
@@ -74,8 +74,8 @@ func (b *bench) readsOverSize(ctx context.Context, s *stack) error {
 	return b.plot("throughput-over-size.svg", "Reads over data size", "comments", "answers a second", true, false, first, middle, bare)
 }
 
-// pageOverSize adds a row of a page with all comments, beside one with few: of about
-// one length, because a long answer takes longer whatever the data.
+// pageOverSize adds a row that compares a page with all comments to one with few. Both
+// have about the same length, because a long answer takes longer whatever the data is.
 func (b *bench) pageOverSize(ctx context.Context, f *filler, what, large, few string) error {
 	largePage, err := get(large)
 	if err != nil {
@@ -108,13 +108,13 @@ func (b *bench) pageOverSize(ctx context.Context, f *filler, what, large, few st
 
 func kilobytes(page []byte) string { return fmt.Sprintf("%d KB", len(page)/1000) }
 
-// middlePage is the path of a page that begins after the post in the middle. It has
-// half as many posts as the first page, so that there is one among 20 posts.
+// middlePage is the path of a page that begins after the middle post. It has half as many
+// posts as the first page, so there must be one among 20 posts.
 func middlePage(posts []string) string {
 	return fmt.Sprintf("/posts?limit=%d&cursor=%s", pageOfPosts/2, posts[len(posts)/2])
 }
 
-// pages are the rates of reads, interleaved.
+// pages are the rates of reads, measured in turn.
 type pages struct {
 	body                []byte // of the first page
 	first, middle, bare figures
@@ -146,7 +146,7 @@ func (b *bench) pages(ctx context.Context, s *stack, base string, f *filler) (p 
 	return p, nil
 }
 
-// rate is how many answers a second an address gives.
+// rate is the number of answers a second from an address.
 func (b *bench) rate(ctx context.Context, url string) (float64, error) {
 	load := traffic.Load{Connections: connections, Duration: b.each / 2, Want: fasthttp.StatusOK,
 		Prepare: func(_ uint64, req *fasthttp.Request) { req.SetRequestURI(url) }}
@@ -157,8 +157,7 @@ func (b *bench) rate(ctx context.Context, url string) (float64, error) {
 	return r.PerSecond(), nil
 }
 
-// frozen is a second query that stays at the number of the log at which it was
-// started.
+// frozen is a second query that stays at the log's number of its start.
 type frozen struct {
 	url     string
 	process *system.Process
@@ -166,8 +165,8 @@ type frozen struct {
 	cut     atomic.Bool
 }
 
-// freeze starts a second query behind the same sidecar, whose calls pass through a
-// proxy here, and cuts those calls when it has caught up.
+// freeze starts a second query on the same sidecar. Its calls go through a proxy of this
+// process, which refuses them once the query has caught up.
 func (s *stack) freeze(ctx context.Context) (_ *frozen, err error) {
 	a := s.App("query")
 	p, err := system.ProcessOn(a.Port)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/tools/system"
 )
@@ -19,12 +20,12 @@ const (
 	// rawAtOnce segments are read by one call, rawParallel calls at a time.
 	rawAtOnce, rawParallel = 20, 4
 	manifestKey            = "snapshot-manifest"
-	// settle is how long query's memory is let be before it is read.
+	// settle is the time before query's memory is read, so that it is stable.
 	settle = 3 * time.Second
 )
 
-// replay measures query's start when it has nothing, at a million events, beside
-// the same segments read from the store and decoded.
+// replay measures an empty query's start at a million events, beside reading and decoding
+// the same segments from the store.
 func (b *bench) replay(ctx context.Context, s *stack) error {
 	f, err := newFiller(ctx, s)
 	if err != nil {
@@ -57,8 +58,8 @@ func (b *bench) replay(ctx context.Context, s *stack) error {
 	return nil
 }
 
-// startEmpty restarts query without its snapshot and returns the time until it is
-// ready. What names its profile.
+// startEmpty restarts query without its snapshot and returns the time until it is ready.
+// What names its profile.
 func (b *bench) startEmpty(ctx context.Context, s *stack, f *filler, what string, round int) (time.Duration, error) {
 	profiled := make(chan struct{})
 	took, err := s.restart(ctx, "query", func() error {
@@ -78,8 +79,8 @@ func (b *bench) startEmpty(ctx context.Context, s *stack, f *filler, what string
 	return took, nil
 }
 
-// snapshot measures query's start with a snapshot, beside one without, and its
-// memory, at a million comments.
+// snapshot measures query's start with and without a snapshot, and its memory, at a
+// million comments.
 func (b *bench) snapshot(ctx context.Context, s *stack) error {
 	if b.filler == nil {
 		f, err := newFiller(ctx, s)
@@ -138,7 +139,8 @@ func (b *bench) snapshot(ctx context.Context, s *stack) error {
 	return nil
 }
 
-// addMemory adds the rows of query's memory in bytes a comment, whose JSON has size bytes.
+// addMemory adds the rows of query's memory in bytes a comment. A comment's JSON has size
+// bytes.
 func (b *bench) addMemory(size float64, resident, residentAfter, peak figures) {
 	sizes := repeat(size, len(resident))
 	for _, m := range []struct {
@@ -169,8 +171,8 @@ func storeOf(ctx context.Context, s *stack, name string) (state.Store, error) {
 	return state.New(client, name+"-store"), nil
 }
 
-// readRaw reads every segment through eventlog's sidecar and decodes the events
-// and what they carry, with encoding/json and as many goroutines as there are calls.
+// readRaw reads every segment through eventlog's sidecar and decodes its events and
+// entities with encoding/json, on as many goroutines as there are calls.
 func (f *filler) readRaw(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
@@ -179,14 +181,14 @@ func (f *filler) readRaw(ctx context.Context) (time.Duration, error) {
 		g.Go(func() error {
 			var keys []string
 			for n := first; n < min(first+rawAtOnce, f.segments); n++ {
-				keys = append(keys, f.key(n))
+				keys = append(keys, f.origin.Key(n))
 			}
 			items, err := f.store.Get(ctx, keys...)
 			if err != nil {
 				return err
 			}
-			for _, item := range items {
-				if err := decodeRaw(item.Value); err != nil {
+			for i, item := range items {
+				if err := decodeRaw(first+i, item.Value); err != nil {
 					return fmt.Errorf("%s: %w", item.Key, err)
 				}
 			}
@@ -197,14 +199,20 @@ func (f *filler) readRaw(ctx context.Context) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-func decodeRaw(segment []byte) error {
-	lines, err := unpacker.DecodeAll(segment, []byte("["))
+func decodeRaw(number int, value []byte) error {
+	segment, err := eventlog.ParseSegment(number, value)
 	if err != nil {
 		return err
 	}
-	var events []event.Event
-	if err := json.Unmarshal(append(lines, ']'), &events); err != nil {
+	lines, err := segment.Lines(0, segment.Last())
+	if err != nil {
 		return err
+	}
+	events := make([]event.Event, len(lines))
+	for i, line := range lines {
+		if err := json.Unmarshal(line, &events[i]); err != nil {
+			return err
+		}
 	}
 	for _, e := range events {
 		var entity any = new(event.Comment)
@@ -227,7 +235,7 @@ func forget(ctx context.Context, store state.Store) error {
 	return store.Delete(ctx, items[0])
 }
 
-// awaitSnapshot waits until the snapshot stands at the number.
+// awaitSnapshot waits until the snapshot is at the number.
 func (s *stack) awaitSnapshot(ctx context.Context, store state.Store, at uint64) error {
 	return system.Until(ctx, 4*time.Minute, func() error {
 		items, err := store.Get(ctx, manifestKey)
@@ -245,7 +253,7 @@ func (s *stack) awaitSnapshot(ctx context.Context, store state.Store, at uint64)
 	})
 }
 
-// bytesOf is what a service's process takes, in bytes: its memory, or its peakMemory.
+// bytesOf is the memory or the peakMemory of a service's process, in bytes.
 func (s *stack) bytesOf(name string, read func(pid int) (int64, error)) (float64, error) {
 	pid, ok := system.Holder(s.App(name).Port)
 	if !ok {

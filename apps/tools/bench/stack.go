@@ -14,18 +14,19 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// stack is a whole Postbus, as the end-to-end tests start it, with the program of
-// the references beside it as one more app of the same kind.
+// stack is a whole Postbus, started as the end-to-end tests do, with the reference
+// program as one more app.
 type stack struct {
 	*system.Alone
 	dir    string
 	suffix string
 }
 
-// tools are what stacks are made of.
+// tools are the programs that stacks need.
 type tools struct {
 	checkout system.Checkout
 	dapr     system.Dapr
@@ -55,7 +56,7 @@ func prepare(ctx context.Context, dir string) (t tools, err error) {
 	return t, nil
 }
 
-// profilePort is that of an app's pprof listener, and of its sidecar's.
+// profilePort is the port of an app's pprof listener, and that of its sidecar's.
 func profilePort(a system.App) (app, sidecar int) { return a.MetricsPort + 500, a.MetricsPort + 600 }
 
 // start starts a stack in a folder of its own and waits until it is ready.
@@ -72,8 +73,7 @@ func (t tools) start(ctx context.Context, dir string) (*stack, error) {
 	return s, nil
 }
 
-// extend adds to a run file what is measured beside Postbus, and the profilers if they
-// are wanted.
+// extend adds the reference to a run file, and the profilers if they are wanted.
 func (t tools) extend(d system.Derivation, runFile string) error {
 	docs, err := system.ReadYAML(runFile)
 	if err != nil {
@@ -105,7 +105,7 @@ func (t tools) extend(d system.Derivation, runFile string) error {
 	return addReferenceSubscriptions(d, filepath.Join(components, "shared"))
 }
 
-// referenceApp is the reference in a run file: as a service is, with ports of its own.
+// referenceApp is the reference as an app in a run file, with ports of its own.
 func (t tools) referenceApp(d system.Derivation, service system.Document) (system.Document, error) {
 	own := maps.Clone(service)
 	dir := filepath.Join(d.Into, reference)
@@ -117,7 +117,7 @@ func (t tools) referenceApp(d system.Derivation, service system.Document) (syste
 	return own, os.MkdirAll(dir, 0o750)
 }
 
-// addReferenceBus adds the reference's bus, which is like the system's own, without its
+// addReferenceBus adds a bus for the reference. It is like the system's own, without its
 // topics.
 func addReferenceBus(d system.Derivation, dir string) error {
 	bus, err := system.ReadYAML(filepath.Join(dir, "bus.yaml"))
@@ -137,8 +137,8 @@ func addReferenceBus(d system.Derivation, dir string) error {
 	return system.WriteYAML(filepath.Join(dir, "reference-bus.yaml"), bus[0])
 }
 
-// addReferenceSubscriptions adds the reference's hops: one in bulk, as a comment's own hops
-// are, and one as Dapr has it by default.
+// addReferenceSubscriptions adds the reference's hops: one in bulk, like a comment's own
+// hops, and one with Dapr's defaults.
 func addReferenceSubscriptions(d system.Derivation, dir string) error {
 	subscriptions, err := system.ReadYAML(filepath.Join(dir, "subscriptions.yaml"))
 	if err != nil {
@@ -165,8 +165,8 @@ func addReferenceSubscriptions(d system.Derivation, dir string) error {
 	return nil
 }
 
-// processes are the pids of all that belongs to the system: the apps and their
-// sidecars by name, Redis, and the load generator. The reference is left out.
+// processes are the pids of the system by name: apps, sidecars, Redis, and the load
+// generator. The reference is not among them.
 func (s *stack) processes() (map[string]int, error) {
 	found := map[string]int{"redis": s.Redis.PID(), "load generator": os.Getpid()}
 	for _, a := range s.Apps {
@@ -181,13 +181,13 @@ func (s *stack) processes() (map[string]int, error) {
 			found[name] = pid
 		}
 	}
-	// It copies what the apps log to files and to its own output.
+	// The CLI copies what the apps log to files and to its own output.
 	parent, err := system.Look(found["query"]).Ppid()
 	found["dapr run"] = int(parent)
 	return found, err
 }
 
-// cpuResolution is what the operating system counts CPU time in.
+// cpuResolution is the unit in which the operating system counts CPU time.
 const cpuResolution = 10 * time.Millisecond
 
 // cpu is the CPU time that a process has used, user and system.
@@ -235,9 +235,9 @@ func (u usage) since(before usage) usage {
 	return spent
 }
 
-// restart kills a service's app, not its sidecar, and starts it again after
-// between, if that isn't nil. It returns the time from the start until the
-// service is ready.
+// restart kills a service's app, but not its sidecar. It calls between, if that is not
+// nil, and starts the app again. It returns the time from the start until the service is
+// ready.
 func (s *stack) restart(ctx context.Context, name string, between func() error) (time.Duration, error) {
 	a := s.App(name)
 	p, err := system.ProcessOn(a.Port)
@@ -279,16 +279,17 @@ func (s *stack) createPosts(count int) ([]string, error) {
 	return system.CreatePosts(client, s.App("posts").URL()+"/posts/create", count)
 }
 
-// sequence is the number at which a service stands.
+// sequence is the log's number that a service has reached.
 func sequence(url string) (uint64, error) {
 	a, err := get(url)
 	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseUint(a.Header.Get("Postbus-Sequence"), 10, 64)
+	end, err := eventlog.FromHeaders(a.Header)
+	return end.Sequence, err
 }
 
-// awaitSequence waits until query stands at least there, saying how far it is.
+// awaitSequence waits until query has reached the number, and prints its progress.
 func (s *stack) awaitSequence(ctx context.Context, goal uint64, atMost time.Duration) error {
 	url := s.App("query").URL() + "/posts?limit=1"
 	said := time.Now()

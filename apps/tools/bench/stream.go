@@ -17,11 +17,12 @@ import (
 type readers struct {
 	cancel context.CancelFunc
 	all    sync.WaitGroup
-	// changed gets the id of the comment of every CommentUpdated that one reader sees.
+	// changed is called with the comment's id for every CommentUpdated that one reader
+	// gets.
 	changed func(id string)
 }
 
-// connect connects count readers and returns when each is connected.
+// connect connects that many readers and returns when all are connected.
 func connect(ctx context.Context, s *stack, count int, changed func(id string)) (*readers, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &readers{cancel: cancel, changed: changed}
@@ -88,7 +89,7 @@ func (r *readers) close() {
 	r.all.Wait()
 }
 
-// stream measures how long a change takes to reach 1,000 readers.
+// stream measures the time until a change has reached 1,000 readers.
 func (b *bench) stream(ctx context.Context, s *stack) error {
 	const many, changes, warm = 1000, 100, 5
 	ids, err := s.createPosts(1)
@@ -113,8 +114,8 @@ func (b *bench) stream(ctx context.Context, s *stack) error {
 	return nil
 }
 
-// reach returns, in milliseconds, the time from each comment's 201 until every one
-// of count readers has seen it moderated.
+// reach returns, in milliseconds, the time from each comment's 201 until all readers have
+// it moderated.
 func reach(ctx context.Context, s *stack, id string, count, changes, warm int) (figures, error) {
 	var left atomic.Int64
 	done := make(chan struct{}, 1)

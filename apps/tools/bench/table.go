@@ -22,13 +22,13 @@ func (f figures) median() float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// quantile is the value that q (0 to 1) of the values don't exceed.
+// quantile is the value that the share q (0 to 1) of the values does not exceed.
 func (f figures) quantile(q float64) float64 {
 	sorted := slices.Sorted(slices.Values(f))
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
-// over is the ratio to a reference, round by round.
+// over is the ratio to a reference, by round.
 func (f figures) over(reference figures) figures {
 	ratios := make(figures, min(len(f), len(reference)))
 	for i := range ratios {
@@ -45,7 +45,7 @@ func (f figures) format(unit string) string {
 	return fmt.Sprintf("%s%s (%s–%s)", short(f.median()), unit, short(slices.Min(f)), short(slices.Max(f)))
 }
 
-// delays are what half of the measured times, and 99 % of them, don't exceed, in
+// delays are the times that 50 % and 99 % of the measured times do not exceed, in
 // milliseconds, by round.
 type delays struct{ p50, p99 figures }
 
@@ -57,7 +57,7 @@ func (d *delays) format() string {
 	return fmt.Sprintf("p50 %s, p99 %s", d.p50.format(" ms"), d.p99.format(" ms"))
 }
 
-// short has three digits at least, and a separator of thousands.
+// short shows at least three digits, and separates thousands.
 func short(v float64) string {
 	switch {
 	case v < 10:

@@ -14,15 +14,15 @@ import (
 
 const (
 	connections = 16
-	// text is a comment of 60 characters.
+	// text is the content of a comment, 60 characters.
 	text = "Sixty characters of what people tend to say below a post: ok"
 	body = `{"content":"` + text + `"}`
-	// eventsPerComment reach the log: created, moderated, updated.
+	// eventsPerComment is the number of events in the log: created, moderated, updated.
 	eventsPerComment = 3
-	// sustained is how many times as long as another the load is that is measured until
-	// its last comment is visible.
+	// sustained is how many times longer the load is that is measured until its last
+	// comment is visible.
 	sustained = 5
-	// settleWithin bounds how long all that was accepted may take to be visible.
+	// settleWithin bounds the time until all accepted comments are visible.
 	settleWithin = 3 * time.Minute
 )
 
@@ -40,14 +40,14 @@ func post(url string, headers ...func(*fasthttp.Request)) func(uint64, *fasthttp
 
 func keyed(req *fasthttp.Request) { req.Header.Set("Idempotency-Key", uuid.NewString()) }
 
-// written is what a load of comments did.
+// written is the outcome of a load of comments.
 type written struct {
 	traffic.Result
-	// visible is how many comments a second were written and moderated and visible,
-	// from the first request until the last of them was.
+	// visible is how many comments a second became visible, from the first request to the
+	// last visible comment.
 	visible float64
 	cpu     usage
-	// calls are Redis's, a comment.
+	// calls are Redis's commands a comment.
 	calls calls
 }
 
@@ -90,8 +90,8 @@ func (b *bench) write(ctx context.Context, s *stack, ids []string, load traffic.
 	return w, err
 }
 
-// accepted measures the commands: the rows of comments accepted, and moderated
-// and visible, a second.
+// accepted measures the commands: comments accepted a second, and comments visible a
+// second.
 func (b *bench) accepted(ctx context.Context, s *stack) error {
 	ids, err := s.createPosts(200)
 	if err != nil {
@@ -148,7 +148,7 @@ func (b *bench) accepted(ctx context.Context, s *stack) error {
 	return nil
 }
 
-// latency measures a comment's way to its readers, one comment at a time.
+// latency measures the time until a comment is visible, one comment at a time.
 func (b *bench) latency(ctx context.Context, s *stack) error {
 	ids, err := s.createPosts(1)
 	if err != nil {

@@ -22,13 +22,12 @@ import (
 
 var fuzzTime = flag.Duration("fuzztime", 20*time.Second, "how `long` each fuzz target runs")
 
-// target is a fuzz target, which go test runs in dir.
+// target is a fuzz target of a package, which go test runs in dir.
 type target struct{ dir, pkg, name string }
 
-// fuzz runs every fuzz target for a while: as many at once as there are CPUs, each with
-// one worker. What the targets find is in Go's own cache and only makes the next run
-// begin further on; what fails is written beside the target, where go test finds it
-// from then on.
+// fuzz runs every fuzz target for a while, as many at once as there are CPUs, each with
+// one worker. Inputs of interest stay in Go's own cache, where the next run continues.
+// Failing inputs are written beside the target, where go test finds them.
 func fuzz(ctx context.Context, c system.Checkout) error {
 	packages, err := unitTests(ctx, c)
 	if err != nil {
@@ -87,19 +86,20 @@ func targets(ctx context.Context, dir string, packages []string) ([]target, erro
 var (
 	progress = regexp.MustCompile(`fuzz: elapsed: \S+, (execs: \d+ .*)`)
 	written  = regexp.MustCompile(`Failing input written to (\S+)`)
-	// How Go up to 1.26 sometimes reports that the time is over
-	// (https://go.dev/issue/75804, mended in 1.27): as a failure that says no more.
+	// Go up to 1.26 sometimes reports the end of the time as this failure, without
+	// details (https://go.dev/issue/75804, fixed in 1.27). It can go when go.work asks
+	// for 1.27.
 	timeIsOver = regexp.MustCompile(`(?m)^--- FAIL: Fuzz\w+ \([0-9.]+s\)\n    context deadline exceeded\nFAIL$`)
 )
 
-// run fuzzes the target and returns how much was tried. The error has the path of the
-// input that failed, and what the target said of it.
+// run fuzzes the target and returns how many inputs it tried. The error has the path of
+// the failing input and the target's message.
 func (g target) run(ctx context.Context, long time.Duration) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+g.name+"$", "-parallel", "1", //nolint:gosec // the arguments are ours
 		"-fuzztime", long.String(), "-fuzzminimizetime", "1s", g.pkg)
 	cmd.Dir = g.dir
 	cmd.Env = os.Environ()
-	// Go's fuzzer ends its worker when it is interrupted, and not when it is killed.
+	// Go's fuzzer stops its worker when it is interrupted, but not when it is killed.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 10 * time.Second
 	out, err := cmd.CombinedOutput()
@@ -116,7 +116,7 @@ func (g target) run(ctx context.Context, long time.Duration) (string, error) {
 	return string(all[len(all)-1][1]), nil
 }
 
-// inputPath is the absolute path of a file that go test names by its package's folder.
+// inputPath is the absolute path of a file that go test names relative to its package.
 func (g target) inputPath(ctx context.Context, name string) string {
 	cmd := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", g.pkg) //nolint:gosec // a package of ours
 	cmd.Dir = g.dir

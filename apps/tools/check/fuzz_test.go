@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// someModule is a module with a target that fails soon, one that doesn't, and what is
-// no target.
+// someModule is a module with a target that fails soon, one that does not fail, and a
+// test.
 func someModule(t *testing.T) string {
 	t.Helper()
 	t.Setenv("GOWORK", "off")
@@ -67,7 +67,7 @@ func TestATargetThatFailsNamesItsInput(t *testing.T) {
 	}
 }
 
-// The outputs are Go's.
+// These are outputs of Go.
 func TestOnlyTheEndOfTheTimeIsNoFailure(t *testing.T) {
 	const over = "fuzz: elapsed: 20s, execs: 40304 (0/sec), new interesting: 1 (total: 2)\n--- FAIL: FuzzParse (20.20s)\n    context deadline exceeded\nFAIL\nexit status 1\nFAIL\texample.com/some\t20.2s\n"
 	for out, want := range map[string]bool{

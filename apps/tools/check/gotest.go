@@ -17,9 +17,8 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// goTest runs go test in a folder by gotestsum, which prints a line for each package, the
-// output of the tests that fail, and a summary. All that the tests of the part print is kept
-// in a file.
+// goTest runs go test in a folder through gotestsum. It prints a line for each package,
+// the output of failing tests, and a summary. A file gets all output of the part.
 func goTest(ctx context.Context, c system.Checkout, part, dir string, env []string, args ...string) error {
 	gotestsum, err := c.BuildGotestsum(ctx)
 	if err != nil {
@@ -30,8 +29,8 @@ func goTest(ctx context.Context, c system.Checkout, part, dir string, env []stri
 	cmd := exec.CommandContext(ctx, gotestsum, args...) //nolint:gosec // the arguments are ours
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	// A group of its own, so that an interruption reaches the tests once, and those
-	// that have something to stop stop it.
+	// The tests have a process group of their own. So an interruption reaches them once,
+	// and those with something to stop can stop it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = time.Minute
@@ -49,8 +48,8 @@ func goTest(ctx context.Context, c system.Checkout, part, dir string, env []stri
 // testEvent is a line of `go test -json` (go doc test2json).
 type testEvent struct{ Action, Package, Test, Output string }
 
-// readEvents prints the tables that passing tests have printed, which gotestsum leaves out:
-// their lines begin with |. It returns an error if there was no test at all.
+// readEvents prints the tables of passing tests, which gotestsum leaves out: lines that
+// begin with |. It returns an error if no test ran.
 func readEvents(events io.Reader, out io.Writer) error {
 	ran := false
 	lines := bufio.NewScanner(events)

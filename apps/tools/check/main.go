@@ -61,12 +61,12 @@ func main() {
 		os.Exit(1)
 	}
 	if err := run(ctx, checkout, chosen); err != nil {
-		fmt.Println(err) // at the end, where one looks first
+		fmt.Println(err) // at the end, where people look first
 		os.Exit(1)
 	}
 }
 
-// run runs each part, also after one that fails.
+// run runs each part, even after one that failed.
 func run(ctx context.Context, c system.Checkout, chosen []check) error {
 	var failed []error
 	for _, part := range chosen {
@@ -89,9 +89,10 @@ func lint(ctx context.Context, c system.Checkout) error {
 		return err
 	}
 	config := filepath.Join(c.Root, ".golangci.yaml")
-	// The linter's cache keeps the paths of the checkout that filled it, and a
-	// finding whose file is gone escapes its nolint comment and the exclusions
-	// (golangci-lint issue 3502). So every checkout has a cache of its own.
+	// The linter's cache keeps the paths of the checkout that filled it. A finding whose
+	// file is gone escapes its nolint comment and the exclusions
+	// (golangci/golangci-lint#3502, open; #6656 is its like for exclusions). So every
+	// checkout has its own cache. It can go when #3502 is closed.
 	env := append(os.Environ(), "GOLANGCI_LINT_CACHE="+filepath.Join(c.Kept(), "lint-cache"))
 	var errs []error
 	try := func(dir, what string, args ...string) {
@@ -126,7 +127,7 @@ func lint(ctx context.Context, c system.Checkout) error {
 	return errors.Join(errs...)
 }
 
-// goFiles are ours below a folder, not those that npm brings.
+// goFiles are the Go files below a folder, without those of npm packages.
 func goFiles(dir string) (files []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Name() == "node_modules" {
@@ -173,8 +174,8 @@ func goLines(ctx context.Context, dir string, args ...string) ([]string, error) 
 	return strings.Fields(string(out)), nil
 }
 
-// documents is what is tested of the Markdown files. The count is for go test, which does
-// not see that files outside the module change.
+// documents tests the Markdown files. -count=1 disables go test's cache, which does not
+// notice changes of files outside the module.
 func documents(ctx context.Context, c system.Checkout) error {
 	return goTest(ctx, c, "documents", filepath.Join(c.Root, "apps", "tools", "documents"), nil, "-count=1", ".")
 }
@@ -196,8 +197,7 @@ func installCompiler(ctx context.Context) error {
 	return err
 }
 
-// client is what is tested of the React client without the system: types, lint, and
-// its unit tests.
+// client tests the React client without the system: types, lint, and unit tests.
 func client(ctx context.Context, c system.Checkout) error {
 	if err := c.InstallWeb(ctx); err != nil {
 		return err
@@ -214,13 +214,14 @@ func client(ctx context.Context, c system.Checkout) error {
 }
 
 func components(ctx context.Context, c system.Checkout) error {
-	// The flags are those of the runtime's own build, whose cache they share. The
-	// count is for go test, which does not see that files outside the module change.
+	// The flags are those of the runtime's own build, so that they share a cache.
+	// -count=1 disables go test's cache, which does not notice changes of files outside
+	// the module.
 	return goTest(ctx, c, "components", filepath.Join(c.Root, "apps", "tools", "sidecar"),
 		[]string{"GOWORK=off", "CGO_ENABLED=0"}, "-count=1", "-trimpath", "./...")
 }
 
-// k8s is what is tested of k8s/ and the images without a cluster.
+// k8s tests k8s/ and the images without a cluster.
 func k8s(ctx context.Context, c system.Checkout) error {
 	return goTest(ctx, c, "k8s", filepath.Join(c.Root, "apps", "tools", "k8s"), []string{"GOWORK=off"}, "-count=1", "./...")
 }
@@ -229,7 +230,7 @@ func endToEnd(ctx context.Context, c system.Checkout) error {
 	if err := installCompiler(ctx); err != nil {
 		return err
 	}
-	// Here, so that one sees the progress.
+	// Built here, so that the user sees the progress.
 	if _, err := c.BuildDapr(ctx); err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ const root = "../../.."
 // maxLines bounds the top README.
 const maxLines = 150
 
-// firstLines are those in which a folder's README says what the folder is, how to read it
-// and how to change it.
+// firstLines is the number of lines in which a folder's README says what the folder is,
+// how to read it and how to change it.
 const firstLines = 10
 
 // read returns a file of the checkout, by its path from the root.
@@ -34,7 +34,7 @@ func read(t *testing.T, name string) string {
 	return string(raw)
 }
 
-// walk calls visit with the path, from the root, of each file below dir that is ours.
+// walk calls visit for each file of ours below dir, with its path from the root.
 func walk(t *testing.T, dir string, visit func(file string)) {
 	t.Helper()
 	err := filepath.WalkDir(filepath.Join(root, dir), func(path string, entry fs.DirEntry, err error) error {
@@ -103,9 +103,9 @@ func TestTheTopREADMEIsShort(t *testing.T) {
 var (
 	// link is a Markdown link or image, or an image in HTML.
 	link = regexp.MustCompile(`\]\(([^()\s]+)\)|src="([^"]+)"`)
-	// heading is one that can be linked to.
+	// heading is a heading, which a link can name.
 	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
-	// notInAnchors is what GitHub leaves out of a heading's anchor.
+	// notInAnchors are the characters that GitHub drops from a heading's anchor.
 	notInAnchors = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
@@ -145,11 +145,11 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-// counted is a row of the reading order: its place, a path, and how many lines of Go
-// without tests are below that.
+// counted is a row of the reading order: its place, a path, and the lines of Go without
+// tests below it.
 var counted = regexp.MustCompile(`(?m)^\| \d+ \| \[[^\]]*\]\(([^)]+)\)(?:, \[[^\]]*\]\(([^)]+)\))* \| ([\d,]+) \|`)
 
-// paths are all that a row links to before its count.
+// paths are the links of a row before its count.
 var paths = regexp.MustCompile(`\]\(([^)]+)\)`)
 
 func TestTheLineCountsAreRight(t *testing.T) {
@@ -172,8 +172,8 @@ func TestTheLineCountsAreRight(t *testing.T) {
 	}
 }
 
-// goLines counts the lines of Go without tests in a file or below a folder, without the
-// programs that make data.
+// goLines counts the lines of Go without tests in a file or folder. It leaves out the
+// programs that generate data.
 func goLines(t *testing.T, path string) (lines int) {
 	t.Helper()
 	walk(t, path, func(file string) {
@@ -219,7 +219,7 @@ var (
 	ofACommand = regexp.MustCompile(`(?:apply -k|dev -f|run -f) (k8s/\S+)`)
 )
 
-// commands are what a document has as code, a line each.
+// commands are the lines of code in a document.
 func commands(document string) (all []string) {
 	for _, m := range codeLine.FindAllStringSubmatch(document, -1) {
 		all = append(all, m[1])
@@ -230,8 +230,8 @@ func commands(document string) (all []string) {
 	return all
 }
 
-// TestTheCommandsExist does not run the commands. The end-to-end tests run those that ask
-// the API; here it is said of the others that what they name is there.
+// TestTheCommandsExist does not run commands. The end-to-end tests run those that call
+// the API. This test checks that the targets, files and flags of the others exist.
 func TestTheCommandsExist(t *testing.T) {
 	makefile, checks := read(t, "Makefile"), read(t, "apps/tools/check/main.go")
 	seen := 0
@@ -269,8 +269,8 @@ func TestTheCommandsExist(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotThereIsNoticed shows that the patterns find what they are for.
-func TestWhatIsNotThereIsNoticed(t *testing.T) {
+// TestMissingThingsAreNoticed shows that the patterns find what they are for.
+func TestMissingThingsAreNoticed(t *testing.T) {
 	const document = "# Some `words`, here\n\n    make fuzz FUZZTIME=1h\n    cd apps/tools/k8s && GOWORK=off go run ./images -push\n" +
 		"`k8s/backup postbus.rdb`, `make nothing`, [a link](../a/b.md#some-words-here), `TestNothing`\n" +
 		"| 1 | [a](apps/a), [b](apps/b) | 1,234 | x |\n"

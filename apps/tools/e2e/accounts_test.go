@@ -21,15 +21,14 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// found is what one place shows: how often each thing is there, by its id.
+// found is what one place shows: the number of times that it shows each thing, by id.
 type found struct {
 	where  string
 	posts  map[string]int
-	status map[string][]string // of a comment, each time that it is there
+	status map[string][]string // of each comment, every time that it is shown
 	// postOf and content are of the comments.
 	postOf, content map[string]string
-	// repeated are the ids that are there more than once and have no business to be;
-	// wrong is what else is.
+	// repeated are the ids that are shown more than once. wrong are all other faults.
 	repeated []string
 	wrong    []error
 }
@@ -53,8 +52,8 @@ func (v *verdict) add(lost, repeated int, err error) {
 	v.lost, v.repeated, v.errs = v.lost+lost, v.repeated+repeated, append(v.errs, err)
 }
 
-// compare does the accounts, by exact id: what is in the books has to be found
-// once, with its final status, and nothing else may be.
+// compare does the accounts by exact id: the place must have everything in the books
+// once, with its final status, and nothing else.
 func (b books) compare(f *found) verdict {
 	var v verdict
 	for _, id := range f.repeated {
@@ -129,13 +128,14 @@ func TestTheAccountsSeeALossAndARepeat(t *testing.T) {
 	}
 }
 
-// get reads JSON without failing the test: while things heal, all may happen.
+// get reads JSON without failing the test, because every error may happen while the
+// system recovers.
 func get(url string, into any) (response, error) {
 	r, err := do("GET", url, "")
 	if err == nil && r.status != 200 {
 		err = fmt.Errorf("GET %s: %s", url, r)
 	}
-	// JSON with a name twice is refused by this, and by encoding/json it isn't.
+	// This refuses JSON with a name twice, which encoding/json accepts.
 	if err == nil && !jsontext.Value(r.body).IsValid() {
 		err = fmt.Errorf("GET %s: no JSON, or a name twice in one object: %.1000s", url, r.body)
 	}
@@ -145,8 +145,8 @@ func get(url string, into any) (response, error) {
 	return r, err
 }
 
-// inTheLog is what the log has after a number. A gap, a repeated event or a planted
-// comment that isn't there is wrong.
+// inTheLog is what the log has after a number. A gap, a repeated event or a missing
+// planted comment is wrong.
 func inTheLog(a system.App, after int, b books) (*found, error) {
 	planted := map[string]bool{}
 	f, ids, updates := newFound("log"), map[string]bool{}, map[string]int{}
@@ -198,7 +198,7 @@ func inTheLog(a system.App, after int, b books) (*found, error) {
 	return f, nil
 }
 
-// inQuery is what a replica shows, but for the posts of earlier loads.
+// inQuery is what a replica shows, without the posts of earlier loads.
 func inQuery(a system.App, earlier map[string]bool) (*found, error) {
 	f := newFound("query at " + a.URL())
 	for path := "/posts?limit=100"; path != ""; {
@@ -326,8 +326,8 @@ func nextOf(r response) string {
 	return ""
 }
 
-// nothingPending returns an error while a consumer group has something to do, or
-// isn't there.
+// nothingPending returns an error while a consumer group is missing or has events that
+// are not acknowledged.
 func (s *stack) nothingPending(t *testing.T, store *redis.Client) error {
 	var errs []error
 	for _, topic := range append(slices.Clone(topics), "dead-letters") {
@@ -345,7 +345,8 @@ func (s *stack) nothingPending(t *testing.T, store *redis.Client) error {
 			}
 		}
 		for _, g := range groups {
-			// Not the lag: Redis 7.0 miscounts it after reading its append-only file.
+			// The lag is not used: Redis 7.0 miscounts it after it has read its
+			// append-only file (no issue found).
 			if g.Pending != 0 || g.LastDeliveredID != stream.LastGeneratedID {
 				errs = append(errs, fmt.Errorf("%s has %d pending of %s, and was given up to %s of %s",
 					g.Name, g.Pending, topic, g.LastDeliveredID, stream.LastGeneratedID))
@@ -355,9 +356,9 @@ func (s *stack) nothingPending(t *testing.T, store *redis.Client) error {
 	return errors.Join(errs...)
 }
 
-// quiet returns the number that query stands at when nothing is on its way to it any
-// more. That all is shown is not enough: the log may number a comment's last event
-// before its others.
+// quiet returns the number that query is at once nothing more will reach it. Waiting for
+// all comments is not enough: the log may number a comment's last event before its
+// others.
 func (s *stack) quiet(t *testing.T, store *redis.Client) uint64 {
 	t.Helper()
 	var at uint64

@@ -19,10 +19,10 @@ import (
 // passwordOf is the password that the tests give to a user of Redis.
 func passwordOf(user string) string { return "password-of-redis-" + user }
 
-// clusterRedis starts a Redis by the very script of k8s/redis/redis.yaml and with the
-// users of k8s/redis/users.acl, for app ids that end in a suffix. It ends with the
-// test. The variables are added to those that the script gets from secrets. Restart stops
-// it as Kubernetes does, and starts it again.
+// clusterRedis starts a Redis with the script of k8s/redis/redis.yaml and the users of
+// k8s/redis/users.acl, for app ids with a suffix. It ends with the test. The variables
+// are added to those that the script gets from secrets. restart stops it as Kubernetes
+// does, and starts it again.
 func clusterRedis(t *testing.T, suffix string, variables ...string) (address string, restart func()) {
 	t.Helper()
 	files := filepath.Join(built.checkout.Root, "k8s", "redis")
@@ -93,14 +93,15 @@ func clusterRedis(t *testing.T, suffix string, variables ...string) (address str
 	}
 }
 
-// What a component wrote, in transactions too, is there after a restart.
+// After a restart, everything that a component wrote is still there, transactions
+// included.
 func TestARestartOfTheClustersRedisLosesNothing(t *testing.T) {
 	address, restart := clusterRedis(t, "")
 	ctx := t.Context()
 	store, bus := as(t, address, "posts-store"), as(t, address, "bus")
 	write := func(n int) {
 		t.Helper()
-		_, err := store.TxPipelined(ctx, func(tx redis.Pipeliner) error { // as Dapr writes several keys
+		_, err := store.TxPipelined(ctx, func(tx redis.Pipeliner) error { // Dapr writes several keys like that
 			for i := range 2 {
 				tx.Eval(ctx, `redis.call("HSET", KEYS[1], "data", ARGV[1])`, []string{fmt.Sprintf("posts||%d-%d", n, i)}, "x")
 			}
@@ -131,7 +132,7 @@ func field(v any, name string) any {
 	return doc[name]
 }
 
-// as is a connection as one of the users.
+// as returns a connection of one of the users.
 func as(t *testing.T, address, user string) *redis.Client {
 	t.Helper()
 	return connect(t, redis.Options{Addr: address, Username: user, Password: passwordOf(user)})
@@ -145,14 +146,14 @@ func connect(t *testing.T, at redis.Options) *redis.Client {
 }
 
 // TestEachComponentHasAUserOfItsOwn runs the system on the Redis of k8s/redis, each
-// component with its own user, and lets each user try what is others'.
+// component with its own user. Then it tries as each user to reach the keys of others.
 func TestEachComponentHasAUserOfItsOwn(t *testing.T) {
 	var address, suffix string
 	s := another(t, func(doc system.Document) {
-		if doc["kind"] != "Component" || doc["scopes"] == nil { // all that are in Redis have scopes
+		if doc["kind"] != "Component" || doc["scopes"] == nil { // every component in Redis has scopes
 			return
 		}
-		if address == "" { // it is only here that one knows the app ids
+		if address == "" { // the app ids are known only here
 			id := fmt.Sprint(doc["scopes"].([]any)[0]) //nolint:forcetypeassert,errcheck // they are a list
 			suffix = id[strings.Index(id, "-"):]
 			address, _ = clusterRedis(t, suffix)
@@ -169,7 +170,7 @@ func TestEachComponentHasAUserOfItsOwn(t *testing.T) {
 	store := s.store(t)
 
 	flowsOn(t, s, store)
-	// What was refused so far was something that a component needs.
+	// If Redis has refused anything so far, a component needs it.
 	if refused, err := store.ACLLog(t.Context(), 10).Result(); err != nil || len(refused) > 0 {
 		for _, r := range refused {
 			t.Errorf("%s was refused %s %s", r.Username, r.Reason, r.Object)
@@ -179,8 +180,8 @@ func TestEachComponentHasAUserOfItsOwn(t *testing.T) {
 	othersAreOutOfReach(t, s, address)
 }
 
-// flowsOn uses all that the components do in Redis: also what a sidecar that was
-// killed leaves to be claimed, dead letters, keys with a time to live, and snapshots.
+// flowsOn uses everything that the components do in Redis: also claiming the messages of
+// a killed sidecar, dead letters, keys with a time to live, and snapshots.
 func flowsOn(t *testing.T, s *stack, store *redis.Client) {
 	t.Helper()
 	first := s.write(t, 2, 3)
@@ -197,7 +198,7 @@ func flowsOn(t *testing.T, s *stack, store *redis.Client) {
 		}
 		return nil
 	})
-	// What is held when app and sidecar are killed is claimed by the next sidecar.
+	// The next sidecar claims the messages that a killed app and sidecar held.
 	moderation := s.App("moderation")
 	app := s.killAll(t, moderation.Port)
 	held := s.write(t, 1, 2)
@@ -209,8 +210,7 @@ func flowsOn(t *testing.T, s *stack, store *redis.Client) {
 	checkLog(t, events(t, s.App("eventlog")))
 }
 
-// somethingIsPending returns nil when a group has been given what it has not
-// acknowledged.
+// somethingIsPending returns nil when a group has unacknowledged messages.
 func somethingIsPending(t *testing.T, store *redis.Client, topic, group string) error {
 	pending, err := store.XPending(t.Context(), topic, group).Result()
 	if err == nil && pending.Count == 0 {
@@ -219,7 +219,8 @@ func somethingIsPending(t *testing.T, store *redis.Client, topic, group string) 
 	return err
 }
 
-// othersAreOutOfReach tries as each user what is another's, and what is nobody's.
+// othersAreOutOfReach tries, as each user, to reach keys of other components and unused
+// keys.
 func othersAreOutOfReach(t *testing.T, s *stack, address string) {
 	ctx := t.Context()
 	streams := append(slices.Clone(topics), "dead-letters")
@@ -229,7 +230,7 @@ func othersAreOutOfReach(t *testing.T, s *stack, address string) {
 			key := s.App(of).ID + "||of the test"
 			write, read := c.HSet(ctx, key, "data", "x").Err(), c.HGetAll(ctx, key).Err()
 			script := c.Eval(ctx, `return redis.call("HSET", KEYS[1], "data", "y")`, []string{key}).Err()
-			// A key that the script does not announce.
+			// A key that the script does not declare.
 			hidden := c.Eval(ctx, `return redis.call("HGETALL", "`+key+`")`, nil).Err()
 			if err := errors.Join(write, read, script, hidden); of == owner && err != nil {
 				t.Errorf("%s's user is refused its own key: %v", owner, err)
@@ -276,7 +277,7 @@ func othersAreOutOfReach(t *testing.T, s *stack, address string) {
 	}
 }
 
-// noAdministrator fails the test if a user may do what only people do.
+// noAdministrator fails the test if a user may run an administrator's command.
 func noAdministrator(t *testing.T, user string, c *redis.Client) {
 	t.Helper()
 	for _, command := range [][]any{
@@ -289,15 +290,15 @@ func noAdministrator(t *testing.T, user string, c *redis.Client) {
 	}
 }
 
-// isRefused says whether Redis has refused a command to a user. In a script, Redis 7.0
-// says so in words of its own, and later ones in others.
+// isRefused reports whether Redis has refused a command to a user. For a script, Redis
+// 7.0 words the error differently from later versions.
 func isRefused(err error) bool {
 	return err != nil && slices.ContainsFunc([]string{"NOPERM", "The user executing the script can't", "ACL failure in script"},
 		func(words string) bool { return strings.Contains(err.Error(), words) })
 }
 
-// TestAnOlderVersionsPasswordIsValidUntilItsSecretIsGone: while an update goes on,
-// apps of both versions run.
+// TestAnOlderVersionsPasswordIsValidUntilItsSecretIsGone covers an update, in which apps
+// of both versions run.
 func TestAnOlderVersionsPasswordIsValidUntilItsSecretIsGone(t *testing.T) {
 	address, _ := clusterRedis(t, "", "OLD_PASSWORD=of-all")
 	old := connect(t, redis.Options{Addr: address, Password: "of-all"})

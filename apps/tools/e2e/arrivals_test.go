@@ -15,14 +15,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// monitored are the commands that a Redis gets.
+// monitored are the commands that a Redis receives.
 type monitored struct {
 	t     *testing.T
 	s     *stack
 	lines *bufio.Scanner
 }
 
-// monitor begins to watch the commands that the system's Redis gets.
+// monitor begins to record the commands that the system's Redis receives.
 func (s *stack) monitor(t *testing.T) *monitored {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.redisAt.Addr)
@@ -41,7 +41,7 @@ func (s *stack) monitor(t *testing.T) *monitored {
 	return m
 }
 
-// reads counts the commands since the last call that read a key which contains part.
+// reads counts the commands since the last call that read a key containing part.
 func (m *monitored) reads(part string) int {
 	m.t.Helper()
 	marker, n := uuid.NewString(), 0
@@ -61,7 +61,7 @@ func (m *monitored) reads(part string) int {
 }
 
 // TestAMadeUpIDCostsThreeReadsAndOneRequest covers that the service does not poll, and
-// that the client's host gets the service's own answer to its first try.
+// that the client's host gets the service's own answer at its first try.
 func TestAMadeUpIDCostsThreeReadsAndOneRequest(t *testing.T) {
 	p := shared.createPost(t, "beside those that are made up")
 	redis := shared.monitor(t)
@@ -94,9 +94,8 @@ func TestAMadeUpIDCostsThreeReadsAndOneRequest(t *testing.T) {
 	}
 }
 
-// TestManyMadeUpIDsLeaveWritersAlone prints what 100 connections that ask for posts
-// which do not exist take from a writer; it asserts what they cost and that all get
-// their answers.
+// TestManyMadeUpIDsLeaveWritersAlone prints how much 100 connections that ask for missing
+// posts slow down a writer. It asserts what they cost, and that all get their answers.
 func TestManyMadeUpIDsLeaveWritersAlone(t *testing.T) {
 	const connections, period = 100, 3 * time.Second
 	write := func() (took []time.Duration) {
@@ -140,14 +139,14 @@ func TestManyMadeUpIDsLeaveWritersAlone(t *testing.T) {
 	if asked.Load() < connections || unavailable.Load() != asked.Load() || failed.Load() > 0 {
 		t.Errorf("of %d requests %d were answered with a 503, and %d failed", asked.Load(), unavailable.Load(), failed.Load())
 	}
-	// Three each; where the machine is so busy that the first try times out, the host
-	// has time for one more.
+	// Three reads each. On a busy machine the first try times out, and the host has time
+	// for one more.
 	if most := 2 * 3 * int(asked.Load()); reads > most {
 		t.Errorf("%d requests cost %d reads, more than %d", asked.Load(), reads, most)
 	}
 }
 
-// A key belongs to what was asked for: another writer of JSON asks for the same.
+// A key belongs to what was asked for, whatever the spacing and order of the JSON.
 func TestAKeyHoldsHoweverTheJSONIsWritten(t *testing.T) {
 	p := shared.createPost(t, "written in several ways")
 	for name, c := range map[string]struct {

@@ -52,7 +52,7 @@ func TestTheClientInABrowser(t *testing.T) {
 	var said bytes.Buffer
 	cmd.Stdout = io.MultiWriter(&said, os.Stdout)
 	cmd.Stderr = cmd.Stdout
-	// The browsers are in its process group or end with what drives them.
+	// The browsers are in its process group, or end with the process that drives them.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 10 * time.Second
@@ -210,13 +210,13 @@ func (c *control) start(r *http.Request) (any, error) {
 	return struct{}{}, system.Until(r.Context(), soon, a.Ready)
 }
 
-// seeded is what a seed wrote, the newest post first.
+// seeded is the result of a seed, the newest post first.
 type seeded struct {
 	Posts  []string `json:"posts"`
 	Newest string   `json:"newest"`
 }
 
-// seed returns when every reader sees all that it wrote, moderated.
+// seed returns when every reader sees everything that it wrote, moderated.
 func (c *control) seed(r *http.Request) (any, error) {
 	var posts, comments int
 	if _, err := fmt.Sscan(r.FormValue("posts")+" "+r.FormValue("comments"), &posts, &comments); err != nil || posts < 1 || comments < 0 {
@@ -270,8 +270,8 @@ func (c *control) seed(r *http.Request) (any, error) {
 	return seeded{ids, newest}, system.Until(r.Context(), 2*time.Minute, func() error { return c.shows(ids, newest, comments) })
 }
 
-// shows returns nil when query has all of the posts, and the newest with so many
-// comments, all moderated.
+// shows returns nil when query has all of the posts, and the newest post has that many
+// moderated comments.
 func (c *control) shows(ids []string, newest string, comments int) error {
 	missing := map[string]bool{}
 	for _, id := range ids {
@@ -335,7 +335,7 @@ func many(ctx context.Context, n int, f func(int) error) error {
 	return context.Cause(ctx)
 }
 
-// phrase is some text, the same for the same number.
+// phrase is a text. The same number gives the same text.
 func phrase(n int) string {
 	words := strings.Fields("quiet rivers carry small boats past old stone bridges while evening light turns every window into a lantern and somebody reads aloud")
 	return strings.Join([]string{words[n%len(words)], words[(n*7+3)%len(words)], words[(n*5+11)%len(words)], words[(n*3+2)%len(words)]}, " ")

@@ -28,8 +28,8 @@ func daprCLI(t *testing.T, args ...string) []byte {
 	return out
 }
 
-// TestARunWithATokenIsListedAndStopped runs the system as `make run` does, with a
-// token for the app channels.
+// TestARunWithATokenIsListedAndStopped runs the system as `make run` does, with a token
+// for the app channels.
 func TestARunWithATokenIsListedAndStopped(t *testing.T) {
 	const token = "of-this-run-alone"
 	s := another(t, nil, built.binaries, "APP_API_TOKEN="+token)

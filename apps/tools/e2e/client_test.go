@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // ofClient is an address at the client's host.
@@ -46,7 +48,7 @@ func TestOneAddressServesTheAPI(t *testing.T) {
 	}
 	eventually(t, func() error { return settled(shared.App("client"), p.ID, statuses) })
 
-	// Pages, by their links.
+	// All pages, by their links.
 	seen := 0
 	for path := "/posts/" + p.ID + "/comments?limit=2"; path != ""; {
 		r := want(t, 200, "GET", at(path), "")
@@ -64,7 +66,7 @@ func TestOneAddressServesTheAPI(t *testing.T) {
 	}
 	want(t, 200, "HEAD", at("/posts/"+p.ID), "")
 	want(t, 200, "GET", at(fmt.Sprintf("/posts?min_sequence=%d", sequence(t, r))), "")
-	want(t, 200, "GET", at("/posts?min_sequence="+r.header.Get("Postbus-Position")), "")
+	want(t, 200, "GET", at("/posts?min_sequence="+r.header.Get(eventlog.PositionHeader)), "")
 	ahead := want(t, 409, "GET", at(fmt.Sprintf("/posts?min_sequence=%d", sequence(t, r)+1_000_000)), "")
 	if ahead.took > 4*time.Second {
 		t.Errorf("a number that is far ahead is refused after %s", ahead.took)
@@ -72,7 +74,7 @@ func TestOneAddressServesTheAPI(t *testing.T) {
 	if page := decode[map[string]post](t, want(t, 200, "GET", at("/posts"), "").body); page[p.ID].Title != "At one address" {
 		t.Errorf("GET /posts has %+v", page[p.ID])
 	}
-	// A service's own errors, as they are.
+	// The host passes a service's own errors on unchanged.
 	want(t, 404, "GET", at("/posts/x"), "")
 	want(t, 422, "POST", at("/posts/create"), `{}`)
 	want(t, 415, "POST", at("/posts/create"), "x", "Content-Type: text/plain")
@@ -86,12 +88,12 @@ func TestTheStreamFlowsThroughTheClient(t *testing.T) {
 	got := r.until(t, func(ch change) bool { return ch.event == "CommentUpdated" && strings.Contains(ch.data, c.ID) })
 	first := slices.IndexFunc(got, func(c change) bool { return strings.Contains(c.data, p.ID) })
 	r.cancel()
-	// A reader that comes back gets the same changes after the id that it names.
+	// A reader that reconnects gets the same changes after the id that it names.
 	again := read(t, base, got[first].id).until(t, func(ch change) bool { return ch.id >= got[len(got)-1].id })
 	if !slices.Equal(again, got[first+1:]) {
 		t.Errorf("after %d come %v, and before came %v", got[first].id, again, got[first+1:])
 	}
-	// What query refuses says why.
+	// A refusal by query has its reason.
 	refused := want(t, 400, "GET", base+"/posts", "", "Accept: text/event-stream", "Last-Event-ID: x")
 	if !strings.Contains(string(refused.body), "Last-Event-ID") {
 		t.Errorf("refused: %s", refused)
@@ -104,7 +106,7 @@ func TestTheClientForwardsTheAPIAlone(t *testing.T) {
 		"/v1.0/invoke/" + shared.App("eventlog").ID + "/method/events",
 		"/posts/..%2fevents", "/posts/%2e%2e%2fevents", "/posts/x%2f..%2f..%2fevents", "/posts/%2e%2e/comments/events",
 	} {
-		// The service is named as well, in all the ways that the sidecar knows.
+		// The request also names the service in every way that the sidecar knows.
 		r := want(t, 404, "GET", shared.ofClient(path), "", "dapr-app-id: "+shared.App("eventlog").ID)
 		if strings.Contains(string(r.body), "specversion") {
 			t.Errorf("%s: %s", path, r)
@@ -122,7 +124,8 @@ func TestTheClientForwardsTheAPIAlone(t *testing.T) {
 }
 
 func TestAVisitorOfTheClientForgesNothing(t *testing.T) {
-	// Were a header taken over, the request would go elsewhere or be refused.
+	// If the host forwarded one of these headers, the request would go elsewhere or be
+	// refused.
 	for _, header := range []string{
 		"dapr-app-id: " + shared.App("eventlog").ID, "Dapr-Caller-App-Id: moderation", "dapr-api-token: x",
 		"Authorization: Basic ZGFwci1hcHAtaWQ6ZXZlbnRsb2c=", "Connection: close, dapr-app-id", "destination-app-id: x",
@@ -204,7 +207,7 @@ func TestTheClientsPages(t *testing.T) {
 	}
 }
 
-// downWithin bounds how long a visitor waits for the news that a service is down.
+// downWithin bounds the time until a visitor learns that a service is down.
 const downWithin = 3500 * time.Millisecond
 
 func TestWithAServiceDownTheRestGoesOn(t *testing.T) {
@@ -288,21 +291,21 @@ func TestWithAServiceDownTheRestGoesOn(t *testing.T) {
 		if err := s.redis.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		// The service's own words, in its own time.
+		// The answer is the service's own, within its own deadline.
 		if err != nil || r.status != 503 || !strings.Contains(string(r.body), "event bus") || r.took > downWithin {
 			t.Errorf("%s, %v after %s", r, err, r.took)
 		}
 	})
 }
 
-// TestADeadReplicasSidecarIsHardlyNoticed reads while the client's sidecar sends
-// every second call to a replica that is no more.
+// TestADeadReplicasSidecarIsHardlyNoticed reads while the client's sidecar sends every
+// second call to a dead replica.
 func TestADeadReplicasSidecarIsHardlyNoticed(t *testing.T) {
 	s := another(t, nil, built.binaries)
 	s.createPost(t, "read")
 	b := s.replica(t, "query")
 	at := s.ofClient("/posts?limit=1")
-	// The client's sidecar must know of both, or nothing is tested.
+	// The test needs a client's sidecar that knows both replicas.
 	eventually(t, func() error {
 		for range 20 {
 			want(t, 200, "GET", at, "")

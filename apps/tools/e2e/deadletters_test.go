@@ -12,9 +12,11 @@ import (
 	"unicode"
 
 	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
-// deadLetter is one as GET /dead-letters shows it.
+// deadLetter is a dead letter in GET /dead-letters.
 type deadLetter struct {
 	Data struct {
 		Service, Topic, Reason string
@@ -24,17 +26,14 @@ type deadLetter struct {
 
 func readDeadLetters(t *testing.T, s *stack) []deadLetter {
 	t.Helper()
-	var all []deadLetter
-	for {
-		r := want(t, 200, "GET", s.url("eventlog", fmt.Sprintf("/dead-letters?limit=10&after=%d", len(all))), "")
-		page := decode[[]deadLetter](t, r.body)
-		if all = append(all, page...); len(page) == 0 {
-			return all
-		}
+	all, err := readPages[deadLetter](s.App("eventlog"), eventlog.DeadLettersPath, 0, 10)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return all
 }
 
-// noEscapes fails the test if a terminal would do anything but show the text.
+// noEscapes fails the test if the text would do anything in a terminal but appear.
 func noEscapes(t *testing.T, text string) {
 	t.Helper()
 	for _, r := range text {
@@ -65,8 +64,8 @@ func TestDeadLettersAreListedAndGivenBack(t *testing.T) {
 		}
 		return string(out)
 	}
-	// One that is valid by now, as after an upgrade, one that never will be, and a valid
-	// one on no topic of ours, which takes over a terminal.
+	// One that has become valid, as after an upgrade; one that never will; and a valid
+	// one on an unknown topic, whose name contains terminal escapes.
 	event, bad := rawEvent(t, "PostCreated"), "never valid "+uuid.NewString()
 	const escapes = "\x1b]0;owned\a\x1b[2J\u009b31m\u202e\n\t"
 	for _, letter := range []struct{ id, service, topic, payload string }{

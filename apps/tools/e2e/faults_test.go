@@ -24,7 +24,7 @@ var (
 	seed      = flag.Uint64("seed", seedFromEnv(), "what the load follows from")
 )
 
-// seedFromEnv is $SEED, or else one of its own for each run.
+// seedFromEnv is $SEED, or a new seed for each run.
 func seedFromEnv() uint64 {
 	if seed, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
 		return seed
@@ -35,15 +35,15 @@ func seedFromEnv() uint64 {
 // fault breaks one thing and mends it while the load goes on.
 type fault struct {
 	name string
-	// short says that it is one of the representative ones.
+	// short means that `make test` runs it too.
 	short bool
-	// own says that it needs a system of its own: it leaves something behind.
+	// own means that it needs its own system, because it leaves something behind.
 	own bool
-	// run returns when all is mended. It may end the load before that.
+	// run returns when everything is mended. It may end the load before that.
 	run func(t *testing.T, s *stack, l *load)
 }
 
-// hang is how long a process is stopped for.
+// hang is how long a process stays stopped.
 const hang = 20 * time.Second
 
 func faults() []fault {
@@ -116,8 +116,8 @@ func faults() []fault {
 	)
 }
 
-// killReplicas starts a second replica of every service, kills all of those with
-// their sidecars at once, and starts them again.
+// killReplicas starts a second replica of every service, kills these replicas and their
+// sidecars at once, and starts them again.
 func killReplicas(t *testing.T, s *stack, _ *load) {
 	for _, name := range onTheBus {
 		s.replica(t, name)
@@ -130,12 +130,12 @@ func killReplicas(t *testing.T, s *stack, _ *load) {
 	s.killAndRestart(t, ports...)
 }
 
-// surely is how long before a signal a request must have gone out, to count as
-// one that the service had accepted.
+// surely is how long before a signal a request must have been sent to count as accepted
+// by the service.
 const surely = 100 * time.Millisecond
 
-// terminate ends a service with SIGTERM and starts it again. What it had accepted
-// before the signal it must answer as it should.
+// terminate ends a service with SIGTERM and starts it again. The service must answer
+// every request that it accepted before the signal.
 func (s *stack) terminate(t *testing.T, name string, l *load) {
 	t.Helper()
 	p := s.process(t, s.App(name).Port)
@@ -154,12 +154,11 @@ func (s *stack) terminate(t *testing.T, name string, l *load) {
 	s.launch(t, p)
 }
 
-// held is how many requests are under way at a SIGTERM.
+// held is the number of requests under way at a SIGTERM.
 const held = 20
 
-// hold has requests under way at a service; release fails the test unless each is
-// answered as it should be. Moderation has no requests but its deliveries, and what
-// becomes of those is in the accounts.
+// hold keeps requests under way at a service. release fails the test unless each gets its
+// proper answer. Moderation has only deliveries, which the accounts check.
 func (s *stack) hold(t *testing.T, name string, l *load) (release func()) {
 	t.Helper()
 	switch name {
@@ -173,14 +172,14 @@ func (s *stack) hold(t *testing.T, name string, l *load) (release func()) {
 		return s.holdWrites(t, s.url("comments", "/posts/"+post+"/comments"), `{"content":"held"}`, l, book)
 	case "query": // a stream that is cut off would be an error
 		return holdReads(t, s.url("query", "/posts"), "Accept: text/event-stream")
-	case "eventlog": // nothing is refused for good meanwhile
+	case "eventlog": // no request is refused for good meanwhile
 		letters := want(t, http.StatusOK, "GET", s.url("eventlog", "/dead-letters?limit=0"), "")
 		return holdReads(t, s.url("eventlog", fmt.Sprintf("/dead-letters?after=%d&wait=10", sequence(t, letters))))
 	}
 	return func() {}
 }
 
-// holdReads has reads under way that wait for something.
+// holdReads keeps waiting reads under way.
 func holdReads(t *testing.T, url string, headers ...string) (release func()) {
 	t.Helper()
 	answers := make(chan error, held)
@@ -209,8 +208,8 @@ func holdReads(t *testing.T, url string, headers ...string) (release func()) {
 	}
 }
 
-// holdWrites has writes under way: the service has read each, and can't publish
-// because Redis hangs. Release lets Redis go on; each must be answered 201.
+// holdWrites keeps writes under way. The service has read each, and cannot publish
+// because Redis hangs. release continues Redis; then each write must be answered 201.
 func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id string)) (release func()) {
 	t.Helper()
 	if err := s.redis.Signal(syscall.SIGSTOP); err != nil {
@@ -248,8 +247,8 @@ func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id
 	}
 }
 
-// sendHeld posts a command that expects a 100, which a service sends when it reads
-// the body, and calls accepted then. It returns the id of what was made.
+// sendHeld posts a command that expects a 100, which a service sends when it reads the
+// body. It calls accepted then, and returns the id of the new entity.
 func sendHeld(url, body string, accepted func()) (string, error) {
 	trace := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{Got100Continue: accepted})
 	req, err := http.NewRequestWithContext(trace, http.MethodPost, url, strings.NewReader(body))
@@ -275,7 +274,7 @@ func sendHeld(url, body string, accepted func()) (string, error) {
 	return made.ID, nil
 }
 
-// killAndRestart kills what listens on the ports, all at once, and starts it again.
+// killAndRestart kills the processes on the ports, all at once, and starts them again.
 func (s *stack) killAndRestart(t *testing.T, ports ...int) {
 	t.Helper()
 	s.restart(t, s.killAll(t, ports...))
@@ -318,7 +317,8 @@ func (s *stack) stopFor(t *testing.T, long time.Duration, signal func(syscall.Si
 	}
 }
 
-// pause lets the load go on for a time: how long a fault lasts is no condition.
+// pause lets the load continue for a time. The duration of a fault is not a condition to
+// wait for.
 func pause(t *testing.T, long time.Duration) {
 	t.Helper()
 	select {
@@ -337,8 +337,8 @@ type row struct {
 	failed                   bool
 }
 
-// wholeWithin bounds the time until all that was written is settled again, in a
-// full run; settledWithin bounds it in any.
+// wholeWithin bounds, in a full run, the time until everything that was written is
+// settled again. settledWithin bounds it in any run.
 const (
 	wholeWithin   = 15 * time.Second
 	settledWithin = 3 * time.Minute
@@ -346,7 +346,7 @@ const (
 
 // TestFaults breaks one thing at a time under load and then does the accounts.
 func TestFaults(t *testing.T) {
-	// Lines that begin with a bar are shown by `make test` as well.
+	// `make test` also shows lines that begin with a bar.
 	fmt.Printf("| seed %d; SEED=%d repeats it\n", *seed, *seed)
 	s := another(t, nil, plain(t))
 	var rows []*row
@@ -371,7 +371,7 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// remember adds to what earlier loads have written.
+// remember adds books to those of earlier loads.
 func (s *stack) remember(b books) {
 	if s.earlier.comments == nil {
 		s.earlier = books{comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}}
@@ -382,7 +382,7 @@ func (s *stack) remember(b books) {
 	maps.Copy(s.earlier.planted, b.planted)
 }
 
-// runFault is a case of its own; one that fails has a row, too.
+// runFault runs a fault as a subtest. A failed one has a row, too.
 func runFault(t *testing.T, f fault, on func(*testing.T) *stack) *row {
 	t.Helper()
 	r := &row{name: f.name}
@@ -415,7 +415,7 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	pause(t, 2*time.Second) // the load before the fault
 	f.run(t, s, l)
 	mended := time.Now()
-	before := l.books() // everything that had its 201 by then
+	before := l.books() // all commands that had their 201 by now
 
 	within(t, settledWithin, func() error {
 		inLog, err := inTheLogSoFar(s.App("eventlog"), start)
@@ -436,7 +436,7 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 		if len(missing) > 0 {
 			return fmt.Errorf("%d are not settled, among them %s", len(missing), missing[0])
 		}
-		// And every query shows it.
+		// Every query shows it, too.
 		for _, a := range s.all("query") {
 			if _, err = get(a.URL()+fmt.Sprintf("/posts?limit=1&min_sequence=%d", start+inLog["events"]), &map[string]post{}); err != nil {
 				return err
@@ -456,18 +456,18 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	r.lost, r.repeated = s.settle(t, start, b)
 	within(t, settledWithin, func() error { return s.nothingPending(t, store) })
 	s.remember(b)
-	within(t, settledWithin, func() error { return sameDeadLetters(t, store, dead, l.poison, l.buriedAgain) })
+	within(t, settledWithin, func() error { return sameDeadLetters(t, store, dead, l.poison, l.deadLetteredAgain) })
 	if l.afterwards != nil {
 		l.afterwards()
 	}
-	// A machine that is busy with other tests says nothing about the settings.
+	// On a machine that is busy with other tests this time says nothing about the
+	// settings.
 	if *allFaults && r.whole > wholeWithin {
 		t.Errorf("whole again only after %s", r.whole)
 	}
 }
 
-// settle does the accounts everywhere, until they are right, and returns how they
-// were the last time.
+// settle does the accounts everywhere until they are right, and returns the last result.
 func (s *stack) settle(t *testing.T, start int, b books) (lost, repeated int) {
 	t.Helper()
 	var v verdict

@@ -12,8 +12,8 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// unavoidable are the warnings that each sidecar begins with: daprd 1.18.2 has no
-// setting that says that these are meant to be off.
+// unavoidable are the warnings at the start of each sidecar. daprd 1.18.2 has no setting
+// to confirm that these features are off (no issue found).
 var unavoidable = []string{
 	"mTLS is disabled.",
 	"Actor runtime disabled:",
@@ -80,7 +80,7 @@ func TestAStartAndItsUseWarnOfNothing(t *testing.T) {
 	for range 5 {
 		read(t, s.App("client").URL(), 0).cancel()
 	}
-	// Their ends are behind it when all has ended.
+	// The logs are complete when all processes have ended.
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}

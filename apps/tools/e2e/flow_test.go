@@ -101,7 +101,7 @@ func TestTheLogHasAllEventsAsCloudEvents(t *testing.T) {
 	if want := []string{"CommentCreated", "CommentModerated", "CommentUpdated", "PostCreated"}; !slices.Equal(types, want) {
 		t.Errorf("events: %v, want each once of %v", types, want)
 	}
-	// On the bus they are CloudEvents, too, and the services' own.
+	// The events on the bus are CloudEvents, too, exactly as the services encoded them.
 	store := shared.store(t)
 	for _, topic := range types {
 		last, err := store.XRevRangeN(t.Context(), topic, "+", "-", 1).Result()
@@ -113,12 +113,13 @@ func TestTheLogHasAllEventsAsCloudEvents(t *testing.T) {
 		if err := json.Unmarshal([]byte(data), &e); err != nil || e.Validate() != nil || e.Type() != topic {
 			t.Errorf("%s: %v %v: %s", topic, err, e.Validate(), data)
 		}
-		// As apps/internal/event/plain.go reads it, or a delivery costs more.
+		// The beginning of the canonical form (apps/internal/event/canonical.go). Other
+		// forms make deliveries more expensive.
 		if !strings.HasPrefix(data, `{"specversion":"1.0","id":`) {
 			t.Errorf("a sidecar has encoded %s anew: %s", topic, data)
 		}
 	}
-	// In the order in which it reads their data, or a replay is slow.
+	// The data is in the canonical order, too. Otherwise a replay is slow.
 	for _, e := range events(t, shared.App("eventlog"))[before:] {
 		if data := string(e.Data); !strings.HasPrefix(data, `{"body":`) && !strings.HasPrefix(data, `{"content":`) {
 			t.Errorf("the members of %s's data are not sorted: %s", e.Type, data)
@@ -166,8 +167,8 @@ func TestTheLogIsReadFromACursor(t *testing.T) {
 	if got := decode[[]logEvent](t, r.body); len(got) != 1 || got[0].ID != all[at].ID {
 		t.Errorf("after %d, limit 1: %s", at, r.body)
 	}
-	// A read that waits gets the next events as soon as they are there. (Some may
-	// still be on their way from what other tests did.)
+	// A waiting read gets the next events as soon as they are in the log. (Events of
+	// earlier tests may still arrive.)
 	p := post{}
 	for after, found := len(all), false; !found; {
 		done := make(chan response, 1)

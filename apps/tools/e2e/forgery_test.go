@@ -29,8 +29,8 @@ import (
 //go:embed testdata/attacker.html
 var attacker []byte
 
-// request is a POST that a page may send to any address. Its body is Head=Tail: what
-// a form with one field sends as text/plain.
+// request is a POST that a page may send to any address. Its body is Head=Tail, as a form
+// with one field sends it as text/plain.
 type request struct {
 	URL  string `json:"url"`
 	Head string `json:"head"`
@@ -39,21 +39,21 @@ type request struct {
 
 func (r request) body() string { return r.Head + "=" + r.Tail }
 
-// forgery is what is sent, and how to know it again wherever it is kept.
+// forgery is a set of requests, and the marks by which their content can be found.
 type forgery struct {
 	requests []request
 	marks    []string
 }
 
-// object adds requests whose body is that JSON object: a form's = stands in a member
-// of its own, which nobody reads.
+// object adds requests whose body is that JSON object. The form's = is in an additional
+// member, which nobody reads.
 func (f *forgery) object(object string, urls ...string) {
 	for _, url := range urls {
 		f.requests = append(f.requests, request{url, strings.TrimSuffix(object, "}") + `,"form":"`, `"}`})
 	}
 }
 
-// forge lists what a page would try at the ports of the apps of s.
+// forge lists what a page would try at the ports of these apps.
 func forge(t *testing.T, s *stack, apps []system.App) *forgery {
 	t.Helper()
 	mark := uuid.NewString()
@@ -90,8 +90,8 @@ func (f *forgery) at(t *testing.T, s *stack, a system.App, messages map[string]s
 		request{at + "/posts/create", `{"title":"` + mark, `"}`})
 }
 
-// through adds what is tried at an app's sidecar besides: other ways to publish, and
-// calls of the app itself, by its id or, which a sidecar forwards as well, by its address.
+// through adds what is tried at an app's sidecar only: other ways to publish, and calls
+// of the app by its id or, which a sidecar also forwards, by its address.
 func (f *forgery) through(t *testing.T, s *stack, a system.App, messages map[string]string, mark string) {
 	t.Helper()
 	at := a.Sidecar()
@@ -106,8 +106,8 @@ func (f *forgery) through(t *testing.T, s *stack, a system.App, messages map[str
 		request{at + "/v1.0/invoke/" + s.App("posts").ID + "/method/posts/create", `{"title":"` + mark, `"}`})
 }
 
-// takenBy says where anything of the forgery is: in the log, the dead letters, the
-// stores or the bus.
+// takenBy returns where content of the forgery is found: in the log, the dead letters,
+// the stores or the bus.
 func (f *forgery) takenBy(t *testing.T, s *stack) (places []string) {
 	t.Helper()
 	look := func(place string, text []byte) {
@@ -132,7 +132,7 @@ func (f *forgery) takenBy(t *testing.T, s *stack) (places []string) {
 	return places
 }
 
-// valueOf is all that a key holds.
+// valueOf is the whole value of a key.
 func valueOf(t *testing.T, store *redis.Client, key string) []byte {
 	t.Helper()
 	var value any
@@ -154,11 +154,11 @@ func valueOf(t *testing.T, store *redis.Client, key string) []byte {
 	return fmt.Appendf(nil, "%v", value)
 }
 
-// sentBy is how many requests a page sent in each way, and how many of them were
-// answered, or not with HTTP.
+// sentBy counts, for each way of sending, the requests of a page and those that were
+// answered or failed.
 type sentBy struct{ Sent, Answered map[string]int }
 
-// visit opens a page on another origin, which sends the requests, in a Chromium.
+// visit opens a page of another origin in a Chromium. The page sends the requests.
 func visit(t *testing.T, requests []request) sentBy {
 	t.Helper()
 	chromium, err := system.Chromium(t.Context())
@@ -183,9 +183,9 @@ func visit(t *testing.T, requests []request) sentBy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The name makes the page another site's, and not only another origin's. The rest
-	// is for root, for windows that no click has opened, and for timers in a window
-	// that is behind another.
+	// The name makes the page another site, not only another origin. The other flags are
+	// for root, for windows that no click has opened, and for timers in a background
+	// window.
 	cmd := exec.Command(chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--user-data-dir="+profile, //nolint:gosec // the one that was found
 		"--host-resolver-rules=MAP page.example 127.0.0.1", "--no-proxy-server", "--disable-popup-blocking",
 		"--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",
@@ -212,7 +212,7 @@ func visit(t *testing.T, requests []request) sentBy {
 // ways are how the page sends each request.
 var ways = []string{"a form, text/plain", "a form, urlencoded", "a form, multipart", "fetch without CORS", "a beacon"}
 
-// elsewhere is a server that takes whatever comes, to see that the requests are sent.
+// elsewhere is a server that accepts everything, to see that the requests are sent.
 type elsewhere struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -268,7 +268,7 @@ func TestAWebPageForgesNothing(t *testing.T) {
 	}
 	other.mu.Unlock()
 
-	// What was published would be through when what was written later is.
+	// A published forgery would have arrived before what is written now.
 	later := s.write(t, 1, 2)
 	eventually(t, func() error { return later.shownAt(t, s, s.App("query").Port) })
 	for _, place := range f.takenBy(t, s) {
@@ -279,8 +279,8 @@ func TestAWebPageForgesNothing(t *testing.T) {
 			t.Errorf("the processes of %s were %v and are %v", a.Name, before[a.Name], now)
 		}
 	}
-	// The guard of the channel away: the same request as the sidecar sends it is taken,
-	// and found.
+	// Without the guard of the channel: the same request, sent as the sidecar sends it,
+	// is accepted and found.
 	for _, r := range f.requests {
 		if r.URL == fmt.Sprintf("http://127.0.0.1:%d/deliver/PostCreated", s.App("eventlog").AppPort) {
 			want(t, http.StatusOK, "POST", r.URL, r.body())
@@ -291,8 +291,8 @@ func TestAWebPageForgesNothing(t *testing.T) {
 	}
 }
 
-// viaSidecar has a sidecar call a server that is none of the apps, by its URL in place of
-// an app's id.
+// viaSidecar lets a sidecar call a server that is none of the apps, with its URL in place
+// of an app id.
 func viaSidecar(t *testing.T, a system.App, other *elsewhere) []response {
 	t.Helper()
 	var answers []response
@@ -315,7 +315,8 @@ func viaSidecar(t *testing.T, a system.App, other *elsewhere) []response {
 	return answers
 }
 
-// A web page could send the form of such a call; it carries the app's token.
+// A web page could send the form of such a call, and the call would carry the app's
+// token.
 func TestASidecarCallsAppsAlone(t *testing.T) {
 	other := newElsewhere(t)
 	for _, a := range shared.Apps {
@@ -332,8 +333,8 @@ func TestASidecarCallsAppsAlone(t *testing.T) {
 	}
 }
 
-// TestTheClosedAPIIsWhatGuards opens the sidecars' HTTP APIs and sees what the page
-// sends succeed.
+// TestTheClosedAPIIsWhatGuards opens the sidecars' HTTP APIs, and shows that the page's
+// requests then succeed.
 func TestTheClosedAPIIsWhatGuards(t *testing.T) {
 	s := another(t, func(resource system.Document) {
 		if spec, ok := resource["spec"].(system.Document); ok && resource["kind"] == "Configuration" {

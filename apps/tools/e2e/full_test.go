@@ -30,11 +30,11 @@ func TestAFullRedisRefusesWritesAndLosesNothing(t *testing.T) {
 	})
 }
 
-// fullRedis fills a system's Redis under writes. Redis then refuses what takes memory:
-// XADD, and HSET, with which a store's script begins. It still reads, acknowledges,
-// claims and deletes. So a writer is answered 503, readers notice nothing, and what was
-// accepted waits in the topics for as long as its consumers can't write. The function
-// alive names all that runs, to show that nothing was started anew.
+// fullRedis fills a system's Redis under writes. Redis then refuses commands that need
+// memory: XADD, and HSET, with which a store's script begins. It still reads,
+// acknowledges, claims and deletes. So a writer gets a 503, readers notice nothing, and
+// accepted events wait in the topics while their consumers cannot write. The function
+// alive returns the running processes, to show that none was restarted.
 func fullRedis(t *testing.T, s *stack, alive func() string) {
 	store := s.store(t)
 	posts := s.url("posts", "/posts/create")
@@ -58,7 +58,7 @@ func fullRedis(t *testing.T, s *stack, alive func() string) {
 		accepted.posts = append(accepted.posts, decode[post](t, r.body))
 		return errors.New("there is room still")
 	})
-	// Whatever is freed from now on, there is no room.
+	// There is no room, whatever is freed from now on.
 	setMaxmemory(t, store, func(used int) int { return used / 2 })
 	for range 3 {
 		for url, body := range map[string]string{posts: `{"title":"refused at first"}`, comments: `{"content":"refused"}`} {
@@ -96,7 +96,7 @@ func fullRedis(t *testing.T, s *stack, alive func() string) {
 	checkLog(t, events(t, s.App("eventlog")))
 }
 
-// refusedForNow returns nil for a 503 that says when to try again.
+// refusedForNow returns nil for a 503 with a Retry-After.
 func refusedForNow(r response) error {
 	if r.status != 503 || r.header.Get("Retry-After") == "" {
 		return fmt.Errorf("%s, Retry-After %q", r, r.header.Get("Retry-After"))
@@ -104,8 +104,8 @@ func refusedForNow(r response) error {
 	return nil
 }
 
-// lowerMaxmemory leaves Redis 256 KiB, and returns what gives it back all that it had,
-// which the end of the test does, too.
+// lowerMaxmemory leaves Redis 256 KiB. It returns a function that restores the old limit,
+// which the end of the test also does.
 func lowerMaxmemory(t *testing.T, store *redis.Client) (raise func()) {
 	t.Helper()
 	had, err := store.ConfigGet(t.Context(), "maxmemory").Result()
@@ -122,7 +122,7 @@ func lowerMaxmemory(t *testing.T, store *redis.Client) (raise func()) {
 	return raise
 }
 
-// setMaxmemory sets the bytes that Redis may use, by those that it uses.
+// setMaxmemory sets the bytes that Redis may use, computed from those in use.
 func setMaxmemory(t *testing.T, store *redis.Client, of func(used int) int) {
 	t.Helper()
 	memory, err := store.Info(t.Context(), "memory").Result()

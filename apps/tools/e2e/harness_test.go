@@ -1,6 +1,6 @@
-// Package e2e tests the real system: started with `dapr run -f`, with real
-// sidecars and a Redis of its own, beside whatever else runs on the machine; or, with
-// the build tag k8s, deployed on a Kubernetes.
+// Package e2e tests the real system, started with `dapr run -f`, with real sidecars and
+// its own Redis. It does not disturb other programs on the machine. With the build tag
+// k8s the system is deployed on a Kubernetes.
 package e2e
 
 import (
@@ -21,55 +21,55 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// soon bounds how long the tests wait for what happens within milliseconds, on a
-// machine that may be busy.
+// soon bounds the wait for something that takes milliseconds, on a machine that may be
+// busy.
 const soon = time.Minute
 
-// stack is a whole system with what it stands on.
+// stack is a whole system, with its Redis.
 type stack struct {
 	*system.System
-	// alone is the whole that it is part of; nil on Kubernetes.
+	// alone is the system with its own Redis and ports; nil on Kubernetes.
 	alone *system.Alone
 	dir   string
 	redis *system.Redis
 	log   *os.File
 	// replicas are the second instances of services, while there are any.
 	replicas []system.App
-	// posts are the ids of those that earlier faults' loads wrote, earlier is the rest
-	// of their books.
+	// posts are the ids of the posts of earlier faults' loads. earlier is the rest of
+	// their books.
 	posts   map[string]bool
 	earlier books
-	// redisAt is where its Redis is.
+	// redisAt is the address of its Redis.
 	redisAt redis.Options
-	// replicasOf, if set, finds all replicas of a service, in place of replicas.
+	// replicasOf, if set, returns all replicas of a service, and replaces replicas.
 	replicasOf func(name string) []system.App
 }
 
-// onTheBus are the services that hold the blog: each receives events and has a store.
-// The client has neither, so that there is nothing to lose in it; what it promises
-// is tested in client_test.go.
+// onTheBus are the services that receive events and have a store. The client has neither,
+// so it can lose nothing. client_test.go tests what it promises.
 var onTheBus = slices.DeleteFunc(slices.Clone(system.Services), func(name string) bool { return name == "client" })
 
 // shared is the system that most tests use, one after the other.
 var shared *stack
 
-// built are the tools and services, for further stacks.
+// built are the tools and services that further stacks use.
 var built struct {
 	checkout system.Checkout
 	dapr     system.Dapr
 	binaries string
 }
 
-// running is how to stop what runs outside this process.
+// running stops what runs outside this process.
 var running struct {
 	sync.Mutex
 	stops map[any]func()
 }
 
-// stopsBy notes how to stop something, or with nil that it has stopped.
+// stopsBy registers how to stop something. With nil it registers that it has stopped.
 func stopsBy(what any, stop func()) {
 	running.Lock()
 	defer running.Unlock()
@@ -81,8 +81,8 @@ func stopsBy(what any, stop func()) {
 	}
 }
 
-// plainly are the services without the race detector, for the tests of what it
-// would slow down.
+// plainly builds the services without the race detector, for tests that it would slow
+// down.
 var plainly = sync.OnceValues(func() (string, error) {
 	into := filepath.Join(filepath.Dir(built.binaries), "plain")
 	return into, built.checkout.BuildServices(context.Background(), into)
@@ -101,8 +101,8 @@ func plain(t *testing.T) string {
 // stacks counts the systems started, so that each has app ids and ports of its own.
 var stacks int
 
-// start starts a system of the binaries, with resources edited by edit, if that
-// isn't nil, and env added to the environment of `dapr run`.
+// start starts a system of the binaries. edit, if not nil, changes the resources. env is
+// added to the environment of `dapr run`.
 func start(ctx context.Context, dir, binaries string, edit func(system.Document), env ...string) (*stack, error) {
 	stacks++
 	alone, err := built.checkout.Alone(ctx, built.dapr, system.Derivation{
@@ -125,9 +125,9 @@ func start(ctx context.Context, dir, binaries string, edit func(system.Document)
 	return s, nil
 }
 
-// awaitAppsInMetadata waits until the CLI has written each app's process into the metadata
-// of its sidecar. The CLI does that last. If a sidecar is stopped before, the CLI retries
-// for minutes and only then ends.
+// awaitAppsInMetadata waits until the CLI has written each app's process into the
+// metadata of its sidecar, which it does last. If a sidecar is stopped before that, the
+// CLI retries for minutes before it ends (no issue found).
 func (s *stack) awaitAppsInMetadata(ctx context.Context) error {
 	return system.Until(ctx, soon, func() error {
 		for _, a := range s.Apps {
@@ -149,8 +149,8 @@ func (s *stack) stop() error {
 	return errors.Join(err, s.noRaces())
 }
 
-// noRaces returns what the race detector and the runtime complained of: the
-// services are built with it.
+// noRaces returns the reports of the race detector, with which the services are built,
+// and of the runtime.
 func (s *stack) noRaces() error {
 	raw, err := os.ReadFile(s.log.Name())
 	if err != nil {
@@ -169,8 +169,8 @@ var notInPaths = regexp.MustCompile(`[^A-Za-z0-9]+`)
 // another starts a system of its own for a test.
 func another(t *testing.T, edit func(system.Document), binaries string, env ...string) *stack {
 	t.Helper()
-	// Beside the shared one, so that its logs are kept if a test fails. A comma in
-	// the path would make two configurations of one.
+	// The folder is beside the shared one, so that the logs of a failed test are kept. A
+	// comma in the path would make two configurations of one.
 	dir := filepath.Join(filepath.Dir(shared.dir), notInPaths.ReplaceAllString(t.Name(), "-"))
 	s, err := start(t.Context(), dir, binaries, edit, env...)
 	if err != nil {
@@ -205,7 +205,7 @@ func kill(t *testing.T, p *system.Process) {
 	}
 }
 
-// launch starts a process, again or anew; it ends with the system at the latest.
+// launch starts a process, which ends with the system at the latest.
 func (s *stack) launch(t *testing.T, p *system.Process) {
 	t.Helper()
 	if err := s.alone.Launch(p); err != nil {
@@ -219,8 +219,8 @@ func awaitReady(t *testing.T, a system.App) {
 	eventually(t, a.Ready)
 }
 
-// replica starts a second instance of a service with its sidecar: the same app
-// id, other ports. It ends with the test.
+// replica starts a second instance of a service with its sidecar, under the same app id
+// and on other ports. It ends with the test.
 func (s *stack) replica(t *testing.T, name string, env ...string) system.App {
 	t.Helper()
 	const by = 50
@@ -258,7 +258,7 @@ func (s *stack) all(name string) []system.App {
 	return apps
 }
 
-// store is a client of the system's Redis, for a test to look and to damage.
+// store is a client of the system's Redis, with which a test reads and damages it.
 func (s *stack) store(t *testing.T) *redis.Client {
 	t.Helper()
 	at := s.redisAt
@@ -321,7 +321,7 @@ func decode[T any](t *testing.T, raw []byte) T {
 	return v
 }
 
-// comment and post are what the API answers, as a client sees it.
+// comment and post are the answers of the API, as a client sees them.
 type comment struct {
 	ID, PostID, Content, Author, Status, Reason string
 }
@@ -350,7 +350,7 @@ func (s *stack) createComment(t *testing.T, postID, content string) comment {
 	return decode[comment](t, want(t, http.StatusCreated, "POST", s.url("comments", "/posts/"+postID+"/comments"), string(body)).body)
 }
 
-// settled returns nil when every one of the comments has its final status at a.
+// settled returns nil when each of the comments has its final status at a.
 func settled(a system.App, postID string, statuses map[string]string) error {
 	r, err := do("GET", a.URL()+"/posts/"+postID+"?limit=100", "")
 	if err != nil {
@@ -393,10 +393,22 @@ func events(t *testing.T, a system.App) []logEvent {
 
 // eventsAfter reads the log at a from an event's number to its end.
 func eventsAfter(a system.App, after int) ([]logEvent, error) {
-	var all []logEvent
+	return readPages[logEvent](a, eventlog.EventsPath, after, eventlog.MaxLimit)
+}
+
+// readPages reads all that eventlog has at a path after a number, in pages of at most limit.
+func readPages[T any](a system.App, path string, after, limit int) ([]T, error) {
+	log := eventlog.NewClient(a.URL()+path, "")
+	log.HTTP = client // a machine under load may take longer than a service waits
+	var all []T
 	for {
-		var page []logEvent
-		if _, err := get(fmt.Sprintf("%s/events?after=%d&limit=10000", a.URL(), after+len(all)), &page); err != nil || len(page) == 0 {
+		from := eventlog.Position{Sequence: uint64(after + len(all))} //nolint:gosec // never negative
+		batch, _, err := log.ReadBatch(context.Background(), from, limit, 0)
+		if err != nil {
+			return nil, err
+		}
+		var page []T
+		if err := json.Unmarshal(batch, &page); err != nil || len(page) == 0 {
 			return all, err
 		}
 		all = append(all, page...)
@@ -418,18 +430,18 @@ func checkLog(t *testing.T, all []logEvent) {
 	}
 }
 
-// sequence is the number that an answer stands at.
+// sequence is the log's number of an answer.
 func sequence(t *testing.T, r response) uint64 {
 	t.Helper()
-	n, err := strconv.ParseUint(r.header.Get("Postbus-Sequence"), 10, 64)
+	at, err := eventlog.FromHeaders(r.header)
 	if err != nil {
-		t.Fatalf("Postbus-Sequence: %v", err)
+		t.Fatal(err)
 	}
-	return n
+	return at.Sequence
 }
 
-// appLog is what the processes of the system have logged that contains text,
-// from the offset on.
+// logged returns the lines with text that the system's processes have logged after the
+// offset.
 func (s *stack) logged(t *testing.T, offset int64, text string) []string {
 	t.Helper()
 	raw, err := os.ReadFile(s.log.Name())

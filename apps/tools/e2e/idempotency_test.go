@@ -51,7 +51,7 @@ func TestARepeatedPOSTHappensOnce(t *testing.T) {
 			}
 			want(t, 422, "POST", url, strings.Replace(body, "once", "other", 1), key)
 
-			// Once in the log, which is the truth, when all repeats have been through it.
+			// After all repeats have been through it, the log has it once.
 			marker := ""
 			if name == "comment" {
 				marker = shared.createComment(t, p.ID, "marker").ID

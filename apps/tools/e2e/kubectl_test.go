@@ -23,14 +23,13 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// cluster is a namespace of the current kubectl context, made for the tests.
+// cluster is a namespace of the current kubectl context, which the tests create.
 type cluster struct {
-	// namespace has Postbus, host is the name by which the Ingress knows it.
+	// namespace contains Postbus. host is its name at the Ingress.
 	namespace, host string
-	// files are copies of components/ and k8s/ with these two.
+	// files are copies of components/ and k8s/ with this namespace and host.
 	files string
-	// redisImage, if set, takes the place of the pinned image, for a cluster that can't
-	// pull it.
+	// redisImage, if set, replaces the pinned image, for a cluster that cannot pull it.
 	redisImage string
 
 	ctx        context.Context
@@ -39,7 +38,7 @@ type cluster struct {
 	forwarding sync.WaitGroup
 }
 
-// kubectl returns what kubectl says.
+// kubectl returns the output of kubectl.
 func (k *cluster) kubectl(args ...string) (string, error) {
 	cmd := exec.CommandContext(k.ctx, "kubectl", append([]string{"--namespace", k.namespace}, args...)...) //nolint:gosec // the arguments are ours
 	var out, said bytes.Buffer
@@ -60,8 +59,8 @@ func (k *cluster) must(t *testing.T, args ...string) string {
 	return out
 }
 
-// copyFiles copies components/ and k8s/, and puts in the namespace and the host, as
-// somebody does who wants others.
+// copyFiles copies components/ and k8s/ and sets namespace and host, as a user who wants
+// others does.
 func (k *cluster) copyFiles(root string) error {
 	for _, dir := range []string{"components", "k8s"} {
 		if err := os.CopyFS(filepath.Join(k.files, dir), os.DirFS(filepath.Join(root, dir))); err != nil {
@@ -100,7 +99,7 @@ func (k *cluster) overlay(name string) string {
 	return filepath.Join(k.files, "k8s", "overlays", name)
 }
 
-// awaitRollouts waits until every Deployment and Redis is as it should be.
+// awaitRollouts waits until every Deployment and Redis has rolled out.
 func (k *cluster) awaitRollouts(kinds ...string) error {
 	for _, kind := range kinds {
 		if _, err := k.kubectl("rollout", "status", kind, "--timeout=4m"); err != nil {
@@ -112,7 +111,7 @@ func (k *cluster) awaitRollouts(kinds ...string) error {
 	return nil
 }
 
-// pod is what the tests look at of a pod.
+// pod has the fields of a pod that the tests read.
 type pod struct {
 	Metadata struct {
 		Name, DeletionTimestamp string
@@ -131,7 +130,7 @@ func (p pod) ready() bool {
 	return p.Metadata.DeletionTimestamp == "" && slices.Contains(p.Status.Conditions, struct{ Type, Status string }{"Ready", "True"})
 }
 
-// pods returns the pods of an app, or with "" those of all.
+// pods returns the pods of an app, or of all apps for "".
 func (k *cluster) pods(app string) ([]pod, error) {
 	selector := "app"
 	if app != "" {
@@ -163,14 +162,14 @@ func (k *cluster) readyPod(t *testing.T, app string) (p pod) {
 	return p
 }
 
-// forward is a port of this machine that leads into the cluster.
+// forward is a local port that leads into the cluster.
 type forward struct {
 	port int
 	stop context.CancelFunc
 }
 
-// forward makes a pod's or service's port one of this machine. A forwarding that
-// breaks is made again, to whichever pod is there then.
+// forward makes a local port for a port of a pod or service. A broken forwarding is
+// restarted, to the pod of that moment.
 func (k *cluster) forward(target string, port int) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -187,7 +186,7 @@ func (k *cluster) forward(target string, port int) (int, error) {
 		for ctx.Err() == nil {
 			cmd := exec.CommandContext(ctx, "kubectl", "--namespace", k.namespace, "port-forward", target, fmt.Sprintf("%d:%d", local, port)) //nolint:gosec // the arguments are ours
 			_ = cmd.Run()
-			select { // kubectl ended: there is no pod now, or it is another one
+			select { // kubectl ends when the pod is gone or replaced
 			case <-time.After(100 * time.Millisecond):
 			case <-ctx.Done():
 			}
@@ -203,7 +202,7 @@ func (k *cluster) forward(target string, port int) (int, error) {
 	})
 }
 
-// replicas are the ready pods of a service, each at a port of its own.
+// replicas are the ready pods of a service, each at its own local port.
 func (k *cluster) replicas(name string, port int) ([]system.App, error) {
 	all, err := k.pods(name)
 	if err != nil {
@@ -236,7 +235,7 @@ func (k *cluster) stopForwards() {
 	k.forwarding.Wait()
 }
 
-// reach makes a host name lead to an address, for the tests' clients.
+// reach makes a host name resolve to an address for the tests' clients.
 func reach(host, address string) {
 	dialer := &net.Dialer{Timeout: 2 * time.Second}
 	dial := func(ctx context.Context, network, to string) (net.Conn, error) {

@@ -79,7 +79,7 @@ func runOnKubernetes(m *testing.M) (code int) {
 	return code
 }
 
-// deploy applies the minikube overlay, as the README says, and waits.
+// deploy applies the minikube overlay as the README says, and waits.
 func (k *cluster) deploy() (*stack, error) {
 	name, err := k.kubectl("config", "current-context")
 	if err != nil {
@@ -121,8 +121,8 @@ func (k *cluster) deploy() (*stack, error) {
 	return k.stack()
 }
 
-// everyAppHasASidecar finds the pods that Dapr's injector, which lets pods pass when
-// it isn't ready itself, has overlooked.
+// everyAppHasASidecar finds pods without a sidecar. Dapr's injector lets pods pass while
+// it is not ready itself (dapr/dapr#4270, open).
 func (k *cluster) everyAppHasASidecar() error {
 	all, err := k.pods("")
 	if err != nil {
@@ -164,8 +164,8 @@ func (k *cluster) findIngress() error {
 	})
 }
 
-// stack is the deployed system as the tests know one: what is public by the Ingress,
-// the rest by forwarded ports.
+// stack is the deployed system as a stack: the public API through the Ingress, the rest
+// through forwarded ports.
 func (k *cluster) stack() (*stack, error) {
 	s := &stack{System: &system.System{}, posts: map[string]bool{}}
 	for _, name := range system.Services {
@@ -204,8 +204,8 @@ func (k *cluster) secret(name, key string) (string, error) {
 	return k.kubectl("get", "secret", name, "--output", "go-template={{index .data \""+key+"\" | base64decode}}")
 }
 
-// TestOnKubernetes has one order: first what works, then what is refused, then what
-// is broken under load.
+// TestOnKubernetes runs in a fixed order: first what works, then what is refused, then
+// faults under load.
 func TestOnKubernetes(t *testing.T) {
 	t.Run("through the Ingress", flow)
 	t.Run("the posts API has a port of the node", func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestOnKubernetes(t *testing.T) {
 	t.Run("a backup is put back", backedUpAndPutBack)
 }
 
-// flow is the flow test of the system on one machine.
+// flow is the same flow test as for the system on one machine.
 func flow(t *testing.T) {
 	t.Run("a post is shown to readers", TestAPostIsShownToReaders)
 	t.Run("a comment is moderated and shown everywhere", TestACommentIsModeratedAndShownEverywhere)
@@ -241,7 +241,7 @@ func flow(t *testing.T) {
 		if got := string(want(t, 200, "GET", "http://"+k8s.host+"/healthz", "").body); got != "ok\n" {
 			t.Errorf("GET /healthz: %q", got)
 		}
-		// The others' answers are theirs: each says what it doesn't know in its own words.
+		// Each service answers an unknown id in its own words.
 		want(t, 404, "GET", "http://"+k8s.host+"/posts/x", "")
 		want(t, 404, "GET", "http://"+k8s.host+"/deliver/PostCreated", "")
 		want(t, 404, "GET", "http://"+k8s.host+"/events", "")
@@ -305,8 +305,7 @@ func throughTheHTTPRoutes(t *testing.T) {
 	flow(t)
 }
 
-// mutualTLS looks at the certificate by which a sidecar answers others, and at what
-// it says to somebody without one.
+// mutualTLS checks the certificate of a sidecar, and its answer to a client without one.
 func mutualTLS(t *testing.T) {
 	for _, app := range system.Services {
 		port, err := k8s.forward("pod/"+k8s.readyPod(t, app).Metadata.Name, 50002)
@@ -325,7 +324,7 @@ func mutualTLS(t *testing.T) {
 			},
 		})
 		if err == nil {
-			// With TLS 1.3 the refusal comes after the handshake.
+			// With TLS 1.3 the refusal arrives after the handshake.
 			_ = conn.SetDeadline(time.Now().Add(soon))
 			_, err = io.Copy(io.Discard, conn)
 			_ = conn.Close()
@@ -339,7 +338,7 @@ func mutualTLS(t *testing.T) {
 	}
 }
 
-// invoke calls an app by another one's sidecar.
+// invoke calls an app through another app's sidecar.
 func invoke(t *testing.T, caller, method, app, path, body string) response {
 	t.Helper()
 	port, err := k8s.forward("pod/"+k8s.readyPod(t, caller).Metadata.Name, 3500)
@@ -397,13 +396,13 @@ func accessControl(t *testing.T) {
 			}
 		}
 	}
-	// As the page does it: by the client's host.
+	// The client's host may call it, as for the page.
 	want(t, 201, "POST", shared.ofClient("/posts/create"), `{"title":"By the client"}`)
 	want(t, 200, "GET", shared.ofClient("/posts/"+p.ID+"/comments"), "")
 	want(t, 200, "GET", shared.ofClient("/posts"), "")
 }
 
-// deliveriesAreOutOfReach tries to deliver an event as anybody but the sidecar.
+// deliveriesAreOutOfReach tries to deliver an event without being the sidecar.
 func deliveriesAreOutOfReach(t *testing.T) {
 	for service, topics := range routes {
 		p := k8s.readyPod(t, service)
@@ -426,12 +425,12 @@ func deliveriesAreOutOfReach(t *testing.T) {
 				t.Errorf("%s took a forged %s", service, topic)
 			}
 		}
-		// By the network, from another pod: the channel is the pod's own.
+		// From another pod, over the network: only the pod itself reaches the channel.
 		if said := fromAnotherPod(p.Status.PodIP, publicPorts[service]+100); said == "connected" {
 			t.Errorf("another pod reaches the app channel of %s", service)
 		}
 	}
-	// The same, of a port that is open, says whether there is anything between pods.
+	// A port that is open shows whether the network separates the pods at all.
 	said := fromAnotherPod(k8s.readyPod(t, "eventlog").Status.PodIP, publicPorts["eventlog"])
 	if said == "connected" {
 		fmt.Println("this cluster does NOT enforce network policies: another pod reaches eventlog's port, which they deny")
@@ -440,7 +439,7 @@ func deliveriesAreOutOfReach(t *testing.T) {
 	}
 }
 
-// usersOfRedis logs in by the secrets that the components log in by.
+// usersOfRedis logs in with the secrets of the components.
 func usersOfRedis(t *testing.T) {
 	for _, owner := range onTheBus {
 		password, err := k8s.secret("redis-"+owner+"-store", "password")
@@ -459,8 +458,8 @@ func usersOfRedis(t *testing.T) {
 	}
 }
 
-// fromAnotherPod says what became of a connection from Redis's pod, which has a
-// client that speaks to anything.
+// fromAnotherPod returns the outcome of a connection from Redis's pod, whose client can
+// connect to anything.
 func fromAnotherPod(ip string, port int) string {
 	script := fmt.Sprintf("timeout 3 redis-cli -h %s -p %d ping 2>&1 || echo status $?", ip, port)
 	out, err := k8s.kubectl("exec", "redis-0", "--", "sh", "-c", script)
@@ -474,8 +473,8 @@ func fromAnotherPod(ip string, port int) string {
 	}
 }
 
-// backedUpAndPutBack is what the README says of k8s/backup and k8s/restore. It comes
-// last: what was written after the backup is gone.
+// backedUpAndPutBack tests what the README says about k8s/backup and k8s/restore. It is
+// last, because it loses what was written after the backup.
 func backedUpAndPutBack(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "postbus.rdb")
 	script := func(name, file string) (string, error) {
@@ -552,7 +551,7 @@ func brokenUnderLoad(t *testing.T) {
 			t.Errorf("%d writes failed at first, among them %+v", len(l.failed), l.failed[0])
 		}
 	}
-	// What the tests before have written isn't in the load's books.
+	// The load's books do not contain what earlier tests have written.
 	for _, a := range shared.all("query") {
 		within(t, time.Minute, func() error {
 			before, err := inQuery(a, nil)
@@ -582,7 +581,7 @@ func brokenUnderLoad(t *testing.T) {
 		{name: "every Deployment rolled", run: func(t *testing.T, _ *stack, l *load) {
 			ends := watchSidecars(t)
 			l.afterwards = func() {
-				// Asked to end, they may lose what they hold.
+				// Sidecars that are asked to end may lose messages.
 				eventually(t, func() error { return killed(ends()) })
 			}
 			roll(t, l, func() {
@@ -617,8 +616,8 @@ func brokenUnderLoad(t *testing.T) {
 	printTable(rows)
 }
 
-// watchSidecars returns a function that says how the sidecars of pods that end have ended since:
-// their exit codes, by app. (The API server has them for as long as a pod is ending.)
+// watchSidecars returns a function that returns the exit codes, by app, of the sidecars
+// that have ended since. (The API server has them only while a pod is ending.)
 func watchSidecars(t *testing.T) func() map[string][]string {
 	t.Helper()
 	watch := exec.CommandContext(t.Context(), "kubectl", "--namespace", k8s.namespace, "get", "pods", "--selector", "app", "--watch", //nolint:gosec // the arguments are ours
@@ -654,8 +653,8 @@ func watchSidecars(t *testing.T) func() map[string][]string {
 	}
 }
 
-// killed returns nil when a sidecar of each app that is to kill its own has ended, all
-// of them by SIGKILL.
+// killed returns nil when a sidecar of each app that kills its own has ended, all of them
+// by SIGKILL.
 func killed(ends map[string][]string) error {
 	for _, app := range []string{"posts", "comments", "moderation", "eventlog"} {
 		if len(ends[app]) == 0 || slices.ContainsFunc(ends[app], func(code string) bool { return code != "137" }) {
@@ -665,8 +664,8 @@ func killed(ends map[string][]string) error {
 	return nil
 }
 
-// startReaders reads posts, and something of the client's host, until it has to
-// stop, and returns what failed.
+// startReaders reads posts and a page of the client's host until it is stopped, and
+// returns what failed.
 func startReaders(t *testing.T) (stop func() []string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

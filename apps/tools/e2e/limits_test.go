@@ -16,8 +16,8 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// raw sends a request as it is written, which Go's client would not, and returns the
-// answer.
+// raw sends a request exactly as it is written, which Go's client would not do, and
+// returns the answer.
 func raw(t *testing.T, port int, request string) response {
 	t.Helper()
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -43,8 +43,8 @@ func raw(t *testing.T, port int, request string) response {
 	return response{res.StatusCode, res.Header, body, 0}
 }
 
-// What the client did wrong is a 4xx, whichever port sees it, and says what is wrong.
-func TestAClientsErrorsAreCalledThat(t *testing.T) {
+// A client's mistake is a 4xx that says what is wrong, at every port.
+func TestAClientsErrorsAre4xx(t *testing.T) {
 	path := map[string]string{"client": "/posts", "query": "/posts", "eventlog": "/events", "posts": "/", "comments": "/", "moderation": "/"}
 	for _, a := range shared.Apps {
 		get := func(rest string) string { return "GET " + path[a.Name] + rest }
@@ -67,12 +67,13 @@ func TestAClientsErrorsAreCalledThat(t *testing.T) {
 	}
 }
 
-// What a service's own port takes reaches it through sidecars as well.
+// A request that a service's own port accepts also passes through sidecars.
 func TestAHeadOfTheLargestSizePassesThroughTheSidecars(t *testing.T) {
 	const most = 8 << 10
 	for _, app := range []string{"query", "client"} {
 		for extra, status := range map[int]int{0: 200, 1: 431} {
-			// The key is forwarded; its name and value take 19 bytes and the rest.
+			// The host forwards this header. Its name and value have 19 bytes and the
+			// rest.
 			size := most - len("/posts") - len("Host: localhost\r\n") - len("Accept-Language: \r\n") + extra
 			r := raw(t, shared.App(app).Port, "GET /posts HTTP/1.1\nHost: localhost\nAccept-Language: "+strings.Repeat("x", size)+"\n\n")
 			if r.status != status {
@@ -135,8 +136,8 @@ func TestTheMediaTypeIsNegotiatedAlikeOnEveryPort(t *testing.T) {
 	}
 }
 
-// slowly sends head, and then a byte a second until the connection is closed. It returns
-// how long that took.
+// slowly sends head, then a byte a second until the connection is closed. It returns how
+// long that took.
 func slowly(port int, head string) (time.Duration, error) {
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
@@ -165,7 +166,7 @@ func slowly(port int, head string) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
-// A request that does not end holds a connection for 15 s, whatever it is answered.
+// A request that does not end holds a connection for 15 s, whatever the answer is.
 func TestAConnectionThatSendsSlowlyIsEnded(t *testing.T) {
 	var all sync.WaitGroup
 	for _, a := range shared.Apps {
@@ -190,7 +191,7 @@ func TestAConnectionThatSendsSlowlyIsEnded(t *testing.T) {
 	all.Wait()
 }
 
-// peakMemory is the most that a process has had resident, in KiB.
+// peakMemory is the largest resident set of a process, in KiB.
 func peakMemory(t *testing.T, p *system.Process) (kib int) {
 	t.Helper()
 	bytes, err := p.PeakMemory()
@@ -200,7 +201,7 @@ func peakMemory(t *testing.T, p *system.Process) (kib int) {
 	return int(bytes / 1024)
 }
 
-// With their limit of 256 MiB on Kubernetes.
+// On Kubernetes the limit is 256 MiB.
 func TestLargeHeadsAndBodiesTakeABoundedMemory(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "160MiB") // as there
 	s := another(t, nil, plain(t))
@@ -215,7 +216,7 @@ func TestLargeHeadsAndBodiesTakeABoundedMemory(t *testing.T) {
 		})
 	}
 	all.Wait()
-	// As many bodies as there are connections, each all but complete.
+	// As many incomplete bodies as there are connections.
 	body := "POST /posts/create HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 65500\n\n" + strings.Repeat(" ", 65_000)
 	for range 2_048 {
 		all.Go(func() {
@@ -248,7 +249,7 @@ func TestLargeHeadsAndBodiesTakeABoundedMemory(t *testing.T) {
 	s.createPost(t, "it is still there")
 }
 
-// zeros reads as digits without end.
+// zeros reads as an endless text of digits.
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) {

@@ -17,16 +17,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// load is writers that create posts and comments at a steady rate, each as a good
-// client does it: with an Idempotency-Key, repeated until there is a 201.
+// load is a group of writers that create posts and comments at a steady rate. Like good
+// clients they use an Idempotency-Key and repeat until a 201.
 type load struct {
 	s      *stack
 	cancel context.CancelFunc
 	all    sync.WaitGroup
-	// afterwards, if set, is what a fault has to check when all is settled.
+	// afterwards, if set, checks a fault's own conditions when everything is settled.
 	afterwards func()
 
-	// attempts are the writes that were begun, created those that got their 201.
+	// attempts counts the writes that were begun, created those with a 201.
 	attempts, created, retries atomic.Int64
 
 	mu       sync.Mutex
@@ -35,11 +35,11 @@ type load struct {
 	expected map[string]string // final status, by comment id
 	planted  map[string]bool   // comments that no writer wrote, on posts that never come
 	poison   map[deadKey]int   // the dead letters that there will be
-	// buriedAgain says that the topic may have some of them more than once: who buried
-	// them was killed. Eventlog still keeps each once.
-	buriedAgain bool
-	failed      []failure
-	wrong       []error
+	// deadLetteredAgain says that the topic may have some dead letters more than once,
+	// because their publisher was killed. Eventlog still keeps each once.
+	deadLetteredAgain bool
+	failed            []failure
+	wrong             []error
 }
 
 // failure is a try that had no answer. (A 503 is one: it says that Redis did not
@@ -52,13 +52,13 @@ type failure struct {
 
 const (
 	writers = 16
-	// writesPerSecond is what all writers together begin.
+	// writesPerSecond is the rate of all writers together.
 	writesPerSecond = 240
-	// postShare is how many writes there are for one post.
+	// postShare is how many writes there are to one post.
 	postShare = 8
 )
 
-// begin starts the load. What it does follows from the seed.
+// begin starts the load. The seed decides what it does.
 func begin(t *testing.T, s *stack, seed uint64) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -89,8 +89,7 @@ func begin(t *testing.T, s *stack, seed uint64) *load {
 	return l
 }
 
-// end stops the load, once every write that was begun has its 201. It may be
-// called again.
+// end stops the load when every write that was begun has its 201. It may be called again.
 func (l *load) end() {
 	l.cancel()
 	l.all.Wait()
@@ -132,15 +131,14 @@ func (l *load) bookComment(id, post, text string) {
 	l.expected[id] = map[bool]string{true: "rejected", false: "approved"}[strings.Contains(text, "orange")]
 }
 
-// plant notes a comment that stays invisible.
+// plant records a comment that stays invisible.
 func (l *load) plant(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.planted[id] = true
 }
 
-// failedBefore returns the tries at a service that had gone out before a time and
-// failed all the same.
+// failedBefore returns the tries at a service that were sent before a time and failed.
 func (l *load) failedBefore(service string, sent time.Time) []failure {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -153,13 +151,13 @@ func (l *load) failedBefore(service string, sent time.Time) []failure {
 	return found
 }
 
-// giveUp bounds how long a write is repeated; what takes that long is lost.
+// giveUp bounds how long a write is repeated. A write that takes longer counts as lost.
 const giveUp = 2 * time.Minute
 
 var loadClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: writers}}
 
-// write sends a command until it gets a 201, and once in a while once more after
-// that, and returns the id.
+// write sends a command until it gets a 201, sometimes repeats it after that, and returns
+// the id.
 func (l *load) write(url, body string) string {
 	key, id := uuid.NewString(), ""
 	repeat := l.attempts.Add(1)%32 == 0
@@ -197,8 +195,8 @@ func (l *load) fail(err error) {
 	l.wrong = append(l.wrong, err)
 }
 
-// send posts a command once and returns the id of what it made or, if it made
-// nothing, why. Sent is when the request had gone out, if it had.
+// send posts a command once. It returns the id of the new entity, or the reason for
+// failure. sent is the time at which the request was sent, if it was.
 func send(url, body, key string) (status int, idOrWhy string, sent time.Time, err error) {
 	var wrote atomic.Pointer[time.Time]
 	defer func() {
@@ -232,7 +230,7 @@ func send(url, body, key string) (status int, idOrWhy string, sent time.Time, er
 	return res.StatusCode, answer.Detail, time.Time{}, nil
 }
 
-// books are what the writers know: what must be there, and nothing else.
+// books are what the writers know: what must exist, and nothing else may.
 type books struct {
 	posts    map[string]bool
 	comments map[string]string // post, by id

@@ -45,14 +45,14 @@ func run(m *testing.M) (code int) {
 	return m.Run()
 }
 
-// stopWhenInterrupted leaves nothing behind after Ctrl-C: the systems and the
-// browser are in process groups of their own.
+// stopWhenInterrupted cleans up after Ctrl-C, because the systems and the browser have
+// process groups of their own.
 func stopWhenInterrupted() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	<-signals
 	fmt.Fprintln(os.Stderr, "interrupted: stopping what the tests have started")
-	running.Lock() // for good: nothing is started any more
+	running.Lock() // never unlocked: nothing more can start
 	var all sync.WaitGroup
 	for _, stop := range running.stops {
 		all.Go(stop)
@@ -65,7 +65,7 @@ func build(ctx context.Context, into string) (err error) {
 	if built.checkout, err = system.FindCheckout(); err != nil {
 		return err
 	}
-	// The pinned Dapr, whatever the user has: these tests are of that version.
+	// Always the pinned Dapr: these tests are for that version.
 	if built.dapr, err = built.checkout.BuildDapr(ctx); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func TestSidecarsTakeNoPacketsFromTheNetwork(t *testing.T) {
 	wantInvoked(t, 200, "GET", invoked(shared, "client", shared.App("query").ID, "/posts"), "")
 }
 
-// unconnected are the addresses of a process's UDP sockets that have no peer.
+// unconnected are the addresses of a process's UDP sockets without a peer.
 func unconnected(t *testing.T, pid int) (addresses []string) {
 	t.Helper()
 	sockets, err := psnet.ConnectionsPid("inet", int32(pid)) //nolint:gosec // Linux has at most 2^22
@@ -45,8 +45,8 @@ func unconnected(t *testing.T, pid int) (addresses []string) {
 	return addresses
 }
 
-// TestNoNameIsAskedForOnTheNetwork calls an app that does not exist and listens to what
-// mDNS would send for it (RFC 6762): what is not asked can't be answered by anybody.
+// TestNoNameIsAskedForOnTheNetwork calls an app that does not exist, and records what
+// mDNS would send for it (RFC 6762). Nobody can answer a question that is never asked.
 func TestNoNameIsAskedForOnTheNetwork(t *testing.T) {
 	group := &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 5353}
 	conn, err := net.ListenMulticastUDP("udp4", nil, group)
@@ -85,7 +85,7 @@ func TestNoNameIsAskedForOnTheNetwork(t *testing.T) {
 }
 
 func TestAReplicaThatDiesIsForgottenWithinSeconds(t *testing.T) {
-	// A sidecar calls replicas at random. This one answers 401, since its own sidecar
+	// A sidecar calls replicas at random. This one answers 401, because its own sidecar
 	// does not send the token.
 	b := shared.replica(t, "query", "APP_API_TOKEN=secret")
 	url := invoked(shared, "client", shared.App("query").ID, "/posts?limit=1")
@@ -97,7 +97,7 @@ func TestAReplicaThatDiesIsForgottenWithinSeconds(t *testing.T) {
 	})
 	kill(t, shared.process(t, b.HTTPPort))
 	kill(t, shared.process(t, b.Port))
-	// By mDNS, half of the calls fail for 70 s.
+	// With mDNS, half of the calls fail for 70 s.
 	failed, inARow := 0, 0
 	within(t, soon/2, func() error {
 		for inARow < 50 {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// pageOfPosts is a page with its keys in the order in which they came.
+// pageOfPosts parses a page, with its keys in their order.
 func pageOfPosts(t *testing.T, raw []byte) (keys []string, posts map[string]post) {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(raw))
@@ -35,7 +35,7 @@ func pageOfPosts(t *testing.T, raw []byte) (keys []string, posts map[string]post
 
 var nextLink = regexp.MustCompile(`^<([^>]+)>; rel="next"$`)
 
-// next is the path of the next page, or empty. Without a Link header there is none.
+// next is the path of the next page, or empty if there is no Link header.
 func (r response) next() string {
 	if found := nextLink.FindStringSubmatch(r.header.Get("Link")); found != nil {
 		return found[1]
@@ -202,7 +202,7 @@ func TestETagsAreStrongAndAnswered304(t *testing.T) {
 		want(t, 304, "GET", url, "", `If-None-Match: "other", W/`+tag)
 		want(t, 200, "GET", url, "", `If-None-Match: "other"`)
 	}
-	// A change changes the tag.
+	// A changed post has another tag.
 	url := shared.url("query", "/posts/"+p.ID)
 	tag := want(t, 200, "GET", url, "").header.Get("ETag")
 	shared.createComment(t, p.ID, "a change")
@@ -216,7 +216,7 @@ func TestETagsAreStrongAndAnswered304(t *testing.T) {
 
 func TestAWriteIsReadableByItsNumber(t *testing.T) {
 	p := shared.createPost(t, "mine")
-	// The number is the log's: a client learns it there or from the live stream.
+	// The number is the log's. A client gets it there or from the live stream.
 	var number string
 	eventually(t, func() error {
 		for _, e := range events(t, shared.App("eventlog")) {
@@ -231,6 +231,6 @@ func TestAWriteIsReadableByItsNumber(t *testing.T) {
 	if got := decode[post](t, r.body); got.Title != "mine" {
 		t.Errorf("%s", r.body)
 	}
-	// One that the log does not have is refused.
+	// A number that the log does not have is refused.
 	want(t, 409, "GET", shared.url("query", "/posts?min_sequence=999999999"), "")
 }

@@ -28,7 +28,7 @@ func subscribers(topic string) (services []string) {
 	return services
 }
 
-// poison is a message of each kind that can never become an event of the topic.
+// poison has a message of each kind that can never become an event of the topic.
 func poison(t *testing.T, topic string) map[string]string {
 	t.Helper()
 	mark := uuid.NewString()
@@ -53,14 +53,14 @@ func poison(t *testing.T, topic string) map[string]string {
 	}
 }
 
-// rawEvent is a valid event of the topic, of something new.
+// rawEvent is a valid event of the topic, about a new entity.
 func rawEvent(t *testing.T, topic string) string {
 	t.Helper()
 	event, _ := forgedEvent(t, topic)
 	return event
 }
 
-// putOnTopic writes messages straight to a topic's stream, all at once.
+// putOnTopic writes messages directly to a topic's stream, all at once.
 func putOnTopic(t *testing.T, store *redis.Client, topic string, messages ...string) {
 	t.Helper()
 	if _, err := store.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
@@ -74,7 +74,7 @@ func putOnTopic(t *testing.T, store *redis.Client, topic string, messages ...str
 	}
 }
 
-func TestPoisonIsBuriedOnceByEachThatHearsIt(t *testing.T) {
+func TestPoisonIsDeadLetteredOnceByEachSubscriber(t *testing.T) {
 	s, store := shared, shared.store(t)
 	sidecars := map[string]int{}
 	for _, a := range s.Apps {
@@ -85,7 +85,7 @@ func TestPoisonIsBuriedOnceByEachThatHearsIt(t *testing.T) {
 	for _, topic := range topics {
 		for kind, message := range poison(t, topic) {
 			putOnTopic(t, store, topic, message)
-			putOnTopic(t, store, topic, rawEvent(t, topic)) // in the same batch; a comment of a post that never comes is none
+			putOnTopic(t, store, topic, rawEvent(t, topic)) // in the same batch; a comment on a missing post is not poison
 			for _, service := range subscribers(topic) {
 				start := message
 				if len(start) > 1024 && kind == "1 MiB of data" {
@@ -129,14 +129,15 @@ func TestPoisonIsBuriedOnceByEachThatHearsIt(t *testing.T) {
 	}
 }
 
-// deadKey names a dead letter: who refused what. Of long payloads it has the start.
+// deadKey identifies a dead letter by its service, topic and payload. Of a long payload
+// it has the beginning.
 type deadKey struct{ service, topic, payload string }
 
 func deadKeyOf(service, topic, payload string) deadKey {
 	return deadKey{service, topic, payload[:min(len(payload), 1024)]}
 }
 
-// reused is an event that has the id of one that is in the log, and other content.
+// reused is an event with the id of one in the log, and other content.
 func reused(t *testing.T, e logEvent) string {
 	t.Helper()
 	data := map[string]any{}
@@ -154,18 +155,18 @@ func reused(t *testing.T, e logEvent) string {
 	})
 }
 
-// poisonRounds is how often each topic gets ten messages: 1,000 in all.
+// poisonRounds is the number of times that each topic gets ten messages: 1,000 in all.
 const poisonRounds = 100
 
-// poisonAll writes ten kinds of messages to each topic's stream, mixed within a
-// batch and with valid events between them. Nine kinds are poison. The tenth is
-// about a post that never comes, and is no poison: logged, parked, invisible.
+// poisonAll writes ten kinds of messages to each topic's stream, mixed within a batch and
+// with valid events between them. Nine kinds are poison. The tenth is about a post that
+// never comes: it is logged, waits, and stays invisible.
 func poisonAll(t *testing.T, s *stack, l *load) {
 	store := s.store(t)
 	random := rand.New(rand.NewPCG(*seed, 0)) //nolint:gosec // to be repeatable
 	sidecars := s.sidecarPIDs(t)
 
-	// What ids are used again of: one event of each type, received and stored by all.
+	// The events whose ids are used again: one of each type, received and stored by all.
 	base := s.write(t, 1, 1)
 	eventually(t, func() error { return base.shownAt(t, s, s.App("query").Port) })
 	l.bookPost(base.posts[0].ID)
@@ -190,7 +191,7 @@ func poisonAll(t *testing.T, s *stack, l *load) {
 			kinds := poison(t, topic)
 			kinds["an id used again"] = reused(t, originals[topic])
 			messages := make([]string, 0, len(kinds)+1)
-			for _, kind := range slices.Sorted(maps.Keys(kinds)) { // the seed decides on the order, and nothing else
+			for _, kind := range slices.Sorted(maps.Keys(kinds)) { // sorted, so that the order depends on the seed alone
 				message := kinds[kind]
 				messages = append(messages, message)
 				for _, service := range subscribers(topic) {
@@ -209,12 +210,13 @@ func poisonAll(t *testing.T, s *stack, l *load) {
 	}
 }
 
-// poisonAndKill kills a service and its sidecar, twice, while they dead-letter messages.
+// poisonAndKill kills a service and its sidecar, twice, while the service dead-letters
+// messages.
 func poisonAndKill(t *testing.T, s *stack, l *load) {
 	const name, topic, messages = "comments", "CommentCreated", 500
 	store := s.store(t)
 	before := len(readDeadLetters(t, s))
-	l.buriedAgain = true
+	l.deadLetteredAgain = true
 	mine := map[deadKey]int{}
 	for range 2 {
 		bad := make([]string, messages)
@@ -226,9 +228,9 @@ func poisonAndKill(t *testing.T, s *stack, l *load) {
 		}
 		last := lastOf(t, store, "dead-letters")
 		putOnTopic(t, store, topic, bad...)
-		eventually(t, func() error { // it has begun
+		eventually(t, func() error { // dead-lettering has begun
 			if lastOf(t, store, "dead-letters") == last {
-				return errors.New("nothing is buried yet")
+				return errors.New("nothing is dead-lettered yet")
 			}
 			return nil
 		})
@@ -246,8 +248,8 @@ func poisonAndKill(t *testing.T, s *stack, l *load) {
 	}
 }
 
-// valid is a valid event of the topic that no command led to: a post, or a comment
-// on a post that never comes.
+// valid is a valid event of the topic without a command: a post, or a comment on a post
+// that never comes.
 func (s *stack) valid(t *testing.T, topic string, l *load) string {
 	t.Helper()
 	raw := rawEvent(t, topic)
@@ -286,9 +288,9 @@ func lastOf(t *testing.T, store *redis.Client, stream string) string {
 	return last[0].ID
 }
 
-// sameDeadLetters returns nil when the dead-letter topic holds, after a message,
-// each of those wanted as often as it is wanted, or if more may be at least as often,
-// and nothing else.
+// sameDeadLetters returns nil when the dead-letter topic has, after a message, each
+// wanted dead letter as often as wanted and nothing else. With more, it may have them
+// more often.
 func sameDeadLetters(t *testing.T, store *redis.Client, after string, want map[deadKey]int, more bool) error {
 	found := map[deadKey]int{}
 	for {

@@ -9,11 +9,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// showsExactly returns nil when query shows these posts and no others, and the log is
-// theirs alone.
+// showsExactly returns nil when query shows exactly these posts, and the log has nothing
+// else.
 func (s *stack) showsExactly(t *testing.T, posts []post) error {
 	t.Helper()
 	var page map[string]post
@@ -31,8 +32,8 @@ func (s *stack) showsExactly(t *testing.T, posts []post) error {
 	return nil
 }
 
-// flushed creates posts that are shown and in a snapshot, empties Redis, and creates
-// others, each of which has its 201.
+// flushed creates posts until they are shown and in a snapshot, empties Redis, and
+// creates others, each with a 201.
 func (s *stack) flushed(t *testing.T, before, after int) []post {
 	t.Helper()
 	store := s.store(t)
@@ -64,8 +65,8 @@ func (s *stack) wantNewLog(t *testing.T, posts []post) {
 	}
 }
 
-// The remedy after a loss is a restart of eventlog and query. Before there were log ids
-// query then showed what its snapshot had, saved once more into the emptied store.
+// After a loss, eventlog and query are restarted. Before logs had ids, query then showed
+// the posts of its snapshot, which it had saved again into the emptied store.
 func TestAfterALossInRedisARestartShowsWhatTheLogHas(t *testing.T) {
 	s := another(t, nil, built.binaries)
 	posts := s.flushed(t, 3, 5)
@@ -84,17 +85,18 @@ func TestAfterALossInRedisARestartShowsWhatTheLogHas(t *testing.T) {
 	}
 }
 
-// Nor is a restart needed: a log that is gone is noticed, whatever is longer.
+// No restart is needed either: the services notice that the log is gone, whichever log is
+// longer.
 func TestAfterALossInRedisTheLogBeginsAnewByItself(t *testing.T) {
 	s := another(t, nil, built.binaries)
 	r := readOn(t, s.App("query").URL(), "")
 	posts := s.flushed(t, 5, 3)
 	eventually(t, func() error { return s.showsExactly(t, posts) })
 	s.wantNewLog(t, posts)
-	if lines := s.logged(t, 0, "the log is gone from the store"); len(lines) == 0 {
-		t.Error("eventlog does not say that its log is gone")
+	if lines := s.logged(t, 0, "the log is missing from the store"); len(lines) == 0 {
+		t.Error("eventlog does not say that its log is missing")
 	}
-	// The stream of the log that is gone ended; the one that goes on begins anew.
+	// The old log's stream has ended. A reader that continues it begins anew.
 	eventually(t, func() error {
 		for {
 			select {
@@ -116,7 +118,7 @@ func TestAfterALossInRedisTheLogBeginsAnewByItself(t *testing.T) {
 	}
 }
 
-// wantReset checks that a stream begins anew, where query stands.
+// wantReset checks that a stream begins anew at query's position.
 func (s *stack) wantReset(t *testing.T, r *reader) {
 	t.Helper()
 	first := <-r.changes
@@ -141,16 +143,16 @@ func TestAPositionAheadOfTheLogIsNotBelieved(t *testing.T) {
 			t.Errorf("refused: %s", stream)
 		}
 	}
-	// The log itself, and the dead letters.
+	// The log and the dead letters refuse it, too.
 	for _, path := range []string{"/events?after=999999999&wait=10", "/events?after=0&log=" + shared.App("query").ID, "/dead-letters?after=999999999"} {
-		if r := want(t, 409, "GET", shared.url("eventlog", path), ""); r.header.Get("Postbus-Position") == "" {
+		if r := want(t, 409, "GET", shared.url("eventlog", path), ""); r.header.Get(eventlog.PositionHeader) == "" {
 			t.Errorf("%s does not say where the log stands: %v", path, r.header)
 		}
 	}
 }
 
-// TestTheREADMEsLineShowsTheLogInRedis runs it on a log of one segment that is not full,
-// of one that is, and of more.
+// TestTheREADMEsLineShowsTheLogInRedis runs the README's command on a log of one open
+// segment, of one full segment, and of more.
 func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 	for _, command := range []string{"redis-cli", "zstd"} {
 		if _, err := system.Install(t.Context(), "reading the log in Redis", command, map[string]string{"redis-cli": "redis-tools", "zstd": "zstd"}[command]); err != nil {
@@ -163,7 +165,7 @@ func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 	command := strings.ReplaceAll(line, "redis-cli ", "redis-cli -h "+host+" -p "+port+" ")
 	command = strings.ReplaceAll(command, "eventlog||", s.App("eventlog").ID+"||")
 	written := 0
-	for _, n := range []int{3, 128, 300} {
+	for _, n := range []int{3, eventlog.SegmentSize, 300} {
 		var last post
 		err := many(t.Context(), n-written-1, func(int) error {
 			_, err := do("POST", s.url("posts", "/posts/create"), `{"title":"one of many"}`)
@@ -180,7 +182,7 @@ func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 			t.Fatalf("%s: %v", command, err)
 		}
 		lines := strings.Split(strings.TrimSpace(strings.Trim(strings.TrimSpace(string(out)), "[]")), ",\n")
-		if want := (n-1)%128 + 1; len(lines) != want || !strings.Contains(lines[want-1], last.ID) || !strings.Contains(lines[want-1], fmt.Sprintf(`"sequence":"%020d"`, n)) {
+		if want := (n-1)%eventlog.SegmentSize + 1; len(lines) != want || !strings.Contains(lines[want-1], last.ID) || !strings.Contains(lines[want-1], fmt.Sprintf(`"sequence":"%020d"`, n)) {
 			t.Errorf("of %d events it prints %d lines, want %d; the last is %q", n, len(lines), want, lines[len(lines)-1])
 		}
 	}
@@ -189,8 +191,8 @@ func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
 // logEndsAt returns nil when the log ends with the event of that number.
 func (s *stack) logEndsAt(n int) error {
 	r, err := do("GET", s.url("eventlog", "/events?limit=0"), "")
-	if err == nil && r.header.Get("Postbus-Sequence") != fmt.Sprint(n) {
-		err = fmt.Errorf("the log ends at %s, not at %d", r.header.Get("Postbus-Sequence"), n)
+	if got := r.header.Get(eventlog.SequenceHeader); err == nil && got != fmt.Sprint(n) {
+		err = fmt.Errorf("the log ends at %s, not at %d", got, n)
 	}
 	return err
 }

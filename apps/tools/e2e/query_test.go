@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// content is posts with comments, and the statuses that they will have.
+// content is posts with comments, and their expected statuses.
 type content struct {
 	posts    []post
 	statuses map[string]map[string]string // of comments, by post
@@ -36,7 +36,7 @@ func (s *stack) write(t *testing.T, posts, comments int) content {
 	return c
 }
 
-// shownAt returns nil when all of it is shown by a query replica.
+// shownAt returns nil when a query replica shows all of it.
 func (c content) shownAt(t *testing.T, s *stack, port int) error {
 	t.Helper()
 	a := s.App("query")
@@ -49,8 +49,8 @@ func (c content) shownAt(t *testing.T, s *stack, port int) error {
 	return nil
 }
 
-// restartQuery kills query, lets meanwhile happen, starts it again, and returns
-// when it is ready. On its way there it must never answer a read.
+// restartQuery kills query, calls meanwhile, starts query again, and returns when it is
+// ready. Until then query must not answer a read.
 func (s *stack) restartQuery(t *testing.T, meanwhile func()) (snapshot, replayed int) {
 	t.Helper()
 	query := s.App("query")
@@ -61,7 +61,7 @@ func (s *stack) restartQuery(t *testing.T, meanwhile func()) (snapshot, replayed
 	s.launch(t, p)
 	eventually(t, func() error {
 		r, err := do("GET", query.URL()+"/posts", "")
-		ready := query.Ready() // asked after the read: what was ready then is ready now
+		ready := query.Ready() // asked after the read, because readiness is never lost
 		if err == nil && r.status == 200 && ready != nil {
 			t.Fatalf("it answers reads although it is not ready: %v", ready)
 		}
@@ -192,7 +192,7 @@ func TestQueryRestartsFromItsSnapshotPlusTheTail(t *testing.T) {
 			t.Errorf("from snapshot %d, replayed %d of %d", snapshot, replayed, last)
 		}
 	})
-	// Each of these makes the snapshot useless, so that the whole log is replayed.
+	// Each of these damages the snapshot, so that query replays the whole log.
 	manifestKey := s.App("query").ID + "||snapshot-manifest"
 	aChunk := func(t *testing.T) string {
 		for _, key := range queryKeys(t, s, store, "snapshot-*") {
@@ -287,7 +287,7 @@ func TestASecondQueryReplicaShowsTheSame(t *testing.T) {
 			eventually(t, func() error { return c.shownAt(t, s, port) })
 		}
 	}
-	// At the same number, the same bytes; while nobody writes both get there.
+	// Both show the same bytes at the same number, which they reach while nobody writes.
 	for _, path := range []string{"/posts", "/posts?limit=100", "/posts/" + written.posts[0].ID, "/posts/" + more.posts[0].ID + "?limit=1"} {
 		eventually(t, func() error {
 			a, b := want(t, 200, "GET", s.url("query", path), ""), want(t, 200, "GET", second.URL()+path, "")
@@ -303,12 +303,13 @@ func TestASecondQueryReplicaShowsTheSame(t *testing.T) {
 }
 
 func TestASecondEventLogReplicaAppendsToo(t *testing.T) {
-	// Of its own: sidecars go on calling the replica for up to 5 s after its end.
+	// The test has its own system, because sidecars call the replica for up to 5 s after
+	// its end.
 	s := another(t, nil, built.binaries)
 	second := s.replica(t, "eventlog")
 	written := s.write(t, 10, 6)
 	eventually(t, func() error { return written.shownAt(t, s, s.App("query").Port) })
-	// Both give the same log, whichever replica appended.
+	// Both serve the same log, whichever replica appended.
 	var a, b []logEvent
 	eventually(t, func() error {
 		a, b = events(t, s.App("eventlog")), events(t, second)
@@ -323,7 +324,7 @@ func TestASecondEventLogReplicaAppendsToo(t *testing.T) {
 			t.Fatalf("event %d differs", i+1)
 		}
 	}
-	// The second did append: with the first one hanging, it goes on alone.
+	// The second one did append: while the first one hangs, it continues alone.
 	first := s.process(t, s.App("eventlog").Port)
 	if err := first.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

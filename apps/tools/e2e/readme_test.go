@@ -44,7 +44,7 @@ func readmes(t *testing.T) map[string]string {
 // codeInLine is code in a line of text.
 var codeInLine = regexp.MustCompile("`([^`\n]+)`")
 
-// documented returns the code, in a line of some README, that begins so.
+// documented returns the code in a line of some README that begins with begin.
 func documented(t *testing.T, begin string) string {
 	t.Helper()
 	for _, text := range readmes(t) {
@@ -58,8 +58,8 @@ func documented(t *testing.T, begin string) string {
 	return ""
 }
 
-// curls are the curl commands of a README, in their order and for the test's own system.
-// Each has before it the last line that sets ID.
+// curls are the curl commands of a README in order, changed for the test's system. Each
+// is preceded by the last line that sets ID.
 func curls(t *testing.T, text string) (all []string) {
 	t.Helper()
 	shift := shared.App("posts").Port - 4000 // each port of dapr.yaml is shifted by as much
@@ -75,7 +75,8 @@ func curls(t *testing.T, text string) (all []string) {
 			}
 		}
 		for _, command := range found {
-			// Other hosts need a cluster; its flow test sends the same.
+			// Commands for other hosts need a cluster. Its flow test sends the same
+			// requests.
 			isCurl := strings.HasPrefix(command, "curl ") || strings.HasPrefix(command, "ID=$(curl ")
 			if !isCurl || !port.MatchString(command) {
 				continue
@@ -101,7 +102,7 @@ func curls(t *testing.T, text string) (all []string) {
 	return all
 }
 
-// answers runs a command of a README until it succeeds and its answer has the text.
+// answers runs a README's command until it succeeds and its output has the text.
 func answers(t *testing.T, command, text string) {
 	t.Helper()
 	eventually(t, func() error {
@@ -116,8 +117,8 @@ func answers(t *testing.T, command, text string) {
 	})
 }
 
-// TestTheREADMEsCurlLinesWork runs those of the top README in their order, each until it
-// answers as the README says.
+// TestTheREADMEsCurlLinesWork runs the commands of the top README in order, each until
+// its answer is as documented.
 func TestTheREADMEsCurlLinesWork(t *testing.T) {
 	expected := []string{
 		"201 Created", `"status":"pending"`, `"status":"rejected"`, `"type":"CommentUpdated"`, "id: ", "201 Created",
@@ -131,7 +132,7 @@ func TestTheREADMEsCurlLinesWork(t *testing.T) {
 	}
 }
 
-// TestTheOtherREADMEsCurlLinesWork runs those of each other README in their order, each
+// TestTheOtherREADMEsCurlLinesWork runs the commands of each other README in order, each
 // until it succeeds.
 func TestTheOtherREADMEsCurlLinesWork(t *testing.T) {
 	all := readmes(t)
@@ -150,7 +151,7 @@ func TestTheOtherREADMEsCurlLinesWork(t *testing.T) {
 
 // TestTheREADMEsWayToTheGroupsWorks runs the command that shows how far each service is.
 func TestTheREADMEsWayToTheGroupsWorks(t *testing.T) {
-	if _, err := system.Install(t.Context(), "redis-cli", "redis-tools"); err != nil {
+	if _, err := system.Install(t.Context(), "the commands of the READMEs", "redis-cli", "redis-tools"); err != nil {
 		t.Fatal(err)
 	}
 	shared.createPost(t, "for a group")

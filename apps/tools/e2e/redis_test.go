@@ -13,8 +13,8 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// TestWithoutRedisWritesAre503AndReadsGoOn covers a Redis that is gone and one
-// that hangs: what waits for it must not wait for long.
+// TestWithoutRedisWritesAre503AndReadsGoOn covers a Redis that has stopped and one that
+// hangs. Requests that need it must fail soon.
 func TestWithoutRedisWritesAre503AndReadsGoOn(t *testing.T) {
 	s := shared
 	before := s.write(t, 1, 2)
@@ -88,9 +88,8 @@ func TestWithoutRedisWritesAre503AndReadsGoOn(t *testing.T) {
 	}
 }
 
-// Every consumer takes an event twice for once, so whatever a group has missed is put
-// right by setting it back. What was acknowledged and not handled is taken from the
-// group here while its service is down.
+// Every consumer is idempotent, so setting a group back delivers what it missed and harms
+// nothing else. The test acknowledges messages in the place of a service that is down.
 func TestAGroupThatIsSetBackGetsWhatItMissed(t *testing.T) {
 	s := shared
 	store := s.store(t)
@@ -154,8 +153,8 @@ func TestAGroupThatIsSetBackGetsWhatItMissed(t *testing.T) {
 	}
 }
 
-// acknowledgeNext acknowledges what the group has not been given yet, and returns how
-// much that was; it is an error when there is nothing.
+// acknowledgeNext acknowledges the messages that the group has not received yet, and
+// returns their number. It is an error if there are none.
 func acknowledgeNext(t *testing.T, store *redis.Client, topic, group string) (int, error) {
 	t.Helper()
 	read, err := store.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: group, Consumer: group, Streams: []string{topic, ">"}, Block: -1}).Result()

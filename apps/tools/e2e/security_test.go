@@ -27,7 +27,7 @@ var routes = map[string][]string{
 	"eventlog":   {"PostCreated", "CommentCreated", "CommentModerated", "CommentUpdated", "dead-letters"},
 }
 
-// forged is a delivery that, if it were taken, would put a post into the log.
+// forged is a delivery that would put a post into the log if a service accepted it.
 func forged(t *testing.T, topic string) (body, subject string) {
 	t.Helper()
 	event, subject := forgedEvent(t, topic)
@@ -80,7 +80,7 @@ func TestNobodyCanForgeADelivery(t *testing.T) {
 				}
 				invoke := shared.App(caller).Sidecar() + "/v1.0/invoke/" + shared.App(service).ID + "/method/deliver/" + topic
 				wantInvoked(t, 403, "POST", invoke, body)
-				// One of its own has the app see two, in any order.
+				// A caller header of the client's own gives the app two, in any order.
 				wantInvoked(t, 403, "POST", invoke, body, "Dapr-Caller-App-Id: ")
 			}
 			if inLog(t, shared, subject) {
@@ -88,8 +88,8 @@ func TestNobodyCanForgeADelivery(t *testing.T) {
 			}
 		}
 	}
-	// The guard away: the same request, on the channel and without a caller, is
-	// what the sidecar sends, and it is taken.
+	// Without the guard: the same request on the channel without a caller is what the
+	// sidecar sends, and it is accepted.
 	body, subject := forged(t, "PostCreated")
 	channel := fmt.Sprintf("http://127.0.0.1:%d/deliver/PostCreated", shared.App("eventlog").AppPort)
 	want(t, 403, "POST", channel, body, "Dapr-Caller-App-Id: posts")
@@ -98,8 +98,8 @@ func TestNobodyCanForgeADelivery(t *testing.T) {
 	}
 }
 
-// wantInvoked wants the status of an answer of the app. A sidecar goes on calling
-// a replica that an earlier test had for up to 5 s after its end.
+// wantInvoked expects a status from the app. A sidecar calls a replica of an earlier test
+// for up to 5 s after its end.
 func wantInvoked(t *testing.T, status int, method, url, body string, headers ...string) {
 	t.Helper()
 	var r response
@@ -116,7 +116,7 @@ func wantInvoked(t *testing.T, status int, method, url, body string, headers ...
 
 func TestEveryPortIsBoundToLoopback(t *testing.T) {
 	outside := outsideAddress(t)
-	// A service that is to be reached shows that the address would be.
+	// A service that listens on every interface shows that the address is reachable.
 	b := shared.replica(t, "posts", "HOST=*")
 	want(t, 200, "GET", fmt.Sprintf("http://%s:%d/healthz", outside, b.Port), "")
 	for _, a := range append(slices.Clone(shared.Apps), b) {
@@ -140,8 +140,8 @@ func TestEveryPortIsBoundToLoopback(t *testing.T) {
 	}
 }
 
-// outsideAddress is an address of this machine that is not in 127.0.0.0/8, or, on
-// a machine without any, another loopback address than the channels'.
+// outsideAddress is an address of this machine outside 127.0.0.0/8 or, without one, a
+// loopback address on which no channel listens.
 func outsideAddress(t *testing.T) string {
 	t.Helper()
 	addresses, err := net.InterfaceAddrs()
@@ -203,7 +203,8 @@ func TestAnAppCanNotReadAnothersStore(t *testing.T) {
 	}
 }
 
-// TestTheScopesAreWhatGuards takes them away and sees what they refused succeed.
+// TestTheScopesAreWhatGuards removes the scopes, and shows that what they refused then
+// succeeds.
 func TestTheScopesAreWhatGuards(t *testing.T) {
 	s := another(t, func(resource system.Document) {
 		meta, _ := resource["metadata"].(system.Document)

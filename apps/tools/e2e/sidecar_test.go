@@ -15,8 +15,8 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// sidecarOf is a client of an app's sidecar, over gRPC: over HTTP a sidecar offers
-// neither the stores nor the bus.
+// sidecarOf is a client of an app's sidecar over gRPC. Over HTTP a sidecar offers neither
+// the stores nor the bus.
 func sidecarOf(t *testing.T, a system.App) pb.DaprClient {
 	t.Helper()
 	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", a.GRPCPort), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -27,8 +27,8 @@ func sidecarOf(t *testing.T, a system.App) pb.DaprClient {
 	return pb.NewDaprClient(conn)
 }
 
-// wantRefused fails the test unless the sidecar refused a call with one of the codes,
-// for a reason with the text: one that could not be reached has refused nothing.
+// wantRefused fails the test unless the sidecar refused a call with one of the codes and
+// a reason with the text. A sidecar that could not be reached has refused nothing.
 func wantRefused(t *testing.T, what string, err error, text string, as ...codes.Code) {
 	t.Helper()
 	if code := status.Code(err); !slices.Contains(as, code) || !strings.Contains(err.Error(), text) {

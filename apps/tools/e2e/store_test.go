@@ -11,10 +11,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestAWriteIsACompareAndSwapOfEachKey is what apps/internal/state relies on: where
-// there is a key, a write succeeds only at its ETag, and never with -1; where there is
-// none, whatever the ETag; and in a transaction, where one key is written by somebody
-// else, the others are written.
+// TestAWriteIsACompareAndSwapOfEachKey covers what apps/internal/state relies on. A write
+// of an existing key succeeds only at its ETag, and never with -1. A write of a missing
+// key succeeds with any ETag. If one key of a transaction conflicts, the others are
+// written.
 func TestAWriteIsACompareAndSwapOfEachKey(t *testing.T) {
 	const store = "posts-store"
 	sidecar, run := sidecarOf(t, shared.App("posts")), time.Now().UnixNano()

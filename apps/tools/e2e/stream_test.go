@@ -26,8 +26,7 @@ type change struct {
 type reader struct {
 	changes chan change
 	cancel  context.CancelFunc
-	// at is the number of the last id that came, with or without data, and position
-	// that id.
+	// at is the number of the last id, of a change or not, and position is that id.
 	at       int
 	position string
 }
@@ -41,7 +40,8 @@ func read(t *testing.T, base string, after int) *reader {
 	return readOn(t, base, strconv.Itoa(after))
 }
 
-// readOn opens the stream at a replica, after the last id of another (none: from now on).
+// readOn opens the stream at a replica, after the last id of another reader (empty: from
+// now on).
 func readOn(t *testing.T, base, lastID string) *reader {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -85,7 +85,7 @@ func readOn(t *testing.T, base, lastID string) *reader {
 	return r
 }
 
-// until collects changes until enough says so; ids must rise.
+// until collects changes until enough returns true. Their ids must rise.
 func (r *reader) until(t *testing.T, enough func(change) bool) []change {
 	t.Helper()
 	var got []change
@@ -115,8 +115,8 @@ func (r *reader) until(t *testing.T, enough func(change) bool) []change {
 	}
 }
 
-// awaitShown waits until query shows the post. A comment that comes before its post
-// is no change of its own: it comes with the post.
+// awaitShown waits until query shows the post. A comment that arrives before its post is
+// no change of its own, but part of the post's.
 func (s *stack) awaitShown(t *testing.T, post string) {
 	t.Helper()
 	eventually(t, func() error {
@@ -146,7 +146,7 @@ func TestTheStreamShowsEveryChange(t *testing.T) {
 	all := r.until(t, func(change change) bool {
 		return change.event == "CommentUpdated" && strings.Contains(change.data, c.ID)
 	})
-	// Changes of earlier tests may yet come.
+	// Changes of earlier tests may still arrive.
 	got := slices.DeleteFunc(all, func(change change) bool { return !strings.Contains(change.data, p.ID) })
 	var events []string
 	for _, change := range got {
@@ -166,7 +166,7 @@ func TestTheStreamShowsEveryChange(t *testing.T) {
 	}
 }
 
-// TestAReaderThatComesBackGetsEachChangeOnce has a reader cut off again and again,
+// TestAReaderThatComesBackGetsEachChangeOnce disconnects a reader again and again,
 // between replicas and over a restart, while others write.
 func TestAReaderThatComesBackGetsEachChangeOnce(t *testing.T) {
 	s := shared
@@ -191,7 +191,7 @@ func TestAReaderThatComesBackGetsEachChangeOnce(t *testing.T) {
 		if round%2 == 0 {
 			from = second
 		}
-		if round == 3 { // after a restart it has nothing in memory: the log has it
+		if round == 3 { // after a restart its memory is empty, and it reads the log
 			p := s.process(t, from.Port)
 			kill(t, p)
 			s.launch(t, p)
@@ -207,7 +207,7 @@ func TestAReaderThatComesBackGetsEachChangeOnce(t *testing.T) {
 		count(got, seen)
 		at, position = r.at, r.position
 	}
-	// What was still being moderated when the last mark came.
+	// Comments may still be in moderation when the last mark arrives.
 	eventually(t, func() error {
 		for what := range expected {
 			if seen[what] == 0 {

@@ -73,8 +73,8 @@ func TestTextThatShowsNothingIsNoText(t *testing.T) {
 	}
 }
 
-// Version 3b4f435 took such texts, and its replicas do while it is being replaced: their
-// events are events like all others.
+// Version 3b4f435 accepts such texts, and runs beside a new version during an upgrade.
+// Their events must be handled like any others.
 func TestAnEventWithTextThatShowsNothingIsTaken(t *testing.T) {
 	store := shared.store(t)
 	raw := func(topic string, edit func(data map[string]any)) (message, id string) {

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// traces is an OpenTelemetry collector that keeps which spans there were.
+// traces is an OpenTelemetry collector that records spans.
 type traces struct {
 	collector.UnimplementedTraceServiceServer
 	mu sync.Mutex
@@ -71,7 +71,7 @@ func TestOneTraceFollowsACommentFromItsPOSTToItsUpdate(t *testing.T) {
 				return fmt.Errorf("no span %q among %q", expected, spans)
 			}
 		}
-		// The sidecars' own.
+		// The sidecars also send spans.
 		if !slices.ContainsFunc(spans, func(span string) bool { return strings.HasPrefix(span, s.App("comments").ID+": ") }) {
 			return fmt.Errorf("no span of a sidecar among %q", spans)
 		}

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// calls are the routes that can be invoked, and the only apps that may. (A policy names
-// no app that is called: who may read /posts/** may do so at every app that has it.)
+// calls are the routes that can be invoked, and the only apps that may. (A policy does
+// not name the called app. So an app that may read /posts/** may do so at every app that
+// has it.)
 var calls = []struct {
 	method, path, app string
 	callers           []string
@@ -26,8 +27,8 @@ var calls = []struct {
 	{"GET", "/readyz", "posts", nil},
 }
 
-// checkAccess says who may call what. What the sidecars make of the policies is
-// tested on a cluster.
+// checkAccess checks who may call what. A test on a cluster covers what the sidecars make
+// of the policies.
 func checkAccess(_ *testing.T, _ string, objects []object) []error {
 	var errs []error
 	i := slices.IndexFunc(objects, func(o object) bool { return o.kind() == "Configuration" })
@@ -70,7 +71,7 @@ func operationAllowed(policy any, method, path string) bool {
 		name := fmt.Sprint(at(o, "name"))
 		under := strings.TrimSuffix(name, "/**")
 		verbs, _ := at(o, "httpVerb").([]any)
-		// Dapr takes a plain name for all below it, too (acl_trie.go).
+		// Dapr applies a plain name to every path below it, too (acl_trie.go).
 		if (path == name || path == under || strings.HasPrefix(path, under+"/")) && slices.Contains(verbs, any(method)) {
 			return at(o, "action") == "allow"
 		}

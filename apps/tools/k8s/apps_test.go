@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// runFile is what matters here of dapr.yaml.
+// runFile has the fields of dapr.yaml that are used here.
 type runFile struct {
 	Common struct{ MaxBodySize string }
 	Apps   []struct {
@@ -22,7 +22,7 @@ type runFile struct {
 	}
 }
 
-// checkApps says whether each app is deployed as the code and dapr.yaml have it.
+// checkApps checks that each app is deployed as the code and dapr.yaml have it.
 func checkApps(_ *testing.T, overlay string, objects []object) []error {
 	var errs []error
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -103,8 +103,8 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 	return errs
 }
 
-// killers are the apps whose sidecars would lose what they hold if they were asked to
-// end. (Query's would, too, and query reads the log.)
+// killers are the apps whose sidecars would lose messages if they were asked to end.
+// (Query's would, too, but query reads the log.)
 var killers = []string{"posts", "comments", "moderation", "eventlog"}
 
 func killsItsSidecar(d object) bool {
@@ -123,11 +123,11 @@ func env(d object, name string) any {
 	return nil
 }
 
-// stopsWithin is how long an app takes to stop, at most: stopWithin in
-// apps/internal/service.
+// stopsWithin bounds the time, in seconds, in which an app stops: stopTimeout of both
+// servers in apps/internal/service.
 const stopsWithin = 10
 
-// endsInTime adds up how long a pod may take to end.
+// endsInTime adds up the time that a pod may take to end.
 func endsInTime(d object, annotations map[string]any) []error {
 	spec := at(d, "spec", "template", "spec")
 	containers, _ := at(spec, "containers").([]any)
@@ -140,7 +140,7 @@ func endsInTime(d object, annotations map[string]any) []error {
 	return nil
 }
 
-// scales says whether an app has three replicas or an autoscaler that starts there.
+// scales checks that an app has three replicas, or an autoscaler with that minimum.
 func scales(app string, deployment, autoscaler object) []error {
 	scaled := []string{"posts", "comments", "moderation", "query"}
 	replicas := at(deployment, "spec", "replicas")
@@ -159,8 +159,8 @@ func scales(app string, deployment, autoscaler object) []error {
 	return nil
 }
 
-// collectsInTime says whether an app's garbage collector knows its container's limit, and
-// keeps enough below it for what is no heap and for what comes at once.
+// collectsInTime checks that an app's garbage collector knows its container's limit, and
+// leaves room below it for other memory and for bursts.
 func collectsInTime(d object) error {
 	containers, _ := at(d, "spec", "template", "spec", "containers").([]any)
 	has, err := resource.ParseQuantity(fmt.Sprint(at(containers[0], "resources", "limits", "memory")))

@@ -1,3 +1,3 @@
-// Package k8s tests k8s/ without a cluster, see manifests_test.go. The images that
-// it runs are built by the command in images/.
+// Package k8s tests k8s/ without a cluster (manifests_test.go). The command in images/
+// builds its images.
 package k8s

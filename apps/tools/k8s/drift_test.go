@@ -14,8 +14,8 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 )
 
-// checkDrift says whether what Dapr gets on Kubernetes is what is in components/, but
-// for Redis's address, users and TLS, mutual TLS and the access control.
+// checkDrift checks that Dapr gets the same resources on Kubernetes as in components/,
+// except for Redis's address, users and TLS, mutual TLS and the access control.
 func checkDrift(t *testing.T, _ string, objects []object) []error {
 	source := components(t)
 	var errs []error
@@ -63,7 +63,7 @@ func isDapr(o object) bool {
 	return version == "dapr.io/v1alpha1" || version == "dapr.io/v2alpha1"
 }
 
-// withoutRedis are a component's fields but those that say where Redis is, and who asks.
+// withoutRedis are the fields of a component without Redis's address and user.
 func withoutRedis(fields []any) []any {
 	var rest []any
 	for _, f := range fields {

@@ -14,14 +14,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// overlays are all that can be applied.
+// overlays are all overlays.
 var overlays = []string{"minikube", "gateway", "production"}
 
-// apps are the apps and their public ports, said once more and independently of the
-// files.
+// apps are the apps and their public ports, stated independently of the files.
 var apps = map[string]int{"posts": 4000, "comments": 4001, "query": 4002, "moderation": 4003, "eventlog": 4005, "client": 3000}
 
-// object is one object of a manifest.
+// object is an object of a manifest.
 type object map[string]any
 
 func (o object) kind() string { s, _ := o["kind"].(string); return s }
@@ -30,7 +29,7 @@ func (o object) String() string {
 	return fmt.Sprint(o.kind(), " ", o.name())
 }
 
-// at follows keys of maps; what isn't there is nil.
+// at follows the keys of nested maps. A missing key gives nil.
 func at(v any, keys ...string) any {
 	for _, key := range keys {
 		switch m := v.(type) {
@@ -45,7 +44,7 @@ func at(v any, keys ...string) any {
 	return v
 }
 
-// checks are all that must hold of an overlay. Each returns what is wrong.
+// checks are what must hold for an overlay. Each returns what is wrong.
 var checks = map[string]func(t *testing.T, overlay string, objects []object) []error{
 	"schema": checkSchema,
 	"drift":  checkDrift,
@@ -71,12 +70,12 @@ func TestOverlays(t *testing.T) {
 // root is the checkout's.
 const root = "../../.."
 
-// build builds a kustomization with the library that is in kubectl, in the version
-// of the kubectl of that Kubernetes.
+// build builds a kustomization with kubectl's library, in the version of that Kubernetes'
+// kubectl.
 func build(t *testing.T, dir string) []object {
 	t.Helper()
 	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionUnspecified // the overlays say it themselves
+	options.Reorder = krusty.ReorderOptionUnspecified // the overlays have their own sortOptions
 	resources, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
 		t.Fatal(err)
@@ -96,9 +95,9 @@ func build(t *testing.T, dir string) []object {
 	return objects
 }
 
-// TestChecksBite damages a copy of the committed files to show that each check
-// notices.
-func TestChecksBite(t *testing.T) {
+// TestChecksNoticeDamage damages a copy of the committed files, to show that each check
+// notices it.
+func TestChecksNoticeDamage(t *testing.T) {
 	const minikube, production, gateway = "minikube", "production", "gateway"
 	tests := []struct {
 		name, check, overlay, file string

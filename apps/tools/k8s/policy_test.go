@@ -18,7 +18,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// ignored are the checks of kube-score that are not for these manifests, and why.
+// ignored are the checks of kube-score that do not apply to these manifests, with the
+// reasons.
 var ignored = map[string]string{
 	"container-image-pull-policy": "it asks for Always; the images have fixed tags, and a minikube has nowhere to pull them from",
 	"container-security-context-user-group-id": "it asks for ids above 10000, and the official Redis image's user is 999; " +
@@ -28,8 +29,8 @@ var ignored = map[string]string{
 	"service-type":                        "it warns of NodePort, which minikube's posts-svc is meant to be",
 }
 
-// checkPolicy asks kube-score, and Kubernetes's own restricted Pod Security Standard
-// of every pod as it is without its sidecar.
+// checkPolicy runs kube-score, and checks every pod without its sidecar against
+// Kubernetes' restricted Pod Security Standard.
 func checkPolicy(t *testing.T, _ string, objects []object) []error {
 	var errs []error
 	var all bytes.Buffer
@@ -63,7 +64,7 @@ func restricted(o object, template any) []error {
 	return nil
 }
 
-// scored is what kube-score finds wrong.
+// scored is what kube-score complains of.
 func scored(t *testing.T, manifests []byte) []error {
 	t.Helper()
 	version := kubernetes[strings.Index(kubernetes, "@")+1 : strings.LastIndex(kubernetes, ".")]
@@ -89,7 +90,7 @@ func scored(t *testing.T, manifests []byte) []error {
 			Comments []struct{ Path, Summary string }
 		}
 	}
-	// It exits with 1 when something is wrong, and says what.
+	// kube-score exits with 1 and prints its findings when something is wrong.
 	if jsonErr := json.Unmarshal(out, &scores); jsonErr != nil || len(scores) == 0 {
 		return []error{fmt.Errorf("kube-score: %w, %w: %s%s", err, jsonErr, said.Bytes(), out)}
 	}

@@ -16,9 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// checkRedis says whether each component goes to Redis as a user of its own, who
-// reaches what the component needs and no more, and whether the cluster's Redis keeps
-// below its container's limit.
+// checkRedis checks that each component has its own user in Redis, that the user reaches
+// exactly what the component needs, and that the cluster's Redis stays below its
+// container's limit.
 func checkRedis(_ *testing.T, _ string, objects []object) []error {
 	var errs []error
 	var users string
@@ -39,7 +39,7 @@ func checkRedis(_ *testing.T, _ string, objects []object) []error {
 	return errs
 }
 
-// connectsAsItself says whether a component logs in as the user of its own name.
+// connectsAsItself checks that a component logs in as the user of its own name.
 func connectsAsItself(component object) []error {
 	fields, _ := at(component, "spec", "metadata").([]any)
 	found := map[string]any{}
@@ -57,7 +57,7 @@ func connectsAsItself(component object) []error {
 	return errs
 }
 
-// redisContainer is the container of Redis and the script that it runs.
+// redisContainer is Redis's container, and the script that it runs.
 func redisContainer(statefulSet object) (container any, script string) {
 	containers, _ := at(statefulSet, "spec", "template", "spec", "containers").([]any)
 	command, _ := at(containers[0], "command").([]any)
@@ -70,7 +70,7 @@ var (
 	digest    = regexp.MustCompile(`^redis:[0-9.]+-alpine@sha256:[0-9a-f]{64}$`)
 )
 
-// refusesInTime says whether Redis refuses writes before the kernel kills it.
+// refusesInTime checks that Redis refuses writes before the kernel kills it.
 func refusesInTime(statefulSet object) []error {
 	container, script := redisContainer(statefulSet)
 	var errs []error
@@ -93,8 +93,8 @@ func refusesInTime(statefulSet object) []error {
 	if err1 != nil || err2 != nil {
 		return append(errs, err1, err2)
 	}
-	// As redis.yaml says: a fifth of fragmentation, all of it twice during a fork, what
-	// waits for a backup, and 32 MiB for the rest.
+	// The sum in redis.yaml: a fifth of fragmentation, everything twice during a fork,
+	// the writes that wait for a backup, and 32 MiB for the rest.
 	needed := mb*12/10*2 + ofBackup + 32
 	if has := int(limit.Value() >> 20); needed > has {
 		errs = append(errs, fmt.Errorf("with a maxmemory of %d MiB Redis may need %d MiB, and the limit is %d", mb, needed, has))
@@ -102,11 +102,11 @@ func refusesInTime(statefulSet object) []error {
 	return errs
 }
 
-// everything are rules that only the operator has.
+// everything are rules that only the operator may have.
 var everything = []string{"~*", "&*", "allkeys", "allcommands", "+@all", "allchannels", "nopass"}
 
-// checkUsers says whether the users are the components', and reach their own apps'
-// keys or the topics and nothing else.
+// checkUsers checks that the users are those of the components, and reach only their own
+// apps' keys or the topics.
 func checkUsers(users string, objects []object) []error {
 	want := map[string][]string{"operator": {"~*"}}
 	for _, o := range objects {
@@ -150,8 +150,8 @@ func checkUsers(users string, objects []object) []error {
 	return errs
 }
 
-// TestTheSecretsThatAreUsedAreMade runs k8s/secrets with a kubectl that notes what is
-// made, and again, as an update does it.
+// TestTheSecretsThatAreUsedAreMade runs k8s/secrets with a kubectl that records what is
+// made. It runs it again, as an update does.
 func TestTheSecretsThatAreUsedAreMade(t *testing.T) {
 	used := map[string]bool{}
 	for _, o := range build(t, filepath.Join(root, "k8s", "overlays", "minikube")) {
@@ -192,7 +192,7 @@ func TestTheSecretsThatAreUsedAreMade(t *testing.T) {
 		}
 	}
 	for name := range used {
-		if passwords[name] == nil && name != "redis" { // an older version's, which may be there
+		if passwords[name] == nil && name != "redis" { // an older version's secret, which may exist
 			t.Errorf("secret %s is used and not made", name)
 		}
 	}
@@ -232,7 +232,7 @@ func secretsOf(v any, names map[string]bool) {
 	}
 }
 
-// TestAnotherRedisGetsTheSameUsers runs k8s/redis-users, which is for a Redis outside.
+// TestAnotherRedisGetsTheSameUsers runs k8s/redis-users, the script for a Redis outside.
 func TestAnotherRedisGetsTheSameUsers(t *testing.T) {
 	bin := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte("#!/bin/sh\nprintf %s \"password-of-$3\"\n"), 0o700); err != nil {

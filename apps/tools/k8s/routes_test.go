@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// id is a post's.
+// id is the id of a post.
 const id = "01a209f1-ac07-7043-aaf8-031a57533787"
 
-// routed are the API's routes and the page's, with the service that answers them.
+// routed are the routes of the API and the page, with the service that answers each.
 var routed = []struct{ method, path, service string }{
 	{"POST", "/posts/create", "posts"},
 	{"POST", "/posts/" + id + "/comments", "comments"},
@@ -25,7 +25,7 @@ var routed = []struct{ method, path, service string }{
 	{"GET", "/assets/index.js", "client"},
 	{"GET", "/p/" + id, "client"},
 	{"GET", "/favicon.ico", "client"},
-	{"GET", "/events", "client"}, // which has no such page
+	{"GET", "/events", "client"}, // the client answers 404
 	{"POST", "/deliver/PostCreated", "client"},
 }
 
@@ -49,9 +49,9 @@ func TestTheGatewayOverlayHasNoIngress(t *testing.T) {
 	}
 }
 
-// ingressRoutes is what ingress-nginx makes of an Ingress with regular expressions:
-// each matches from the path's beginning on, without regard to case, and the longest
-// is tried first
+// ingressRoutes routes as ingress-nginx does for an Ingress with regular expressions.
+// Each expression matches from the start of the path, in any case, and the longest is
+// tried first
 // (https://kubernetes.github.io/ingress-nginx/user-guide/ingress-path-matching/).
 func ingressRoutes(t *testing.T, objects []object) func(method, path string) string {
 	t.Helper()
@@ -80,9 +80,9 @@ func ingressRoutes(t *testing.T, objects []object) func(method, path string) str
 	}
 }
 
-// gatewayRoutes is what the Gateway API says of an HTTPRoute: an exact path comes
-// first, then the longest. That a regular expression has to match all of the path is
-// how Traefik, Envoy Gateway and others read it.
+// gatewayRoutes routes as the Gateway API specifies for an HTTPRoute. An exact path has
+// precedence, then the longest. Traefik, Envoy Gateway and others require that a regular
+// expression matches the whole path.
 func gatewayRoutes(t *testing.T, objects []object) func(method, path string) string {
 	t.Helper()
 	i := slices.IndexFunc(objects, func(o object) bool { return o.kind() == "HTTPRoute" })

@@ -33,15 +33,15 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Whose schemas the manifests are checked against. Kubernetes's version is also that
-// of the k8s.io modules in go.mod; Dapr's is what apps/tools/sidecar pins.
+// The versions of the schemas. Kubernetes' version is also that of the k8s.io modules in
+// go.mod. Dapr's is the one that apps/tools/sidecar pins.
 const (
 	kubernetes = "k8s.io/kubernetes@v1.34.2"
 	gatewayAPI = "sigs.k8s.io/gateway-api@v1.4.1"
 )
 
-// checkSchema validates every object as the API server does: no field that its type
-// doesn't have, none twice, none of the wrong type, and all that are required.
+// checkSchema validates every object as the API server does: no unknown field, no field
+// twice, no wrong type, no required field missing.
 func checkSchema(t *testing.T, _ string, objects []object) []error {
 	var errs []error
 	strict := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
@@ -76,7 +76,8 @@ func checkSchema(t *testing.T, _ string, objects []object) []error {
 
 var annotation = regexp.MustCompile(`= "(dapr\.io/[a-z0-9-]+)"`)
 
-// unknownAnnotations finds those of Dapr's that its injector ignores without a word.
+// unknownAnnotations finds Dapr annotations that its injector does not know. The injector
+// ignores them silently.
 func unknownAnnotations(t *testing.T, objects []object) []error {
 	raw, err := os.ReadFile(filepath.Join(daprDir(t), "pkg", "injector", "annotations", "annotations.go"))
 	if err != nil {
@@ -98,7 +99,7 @@ func unknownAnnotations(t *testing.T, objects []object) []error {
 	return errs
 }
 
-// module returns the folder of a module, which it downloads if it isn't there.
+// module returns the folder of a module, which it downloads if necessary.
 func module(t *testing.T, dir, path string) string {
 	t.Helper()
 	cmd := exec.Command("go", "mod", "download", "-json", path) //nolint:gosec // the arguments are ours
@@ -125,7 +126,7 @@ func daprDir(t *testing.T) string {
 
 var builtInSchemas = map[string]*spec.Schema{}
 
-// builtIn are the schemas of Kubernetes's own kinds, by apiVersion and kind.
+// builtIn are the schemas of Kubernetes' own kinds, by apiVersion and kind.
 func builtIn(t *testing.T) map[string]*spec.Schema {
 	once.builtIn.Do(func() {
 		raw, err := os.ReadFile(filepath.Join(module(t, ".", kubernetes), "api", "openapi-spec", "swagger.json"))
@@ -155,11 +156,11 @@ func builtIn(t *testing.T) map[string]*spec.Schema {
 	return builtInSchemas
 }
 
-// wanted are the groups that are used. (The others include one that contains itself.)
+// wanted are the groups in use. (Among the others is one that contains itself.)
 var wanted = map[string]bool{"v1": true, "apps/v1": true, "policy/v1": true, "autoscaling/v2": true, "networking.k8s.io/v1": true}
 
-// inline puts definitions in the place of references to them, which the validator
-// doesn't follow.
+// inline replaces references with their definitions, because the validator does not
+// follow references.
 func inline(definitions map[string]map[string]any, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -201,7 +202,7 @@ func (c custom) validate(t *testing.T, o object) []error {
 	for _, err := range validation.ValidateCustomResource(nil, content, c.validator) {
 		errs = append(errs, err)
 	}
-	defaulting.Default(content, c.structural) // the rules read also what isn't given
+	defaulting.Default(content, c.structural) // the rules also read fields with defaults
 	if rules := cel.NewValidator(c.structural, true, celconfig.PerCallLimit); rules != nil {
 		broken, _ := rules.Validate(t.Context(), nil, c.structural, content, nil, celconfig.RuntimeCELCostBudget)
 		for _, err := range broken {
@@ -211,7 +212,7 @@ func (c custom) validate(t *testing.T, o object) []error {
 	return errs
 }
 
-// normal is an object with the number types that Kubernetes's packages expect.
+// normal is an object with the number types that Kubernetes' packages expect.
 func normal(t *testing.T, o object) map[string]any {
 	t.Helper()
 	raw, err := json.Marshal(o)

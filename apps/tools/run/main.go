@@ -1,5 +1,5 @@
-// Run is behind `make run` and `make stop`: it brings the whole system up on this
-// machine and takes it down again.
+// Run implements `make run` and `make stop`: it starts the whole system on this machine
+// and stops it.
 package main
 
 import (
@@ -43,8 +43,8 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// In `make run | tee log` Ctrl-C ends tee, too: what we say then must not end us
-	// before all that we started is stopped.
+	// In `make run | tee log` Ctrl-C ends tee, too. A write to the closed pipe must not
+	// end this process before it has stopped everything.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	checkout, err := system.FindCheckout()
 	if err == nil {
@@ -71,8 +71,8 @@ func main() {
 	}
 }
 
-// complain prints an error, which may quote what others said: a process that holds a
-// port, a service that is not ready, a sidecar's log.
+// complain prints an error. It may quote text of others: a process that holds a port, a
+// service that is not ready, a sidecar's log.
 func complain(out io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
 		_, _ = fmt.Fprintf(out, "postbus: %s\n", terminal.Line(strings.TrimRight(line, "\n")))
@@ -81,8 +81,7 @@ func complain(out io.Writer, err error) {
 
 func pidFile(c system.Checkout) string { return filepath.Join(c.Kept(), "run.pid") }
 
-// up first looks for all that could be in the way, because what it builds then may
-// take minutes.
+// up looks for obstacles first, because the builds after that may take minutes.
 func up(ctx context.Context, c system.Checkout) error {
 	if pid, ok := running(c); ok {
 		return fmt.Errorf("it is running already, as process %d; `make stop` stops it", pid)
@@ -145,9 +144,9 @@ func serve(ctx context.Context, c system.Checkout, s *system.System) error {
 	}
 }
 
-// appToken is the variable by which an app channel knows its sidecar, at random unless
-// the user has set it. It is in the environments of apps and sidecars and on no command
-// line, which other users of the machine may read.
+// appToken is the environment variable with the token by which an app channel knows its
+// sidecar. It is random unless the user has set it. It is in the environments of apps and
+// sidecars, and on no command line, which other users of the machine may read.
 func appToken() []string {
 	if os.Getenv("APP_API_TOKEN") != "" {
 		return nil
@@ -155,7 +154,7 @@ func appToken() []string {
 	return []string{"APP_API_TOKEN=" + rand.Text()}
 }
 
-// purposes are what one finds at each service's address.
+// purposes are what users find at each service's address.
 var purposes = map[string]string{
 	"posts":      "takes new posts",
 	"comments":   "takes comments, and lists those of a post",
@@ -165,7 +164,7 @@ var purposes = map[string]string{
 	"client":     "the blog, and the whole public API",
 }
 
-// hello says where everything is. The address to open is the last line.
+// hello prints the addresses. The address to open is the last line.
 func hello(out io.Writer, s *system.System) {
 	client := s.App("client")
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
@@ -181,7 +180,7 @@ func hello(out io.Writer, s *system.System) {
 	say("Ctrl-C stops it.\n\nOpen %s", strings.Replace(client.URL(), "127.0.0.1", "localhost", 1))
 }
 
-// running returns the process of a run of this checkout.
+// running returns the process id of a running `make run` of this checkout.
 func running(c system.Checkout) (int, bool) {
 	raw, err := os.ReadFile(pidFile(c))
 	if err != nil {
@@ -191,14 +190,15 @@ func running(c system.Checkout) (int, bool) {
 	if err != nil {
 		return 0, false
 	}
-	// The number may belong to another program by now.
+	// The id may belong to another program by now.
 	exe, err := system.Look(pid).Exe()
 	own, ownErr := os.Executable()
 	return pid, err == nil && ownErr == nil && strings.TrimSuffix(exe, " (deleted)") == own
 }
 
-// stopLeftBehind stops the run of this checkout or, if its launcher was killed,
-// what the launcher had started: it is known by its ports and its program files.
+// stopLeftBehind stops the run of this checkout. If its launcher was killed, it stops the
+// processes that the launcher had started, which it finds by their ports and program
+// files.
 func stopLeftBehind(ctx context.Context, c system.Checkout) error {
 	if pid, ok := running(c); ok {
 		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {

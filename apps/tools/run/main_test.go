@@ -10,7 +10,7 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// greeting is what is said once everything is up.
+// greeting is the text that is printed when the system is up.
 func greeting(t *testing.T) string {
 	t.Helper()
 	c, err := system.FindCheckout()
@@ -103,7 +103,7 @@ func TestARedisThatCanNotBeUsedIsSaidWithTheMend(t *testing.T) {
 
 func TestEachRunHasATokenOfItsOwn(t *testing.T) {
 	t.Setenv("APP_API_TOKEN", "")
-	const bits = 5 // of a character of base32
+	const bits = 5 // a character of base32
 	first, second := appToken(), appToken()
 	if len(first) != 1 || len(second) != 1 || first[0] == second[0] || len(strings.TrimPrefix(first[0], "APP_API_TOKEN="))*bits < 128 {
 		t.Errorf("the tokens are %q and %q", first, second)

@@ -16,14 +16,14 @@ const (
 	defaultRedis = "localhost:6379" // as in components/
 )
 
-// aRedis is the one that the system uses.
+// aRedis is the Redis that the system uses.
 type aRedis struct {
 	address string
-	started *system.Redis // nil if it was there
+	started *system.Redis // nil if it was running already
 }
 
-// findRedis finds the Redis that REDIS_HOST names or, without it, the one at the
-// default address, where it starts one if nothing is there.
+// findRedis finds the Redis that REDIS_HOST names. Without REDIS_HOST it uses the default
+// address, and starts a Redis if none answers there.
 func findRedis(ctx context.Context, c system.Checkout) (aRedis, error) {
 	if address := os.Getenv("REDIS_HOST"); address != "" && address != defaultRedis {
 		if _, _, err := net.SplitHostPort(address); err != nil {

@@ -1,12 +1,11 @@
-// Dapr is lenient with its resources: a file of another kind is skipped, a field
-// that it doesn't know is ignored, a value that a component can't read becomes the
-// default, a policy that doesn't exist is no policy. Nothing fails, and then events
-// are lost. So these tests load components/ and dapr.yaml with the parsers of the
-// very runtime that this module pins, and fail on all that it would let pass. They
-// need no Redis and no sidecar.
+// Dapr is lenient with its resources. It skips a file of another kind, ignores an unknown
+// field, replaces an unreadable value by the default, and treats a missing policy as no
+// policy. Nothing fails, and then events are lost. These tests load components/ and
+// dapr.yaml with the parsers of the runtime that this module pins, and fail on everything
+// that the runtime would accept silently. They need no Redis and no sidecar.
 //
-// Every check is a function of the files' contents, and TestChecksBite damages a
-// copy of the committed files to show that each of them notices.
+// Every check is a function of the files' contents. TestChecksNoticeDamage damages a copy
+// of the committed files, to show that each check notices it.
 package sidecar_test
 
 import (
@@ -58,13 +57,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// What the system is, said once more and independently of the files.
+// The system, stated independently of the files.
 var (
-	// services are on the bus and have a store.
+	// services receive events and have a store.
 	services = []string{"posts", "comments", "moderation", "query", "eventlog"}
-	// apps are all. The client calls services, and that is all that it may do.
+	// apps are all apps. The client only calls services.
 	apps = append(slices.Clone(services), "client")
-	// called are those that other apps call.
+	// called are the apps that others call.
 	called = []string{"posts", "comments", "query", "eventlog"}
 	stores = map[string]string{
 		"posts": "posts-store", "comments": "comments-store", "moderation": "moderation-store", "query": "query-store", "eventlog": "eventlog-store",
@@ -78,15 +77,14 @@ var (
 	}
 )
 
-// byHTTP are the groups of a sidecar's HTTP API that are used: query and the client
-// invoke, the CLI and the dashboard read the metadata, and who waits for a sidecar its
-// health.
+// byHTTP are the groups of a sidecar's HTTP API in use. Query and the client invoke, the
+// CLI and the dashboard read the metadata, and waiting programs read the health.
 var byHTTP = []string{"v1.0/invoke", "v1.0/metadata", "v1.0/healthz"}
 
 const (
-	// A service that was away for as long finds on the bus what it missed.
+	// The longest outage after which a service still finds on the bus what it missed.
 	longestOutage = 7 * 24 * time.Hour
-	// What a dead sidecar held comes back within this.
+	// The longest time until the messages of a dead sidecar are redelivered.
 	slowestRecovery = 30 * time.Second
 )
 
@@ -95,14 +93,14 @@ type topic struct {
 	publishers, subscribers []string
 }
 
-// resourceDirs are the folders that the sidecars read, from the checkout's root. They warn
-// of each file there that is no Dapr resource.
+// resourceDirs are the folders that the sidecars read, from the checkout's root. A
+// sidecar warns of each other file there.
 var resourceDirs = []string{"components/shared", "components/redis"}
 
-// files are the contents of these folders and dapr.yaml by their paths.
+// files are the contents of these folders and of dapr.yaml, by path.
 type files map[string]string
 
-// checks are all that must hold. Each returns what is wrong, joined.
+// checks are what must hold. Each returns what is wrong, joined.
 var checks = map[string]func(*testing.T, files) error{
 	"strict":        checkStrict,
 	"loaded":        checkLoaded,
@@ -119,7 +117,7 @@ var checks = map[string]func(*testing.T, files) error{
 }
 
 func TestMain(m *testing.M) {
-	// Dapr's loaders only log what they skip. The checks find it by themselves.
+	// Dapr's loaders only log what they skip. The checks find that without the log.
 	options := logger.DefaultOptions()
 	options.OutputLevel = "fatal"
 	if err := logger.ApplyOptionsToLoggers(&options); err != nil {
@@ -139,14 +137,14 @@ func TestComponents(t *testing.T) {
 	}
 }
 
-// waitedFor are the deliveries, by app and topic, that a comment's readers wait for, or
-// that the log would otherwise have after what came of them.
+// waitedFor are the deliveries, by app and topic, with a short wait: readers wait for
+// them, or the log must have them before the events that follow from them.
 var waitedFor = [][2]string{
 	{"moderation", "CommentCreated"}, {"comments", "CommentModerated"},
 	{"eventlog", "CommentCreated"}, {"eventlog", "CommentModerated"}, {"eventlog", "CommentUpdated"},
 }
 
-func TestChecksBite(t *testing.T) {
+func TestChecksNoticeDamage(t *testing.T) {
 	const (
 		bus    = "components/redis/bus.yaml"
 		store  = "components/redis/posts-store.yaml"
@@ -158,7 +156,7 @@ func TestChecksBite(t *testing.T) {
 	)
 	tests := []struct {
 		name, check, file string
-		old, new          string // without old, new is appended
+		old, new          string // if old is empty, new is appended
 		want              string
 	}{
 		{"a kind that Dapr doesn't have", "strict", store, "kind: Component", "kind: Komponent", `no "dapr.io/v1alpha1 Komponent"`},
@@ -332,8 +330,8 @@ func TestChecksBite(t *testing.T) {
 	}
 }
 
-// checkStrict decodes every document into Dapr's own type, as strictly as
-// Kubernetes does: Dapr itself ignores the fields that it doesn't know.
+// checkStrict decodes every document into Dapr's own type as strictly as Kubernetes does.
+// Dapr itself ignores unknown fields.
 func checkStrict(_ *testing.T, f files) error {
 	var p problems
 	for _, doc := range f.documents(&p) {
@@ -358,8 +356,8 @@ func checkStrict(_ *testing.T, f files) error {
 	return p.err()
 }
 
-// checkLoaded says whether Dapr's own loaders find every document: they skip what
-// they can't read.
+// checkLoaded checks that Dapr's own loaders find every document. They skip what they
+// cannot read.
 func checkLoaded(t *testing.T, f files) error {
 	var p problems
 	declared := map[[2]string]int{}
@@ -403,8 +401,8 @@ func checkLoaded(t *testing.T, f files) error {
 	return p.err()
 }
 
-// checkMetadata says whether each component is one that Dapr has and knows the
-// metadata that it is given, by name and by value.
+// checkMetadata checks that Dapr has each component, and that the component knows its
+// metadata, by name and by value.
 func checkMetadata(t *testing.T, f files) error {
 	var p problems
 	r, err := load(t, f)
@@ -431,7 +429,7 @@ func checkMetadata(t *testing.T, f files) error {
 				}
 				given[item.Name] = true
 			}
-			if known["rule"] { // of addresses, which checkAddresses reads
+			if known["rule"] { // addresses, which checkAddresses checks
 				continue
 			}
 			settings, err := decodeRedis(c, app)
@@ -445,8 +443,8 @@ func checkMetadata(t *testing.T, f files) error {
 	return p.err()
 }
 
-// checkStores says whether each service has one store, which no
-// other app loads, and whether no two of them have keys in common in one Redis.
+// checkStores checks that each service has one store, that no other app loads it, and
+// that no two stores have common keys in one Redis.
 func checkStores(t *testing.T, f files) error {
 	var p problems
 	r, err := load(t, f)
@@ -489,7 +487,7 @@ func checkStores(t *testing.T, f files) error {
 			p.add("%s loads the stores %v, not %v", app, names, want)
 		}
 	}
-	// A prefix that is the name of another app.
+	// A key prefix that is the name of another app.
 	for key, name := range keys {
 		if app, _, _ := strings.Cut(key, "||"); stores[app] != "" && stores[app] != name {
 			p.add("%s has the same keys as %s, such as %s", name, stores[app], key)
@@ -498,8 +496,8 @@ func checkStores(t *testing.T, f files) error {
 	return p.err()
 }
 
-// checkBus says whether the bus works with the figures that the delivery
-// guarantees rest on, as the component itself understands them.
+// checkBus checks that the component itself reads from the bus's settings the figures on
+// which the delivery guarantees rest.
 func checkBus(t *testing.T, f files) error {
 	var p problems
 	bus, given, err := theBus(t, f)
@@ -540,8 +538,8 @@ func checkBus(t *testing.T, f files) error {
 	return p.err()
 }
 
-// checkScopes asks the function that the runtime asks whether each app may
-// publish and receive each topic.
+// checkScopes checks, with the runtime's own function, whether each app may publish and
+// receive each topic.
 func checkScopes(t *testing.T, f files) error {
 	var p problems
 	_, given, err := theBus(t, f)
@@ -579,8 +577,8 @@ func checkScopes(t *testing.T, f files) error {
 	return p.err()
 }
 
-// checkSubscriptions says whether every app subscribes to what it may receive, and
-// in the one way in which nothing is lost.
+// checkSubscriptions checks that every app subscribes to the topics that it may receive,
+// in the only way that loses nothing.
 func checkSubscriptions(t *testing.T, f files) error {
 	var p problems
 	bus, given, err := theBus(t, f)
@@ -654,8 +652,8 @@ func checkSubscriptions(t *testing.T, f files) error {
 	return p.err()
 }
 
-// checkResiliency lets the runtime's own policy deliver a message to an app that
-// hangs, and one to an app that is down for the longest outage.
+// checkResiliency lets the runtime's own policy deliver one message to an app that hangs,
+// and one to an app that is down for the longest outage.
 func checkResiliency(t *testing.T, f files) error {
 	var p problems
 	r, err := load(t, f)
@@ -678,7 +676,7 @@ func checkResiliency(t *testing.T, f files) error {
 		return p.err()
 	}
 
-	// A name without a policy means no policy.
+	// The name of a policy that does not exist means no policy.
 	policies := one.Spec.Policies
 	resolve := func(target, timeout, retry, breaker string) {
 		if _, ok := policies.Timeouts[timeout]; timeout != "" && !ok {
@@ -714,14 +712,14 @@ func checkResiliency(t *testing.T, f files) error {
 	if err := resiliency.New(log).DecodeConfiguration(one); err != nil {
 		p.add("%w", err)
 	}
-	// The runtime would go on without what it can't resolve, and break on some.
+	// The runtime would continue without what it cannot resolve, and crash on some of it.
 	if p.err() != nil {
 		return p.err()
 	}
 
 	provider := resiliency.FromConfigurations(log, one)
 	for _, app := range called {
-		// Without a policy of its own it has the runtime's built-in one.
+		// Without its own policy it has the runtime's built-in one.
 		if !provider.PolicyDefined(app, resiliency.EndpointPolicy{}) || provider.EndpointPolicy(app, app).HasRetries() {
 			p.add("calls of %s are repeated by the sidecar, besides the caller", app)
 		}
@@ -779,8 +777,8 @@ func checkResiliency(t *testing.T, f files) error {
 	return p.err()
 }
 
-// checkConfiguration says whether the runtime reads the configuration that
-// dapr.yaml names. It would take any file for one.
+// checkConfiguration checks that the runtime reads the configuration that dapr.yaml
+// names. The runtime would accept any file.
 func checkConfiguration(t *testing.T, f files) error {
 	var p problems
 	run, err := f.runFile()
@@ -810,8 +808,8 @@ func checkConfiguration(t *testing.T, f files) error {
 	return p.err()
 }
 
-// checkAPI says whether a sidecar offers by HTTP what is used, and nothing else, and
-// by gRPC everything. It asks the runtime for its own endpoints.
+// checkAPI checks that a sidecar offers over HTTP exactly what is used, and over gRPC
+// everything. It uses the runtime's own list of endpoints.
 func checkAPI(p *problems, spec config.APISpec) {
 	allowed, denied := spec.Allowed.GetRulesByProtocol(config.APIAccessRuleProtocolHTTP), spec.Denied.GetRulesByProtocol(config.APIAccessRuleProtocolHTTP)
 	for _, e := range daprhttp.NewAPI(daprhttp.APIOpts{}).APIEndpoints() {
@@ -820,7 +818,7 @@ func checkAPI(p *problems, spec config.APISpec) {
 			p.add("%s %s is open by HTTP: %t", e.Settings.Name, e.Version+"/"+e.Route, open)
 		}
 	}
-	// What a later runtime has and this one has not is closed as well.
+	// An endpoint of a later runtime is closed as well.
 	later := endpoints.Endpoint{Route: "later", Version: "v2.0", Group: &endpoints.EndpointGroup{Name: "later", Version: "v2"}}
 	if later.IsAllowed(allowed, denied) {
 		p.add("an endpoint of a later runtime is open by HTTP")
@@ -832,8 +830,8 @@ func checkAPI(p *problems, spec config.APISpec) {
 	}
 }
 
-// checkRunFile says whether dapr.yaml starts each service once, on ports that
-// nothing else has.
+// checkRunFile checks that dapr.yaml starts each service once, on ports that nothing else
+// uses.
 func checkRunFile(_ *testing.T, f files) error {
 	var p problems
 	run, err := f.runFile()
@@ -893,15 +891,15 @@ func checkRunFile(_ *testing.T, f files) error {
 	return p.err()
 }
 
-// runFile has the settings of the CLI's run file that are used here. The CLI
-// ignores those that it doesn't know.
+// runFile has the settings of the CLI's run file that are used here. The CLI ignores
+// unknown ones.
 type runFile struct {
 	Version int `json:"version"`
 	Common  struct {
 		ResourcesPaths     []string `json:"resourcesPaths"`
 		ConfigFilePath     string   `json:"configFilePath"`
 		APIListenAddresses string   `json:"apiListenAddresses"`
-		// The CLI knows it as a setting of an app alone, and ignores it here. Its
+		// The CLI accepts this setting only for a single app, and ignores it here. Its
 		// default is the same, 127.0.0.1.
 		MaxBodySize          string  `json:"maxBodySize"`
 		ReadBufferSize       string  `json:"readBufferSize"`
@@ -964,7 +962,7 @@ func (f files) documents(p *problems) (docs []document) {
 				break
 			}
 			if json, err := yaml.YAMLToJSON(content); err == nil && string(json) == "null" {
-				continue // nothing but a comment
+				continue // only a comment
 			}
 			docs = append(docs, doc)
 		}
@@ -972,8 +970,8 @@ func (f files) documents(p *problems) (docs []document) {
 	return docs
 }
 
-// unmarshalStrict fails on unknown fields, on those in another case, and on those
-// that are there twice.
+// unmarshalStrict fails on unknown fields, on fields in another case, and on repeated
+// fields.
 func unmarshalStrict(content []byte, into any) error {
 	json, err := yaml.YAMLToJSONStrict(content)
 	if err != nil {
@@ -1027,7 +1025,7 @@ func load(t *testing.T, f files) (resources, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { // it has a watch on the folder, which ends with its run
+	defer func() { // its watch on the folder ends when it has run
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		_ = loaders.Run(ctx)
@@ -1044,7 +1042,7 @@ func load(t *testing.T, f files) (resources, error) {
 	return r, nil
 }
 
-// configured is what the run file starts: with which resources, and the configuration as
+// configured is the run file, the resources that it starts with, and the configuration as
 // the runtime reads it.
 func (f files) configured(t *testing.T) (run runFile, r resources, loaded *config.Configuration, err error) {
 	t.Helper()
@@ -1058,8 +1056,8 @@ func (f files) configured(t *testing.T) (run runFile, r resources, loaded *confi
 	return run, r, loaded, err
 }
 
-// checkAddresses says whether every sidecar takes the addresses that are used, and no
-// others, by the very component that the runtime runs.
+// checkAddresses checks, with the component that the runtime runs, that every sidecar
+// accepts exactly the addresses in use.
 func checkAddresses(t *testing.T, f files) error {
 	var p problems
 	_, r, loaded, err := f.configured(t)
@@ -1095,7 +1093,7 @@ func checkAddresses(t *testing.T, f files) error {
 	return p.err()
 }
 
-// addresses are some, and whether a sidecar is to take them.
+// addresses are examples, and whether a sidecar must accept them.
 var addresses = map[string]bool{
 	"/v1.0/invoke/query/method/posts?limit=1":         true,
 	"/v1.0/invoke/e2e-1a2b-posts/method/posts/create": true,
@@ -1142,9 +1140,8 @@ func theBus(t *testing.T, f files) (compapi.Component, map[string]string, error)
 	return bus, given, err
 }
 
-// knownMetadata returns the names that a component or, for it, the runtime reads,
-// as the components themselves list them. It is nil for a component that isn't used
-// here.
+// knownMetadata returns the names that a component, or the runtime for it, reads, as the
+// components list them. It is nil for a component that is not used here.
 func knownMetadata(componentType string) map[string]bool {
 	var component any
 	known := map[string]bool{}
@@ -1154,7 +1151,7 @@ func knownMetadata(componentType string) map[string]bool {
 		for _, name := range []string{scopes.AllowedTopics, scopes.ProtectedTopics, scopes.PublishingScopes, scopes.SubscriptionScopes} {
 			known[name] = true
 		}
-		known["redeliverInterval"] = true // read, but not listed
+		known["redeliverInterval"] = true // read, but missing in the list (no issue found)
 	case "state.redis":
 		component = stateredis.NewRedisStateStore(logger.NewLogger("test"))
 		known["keyPrefix"] = true
@@ -1186,11 +1183,11 @@ func decodeRedis(c compapi.Component, app string) (settings redis.Settings, err 
 	return settings, settings.Decode(given)
 }
 
-// effectiveRedis returns what the bus works with after its defaults, and after
-// reading its two intervals once more in its own way.
+// effectiveRedis returns the settings that the bus uses, after its defaults and its own
+// second reading of its two intervals.
 func effectiveRedis(given map[string]string) (*redis.Settings, error) {
 	given = maps.Clone(given)
-	// The component asks the server for its version and does without the answer.
+	// The component asks the server for its version, and continues without an answer.
 	given["redisHost"], given["redisMaxRetries"] = "127.0.0.1:1", "-1"
 	delete(given, "redisPort")
 	log := logger.NewLogger("test")
@@ -1201,7 +1198,7 @@ func effectiveRedis(given map[string]string) (*redis.Settings, error) {
 	return settings, client.Close()
 }
 
-// allowed says whether the runtime lets an app publish and receive a topic.
+// allowed reports whether the runtime lets an app publish and receive a topic.
 func allowed(given map[string]string, app, topic string) (publish, receive bool) {
 	item := &rtpubsub.PubsubItem{
 		ScopedSubscriptions: scopes.GetScopedTopics(scopes.SubscriptionScopes, app, given),
@@ -1231,7 +1228,7 @@ func readFiles(t *testing.T) files {
 			t.Fatal(err)
 		}
 		for _, entry := range entries {
-			read(dir + "/" + entry.Name()) // a folder, of which Dapr would warn, fails
+			read(dir + "/" + entry.Name()) // fails on a folder, of which Dapr would warn
 		}
 	}
 	beside, err := fs.Glob(root, "components/*.y*ml")
@@ -1242,7 +1239,7 @@ func readFiles(t *testing.T) files {
 	return f
 }
 
-// problems collects what is wrong.
+// problems collects faults.
 type problems []error
 
 func (p *problems) add(format string, args ...any) { *p = append(*p, fmt.Errorf(format, args...)) }

@@ -1,3 +1,3 @@
-// Package sidecar pins the Dapr runtime, and its tests read components/ and
-// dapr.yaml with that runtime's own parsers.
+// Package sidecar pins the Dapr runtime. Its tests read components/ and dapr.yaml with
+// that runtime's own parsers.
 package sidecar

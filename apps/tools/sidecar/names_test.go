@@ -16,15 +16,15 @@ import (
 	"github.com/dapr/kit/logger"
 )
 
-// namesFile is where the sidecars find each other: in the checkout, where only its
-// owner can write.
+// namesFile is the file in which the sidecars find each other. It is in the checkout,
+// where only its owner can write.
 const namesFile = "apps/.names.db"
 
-// A replica that was killed is called for at most this.
+// The longest time for which a killed replica is called.
 const slowestForgetting = 10 * time.Second
 
-// checkNames says whether every sidecar uses the same file of names, which no other
-// user of the machine can write.
+// checkNames checks that every sidecar uses the same file of names, which no other user
+// of the machine can write.
 func checkNames(t *testing.T, f files) error {
 	var p problems
 	run, _, loaded, err := f.configured(t)
@@ -57,7 +57,7 @@ func checkNames(t *testing.T, f files) error {
 	return p.err()
 }
 
-// checkNamesTimes says whether entries come and go in time.
+// checkNamesTimes checks that entries appear and expire in time.
 func checkNamesTimes(p *problems, fields map[string]any) {
 	duration := func(name string) time.Duration {
 		d, err := time.ParseDuration(fmt.Sprint(fields[name]))
@@ -70,8 +70,8 @@ func checkNamesTimes(p *problems, fields map[string]any) {
 	if update > slowestForgetting {
 		p.add("updateInterval %s: a replica that was killed is called for longer than %s", update, slowestForgetting)
 	}
-	// Entries are renewed every update - timeout and used for at least update - 1 s,
-	// since their ages are whole seconds.
+	// An entry is renewed every updateInterval - timeout, and used for at least
+	// updateInterval - 1 s, because ages are in whole seconds.
 	if late := timeout - time.Second; late < time.Second {
 		p.add("timeout %s: a sidecar that renews its entry %s late is not found", timeout, late)
 	}
@@ -96,8 +96,9 @@ func resolver(t *testing.T, fields map[string]any) (nameresolution.Resolver, err
 	return r, err
 }
 
-// TestTheCleanupDeletesNamesThatAreInUse is why it is off. When this fails, the
-// component is mended, and cleanupInterval can go from components/shared/configuration.yaml.
+// TestTheCleanupDeletesNamesThatAreInUse shows why the cleanup is off (dapr/dapr#8507).
+// When it fails, the component is fixed, and cleanupInterval can go from
+// components/shared/configuration.yaml.
 func TestTheCleanupDeletesNamesThatAreInUse(t *testing.T) {
 	r, err := resolver(t, map[string]any{
 		"connectionString": filepath.Join(t.TempDir(), "names.db"), "cleanupInterval": "1s",

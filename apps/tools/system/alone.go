@@ -8,23 +8,23 @@ import (
 	"sync"
 )
 
-// Alone is a system beside whatever else runs on the machine: its Redis, ports, app ids
-// and files are its own.
+// Alone is a system that disturbs nothing else on the machine. It has its own Redis,
+// ports, app ids and files.
 type Alone struct {
 	*System
 	Redis *Redis
-	// Log gets what the CLI and the apps print.
+	// Log gets the output of the CLI and the apps.
 	Log *os.File
 
 	mu       sync.Mutex
 	launched []*Process // beside what `dapr run` started
 }
 
-// What is added to the ports: the first of these that makes all of them free.
+// Shifts of the ports. The first one for which all ports are free is used.
 const firstShift, lastShift, shiftStep = 10_000, 28_000, 1000
 
-// Alone starts a Redis and writes a run file, for which it adds Redis and Shift to d. The
-// caller starts the system, and stops it.
+// Alone starts a Redis and writes a run file for it, with d completed by Redis and Shift.
+// The caller starts and stops the system.
 func (c Checkout) Alone(ctx context.Context, dapr Dapr, d Derivation) (*Alone, error) {
 	port, err := FreePort()
 	if err != nil {
@@ -66,8 +66,8 @@ func (c Checkout) onFreePorts(dapr Dapr, d Derivation) (*System, error) {
 // Start starts the system and returns when every service is ready.
 func (a *Alone) Start(ctx context.Context) error { return a.System.Start(ctx, a.Log) }
 
-// Launch starts a process that ends with the system at the latest: a service or a sidecar
-// once more, of which `dapr run` knows nothing.
+// Launch starts a process that ends with the system at the latest: a second instance of a
+// service or a sidecar, which `dapr run` does not know.
 func (a *Alone) Launch(p *Process) error {
 	if err := p.Start(a.Log); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (a *Alone) Stop() error {
 	defer a.mu.Unlock()
 	var errs []error
 	for _, p := range a.launched {
-		// By its handle, because the number of one that ended may be another's by now.
+		// By its handle, because the id of an ended process may be reused.
 		if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			errs = append(errs, err)
 			continue

@@ -15,8 +15,8 @@ type Answer struct {
 	Body   []byte
 }
 
-// Ask sends a request and reads the answer, whatever its status is. A body is JSON; headers
-// are "Name: value".
+// Ask sends a request and reads the answer, whatever its status is. A body is JSON.
+// Headers are "Name: value".
 func Ask(client *http.Client, method, url, body string, headers ...string) (Answer, error) {
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {

@@ -17,13 +17,13 @@ import (
 // Document is one YAML document.
 type Document = map[string]any
 
-// Derivation makes a run file and resources of their own from the committed ones.
-// What it does not name stays as it is.
+// Derivation derives a run file and resources from the committed ones. What it does not
+// name stays unchanged.
 type Derivation struct {
-	// Into is the folder that gets them; logs go there too, and the file by which the
-	// sidecars find each other. It is absolute.
+	// Into is the folder for them, as an absolute path. The logs go there too, and the
+	// file in which the sidecars find each other.
 	Into string
-	// Suffix is added to every app id, also where the resources name one.
+	// Suffix is added to every app id, also in the resources.
 	Suffix string
 	// Shift is added to every port.
 	Shift int
@@ -35,7 +35,7 @@ type Derivation struct {
 	Env map[string]string
 	// Edit, if set, may change each resource.
 	Edit func(resource Document)
-	// Extend, if set, may add to the run file and to the resources, once they are written.
+	// Extend, if set, may add to the run file and the resources after they are written.
 	Extend func(d Derivation, runFile string) error
 }
 
@@ -72,8 +72,8 @@ func (c Checkout) Derive(d Derivation) (string, error) {
 	return path, d.Extend(d, path)
 }
 
-// resources writes what it makes of the resources in a folder of the checkout. Their paths
-// stay as they are, and so do those in the run file, which are relative to it.
+// resources derives the resources of a folder of the checkout. Their relative paths stay
+// the same, so the run file's paths to them do, too.
 func (d Derivation) resources(root, dir string) error {
 	if err := os.MkdirAll(filepath.Join(d.Into, dir), 0o750); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (d Derivation) resource(doc Document) {
 	}
 	if names, ok := spec["nameResolution"].(Document); ok {
 		if conf, ok := names["configuration"].(Document); ok {
-			// A URL, so that no character of the path has a meaning in it.
+			// A URL, in which no character of the path has a special meaning.
 			file := url.URL{Scheme: "file", Path: filepath.Join(d.Into, "names.db")}
 			conf["connectionString"] = file.String()
 		}

@@ -8,11 +8,12 @@ import (
 	"github.com/postbus/postbus/apps/tools/terminal"
 )
 
-// Host is the value of HOST: on which address the services' public ports are opened.
+// Host is the value of HOST: the address on which the services' public ports listen.
 // Empty is loopback, * every interface.
 type Host string
 
-// Check returns an error that says what to do if the services can't listen there.
+// Check returns an error that says what to do if the services cannot listen on the
+// address.
 func (h Host) Check() error {
 	l, err := net.Listen("tcp", net.JoinHostPort(h.listen(), "0"))
 	if err != nil {
@@ -21,8 +22,8 @@ func (h Host) Check() error {
 	return l.Close()
 }
 
-// Opens says in one line what others than this machine's users can reach, or nothing
-// if they can reach nothing.
+// Opens says in one line what other machines and users can reach. It is empty if they
+// reach nothing.
 func (h Host) Opens(apps []App) string {
 	at := "at " + h.listen()
 	switch {
@@ -38,7 +39,7 @@ func (h Host) Opens(apps []App) string {
 	return fmt.Sprintf("HOST=%s: ports %s are open %s, to all who can reach this machine; the event log and the dead letters are among them.", h, ranges(ports), at)
 }
 
-// base is the base of a URL by which this machine reaches a public port.
+// base is the base URL at which this machine reaches a public port.
 func (h Host) base(port int) string {
 	host := h.listen()
 	if h.every() {
@@ -49,7 +50,7 @@ func (h Host) base(port int) string {
 
 const loopback = "127.0.0.1"
 
-// listen is the address as net.Listen takes it.
+// listen is the address in the form of net.Listen.
 func (h Host) listen() string {
 	switch h {
 	case "":

@@ -62,7 +62,7 @@ func TestAHOSTThatIsNoneOfThisMachinesIsRefused(t *testing.T) {
 		}
 	}
 	// 192.0.2.0/24 is for documentation (RFC 5737), .invalid is no name (RFC 2606), and
-	// some shells set HOST to something else altogether.
+	// some shells set HOST to a platform.
 	for _, host := range []Host{"192.0.2.7", "this.is.invalid", "x86_64-conda-linux-gnu", "127.0.0.1:3000"} {
 		err := host.Check()
 		wantSaid(t, err, "HOST="+string(host)+" is no address of this machine", "unset it")

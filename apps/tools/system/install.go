@@ -20,10 +20,10 @@ func Install(ctx context.Context, neededFor, command string, packages ...string)
 	return who.install(ctx, neededFor, command, packages...)
 }
 
-// installer is who installs packages.
+// installer installs packages.
 type installer struct {
 	root bool
-	// terminal says whether sudo can ask for a password.
+	// terminal means that sudo can ask for a password.
 	terminal bool
 }
 
@@ -61,8 +61,8 @@ func (i installer) install(ctx context.Context, neededFor, command string, packa
 	return exec.LookPath(command)
 }
 
-// asRoot returns what goes before a command for root to run it: nothing, or sudo. If sudo
-// has to ask for a password, it has done that already.
+// asRoot returns the prefix with which root runs a command: nothing, or sudo. If sudo
+// needs a password, asRoot lets it ask first.
 func (i installer) asRoot(ctx context.Context) ([]string, error) {
 	if i.root {
 		return nil, nil

@@ -7,17 +7,17 @@ import (
 	"testing"
 )
 
-// bare is a machine on which tool is missing: its PATH has nothing but fakes of these
-// programs, which note how they are called.
+// bare is a machine without tool. Its PATH has only fakes of these programs, which record
+// their calls.
 func bare(t *testing.T, programs ...string) (called func() string) {
 	t.Helper()
 	dir := t.TempDir()
 	notes := filepath.Join(dir, "notes")
 	scripts := map[string]string{
-		// Installing makes the program.
+		// Installing creates the program.
 		"apt-get": `[ "$1" = update ] || { printf '#!/bin/sh\n' > ` + dir + `/tool; /bin/chmod 700 ` + dir + `/tool; }`,
 		"sudo":    `while [ "$1" = -n ]; do shift; done; [ "$1" = -v ] || exec "$@"`,
-		// One that asks for a password, which -n refuses.
+		// A sudo that asks for a password, which -n refuses.
 		"asking-sudo":   `if [ "$1" = -n ]; then exit 1; fi; [ "$1" = -v ] || exec "$@"`,
 		"refusing-sudo": `exit 1`,
 		"true":          "",
@@ -39,12 +39,12 @@ func bare(t *testing.T, programs ...string) (called func() string) {
 	t.Setenv("PATH", dir)
 	t.Setenv("NO_INSTALL", "")
 	return func() string {
-		raw, _ := os.ReadFile(notes) // none if nothing was called
+		raw, _ := os.ReadFile(notes) // missing if nothing was called
 		return string(raw)
 	}
 }
 
-// said returns what f prints to the user.
+// said returns what f prints.
 func said(t *testing.T, f func()) string {
 	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
@@ -67,7 +67,7 @@ const (
 	install = "apt-get install -qy --no-install-recommends tool libtool\n"
 )
 
-func TestWhatIsMissingIsInstalled(t *testing.T) {
+func TestAMissingCommandIsInstalled(t *testing.T) {
 	tests := []struct {
 		name     string
 		who      installer
@@ -135,7 +135,7 @@ func TestWhatCanNotBeInstalledIsSaidWithTheCommand(t *testing.T) {
 	}
 }
 
-func TestWhatIsThereIsNotInstalled(t *testing.T) {
+func TestAnInstalledCommandIsNotInstalledAgain(t *testing.T) {
 	called := bare(t, "apt-get")
 	t.Setenv("NO_INSTALL", "1")
 	if path, err := Install(t.Context(), "the tests", "true", "coreutils"); err != nil || filepath.Base(path) != "true" || called() != "" {

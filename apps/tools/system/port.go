@@ -8,7 +8,7 @@ import (
 	psnet "github.com/shirou/gopsutil/v4/net"
 )
 
-// AllFree says whether nothing listens on any of the ports.
+// AllFree reports whether nothing listens on any of the ports.
 func AllFree(ports []int) bool {
 	for _, port := range ports {
 		if canListen(port) != nil {
@@ -20,14 +20,14 @@ func AllFree(ports []int) bool {
 
 // canListen returns why nothing can listen on the port, on any address, or nil.
 func canListen(port int) error {
-	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)) //nolint:gosec // only to see whether it can be had
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)) //nolint:gosec // only to test whether it is free
 	if err != nil {
 		return err
 	}
 	return l.Close()
 }
 
-// FreePort is a port that nothing listens on, as the kernel chooses it.
+// FreePort returns a port on which nothing listens, chosen by the kernel.
 func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,8 +37,8 @@ func FreePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert,errcheck // it listens on TCP
 }
 
-// Holder returns the process that listens on a TCP port. It does not find the processes of
-// other users.
+// Holder returns the process that listens on a TCP port. It does not find other users'
+// processes.
 func Holder(port int) (pid int, ok bool) {
 	for _, socket := range listening(port) {
 		if socket.Pid != 0 {
@@ -59,7 +59,7 @@ func Listeners(port int) []string {
 
 // listening are the sockets that listen at a TCP port.
 func listening(port int) []psnet.ConnectionStat {
-	sockets, _ := psnet.Connections("tcp") // nothing is found where they can't be read
+	sockets, _ := psnet.Connections("tcp") // empty if they cannot be read
 	return slices.DeleteFunc(sockets, func(s psnet.ConnectionStat) bool {
 		return s.Status != "LISTEN" || int(s.Laddr.Port) != port
 	})

@@ -16,7 +16,7 @@ import (
 	"github.com/shirou/gopsutil/v4/process"
 )
 
-// Process is a running process, with all that it takes to start it again.
+// Process is a running process, with what is needed to start it again.
 type Process struct {
 	PID  int
 	Args []string
@@ -44,8 +44,8 @@ func ProcessOn(port int) (*Process, error) {
 // Look returns a process as the operating system shows it.
 func Look(pid int) *process.Process { return &process.Process{Pid: int32(pid)} } //nolint:gosec // Linux has at most 2^22
 
-// PeakMemory is the largest resident set that it has had, in bytes: VmHWM in
-// proc_pid_status(5), which gopsutil reads and does not hand out.
+// PeakMemory is its largest resident set so far, in bytes: VmHWM in proc_pid_status(5),
+// which gopsutil reads and does not return.
 func (p *Process) PeakMemory() (int64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
 	if err != nil {
@@ -79,19 +79,19 @@ func (p *Process) AwaitEnd(ctx context.Context) error {
 				return fmt.Errorf("process %d is still there", p.PID)
 			}
 		}
-		// A child of `dapr run` that ended is a zombie until it is waited for. Its
-		// ports are free when its last thread has ended.
+		// A child of `dapr run` that has ended is a zombie until the CLI waits for it.
+		// Its ports are free when its last thread has ended.
 		seen := Look(p.PID)
 		status, err := seen.Status()
 		threads, _ := seen.NumThreads()
 		if err != nil || slices.Contains(status, process.Zombie) && threads <= 1 {
-			return nil //nolint:nilerr // it can't be found: it is gone
+			return nil //nolint:nilerr // not found: the process has ended
 		}
 		return fmt.Errorf("process %d is still there", p.PID)
 	})
 }
 
-// Start starts it again, or for the first time, with its output to log.
+// Start starts it, again or for the first time. Its output goes to log.
 func (p *Process) Start(log io.Writer) error {
 	p.cmd = exec.Command(p.Args[0], p.Args[1:]...) //nolint:gosec // as it was started before
 	p.cmd.Env, p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = p.Env, p.Dir, log, log
@@ -106,8 +106,8 @@ func (p *Process) Start(log io.Writer) error {
 	return nil
 }
 
-// Shifted is a copy of it with other ports: each of them, where it is an argument
-// or the value of a variable, plus by.
+// Shifted is a copy of it with other ports. Each port is increased where it is an
+// argument or the value of a variable.
 func (p *Process) Shifted(ports []int, by int) *Process {
 	swap := func(text, sep string) string {
 		name, value, found := strings.Cut(text, sep)

@@ -23,20 +23,20 @@ func say(format string, args ...any) {
 const (
 	// rewriteEvery is how often the line of a long step is rewritten on a terminal.
 	rewriteEvery = time.Second
-	// sayEvery is how often a long step shows elsewhere that it goes on.
+	// sayEvery is how often a long step prints a line if the output is no terminal.
 	sayEvery = time.Minute
 )
 
-// display shows how long steps go: on a terminal each on one line, which is
-// rewritten; elsewhere with a line at its start, one every sayEvery, and one at its
-// end.
+// display shows the progress of long steps. On a terminal each step has one line, which
+// is rewritten. Elsewhere it prints a line at the start, one every sayEvery, and one at
+// the end.
 type display struct {
 	out io.Writer
-	// columns returns the terminal's width. It is nil where out is no terminal.
+	// columns returns the terminal's width. It is nil if out is no terminal.
 	columns func() int
 }
 
-// displayOn returns the display that fits what the file is.
+// displayOn returns the display that suits the file.
 func displayOn(f *os.File) display {
 	fd := int(f.Fd())
 	if !term.IsTerminal(fd) || os.Getenv("TERM") == "dumb" {
@@ -51,7 +51,7 @@ func displayOn(f *os.File) display {
 	}}
 }
 
-// while shows what until done yields the step's result, which it returns.
+// while shows what until done returns the step's result, which it returns.
 func (d display) while(what string, done <-chan error) error {
 	start := time.Now()
 	every := sayEvery
@@ -87,9 +87,9 @@ func (d display) while(what string, done <-chan error) error {
 // clearLine moves to the line's start and clears it (ECMA-48: CR, and EL).
 const clearLine = "\r\x1b[K"
 
-// rewrite replaces the line. It leaves the last column free: a terminal would wrap
-// there, and the next rewrite would begin on another line. What does not fit is cut
-// off before the time is.
+// rewrite replaces the line. It leaves the last column free: a terminal would wrap there,
+// and the next rewrite would begin on another line. If the line is too long, the text
+// before the time is cut.
 func (d display) rewrite(what string, took time.Duration) {
 	room := max(0, d.columns()-1)
 	suffix := " ... " + took.String()
@@ -103,12 +103,12 @@ func (d display) line(format string, args ...any) {
 	_, _ = fmt.Fprintf(d.out, "postbus: %s\n", terminal.Line(fmt.Sprintf(format, args...)))
 }
 
-// step runs a command that may take long, and shows what it does while it does it.
-// Its output is shown only if it fails. The command is one that ends with ctx.
+// step runs a command that may take long, and shows its progress. It prints the command's
+// output only if the command fails. The command must end with ctx.
 func step(ctx context.Context, what string, cmd *exec.Cmd) error {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = time.Second // for what it has started, and left behind with its output
+	cmd.WaitDelay = time.Second // in case it leaves a process behind that holds its output
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -118,15 +118,15 @@ func step(ctx context.Context, what string, cmd *exec.Cmd) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && !errors.Is(err, exec.ErrWaitDelay): // the command itself was successful then
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay): // after ErrWaitDelay the command itself was successful
 		return fmt.Errorf("%s: %w\n%s", what, err, out.Bytes())
 	}
 	return nil
 }
 
-// Until calls ok until it returns nil, for at most that long and until ctx is done,
-// and then returns its last error. (backoff.Retry returns the context's error then, which
-// does not say what was waited for.)
+// Until calls ok until it returns nil, at most for the given time and until ctx is done.
+// Then it returns ok's last error. (backoff.Retry returns the context's error instead,
+// which does not say what was missing.)
 func Until(ctx context.Context, atMost time.Duration, ok func() error) error {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, atMost)

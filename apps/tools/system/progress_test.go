@@ -18,8 +18,8 @@ import (
 	"github.com/creack/pty"
 )
 
-// shown runs a step of that length, by a clock of the test's own, and returns what is
-// written to the file.
+// shown runs a step of that length, with the test's clock, and returns what is written to
+// the file.
 func shown(t *testing.T, on *os.File, what string, takes time.Duration, result error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestOnATerminalALongStepIsOneLineThatIsRewritten(t *testing.T) {
 			t.Fatalf("rewritten as %q, want %q", line, want)
 		}
 	}
-	if n := len(rewrites) - 2; n < 75 || n > 76 { // at 75 s it may be done first
+	if n := len(rewrites) - 2; n < 75 || n > 76 { // at 75 s the step may end before the rewrite
 		t.Errorf("%d rewrites in 75 s", n)
 	}
 	if last := rewrites[len(rewrites)-1]; last != "postbus: building: done in 1m15s\r\n" {
@@ -138,7 +138,7 @@ func TestAStepShowsItsOutputOnlyIfItFails(t *testing.T) {
 	for script, want := range map[string]string{
 		"echo fine":                  "^$",
 		"echo no such thing; exit 3": "^trying: exit status 3\nno such thing\n$",
-		// It leaves a process behind that holds its output.
+		// The command leaves a process behind that holds its output.
 		"sleep 60 & echo fine": "^$",
 	} {
 		err := step(t.Context(), "trying", exec.CommandContext(t.Context(), "sh", "-c", script))

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Redis is a Redis that was started here.
+// Redis is a Redis that this process started.
 type Redis struct {
 	Port int
 	dir  string
@@ -23,10 +23,11 @@ type Redis struct {
 	gone chan struct{}
 }
 
-// redisStart bounds how long Redis may take to answer, with its log to read.
+// redisStart bounds the time until Redis answers, including the reading of its
+// append-only file.
 const redisStart = 60 * time.Second
 
-// RedisAnswers says whether a Redis answers at the address.
+// RedisAnswers returns an error unless a Redis answers at the address.
 func RedisAnswers(address string) error {
 	conn, err := net.DialTimeout("tcp", address, time.Second)
 	if err != nil {
@@ -64,12 +65,12 @@ func StartRedis(ctx context.Context, dir string, port int) (*Redis, error) {
 	return r, r.Start(ctx)
 }
 
-// Start starts it, also after a Stop or Kill.
+// Start starts it, for the first time or after a Stop or Kill.
 func (r *Redis) Start(ctx context.Context) error {
 	r.cmd = exec.Command(r.path, //nolint:gosec // found on PATH by us
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(r.Port), "--dir", r.dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", "everysec", "--logfile", filepath.Join(r.dir, "redis.log"))
-	// Its own group: Ctrl-C is for us, and Redis goes last.
+	// A process group of its own: Ctrl-C must not reach Redis, which stops last.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := r.cmd.Start(); err != nil {
 		return fmt.Errorf("redis-server: %w", err)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// StopHolders stops the processes that listen on the ports, if they are this
-// checkout's Postbus. Others are left alone. It returns how many it stopped.
+// StopHolders stops the processes that listen on the ports, if they belong to this
+// checkout's Postbus. It leaves others alone, and returns how many it stopped.
 func (c Checkout) StopHolders(ctx context.Context, ports []int) (int, error) {
 	stopped := map[int]bool{}
 	for _, port := range ports {
@@ -19,7 +19,7 @@ func (c Checkout) StopHolders(ctx context.Context, ports []int) (int, error) {
 		if !ok || stopped[pid] || !c.owns(pid) {
 			continue
 		}
-		// The CLI that started it would stay behind, without children.
+		// The CLI that started it would otherwise stay behind, without children.
 		if group, err := syscall.Getpgid(pid); err == nil && group != pid && group != syscall.Getpgrp() && c.ownsCLI(group) {
 			say("stopping process group %d", group)
 			_ = syscall.Kill(-group, syscall.SIGINT)
@@ -42,8 +42,8 @@ func (c Checkout) StopHolders(ctx context.Context, ports []int) (int, error) {
 
 func (c Checkout) owns(pid int) bool { return checkoutOf(pid) == c.Root }
 
-// ownsCLI says whether a process is a Dapr CLI that runs this checkout, be it with
-// `dapr run -f .` alone.
+// ownsCLI reports whether a process is a Dapr CLI that runs this checkout, even if it is
+// a bare `dapr run -f .`.
 func (c Checkout) ownsCLI(pid int) bool {
 	args, _ := Look(pid).CmdlineSlice()
 	cwd, err := Look(pid).Cwd()

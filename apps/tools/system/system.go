@@ -1,6 +1,6 @@
-// Package system brings Postbus up on one machine, for `make run` and for the
-// tests: it finds or builds the tools, finds or starts Redis, derives run files
-// from the committed one, and runs them with the Dapr CLI.
+// Package system runs Postbus on one machine, for `make run` and for the tests. It finds
+// or builds the tools, finds or starts Redis, derives run files from the committed one,
+// and runs them with the Dapr CLI.
 package system
 
 import (
@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// startTimeout bounds how long a system may take to be ready, the building of
-// the services included.
+// startTimeout bounds the time until a system is ready, including the builds of the
+// services.
 const startTimeout = 5 * time.Minute
 
 // App is one service in a run file.
@@ -29,11 +29,12 @@ type App struct {
 	Name, ID string
 	// Port is the public one, AppPort the app channel's; the others are the sidecar's.
 	Port, AppPort, HTTPPort, GRPCPort, InternalPort, MetricsPort int
-	// Logs is the folder of its logs and its sidecar's.
+	// Logs is the folder of its logs and its sidecar's logs.
 	Logs string
-	// Host is where Port is.
+	// Host is the address of Port.
 	Host Host
-	// Base, if set, is the base of its public API, when that isn't Port on this machine.
+	// Base, if set, is the base URL of its public API, if that is not Port on this
+	// machine.
 	Base string
 }
 
@@ -43,20 +44,20 @@ func (a App) URL() string { return cmp.Or(a.Base, a.Host.base(a.Port)) }
 // Sidecar is the base of its sidecar's HTTP API.
 func (a App) Sidecar() string { return fmt.Sprintf("http://127.0.0.1:%d", a.HTTPPort) }
 
-// System is what one run file runs.
+// System is what one run file describes.
 type System struct {
 	Dapr    Dapr
 	RunFile string
 	Apps    []App
-	// Env is what is added to the environment of `dapr run`, and so to that of every
-	// app and sidecar, as "NAME=value".
+	// Env is added to the environment of `dapr run`, and so to that of every app and
+	// sidecar, as "NAME=value".
 	Env []string
 
 	cmd  *exec.Cmd
 	gone chan struct{}
 }
 
-// Load reads a run file. HOST in this process's environment is the services', too.
+// Load reads a run file. HOST in this process's environment also applies to the services.
 func Load(d Dapr, runFile string) (*System, error) {
 	docs, err := ReadYAML(runFile)
 	if err != nil {
@@ -99,7 +100,7 @@ func (s *System) App(name string) App {
 	panic("the run file has no app " + name)
 }
 
-// Ports are all that the system listens on.
+// Ports are all ports on which the system listens.
 func (s *System) Ports() []int {
 	var ports []int
 	for _, u := range s.Uses() {
@@ -108,8 +109,8 @@ func (s *System) Ports() []int {
 	return ports
 }
 
-// Start runs `dapr run -f` and returns when every service is ready. What the apps
-// log goes to log.
+// Start runs `dapr run -f` and returns when every service is ready. The apps' output goes
+// to log.
 func (s *System) Start(ctx context.Context, log io.Writer) error {
 	if err := Free(s.Uses()); err != nil {
 		return err
@@ -120,8 +121,8 @@ func (s *System) Start(ctx context.Context, log io.Writer) error {
 		s.cmd.Env = append(s.cmd.Env, "DAPR_RUNTIME_PATH="+s.Dapr.Runtime)
 	}
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	// The CLI makes a process group of its own, in which the sidecars and apps are;
-	// it shall have it from the start, so that it can be stopped as a whole.
+	// The CLI creates a process group for itself, the sidecars and the apps. Here it gets
+	// that group from the start, so that it can always be stopped as a whole.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	s.cmd.WaitDelay = time.Second
 	if err := s.cmd.Start(); err != nil {
@@ -136,11 +137,11 @@ func (s *System) Start(ctx context.Context, log io.Writer) error {
 	return nil
 }
 
-// firstWhy is after how long a start that takes longer than usual says why. The next
-// time is sayEvery later.
+// firstWhy is the time after which a slow start first prints its reason. It prints it
+// again every sayEvery.
 const firstWhy = 15 * time.Second
 
-// AwaitReady waits until every service says that it is ready.
+// AwaitReady waits until every service is ready.
 func (s *System) AwaitReady(ctx context.Context, atMost time.Duration) error {
 	due := time.Now().Add(firstWhy)
 	err := Until(ctx, atMost, func() error {
@@ -178,7 +179,7 @@ func (a App) Ready() error {
 	return answer.Want(http.StatusOK)
 }
 
-// complaints are the errors in the sidecars' logs: `dapr run` shows none of them.
+// complaints are the errors in the sidecars' logs, which `dapr run` does not show.
 func (s *System) complaints() string {
 	var out strings.Builder
 	for _, a := range s.Apps {
@@ -208,7 +209,7 @@ func (s *System) Stop() error {
 		return nil // it has not been started
 	}
 	group := -s.cmd.Process.Pid
-	// As `dapr stop -f` does it.
+	// `dapr stop -f` does the same.
 	if err := syscall.Kill(group, syscall.SIGINT); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}

@@ -14,16 +14,16 @@ import (
 	"github.com/postbus/postbus/apps/tools/terminal"
 )
 
-// Use is what a port is needed for.
+// Use is a port and its purpose.
 type Use struct {
 	Port int
-	// For says it to the user.
+	// For is the purpose, for the user.
 	For string
-	// Mend is how to do without this port, or empty where there is no way.
+	// Mend says how to avoid this port, or is empty.
 	Mend string
 }
 
-// Uses are what the system's ports are for.
+// Uses are the system's ports and their purposes.
 func (s *System) Uses() []Use {
 	var uses []Use
 	for _, a := range s.Apps {
@@ -45,8 +45,9 @@ func (s *System) Uses() []Use {
 	return uses
 }
 
-// Free returns nil if nothing listens on the ports. Otherwise its error says for each
-// what it is for, who holds it and what to do. A Postbus that holds many is one line.
+// Free returns nil if nothing listens on the ports. Otherwise the error says for each
+// port its purpose, its holder and what to do. A Postbus that holds many ports is one
+// line.
 func Free(uses []Use) error {
 	var errs []error
 	byPostbus := map[string][]int{}
@@ -68,7 +69,7 @@ func Free(uses []Use) error {
 	return errors.Join(errs...)
 }
 
-// taken is the error of a port that can't be had.
+// taken is the error of a port that cannot be used.
 func (u Use) taken(err error) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("port %d, %s, can't be had: %w", u.Port, u.For, err)
@@ -95,7 +96,7 @@ func takenByPostbus(root string, ports []int) error {
 	return fmt.Errorf("%s taken by another Postbus, that of %s: `make stop` there stops it", which, terminal.Line(root))
 }
 
-// ranges writes numbers with those that follow one another as one range.
+// ranges writes numbers, with consecutive ones as a range.
 func ranges(numbers []int) string {
 	var parts []string
 	for rest := slices.Compact(slices.Sorted(slices.Values(numbers))); len(rest) > 0; {
@@ -113,13 +114,13 @@ func ranges(numbers []int) string {
 	return strings.Join(parts, ", ")
 }
 
-// checkoutOf returns the root of the checkout of Postbus that a process was started
-// from, or an empty string if it is no part of a Postbus: its program is there, its
-// arguments name what runs there, or it works in the folder of what is kept, as Redis
-// does. Another working directory says nothing, because people start programs of their
-// own in a checkout.
+// checkoutOf returns the root of the checkout of Postbus to which a process belongs, or
+// an empty string. It belongs to a checkout if its program is there, if its arguments
+// name what runs there, or if it works in the folder of kept files, as Redis does. Any
+// other working directory means nothing, because people start their own programs in a
+// checkout.
 func checkoutOf(pid int) string {
-	// What can't be read, because it is another user's or gone, is empty.
+	// A value that cannot be read, of another user's or an ended process, is empty.
 	exe, _ := Look(pid).Exe()
 	cwd, _ := Look(pid).Cwd()
 	args, _ := Look(pid).CmdlineSlice()
@@ -134,8 +135,8 @@ func checkoutOf(pid int) string {
 	return ""
 }
 
-// checkoutAbove returns the root of the checkout that has the path in, or as, one of
-// these entries of its root.
+// checkoutAbove returns the root of the checkout in which one of these entries is, or
+// contains, the path.
 func checkoutAbove(path string, entries ...string) string {
 	for dir := path; filepath.IsAbs(dir) && dir != "/"; dir = filepath.Dir(dir) {
 		if slices.Contains(entries, filepath.Base(dir)) && isCheckout(filepath.Dir(dir)) {
@@ -145,7 +146,7 @@ func checkoutAbove(path string, entries ...string) string {
 	return ""
 }
 
-// isCheckout says whether the folder is a checkout of Postbus.
+// isCheckout reports whether the folder is a checkout of Postbus.
 func isCheckout(dir string) bool {
 	for _, file := range []string{"go.work", "dapr.yaml", "apps/tools/system"} {
 		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
@@ -155,7 +156,7 @@ func isCheckout(dir string) bool {
 	return true
 }
 
-// commandLine is a process's, shortened, for a message.
+// commandLine is the shortened command line of a process, for a message.
 func commandLine(pid int) string {
 	args, _ := Look(pid).CmdlineSlice()
 	line := terminal.Line(strings.Join(args, " "))

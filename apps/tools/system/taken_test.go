@@ -11,13 +11,13 @@ import (
 	"testing"
 )
 
-// TestMain lets tests run this program as another one, from another folder, that
-// listens on the ports that are its last arguments.
+// TestMain lets tests run this program as another one, from another folder. It then
+// listens on the ports in its last arguments.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "listen" {
 		for _, port := range os.Args[2:] {
 			if !strings.HasPrefix(port, ":") {
-				continue // it is there to be found by
+				continue // only there to identify the process
 			}
 			l, err := net.Listen("tcp", "127.0.0.1"+port)
 			if err != nil {
@@ -65,7 +65,7 @@ func listener(t *testing.T, program, dir string, n int, args ...string) (ports [
 	return ports, cmd.Process.Pid
 }
 
-// self is this test's program.
+// self is the path of this test program.
 func self(t *testing.T) string {
 	t.Helper()
 	path, err := os.Executable()
@@ -75,7 +75,7 @@ func self(t *testing.T) string {
 	return path
 }
 
-// checkoutAt makes a folder that is a checkout, with this program among its built ones.
+// checkoutAt makes a folder that is a checkout, with this program among its binaries.
 func checkoutAt(t *testing.T) (root, program string) {
 	t.Helper()
 	root = t.TempDir()
@@ -131,7 +131,7 @@ func TestAPortThatIsFreeIsNoError(t *testing.T) {
 }
 
 func TestAPortThatIsTakenIsSaidWithItsUseItsHolderAndTheMend(t *testing.T) {
-	// Also from inside a checkout: people start programs of their own there.
+	// This also holds inside a checkout, where people start their own programs.
 	root, _ := checkoutAt(t)
 	t.Chdir(root)
 	ports, pid := listener(t, self(t), root, 2, "esc\x1b[2Jape")
@@ -148,8 +148,8 @@ func TestAPortThatIsTakenIsSaidWithItsUseItsHolderAndTheMend(t *testing.T) {
 func TestPortsTakenByAPostbusAreOneLineThatSaysWhichAndHowToStopIt(t *testing.T) {
 	root, program := checkoutAt(t)
 	byProgram, _ := listener(t, program, t.TempDir(), 2)
-	// As a sidecar of somebody's own Dapr is started; and as Redis is, which changes what
-	// one sees of its arguments.
+	// A sidecar of the user's own Dapr is started like this. So is Redis, which changes
+	// its visible arguments.
 	byArgument, _ := listener(t, self(t), t.TempDir(), 1, "--resources-path", filepath.Join(root, "components"))
 	byFolder, _ := listener(t, self(t), filepath.Join(root, ".postbus", "bin"), 1)
 	ports := slices.Concat(byProgram, byArgument, byFolder)
@@ -227,8 +227,8 @@ func committed(t *testing.T) *System {
 	return s
 }
 
-// The CLI starts the apps in the run file's order, and one that calls another before
-// that is there warns of it.
+// The CLI starts the apps in the order of the run file. An app that calls another one
+// before that is running warns of it.
 func TestAServiceIsStartedAfterThoseThatItCalls(t *testing.T) {
 	var started []string
 	for _, a := range committed(t).Apps {

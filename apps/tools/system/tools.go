@@ -13,7 +13,7 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// Checkout is the root of this checkout, and where its tools are kept.
+// Checkout is the root of a checkout, with its tools.
 type Checkout struct {
 	// Root is the folder of go.work.
 	Root string
@@ -35,7 +35,7 @@ func FindCheckout() (Checkout, error) {
 	}
 }
 
-// Kept is the git-ignored folder of all that is built, downloaded or stored.
+// Kept is the git-ignored folder of everything that is built, downloaded or stored.
 func (c Checkout) Kept() string { return filepath.Join(c.Root, kept) }
 
 const kept = ".postbus"
@@ -46,15 +46,15 @@ func (c Checkout) bin(name string) string { return filepath.Join(c.Kept(), "bin"
 type Dapr struct {
 	// CLI is the path of the dapr command.
 	CLI string
-	// Runtime is what DAPR_RUNTIME_PATH has to be, or empty for the user's own
+	// Runtime is the value of DAPR_RUNTIME_PATH, or empty for the user's own
 	// installation.
 	Runtime string
 	// Daprd is the path of the runtime.
 	Daprd string
 }
 
-// FindDapr returns the user's own Dapr, if it is installed and initialised. What this
-// checkout has built is none, even if the user's PATH and DAPR_RUNTIME_PATH lead to it.
+// FindDapr returns the user's own Dapr, if it is installed and initialised. The Dapr that
+// this checkout has built does not count, even if PATH and DAPR_RUNTIME_PATH lead to it.
 func (c Checkout) FindDapr() (Dapr, bool) {
 	cli, err := exec.LookPath("dapr")
 	if err != nil || cli == c.bin("dapr") {
@@ -76,20 +76,21 @@ func (c Checkout) FindDapr() (Dapr, bool) {
 	return Dapr{CLI: cli, Daprd: daprd}, true
 }
 
-// Folders of the modules that pin the Dapr runtime and the Dapr CLI.
+// The folders of the modules that pin the Dapr runtime and the Dapr CLI.
 const (
 	runtimeModule = "apps/tools/sidecar"
 	cliModule     = "apps/tools/sidecar/cli"
 )
 
-// BuildDapr returns the pinned Dapr, built from its Go modules if it isn't yet.
+// BuildDapr returns the pinned Dapr. It builds it from its Go modules if necessary.
 func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 	d := Dapr{CLI: c.bin("dapr"), Runtime: c.Kept(), Daprd: c.bin("daprd")}
 	version, err := c.required(runtimeModule, "github.com/dapr/dapr")
 	if err != nil {
 		return d, err
 	}
-	// As Dapr's own Makefile does it: what daprd --version prints, and the "ver" of its log.
+	// Dapr's own Makefile sets the same: the output of daprd --version, and "ver" in its
+	// log.
 	stamp := fmt.Sprintf("-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=%s -X github.com/dapr/kit/logger.DaprVersion=%[1]s", version)
 	if err := c.build(ctx, "building the Dapr runtime "+version+" from its Go module (some minutes, once)", d.Daprd, runtimeModule,
 		"./daprd", "-ldflags", stamp); err != nil {
@@ -106,7 +107,7 @@ func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 }
 
 // required returns the version, without its v, that a module in the checkout requires of
-// another one. Go itself would resolve all other requirements for that, which are thousands.
+// another one. Go itself would first resolve thousands of other requirements.
 func (c Checkout) required(module, path string) (string, error) {
 	file := filepath.Join(c.Root, module, "go.mod")
 	raw, err := os.ReadFile(file) //nolint:gosec // within the checkout
@@ -125,16 +126,16 @@ func (c Checkout) required(module, path string) (string, error) {
 	return "", fmt.Errorf("%s does not require %s", file, path)
 }
 
-// loopbackFlags keep a sidecar's listeners on this machine: those that have no setting
-// in dapr.yaml.
+// loopbackFlags keep those listeners of a sidecar on this machine that have no setting in
+// dapr.yaml.
 var loopbackFlags = []string{"--dapr-internal-grpc-listen-address", "--metrics-listen-address"}
 
-// KeepToLoopback returns the same Dapr with a runtime that has what sidecars send each
-// other, and their metrics, on loopback. Without mTLS any machine that reaches the
-// first may call every route of an app, those of the deliveries too. The CLI has no
-// option for it, so it starts a script in the runtime's place: in a folder for each
-// runtime, since a test may run beside a system with another one. A flag that the runtime
-// does not have is left out.
+// KeepToLoopback returns the same Dapr with a runtime whose internal gRPC port and
+// metrics listen on loopback. Without mTLS any machine that reaches the internal port may
+// call every route of an app, deliveries too. The CLI has no option for it (no issue
+// found), so it starts a script in place of the runtime. The script is in a folder for
+// each runtime, because a test may run beside a system with another one. It leaves out a
+// flag that the runtime does not have.
 func (c Checkout) KeepToLoopback(ctx context.Context, d Dapr) (Dapr, error) {
 	usage, _ := exec.CommandContext(ctx, d.Daprd, "--help").CombinedOutput() //nolint:gosec // the runtime that is to be run
 	var flags strings.Builder
@@ -155,28 +156,27 @@ func (c Checkout) KeepToLoopback(ctx context.Context, d Dapr) (Dapr, error) {
 	}
 	quoted := "'" + strings.ReplaceAll(d.Daprd, "'", `'\''`) + "'"
 	text := fmt.Sprintf("#!/bin/sh\nexec %s \"$@\"%s\n", quoted, flags.String())
-	fresh := script + ".new"                                         // not into a file that is being run
+	fresh := script + ".new"                                         // because the old file may be running
 	if err := os.WriteFile(fresh, []byte(text), 0o700); err != nil { //nolint:gosec // a program
 		return d, err
 	}
 	return d, os.Rename(fresh, script)
 }
 
-// BuildLinter returns the path of the pinned golangci-lint, built if it isn't yet.
+// BuildLinter returns the path of the pinned golangci-lint. It builds it if necessary.
 func (c Checkout) BuildLinter(ctx context.Context) (string, error) {
 	out := c.bin("golangci-lint")
 	return out, c.build(ctx, "building golangci-lint from its Go module (some minutes, once)", out, ".ci/lint",
 		"github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "-ldflags", "-s -w")
 }
 
-// BuildGotestsum returns the path of the pinned gotestsum, built if it isn't yet.
+// BuildGotestsum returns the path of the pinned gotestsum. It builds it if necessary.
 func (c Checkout) BuildGotestsum(ctx context.Context) (string, error) {
 	out := c.bin("gotestsum")
 	return out, c.build(ctx, "building gotestsum from its Go module", out, "apps/tools", "gotest.tools/gotestsum", "-ldflags", "-s -w")
 }
 
-// build builds a package of a module of its own, unless that is done and neither has
-// changed since.
+// build builds a package of a module, unless the binary is newer than both.
 func (c Checkout) build(ctx context.Context, what, out, module, pkg string, flags ...string) error {
 	changed, err := lastChange(filepath.Join(c.Root, module), pkg)
 	if err != nil {
@@ -185,7 +185,7 @@ func (c Checkout) build(ctx context.Context, what, out, module, pkg string, flag
 	if built, err := os.Stat(out); err == nil && built.ModTime().After(changed) {
 		return nil
 	}
-	fresh := out + ".new" // so that an interrupted build leaves nothing that looks done
+	fresh := out + ".new" // so that an interrupted build leaves no binary
 	args := append(append([]string{"build", "-trimpath", "-o", fresh}, flags...), pkg)
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the arguments are ours
 	cmd.Dir = filepath.Join(c.Root, module)
@@ -196,8 +196,8 @@ func (c Checkout) build(ctx context.Context, what, out, module, pkg string, flag
 	return os.Rename(fresh, out)
 }
 
-// lastChange is when a module's go.mod, or a file of its package, was last changed. A
-// package of another module changes with go.mod.
+// lastChange is the time of the last change of a module's go.mod or a file of its
+// package. A package of another module changes with go.mod.
 func lastChange(module, pkg string) (time.Time, error) {
 	files, err := filepath.Glob(filepath.Join(module, pkg, "*.go"))
 	if err != nil {
@@ -216,11 +216,11 @@ func lastChange(module, pkg string) (time.Time, error) {
 	return last, nil
 }
 
-// Services are the services' names, in the order of starting.
+// Services are the services' names, in the order in which they start.
 var Services = []string{"eventlog", "posts", "moderation", "query", "comments", "client"}
 
-// BuildServices builds the services into a folder, with flags, and before that the
-// web client, which is in one of them.
+// BuildServices builds the services into a folder, with flags. Before that it builds the
+// web client, which one of them embeds.
 func (c Checkout) BuildServices(ctx context.Context, into string, flags ...string) error {
 	if err := c.BuildWeb(ctx); err != nil {
 		return err
@@ -228,8 +228,8 @@ func (c Checkout) BuildServices(ctx context.Context, into string, flags ...strin
 	return c.CompileServices(ctx, into, flags...)
 }
 
-// CompileServices is BuildServices with the web client as it was last built, or
-// without one.
+// CompileServices is BuildServices with the web client of the last build, if there is
+// one.
 func (c Checkout) CompileServices(ctx context.Context, into string, flags ...string) error {
 	args := append([]string{"build"}, flags...)
 	args = append(args, "-o", into+string(filepath.Separator))

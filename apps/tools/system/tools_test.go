@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// runtime writes a program that prints its usage, or the arguments that it got.
+// runtime writes a program that prints its usage, or its arguments.
 func runtime(t *testing.T, usage string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "a user's own")

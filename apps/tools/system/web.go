@@ -14,23 +14,24 @@ import (
 	"strings"
 )
 
-// oldestNode is what Vite needs; in step with "engines" in package.json.
+// oldestNode is the oldest version that Vite supports. Keep it in step with "engines" in
+// package.json.
 var oldestNode = [2]int{20, 19}
 
 // Web is the folder of the React client.
 func (c Checkout) Web() string { return filepath.Join(c.Root, "apps", "client", "web") }
 
-// NPM returns a command of npm in the React client's folder.
+// NPM returns an npm command in the React client's folder.
 func (c Checkout) NPM(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "npm", args...) //nolint:gosec // the arguments are ours
 	cmd.Dir = c.Web()
-	// It says nothing of new versions, funds and audits.
+	// npm prints nothing about new versions, funds and audits.
 	cmd.Env = append(os.Environ(), "NPM_CONFIG_UPDATE_NOTIFIER=false", "NPM_CONFIG_FUND=false", "NPM_CONFIG_AUDIT=false")
 	return cmd
 }
 
-// InstallWeb installs what the React client is built and tested with, as
-// package-lock.json says, unless that is done.
+// InstallWeb installs the packages of package-lock.json, with which the React client is
+// built and tested, unless that is done.
 func (c Checkout) InstallWeb(ctx context.Context) error {
 	if err := findNode(ctx); err != nil {
 		return err
@@ -41,7 +42,7 @@ func (c Checkout) InstallWeb(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// `npm ci` begins with removing the folder, and the mark with it.
+	// `npm ci` first removes the folder, and with it the mark.
 	mark := filepath.Join(c.Web(), "node_modules", ".postbus")
 	if done(mark, now) {
 		return nil
@@ -52,8 +53,8 @@ func (c Checkout) InstallWeb(ctx context.Context) error {
 	return os.WriteFile(mark, []byte(now), 0o600)
 }
 
-// BuildWeb builds the React client for the host to embed, unless that is done and
-// its sources have not changed since.
+// BuildWeb builds the React client, which the host embeds, unless it is built and its
+// sources have not changed since.
 func (c Checkout) BuildWeb(ctx context.Context) error {
 	now, err := digest(c.Web(), func(name string) bool {
 		return slices.Contains([]string{"node_modules", "dist", "tests", "test-results", "playwright-report"}, name)
@@ -68,7 +69,7 @@ func (c Checkout) BuildWeb(ctx context.Context) error {
 	if err := c.InstallWeb(ctx); err != nil {
 		return err
 	}
-	_ = os.Remove(mark) // an interrupted build must not look done
+	_ = os.Remove(mark) // an interrupted build must not look complete
 	if err := step(ctx, "building the web client", c.NPM(ctx, "run", "build")); err != nil {
 		return err
 	}
@@ -99,8 +100,7 @@ func findNode(ctx context.Context) error {
 	return nil
 }
 
-// Chromium returns the path of a Chromium that can be driven, which it installs if
-// it is missing.
+// Chromium returns the path of a Chromium for tests. It installs one if necessary.
 func Chromium(ctx context.Context) (string, error) {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -115,8 +115,8 @@ func done(mark, now string) bool {
 	return err == nil && string(then) == now
 }
 
-// digest is a hash of the files in a folder, their names included; skip names
-// files and folders right in it that don't count.
+// digest is a hash of the names and contents of the files in a folder. skip names files
+// and folders directly in it that do not count.
 func digest(dir string, skip func(name string) bool) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -132,7 +132,7 @@ func digest(dir string, skip func(name string) bool) (string, error) {
 				return err
 			}
 			content, err := os.ReadFile(path)   //nolint:gosec // within the checkout
-			if errors.Is(err, fs.ErrNotExist) { // an editor's, gone meanwhile
+			if errors.Is(err, fs.ErrNotExist) { // an editor's temporary file, gone meanwhile
 				return nil
 			}
 			_, _ = fmt.Fprintf(sum, "%s %d\n%s", path, len(content), content)

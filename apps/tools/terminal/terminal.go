@@ -1,4 +1,4 @@
-// Package terminal makes text that a tool did not write itself fit to be printed.
+// Package terminal makes text of others safe to print.
 package terminal
 
 import (
@@ -8,15 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// Line is text as one line that a terminal only shows: everything in it that Go does
-// not count as printable (strconv.IsPrint) is escaped as in a Go string. Those are
-// the control characters, with which text could move the cursor, set the title or
-// answer in the user's name; line breaks and tabs, with which it could pretend to be
-// another line or column; what changes the order or the width of its neighbours; and
-// bytes that are no UTF-8. A backslash stays as it is.
+// Line is text as one line that can only appear on a terminal. It escapes, as in a Go
+// string, everything that Go does not count as printable (strconv.IsPrint): control
+// characters, which could move the cursor, set the title or answer for the user; line
+// breaks and tabs, which could imitate another line or column; characters that change the
+// order or width of their neighbours; and bytes that are not UTF-8. A backslash stays.
 func Line(text string) string { return escape(text, "") }
 
-// Lines is Line for text of several lines: line breaks and tabs stay.
+// Lines is Line for text of several lines. It keeps line breaks and tabs.
 func Lines(text string) string { return escape(text, "\n\t") }
 
 func escape(text, keep string) string {

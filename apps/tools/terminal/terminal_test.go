@@ -12,7 +12,7 @@ func TestTextIsShownAndDoesNothing(t *testing.T) {
 		"what can be shown":    {`Grüße, 世界 🍊 "so" \n`, `Grüße, 世界 🍊 "so" \n`, `Grüße, 世界 🍊 "so" \n`},
 		"an escape sequence":   {"a\x1b[31mb", `a\x1b[31mb`, `a\x1b[31mb`},
 		"one of a single rune": {"a\u009b31mb", `a\u009b31mb`, `a\u009b31mb`},
-		"a bell":               {"\a", `\a`, `\a`},
+		"the character BEL":    {"\a", `\a`, `\a`},
 		"a backspace":          {"ok\b\bno", `ok\b\bno`, `ok\b\bno`},
 		"a carriage return":    {"ok\rno", `ok\rno`, `ok\rno`},
 		"a deletion":           {"\x7f\x00", `\x7f\x00`, `\x7f\x00`},

@@ -31,16 +31,16 @@ export function App() {
   )
 }
 
-/** The link by which a page was left, and where in the window it stood, in pixels. */
+/** The link that the visitor followed, and its position in the window, in pixels. */
 interface Exit {
   href: string
   top: number
 }
 
 /**
- * After a link within the page, begin at the top of the new view, also for who
- * hears it; after going back, at the link by which one left. The browser's own
- * memory is of pixels, and what is far outside the window has no certain height.
+ * After a link within the page, the view begins at its top, and the focus moves there for screen readers. After
+ * going back, the focus returns to the link that the visitor followed. The browser itself restores pixels,
+ * which is not enough: elements far outside the window have no reliable height.
  */
 function useFocusOnNewPage(main: React.RefObject<HTMLElement | null>): void {
   const [path] = useLocation()
@@ -55,7 +55,7 @@ function useFocusOnNewPage(main: React.RefObject<HTMLElement | null>): void {
       followed.current = href
       exits.current.set(shown.current, { href, top: link.getBoundingClientRect().top })
     }
-    // Captured, because the router hears it too, and the link may be gone then.
+    // In the capture phase: the router handles the click too, and may remove the link.
     window.addEventListener('click', note, true)
     return () => window.removeEventListener('click', note, true)
   }, [])
@@ -70,7 +70,7 @@ function useFocusOnNewPage(main: React.RefObject<HTMLElement | null>): void {
       const link = exit && main.current?.querySelector<HTMLElement>(`a[href="${CSS.escape(exit.href)}"]`)
       if (exit && link) {
         link.focus({ preventScroll: true })
-        // The browser goes to where it thinks one was after this, and before the next frame.
+        // The browser restores its own scroll position after this effect and before the next frame.
         requestAnimationFrame(() => window.scrollBy(0, link.getBoundingClientRect().top - exit.top))
       }
     }

@@ -11,13 +11,13 @@ import { LiveContext } from './live/useLive'
 import { applyTheme } from './ui/theme'
 import { isOwn } from './write/own'
 
-/** How long to wait before a failed reading is tried again, in milliseconds. */
+/** The delay before a failed read is retried, in milliseconds. */
 const readAgainAfter = 1_500
 
 const client = new QueryClient({
   defaultOptions: {
     queries: {
-      // The live stream keeps what was read up to date.
+      // The live stream keeps the cache fresh.
       staleTime: Infinity,
       refetchOnWindowFocus: false,
       refetchOnReconnect: false,

@@ -40,7 +40,7 @@ test.describe('commenting', () => {
     const content = unique('A fine thought')
     await send(page, content, 'Ann')
 
-    // The visitor sees what they wrote; others see that there is something.
+    // The visitor sees their text; others see only that there is a comment.
     await expect(comments(page)).toHaveCount(1)
     await expect(comments(page)).toContainText(awaiting)
     await expect(comments(page)).toContainText(content)
@@ -189,8 +189,8 @@ test.describe('commenting', () => {
     await expect(commentForm(page).getByRole('textbox', { name: 'Comment' })).toHaveValue(next)
   })
 
-  test('who hears the page hears what became of their comment, and of others', async ({ page, visitor, api }) => {
-    const post = await api.post({ title: unique('Heard') })
+  test('a screen reader announces the outcome of the visitor’s comment, and others’ comments', async ({ page, visitor, api }) => {
+    const post = await api.post({ title: unique('Announced') })
     const other = await visitor()
     await Promise.all([visit(page, `/p/${post.id}`), visit(other, `/p/${post.id}`)])
     await send(page, unique('A fine thought'), 'Ann')

@@ -13,7 +13,7 @@ test.describe('live', () => {
       await form.getByRole('button', { name: 'Publish' }).click()
       await expect(cards(other).first()).toContainText(title)
     }
-    /** Where a post stands in the window, once it stands still. */
+    /** The position of a post in the window, once it no longer moves. */
     const place = async (which: number) => {
       let before = -1
       await expect(async () => {
@@ -93,7 +93,7 @@ test.describe('live', () => {
       await cut(page, control)
       for (const each of [page, opened]) await expect(connection(each)).toHaveText('Connection lost. Trying again…', { timeout: recovery })
       const written = await writeMeanwhile(api, post.id)
-      // What was read is still there to read.
+      // The page still shows what it has read.
       await expect(card(page, post.title)).toContainText('1 comment')
       await expect(comment(opened, 'Before the cut.')).toBeVisible()
       await mend(page, control)
@@ -110,7 +110,7 @@ test.describe('live', () => {
       for (const content of written.contents) await expect(comment(opened, content)).toHaveCount(1)
       await expect(opened.getByText('This comment is awaiting moderation')).toHaveCount(0)
 
-      // And it goes on.
+      // Changes arrive again.
       await api.comment(post.id, { content: 'After the cut.' })
       await expect(comments(opened)).toHaveCount(5)
       await expect(card(page, post.title)).toContainText('5 comments')
@@ -132,7 +132,7 @@ test.describe('live', () => {
   })
 })
 
-/** Writes three posts, and three comments on a post, and waits until they are moderated as far as can be seen. */
+/** Writes three posts, and three comments on a post, and waits until query shows them moderated. */
 async function writeMeanwhile(api: Api, postId: string): Promise<{ titles: string[]; contents: string[] }> {
   const titles = [1, 2, 3].map((n) => unique(`Meanwhile ${n}`))
   const contents = [1, 2, 3].map((n) => unique(`Meanwhile, comment ${n}`))

@@ -49,14 +49,14 @@ const firstLines = (content: Locator, texts: string[]) =>
     return lines
   }, texts)
 
-/** Those of the characters that leave no gap between "or" and "ange", however the letters are kerned. */
+/** The characters that leave no gap between "or" and "ange", whatever the kerning. */
 async function withoutGap(content: Locator, characters: string[]): Promise<string[]> {
   const [kerned, apart, ...measured] = await shown(content, ['orange', 'or\u200cange', ...characters.map((c) => `or${c}ange`)])
   const most = Math.max(kerned?.width ?? 0, apart?.width ?? 0) + 0.3
   return characters.filter((_, n) => (measured[n]?.width ?? 0) <= most && measured[n]?.height === kerned?.height)
 }
 
-/** All characters that Unicode says may be shown as nothing, and all white space. */
+/** All characters that Unicode allows to be invisible, and all white space. */
 function candidates(): string[] {
   const all: string[] = []
   for (let code = 0; code <= 0x10ffff; code++) {
@@ -66,13 +66,13 @@ function candidates(): string[] {
   return all
 }
 
-/** The first and the last of each range of characters that follow each other. */
+/** The first and the last character of each contiguous range. */
 function ends(characters: string[]): string[] {
   const codes = characters.map((character) => character.codePointAt(0) ?? 0)
   return characters.filter((_, n) => codes[n] !== (codes[n - 1] ?? -1) + 1 || codes[n] !== (codes[n + 1] ?? -1) - 1)
 }
 
-/** Letters among characters that direct their order, the same for the same number. */
+/** Letters mixed with characters that control direction. The same number gives the same text. */
 function directed(n: number): string {
   let state = n * 2_654_435_761
   const next = (below: number) => {
@@ -83,7 +83,7 @@ function directed(n: number): string {
   return Array.from('abcdef', (letter) => controls.charAt(next(controls.length)) + (next(2) ? controls.charAt(next(controls.length)) : '') + letter).join('')
 }
 
-/** Writes all as comments, and expects each to be rejected. */
+/** Writes all texts as comments, and expects each to be rejected. */
 async function expectRejected(api: Api, post: string, contents: string[]): Promise<void> {
   const written = new Map<string, string>()
   for (const content of contents) written.set((await api.comment(post, { content })).id, content)

@@ -20,7 +20,7 @@ test.describe('while a service is down', () => {
     await commentForm(opened).getByRole('button', { name: 'Send' }).click()
     await expect(commentForm(opened).getByRole('textbox', { name: 'Comment' })).toHaveValue('')
     await expect(comment(opened, content)).toHaveCount(1)
-    // A visitor who can't wait.
+    // The visitor does not wait for the automatic retry.
     await opened.getByRole('button', { name: 'Try again' }).click()
     await expect(opened.getByRole('alert')).toContainText(/This post can.t be read right now\./)
 
@@ -73,7 +73,7 @@ test.describe('while a service is down', () => {
     await expect(form.getByRole('alert')).not.toContainText('Idempotency-Key')
     await expect(form.getByRole('textbox', { name: 'Comment' })).toHaveValue(content)
     await expect(form.getByRole('button', { name: 'Try again' })).toBeVisible()
-    // The rest goes on.
+    // Everything else still works.
     const meanwhile = await api.write({ title: unique('Meanwhile') })
     await page.getByRole('link', { name: 'All posts' }).click()
     await expect(card(page, post.title)).toBeVisible()
@@ -112,7 +112,7 @@ test.describe('while a service is down', () => {
     await expect(form.getByRole('textbox', { name: 'Title' })).toHaveValue(title)
     await expect(form.getByRole('textbox', { name: 'Text (optional)' })).toHaveValue('Later.')
 
-    // The rest goes on.
+    // Everything else still works.
     await card(page, post.title).getByRole('link').click()
     const content = unique('I can still comment')
     await commentForm(page).getByRole('textbox', { name: 'Comment' }).fill(content)
@@ -126,6 +126,6 @@ test.describe('while a service is down', () => {
     await expect(page.getByText('Your post is published.')).toBeAttached({ timeout: recovery })
     await expect(card(page, title)).toHaveCount(1)
     expect(keys.size).toBe(1)
-    expect(await api.titled(title)).toBe(1)
+    await expect.poll(() => api.titled(title)).toBe(1)
   })
 })

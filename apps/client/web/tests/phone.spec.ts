@@ -24,7 +24,7 @@ test('long words wrap in a window of 320 pixels, and nothing scrolls sideways', 
   await commentForm(page).getByRole('button', { name: 'Send' }).click()
   await expect(commentForm(page).getByRole('alert')).toBeVisible()
   await expectNoSidewaysScroll(page)
-  // The text is within the window, and not cut off.
+  // The text fits in the window and is not cut off.
   for (const text of [page.getByRole('heading', { level: 1 }), page.getByText('https://example.com/'), comments(page).first(), comments(page).last()]) {
     const box = await text.boundingBox()
     expect((box?.x ?? 0) + (box?.width ?? Infinity)).toBeLessThanOrEqual(320)

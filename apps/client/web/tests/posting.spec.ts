@@ -18,12 +18,12 @@ test.describe('writing a post', () => {
     await expect(page.getByRole('button', { name: 'Write a post' })).toBeVisible()
     await expect(page.getByRole('button', { name: /new post/ })).toBeHidden()
 
-    // It can be opened right away, and is there after a reload.
+    // The post can be opened at once, and is still there after a reload.
     await page.getByRole('link', { name: title }).click()
     await expect(page.getByRole('heading', { level: 1, name: title })).toBeVisible()
     await page.goto('/')
     await expect(card(page, title)).toHaveCount(1)
-    expect(await api.titled(title)).toBe(1)
+    await expect.poll(() => api.titled(title)).toBe(1)
   })
 
   test('a post of a title alone will do', async ({ page }) => {
@@ -87,11 +87,11 @@ test.describe('writing a post', () => {
     await title.fill(emoji)
     await form.getByRole('button', { name: 'Publish' }).click()
     await expect(card(page, emoji)).toHaveCount(1)
-    expect(await api.titled(emoji)).toBe(1)
+    await expect.poll(() => api.titled(emoji)).toBe(1)
   })
 
   test('what the service itself refuses is said under the field', async ({ page }) => {
-    // As if the page's own checks were of an older version: the service gets another title than the one typed.
+    // Simulates a page whose checks are of an older version: the service gets another title than the typed one.
     await page.route('**/posts/create', (route) => route.continue({ postData: JSON.stringify({ title: 'x'.repeat(201) }) }))
     await visit(page, '/')
     const form = await openForm(page)
@@ -125,7 +125,7 @@ test.describe('writing a post', () => {
     expect(keys).toHaveLength(2)
     expect(keys[0]).toMatch(/^[0-9a-f]{32}$/)
     expect(keys[1]).toBe(keys[0])
-    expect(await api.titled(title)).toBe(1)
+    await expect.poll(() => api.titled(title)).toBe(1)
     await page.reload()
     await expect(card(page, title)).toHaveCount(1)
   })
@@ -157,6 +157,6 @@ test.describe('writing a post', () => {
     await expect(page.getByText('Your post is published.')).toBeAttached()
     await expect(card(page, title)).toHaveCount(1)
     expect(keys.size).toBe(1)
-    expect(await api.titled(title)).toBe(1)
+    await expect.poll(() => api.titled(title)).toBe(1)
   })
 })

@@ -3,11 +3,11 @@ import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect, test, unique } from './system'
 
-/** A proxy to the address that compresses answers, as Express's middleware does it. */
+/** A proxy to the address that compresses answers as Express's middleware does. */
 async function compressing(target: string): Promise<{ at: string; close: () => void }> {
   const compress = compression({ threshold: 0 })
   const proxy = http.createServer((request, response) => {
-    // The middleware is made for Express, and needs of it what node:http has.
+    // The middleware is made for Express, and uses only what node:http has.
     compress(request as never, response as never, () => {
       const forward = http.request(new URL(request.url ?? '/', target), { method: request.method, headers: request.headers }, (answer) => {
         response.writeHead(answer.statusCode ?? 502, answer.headers)
@@ -28,7 +28,7 @@ async function compressing(target: string): Promise<{ at: string; close: () => v
   }
 }
 
-/** Asks as a browser does, and returns the answer when it has begun. */
+/** Sends a request as a browser does, and returns the answer when it begins. */
 function ask(address: string, accept: string): Promise<http.IncomingMessage> {
   return new Promise((resolve, reject) => {
     http.get(address, { headers: { Accept: accept, 'Accept-Encoding': 'gzip, deflate, br' } }, resolve).on('error', reject)
@@ -48,7 +48,7 @@ test('live changes come at once through a proxy that compresses', async ({ api, 
     expect(stream.headers['content-encoding']).toBeUndefined()
     await expect.poll(() => text).toMatch(/^id: .*\n\n/)
     const { id } = await api.write({ title: unique('Through a proxy') })
-    // Well before the stream's next heartbeat, which might flush what is held back.
+    // Well before the next heartbeat, which might flush a buffered change.
     await expect.poll(() => text, { timeout: 10_000 }).toContain(id)
   } finally {
     proxy.close()

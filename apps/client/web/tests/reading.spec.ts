@@ -31,7 +31,7 @@ test.describe('reading', () => {
     await page.addInitScript(() => {
       window.IntersectionObserver = class extends window.IntersectionObserver {
         override observe() {
-          // This browser sees nothing come near.
+          // An observer that reports nothing.
         }
       }
     })
@@ -50,7 +50,7 @@ test.describe('reading', () => {
     await expect(comments(page)).toHaveCount(120)
     await expect(page.getByRole('button', { name: 'Load older comments' })).toBeHidden()
     const times = await comments(page).getByRole('time').evaluateAll((all) => all.map((time) => time.getAttribute('datetime') ?? ''))
-    // They were written several at once, and what is made within some milliseconds has no order of its own.
+    // Several were written at once, so those within some milliseconds have no order.
     for (const [i, time] of times.slice(1).entries()) {
       expect(Date.parse(time), `${time} after ${times[i]}`).toBeLessThan(Date.parse(times[i] ?? '') + 100)
     }

@@ -27,7 +27,7 @@ test('the data on the server begins anew: open pages say so, read anew, and go o
   expect(said).toContain('The data on the server began anew. This page was read again.')
   expect(said).not.toContain('Back again. Nothing was missed.')
 
-  // And it goes on.
+  // Changes arrive again.
   const title = unique('After the loss')
   const post = await api.post({ title })
   await page.getByRole('button', { name: '1 new post' }).click()

@@ -45,7 +45,7 @@ test.describe('safety', () => {
 
     for (const [n, attack] of attacks.entries()) {
       const title = unique(attack)
-      // The visitor writes the first; the others come from elsewhere, live and read.
+      // The visitor writes the first attack. The others arrive from elsewhere, live and by reading.
       if (n === 0) {
         await visit(page, '/')
         const form = await openForm(page)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from './system'
 import { card, comment, comments, visit } from './views'
 
-/** The README is read on the way, too: what a screenshot may weigh, in bytes. */
+/** The largest size of a screenshot, in bytes: people read the README on slow networks too. */
 const most = 250_000
 
 interface Sample {
@@ -15,12 +15,12 @@ interface Sample {
 const samples: Sample[] = [
   {
     title: 'Hello, Postbus',
-    body: 'A blog of posts and comments, made of small services that tell each other what happened. Write something: it is an event the moment you press the button.',
+    body: 'A blog of posts and comments, made of small services that send each other events. Write something: it is an event the moment you press the button.',
     comments: [{ author: 'Mara', content: 'First! And it appeared in both of my windows.' }],
   },
   {
     title: 'A topic for each kind of event',
-    body: 'One topic for everything looks simple until somebody wants only a part of it. With a topic for each kind, a subscription in YAML says who hears what, and the code stays quiet about it.',
+    body: 'One topic for everything looks simple until somebody wants only a part of it. With a topic for each kind, a subscription in YAML says who gets what, and the code does not mention it.',
     comments: [
       { author: 'Jonas', content: 'We began with one topic and a switch statement of four hundred lines.' },
       { author: 'Lin', content: 'And scopes then keep the wrong publisher out. I like that this is not in the code.' },
@@ -52,11 +52,11 @@ const samples: Sample[] = [
     ],
   },
   {
-    title: 'The log is the truth, the bus is a doorbell',
-    body: 'A doorbell may ring twice, or not at all, and you still live in the same house. So query does not believe the bus: when it rings, query reads the numbered log from where it stood, and what it shows is what the log says.',
+    title: 'The log is the truth, the bus makes it fast',
+    body: 'A message on the bus may arrive twice, or not at all. So query does not believe the bus: a message only wakes it up, and then it reads the numbered log from its last position. What it shows is what the log says.',
     comments: [
       { author: 'Priya', content: 'This is the sentence that made event sourcing click for me.' },
-      { author: 'Sam', content: 'And if it never rings? I suppose it looks through the window now and then.' },
+      { author: 'Sam', content: 'And if no message arrives? I suppose it polls the log now and then.' },
     ],
   },
 ]

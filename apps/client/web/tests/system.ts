@@ -4,7 +4,7 @@ import type { Comment, NewComment, NewPost, Post, PostWithComments } from '../sr
 
 export { expect }
 
-/** How long a service that was killed may take until what it missed is there, in milliseconds. */
+/** How long a killed service may take until it shows what it missed, in milliseconds. */
 export const recovery = 40_000
 
 /** Makes a text that no other test writes. */
@@ -12,7 +12,7 @@ export function unique(text: string): string {
   return `${text} ${randomUUID().slice(0, 8)}`
 }
 
-/** The API, as other visitors use it, through the same address as the page. */
+/** The API at the page's own address, as other visitors use it. */
 export class Api {
   constructor(private readonly request: APIRequestContext) {}
 
@@ -64,7 +64,7 @@ export class Api {
     return all
   }
 
-  /** How many of the newest posts have this title. */
+  /** The number of the newest posts that have this title. */
   async titled(title: string): Promise<number> {
     const response = await this.request.get('/posts?limit=100')
     const posts = Object.values((await response.json()) as Record<string, Post>)
@@ -122,8 +122,8 @@ export class Control {
 }
 
 /**
- * Notes what must happen in no test: an uncaught error, something that the
- * Content-Security-Policy had to stop, a request to another host.
+ * Records what must not happen in any test: an uncaught error, a violation of the Content-Security-Policy, a
+ * request to another host.
  */
 function watch(context: BrowserContext, home: string): string[] {
   const complaints: string[] = []

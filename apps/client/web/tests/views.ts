@@ -12,10 +12,10 @@ export const comments = (page: Page) => page.getByRole('list', { name: 'Comments
 /** The comments with that text. */
 export const comment = (page: Page, text: string) => comments(page).filter({ hasText: text })
 
-/** What the page says of its connection. */
+/** The state of the connection on the page. */
 export const connection = (page: Page) => page.getByTestId('connection')
 
-/** Opens an address and waits until changes come live. */
+/** Opens an address and waits until the stream is live. */
 export async function visit(page: Page, path: string): Promise<void> {
   await page.goto(path)
   await expect(connection(page)).toHaveText('Live')
@@ -30,7 +30,7 @@ export async function openForm(page: Page): Promise<Locator> {
 export const postForm = (page: Page) => page.getByRole('region', { name: 'Write a post' })
 export const commentForm = (page: Page) => page.getByRole('region', { name: 'Write a comment' })
 
-/** Scrolls down until the locator is there. */
+/** Scrolls down until the locator is visible. */
 export async function scrollUntil(page: Page, there: Locator, step = 1_000): Promise<void> {
   await page.mouse.move(640, 400)
   await expect(async () => {
@@ -42,7 +42,7 @@ export async function scrollUntil(page: Page, there: Locator, step = 1_000): Pro
 /** The titles of the posts of the list, in its order. */
 export const titles = (page: Page) => cards(page).getByRole('heading', { level: 2 }).allTextContents()
 
-/** Checks what is said under a field, and that it is said of this field. */
+/** Checks the message under a field, and that it belongs to this field. */
 export async function expectMistake(field: Locator, text: string | RegExp): Promise<void> {
   await expect(field).toHaveAttribute('aria-invalid', 'true')
   await expect(field).toHaveAccessibleDescription(text)

@@ -8,12 +8,12 @@ declare global {
   }
 }
 
-// To record each step of thousands of elements takes longer than what is measured.
+// Recording each step of thousands of elements takes longer than the measured steps.
 test.use({ trace: 'off' })
 
 /**
- * Watches the list of these articles from now on: the longest task, in milliseconds; how
- * many are added; and the text of each in which something changes, other than its time.
+ * Observes the list of these articles from now on: the longest task, in milliseconds; the number of added
+ * articles; and the text of each article in which anything but its time changes.
  */
 function watch(articles: Locator): Promise<void> {
   return articles.first().evaluate((article) => {
@@ -34,10 +34,10 @@ function watch(articles: Locator): Promise<void> {
   })
 }
 
-/** What is written while a page scrolls says this. */
+/** The text of what is written while a page scrolls. */
 const meanwhile = 'Meanwhile'
 
-/** How long the browser takes to lay out so many plain cards, in milliseconds. */
+/** How long the browser takes to lay out that many plain cards, in milliseconds. */
 function layoutOfPlain(page: Page, many: number): Promise<number> {
   return page.evaluate((many) => {
     const plain = document.createElement('ol')
@@ -57,15 +57,15 @@ function layoutOfPlain(page: Page, many: number): Promise<number> {
   }, many)
 }
 
-/** How many articles of a list the browser renders, and does not skip for being far away. */
+/** How many articles of a list the browser renders. It skips those that are far away. */
 function rendered(articles: Locator): Promise<number> {
   return articles.evaluateAll((all) => all.filter((article) => article.checkVisibility({ contentVisibilityAuto: true })).length)
 }
 
 /**
- * Scrolls through a page, with what comes live meanwhile. What keeps that smooth is that
- * the page touches nothing that it shows already, and that the browser renders only what
- * is near the window. How smooth it is depends on the machine, and is printed.
+ * Scrolls through a page while changes arrive live. Two things keep that smooth: the page changes nothing that
+ * it already shows, and the browser renders only what is near the window. The machine decides how smooth it is;
+ * the figures are printed.
  */
 async function expectSmooth(page: Page, path: string, articles: Locator, many: number, live: () => Promise<void>): Promise<void> {
   const frame = () => page.evaluate(() => new Promise((done) => requestAnimationFrame(done)))
@@ -91,7 +91,7 @@ async function expectSmooth(page: Page, path: string, articles: Locator, many: n
     await frame()
   }
   const near = await rendered(articles)
-  // The observer hears of a task when it is over.
+  // The observer gets a task after it has ended.
   await page.evaluate(() => new Promise((done) => setTimeout(done)))
   const seen = await page.evaluate(() => window.seen)
   const height = await page.evaluate(() => document.documentElement.scrollHeight)
@@ -122,7 +122,7 @@ test('a post with 2,000 comments scrolls, and only what is near is rendered', as
     await api.comment(newest, { content: meanwhile })
     await expect(page.getByRole('heading', { level: 2, name: '2,001 comments' })).toBeVisible()
   })
-  // The one that came meanwhile may be all that is missing.
+  // Only the one that arrived meanwhile may be missing.
   await expect(async () => {
     await page.mouse.wheel(0, 20_000)
     expect(await comments(page).count()).toBe(2_001)

@@ -6,8 +6,8 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// Fail has every call of the ops fail with err, and do nothing, until Fail is called for
-// them again with nil. Without ops it holds for all three.
+// Fail makes every call of the ops fail with err and do nothing, until Fail is called for
+// them with nil. Without ops it applies to all three.
 func (m *Memory) Fail(err error, ops ...Op) {
 	if len(ops) == 0 {
 		ops = []Op{Get, Swap, Delete}
@@ -19,24 +19,17 @@ func (m *Memory) Fail(err error, ops ...Op) {
 	}
 }
 
-// Before has hook run before each call. A call for which it returns an error fails with
-// that and does nothing. Nil removes it.
+// Before runs hook before each call. The hook may block, to delay the call. It may call
+// the store, as another writer would. If it returns an error, the call fails with that
+// error and does nothing. Nil removes the hook.
 func (m *Memory) Before(hook func(context.Context, Call) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.before = hook
 }
 
-// After has hook run after each call that succeeded. A call for which it returns an error
-// fails with that although it has happened. Nil removes it.
-func (m *Memory) After(hook func(context.Context, Call) error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.after = hook
-}
-
-// Decide has fate decide what becomes of the write of each item. It runs with the store's
-// lock, so it must not call the store. Nil has all of them written.
+// Decide lets fate decide what becomes of the write of each item. It runs with the
+// store's lock, so it must not call the store. With nil, all items are written.
 func (m *Memory) Decide(fate func(state.Item) Fate) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -48,7 +41,7 @@ func Always(fate Fate) func(state.Item) Fate {
 	return func(state.Item) Fate { return fate }
 }
 
-// Land lets the late writes happen, in their order. One that is of another ETag by now is
+// Land performs the late writes, in their order. A write whose ETag no longer matches is
 // lost.
 func (m *Memory) Land() {
 	m.mu.Lock()
@@ -62,7 +55,7 @@ func (m *Memory) Land() {
 	m.late = nil
 }
 
-// ETags has etag make the ETags of a key's versions, which begin with 1.
+// ETags lets etag make the ETags of a key's versions, which begin with 1.
 func (m *Memory) ETags(etag func(version int) string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,14 +9,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// Put writes a value, whatever is there.
+// Put writes a value, at any ETag.
 func (m *Memory) Put(key, value string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.put(state.Item{Key: key, Value: []byte(value)})
 }
 
-// Remove removes keys, whatever is there.
+// Remove removes keys, at any ETag.
 func (m *Memory) Remove(keys ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -32,7 +32,7 @@ func (m *Memory) Clear() {
 	clear(m.docs)
 }
 
-// Value is the value of a key; empty for one that does not exist.
+// Value is the value of a key, or empty for a key that does not exist.
 func (m *Memory) Value(key string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -40,8 +40,8 @@ func (m *Memory) Value(key string) string {
 	return string(d.value)
 }
 
-// Version counts the writes of a key since it came to exist; 0 is that of one that does
-// not exist.
+// Version counts the writes of a key since it was created. 0 means that it does not
+// exist.
 func (m *Memory) Version(key string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -49,8 +49,7 @@ func (m *Memory) Version(key string) int {
 	return d.version
 }
 
-// TTL is how long a key was given to live when it was last written with a TTL; 0 is for
-// ever.
+// TTL is the time to live of a key's last write with a TTL. 0 means for ever.
 func (m *Memory) TTL(key string) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,7 +57,7 @@ func (m *Memory) TTL(key string) time.Duration {
 	return d.ttl
 }
 
-// Keys are the keys with the prefix that exist, sorted.
+// Keys are the existing keys with the prefix, sorted.
 func (m *Memory) Keys(prefix string) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -71,14 +70,14 @@ func (m *Memory) Keys(prefix string) []string {
 	return keys
 }
 
-// Written counts the items that calls of Swap have written.
+// Written counts the items that Swap has written.
 func (m *Memory) Written() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.written
 }
 
-// Calls are the calls of op so far, those that failed included.
+// Calls are the calls of op so far, including failed ones.
 func (m *Memory) Calls(op Op) []Call {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -91,8 +90,7 @@ func (m *Memory) Calls(op Op) []Call {
 	return calls
 }
 
-// Named counts how often calls of op have named a key with the prefix, those that failed
-// included.
+// Named counts the keys with the prefix in calls of op, including failed ones.
 func (m *Memory) Named(op Op, prefix string) int {
 	n := 0
 	for _, c := range m.Calls(op) {

@@ -2,6 +2,7 @@
 package statetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// ErrDown is a store that can't be reached.
+// ErrDown is the error of a store that cannot be reached.
 var ErrDown = errors.New("store is down")
 
 // Op is one of the calls of state.Store.
@@ -26,13 +27,13 @@ const (
 	Delete Op = "delete"
 )
 
-// Call is one call of the store. The items of a Get have keys alone.
+// Call is one call of the store. The items of a Get have only keys.
 type Call struct {
 	Op    Op
 	Items []state.Item
 }
 
-// Keys are those that the call names, in its order.
+// Keys are the keys of the call, in its order.
 func (c Call) Keys() []string {
 	keys := make([]string, len(c.Items))
 	for i, item := range c.Items {
@@ -44,7 +45,7 @@ func (c Call) Keys() []string {
 // Fate is what becomes of the write of one item.
 type Fate int
 
-// The four fates. All but Written are reported as a failure of the Swap.
+// The four fates. For all but Written, Swap fails.
 const (
 	Written Fate = iota // unless another writer was first
 	Refused             // it does not happen
@@ -60,8 +61,7 @@ const (
 //   - A conflict looks like any other failure.
 //   - A write without TTL leaves the key's time to live as it was.
 //
-// It is safe for concurrent use. Hooks run without its lock: they may block, to delay a
-// call, and may call the store, as another writer would.
+// It is safe for concurrent use. The hook of Before runs without its lock.
 type Memory struct {
 	mu      sync.Mutex
 	docs    map[string]doc
@@ -69,10 +69,10 @@ type Memory struct {
 	calls   []Call
 	written int
 
-	failing       map[Op]error
-	before, after func(context.Context, Call) error
-	fate          func(state.Item) Fate
-	etag          func(version int) string
+	failing map[Op]error
+	before  func(context.Context, Call) error
+	fate    func(state.Item) Fate
+	etag    func(version int) string
 }
 
 var _ state.Store = (*Memory)(nil)
@@ -89,7 +89,7 @@ func New() *Memory {
 	return &Memory{docs: map[string]doc{}, failing: map[Op]error{}, etag: strconv.Itoa}
 }
 
-// Get is that of state.Store.
+// Get implements state.Store.
 func (m *Memory) Get(ctx context.Context, keys ...string) ([]state.Item, error) {
 	items := make([]state.Item, len(keys))
 	for i, key := range keys {
@@ -109,7 +109,7 @@ func (m *Memory) Get(ctx context.Context, keys ...string) ([]state.Item, error) 
 	return items, nil
 }
 
-// Swap is that of state.Store.
+// Swap implements state.Store.
 func (m *Memory) Swap(ctx context.Context, items ...state.Item) error {
 	write := func() error {
 		var failed error
@@ -126,7 +126,7 @@ func (m *Memory) Swap(ctx context.Context, items ...state.Item) error {
 	return nil
 }
 
-// Delete is that of state.Store.
+// Delete implements state.Store.
 func (m *Memory) Delete(ctx context.Context, item state.Item) error {
 	remove := func() error {
 		if d, exists := m.doc(item.Key); exists && item.ETag != m.etag(d.version) {
@@ -141,11 +141,11 @@ func (m *Memory) Delete(ctx context.Context, item state.Item) error {
 	return nil
 }
 
-// do makes a call, of which effect is what happens with the lock.
+// do records a call, applies the faults, and runs effect with the lock.
 func (m *Memory) do(ctx context.Context, c Call, effect func() error) error {
 	m.mu.Lock()
 	m.calls = append(m.calls, c)
-	before, after := m.before, m.after
+	before := m.before
 	m.mu.Unlock()
 	if before != nil {
 		if err := before(ctx, c); err != nil {
@@ -153,21 +153,14 @@ func (m *Memory) do(ctx context.Context, c Call, effect func() error) error {
 		}
 	}
 	m.mu.Lock()
-	err := m.failing[c.Op]
-	if err == nil {
-		err = ctx.Err()
+	defer m.mu.Unlock()
+	if err := cmp.Or(m.failing[c.Op], ctx.Err()); err != nil {
+		return err
 	}
-	if err == nil {
-		err = effect()
-	}
-	m.mu.Unlock()
-	if err == nil && after != nil {
-		err = after(ctx, c)
-	}
-	return err
+	return effect()
 }
 
-// write lets one write have its fate.
+// write applies the fate of one write.
 func (m *Memory) write(item state.Item) error {
 	fate := Written
 	if m.fate != nil {
@@ -201,7 +194,7 @@ func (m *Memory) put(item state.Item) {
 	m.docs[item.Key] = d
 }
 
-// doc is the document with the key, unless its time has passed.
+// doc is the document of a key, unless it has expired.
 func (m *Memory) doc(key string) (doc, bool) {
 	d, exists := m.docs[key]
 	if exists && d.ttl > 0 && !time.Now().Before(d.expires) {

@@ -116,7 +116,7 @@ func main() {
 	}
 }
 
-// fill replaces what the usage says in the n-th request's text.
+// fill replaces the placeholders, which the usage lists, in the text of the n-th request.
 func fill(text string, n uint64, posts []string) string {
 	if !strings.Contains(text, "{") {
 		return text
@@ -149,5 +149,5 @@ func printJSON(r traffic.Result) {
 	out["latencyMs"] = latency
 	enc := json.NewEncoder(os.Stdout)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(out) // numbers and strings: it can't fail but for stdout
+	_ = enc.Encode(out) // only stdout can fail
 }

@@ -1,4 +1,4 @@
-// Reference is what Postbus is measured against: handlers that do one thing and
+// Reference has the handlers that Postbus is compared with. Each does one thing and
 // nothing else, with a real sidecar.
 package main
 
@@ -19,12 +19,12 @@ import (
 
 const (
 	component = "reference-bus"
-	// published is what nobody receives.
+	// published is a topic without subscribers.
 	published = "reference-published"
-	// hop and bulkHop are what this program receives itself: as Dapr delivers by itself,
-	// one by one and as CloudEvents; and in the way of Postbus's own subscriptions.
+	// hop and bulkHop are topics that this program receives: one in Dapr's default way,
+	// message by message and as CloudEvents; the other as Postbus's own subscriptions do.
 	hop, bulkHop = "reference-hop", "reference-bulk-hop"
-	// eventLength is that of a comment's event, in bytes.
+	// eventLength is the length of a comment's event, in bytes.
 	eventLength = 560
 )
 
@@ -38,7 +38,7 @@ type reference struct {
 	waiting map[string]chan struct{} // by journey
 }
 
-// journey is a message that is published again, until no hops are left.
+// journey is a message that is published again until it has no hops left.
 type journey struct {
 	ID   string `json:"id"`
 	Hops int    `json:"hops"`
@@ -64,8 +64,8 @@ func main() {
 	log.Fatal(http.ListenAndServe(":"+os.Getenv("PORT"), public))                               //nolint:gosec // as above
 }
 
-// publish is the bare command: one publish, 201. What it publishes is as long as an
-// event, and the sidecar takes it as it is, as it does Postbus's.
+// publish is the bare command: one publish, then 201. The message is as long as an event,
+// and the sidecar passes it on as raw bytes, like Postbus's.
 func (r *reference) publish(c *gin.Context) {
 	var in map[string]any
 	if err := c.BindJSON(&in); err != nil {
@@ -98,8 +98,7 @@ func (r *reference) write(c *gin.Context) {
 	c.Status(http.StatusOK)
 }
 
-// travel answers when a message has been published and delivered that often, in
-// bulk if the query says so.
+// travel answers when a message has made that many hops, in bulk if the query says so.
 func (r *reference) travel(c *gin.Context) {
 	hops, err := strconv.Atoi(c.Param("count"))
 	if err != nil || hops < 1 {
@@ -173,7 +172,7 @@ func (r *reference) deliverBulk(c *gin.Context) {
 	c.JSON(http.StatusOK, out)
 }
 
-// goOn sends what has made a hop on its next one.
+// goOn publishes a message for its next hop.
 func (r *reference) goOn(ctx context.Context, j journey) (status string) {
 	if j.Hops--; j.Hops == 0 {
 		r.arrive(j.ID)

@@ -16,46 +16,47 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// Load is what is sent, and how.
+// Load says what is sent, and how.
 type Load struct {
-	// Connections is how many requests are under way at once, at most.
+	// Connections bounds the requests under way at once.
 	Connections int
-	// Rate is how many requests begin a second (open loop), or 0: each connection
-	// sends its next request when it has its answer (closed loop).
+	// Rate is the number of requests that begin a second (open loop). If it is 0, each
+	// connection sends its next request when it has its answer (closed loop).
 	Rate float64
-	// Duration is how long requests become due. In an open loop whose answers take
-	// longer than the connections can bear, what is still due then is sent late.
+	// Duration is the time in which requests become due. An open loop whose answers take
+	// too long sends the remaining ones late.
 	Duration time.Duration
 	// Prepare makes the n-th request, counted from 0, on a connection of that
 	// number. It must be safe for concurrent use.
 	Prepare func(n uint64, req *fasthttp.Request)
-	// Want is the status that counts as success.
+	// Want is the status of a success.
 	Want int
-	// Answered, if set, gets every successful answer, and when its request was due.
+	// Answered, if set, is called with every successful answer, and the time at which its
+	// request was due.
 	Answered func(due time.Time, res *fasthttp.Response)
 	// Progress, if set, gets a line a second.
 	Progress io.Writer
 }
 
-// Result is what became of a load.
+// Result is the outcome of a load.
 type Result struct {
-	// OK and Failed count the answers with the status that was wanted, and all else.
+	// OK counts the answers with the wanted status, Failed everything else.
 	OK, Failed uint64
-	// Took is the time from the first request's beginning to the last answer.
+	// Took is the time from the first request to the last answer.
 	Took time.Duration
-	// Latency is that of successful requests, in microseconds. In an open loop it
-	// counts from when a request was due, in a closed one it is corrected as if on
-	// each connection one were due every median latency: either way, an answer that
-	// takes long also counts for the requests that it held up (coordinated omission).
+	// Latency is that of successful requests, in microseconds. In an open loop it counts
+	// from the time at which a request was due. In a closed loop it is corrected as if
+	// each connection had one request due every median latency. Either way a slow answer
+	// also counts for the requests that it delayed (coordinated omission).
 	Latency *hdrhistogram.Histogram
-	// FirstFailure says what was wrong with the first failed request.
+	// FirstFailure describes the first failed request.
 	FirstFailure error
 }
 
 // PerSecond is the rate of success.
 func (r Result) PerSecond() float64 { return float64(r.OK) / r.Took.Seconds() }
 
-// Quantile is the latency that q percent of the requests don't exceed.
+// Quantile is the latency that q percent of the requests do not exceed.
 func (r Result) Quantile(q float64) time.Duration {
 	return time.Duration(r.Latency.ValueAtQuantile(q)) * time.Microsecond
 }
@@ -70,11 +71,11 @@ const requestTimeout = 10 * time.Second
 
 // Run sends the load. Cancelling ctx ends it early.
 func (l Load) Run(ctx context.Context) Result {
-	// net/http would cost more than what it measures: the generator shares the
+	// net/http would use more CPU than what it measures, and the generator shares the
 	// machine with the system.
 	client := &fasthttp.Client{MaxConnsPerHost: l.Connections, ReadTimeout: requestTimeout, NoDefaultUserAgentHeader: true,
 		StreamResponseBody: true, // see readBody
-		// A request that was sent is never sent again: it may have happened.
+		// A request is never repeated, because it may have happened.
 		RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false }}
 	defer client.CloseIdleConnections()
 
@@ -110,7 +111,7 @@ type running struct {
 	Load
 	client *fasthttp.Client
 	start  time.Time
-	// next is the number of the request that is sent next; the others count answers.
+	// next is the number of the next request. The others count answers.
 	next, ok, failed atomic.Uint64
 	firstFailure     atomic.Pointer[error]
 }
@@ -154,14 +155,14 @@ func (r *running) connection(ctx context.Context, latency *hdrhistogram.Histogra
 }
 
 // readBody reads the answer into the connection's own buffer, where it stays until the
-// next. Fasthttp's buffers are shared, and those that are larger than most are thrown
-// away: where sizes differ, the generator would be measured and not the server.
+// next answer. Fasthttp shares its buffers and drops those that are larger than most. For
+// answers of different sizes that would measure the generator, not the server.
 func readBody(res *fasthttp.Response, body *bytes.Buffer) error {
 	body.Reset()
 	if stream := res.BodyStream(); stream != nil {
 		if _, err := body.ReadFrom(stream); err != nil {
 			if s, ok := stream.(fasthttp.ReadCloserWithError); ok {
-				_ = s.CloseWithError(err) // with its connection, which is of no use any more
+				_ = s.CloseWithError(err) // closes the connection, too
 			}
 			return err
 		}
@@ -186,8 +187,8 @@ func sleepUntil(ctx context.Context, due time.Time) bool {
 	}
 }
 
-// corrected adds to a closed loop's latencies those of the requests that were
-// not sent because an answer took longer than the median.
+// corrected adds to the latencies of a closed loop those of the requests that were not
+// sent because an answer took longer than the median.
 func corrected(h *hdrhistogram.Histogram) *hdrhistogram.Histogram {
 	interval := max(h.ValueAtQuantile(50), 1)
 	out := hdrhistogram.New(shortest, longest, digits)
@@ -199,7 +200,7 @@ func corrected(h *hdrhistogram.Histogram) *hdrhistogram.Histogram {
 	return out
 }
 
-// report prints what happens, once a second, until the returned function is called.
+// report prints the progress once a second, until the returned function is called.
 func (l Load) report(start time.Time, ok, failed *atomic.Uint64) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {

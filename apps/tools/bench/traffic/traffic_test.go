@@ -55,12 +55,12 @@ func TestAnOpenLoopSendsWhatIsDue(t *testing.T) {
 	}
 }
 
-// What a server that is too slow has not got to when the time is over has waited
-// longest of all.
+// A slow server has not answered all requests when the time is over. The last ones have
+// waited longest.
 func TestAnOpenLoopSendsLateWhatWasDueInTime(t *testing.T) {
 	const each = 20 * time.Millisecond
 	load := Load{Connections: 1, Rate: 100, Duration: 300 * time.Millisecond, Want: 200, Prepare: serve(t, func(http.ResponseWriter, *http.Request) {
-		time.Sleep(each) // twice what there is time for
+		time.Sleep(each) // half of the rate that is due
 	})}
 	r := load.Run(t.Context())
 	if r.OK != 30 {
@@ -71,8 +71,8 @@ func TestAnOpenLoopSendsLateWhatWasDueInTime(t *testing.T) {
 	}
 }
 
-// Coordinated omission: one connection, one answer that takes 400 ms, and the 40
-// requests that were due meanwhile have waited, too.
+// Coordinated omission: on one connection one answer takes 400 ms, and the 40 requests
+// that were due meanwhile have waited, too.
 func TestAnOpenLoopCountsFromWhenARequestWasDue(t *testing.T) {
 	load := Load{Connections: 1, Rate: 100, Duration: time.Second, Want: 200, Prepare: serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/10" {
@@ -88,7 +88,7 @@ func TestAnOpenLoopCountsFromWhenARequestWasDue(t *testing.T) {
 func TestAClosedLoopIsCorrectedForWhatWasHeldUp(t *testing.T) {
 	h := hdrhistogram.New(shortest, longest, digits)
 	_ = h.RecordValues(1000, 999)
-	_ = h.RecordValue(1_000_000) // a second, in which a thousand more would have been sent
+	_ = h.RecordValue(1_000_000) // a second, in which a thousand more were due
 	if got := corrected(h).TotalCount(); got < 1990 || got > 2010 {
 		t.Errorf("%d values; some 1,000 were held up", got)
 	}

@@ -22,12 +22,13 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// user is nobody in particular; numeric, so that Kubernetes can see that it isn't root.
+// user is an unprivileged user. It is numeric, so that Kubernetes can see that it is not
+// root.
 const user = "65532:65532"
 
-// commit is what is built.
+// commit identifies the sources.
 type commit struct {
-	// version is what git describe says, with -dirty for a tree with changes.
+	// version is the output of git describe, with -dirty if there are changes.
 	version, revision string
 	at                time.Time
 }
@@ -50,9 +51,9 @@ func head(ctx context.Context, root string) (commit, error) {
 	return commit{version, revision, time.Unix(at, 0).UTC()}, err
 }
 
-// build builds the image of an app: the binary, the certificates of those that it may
-// trust, which come with a Go module and so are the same everywhere, and the bill of
-// materials, which is returned, too.
+// build builds the image of an app: the binary, the trusted root certificates, and the
+// bill of materials, which it also returns. The certificates come with a Go module, so
+// every machine has the same.
 func build(ctx context.Context, root, app, arch string, c commit) (image v1.Image, sbom []byte, err error) {
 	binary, err := compile(ctx, root, app, arch)
 	if err != nil {
@@ -65,12 +66,12 @@ func build(ctx context.Context, root, app, arch string, c commit) (image v1.Imag
 	return image, sbom, err
 }
 
-// assemble makes the image, a layer a file.
+// assemble makes the image with one layer a file.
 func assemble(app, arch string, c commit, binary, sbom []byte) (v1.Image, error) {
 	var roots bytes.Buffer
 	for r := range bundle.Roots() {
 		if r.Constraint != nil {
-			continue // it is trusted within bounds that a file can't express
+			continue // a file cannot express the bounds of its trust
 		}
 		if err := pem.Encode(&roots, &pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate}); err != nil {
 			return nil, err
@@ -116,7 +117,7 @@ func assemble(app, arch string, c commit, binary, sbom []byte) (v1.Image, error)
 	return mutate.ConfigFile(image, config)
 }
 
-// compile returns a static binary without a path, a time or an id of this build.
+// compile returns a static binary that contains no path, time or id of this build.
 func compile(ctx context.Context, root, app, arch string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "postbus-image-")
 	if err != nil {
@@ -133,8 +134,8 @@ func compile(ctx context.Context, root, app, arch string) ([]byte, error) {
 	return os.ReadFile(out) //nolint:gosec // written just now
 }
 
-// layer is a layer of one file. Files have no time, so that what hasn't changed is
-// the same layer in the next version.
+// layer is a layer with one file. Files have no time, so an unchanged file is the same
+// layer in the next version.
 func layer(path string, mode int64, content []byte) (v1.Layer, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

@@ -1,6 +1,5 @@
-// Images builds the apps' container images: one static binary each, on nothing. It
-// needs no container engine and no registry, and builds the same bytes from the
-// same commit.
+// Images builds the apps' container images: one static binary each, on an empty base. It
+// needs no container engine and no registry. The same commit gives the same bytes.
 package main
 
 import (
@@ -48,7 +47,7 @@ PUSH_IMAGE is true.
 Flags:
 `
 
-// options are what the flags and the environment say.
+// options are the settings from flags and environment.
 type options struct {
 	into, repository, load, arch string
 	push                         bool
@@ -71,7 +70,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := o.run(ctx, flag.Args()); err != nil {
-		fmt.Fprintln(os.Stderr, "images:", terminal.Lines(err.Error())) // a registry's answer, say
+		fmt.Fprintln(os.Stderr, "images:", terminal.Lines(err.Error())) // it may quote a registry's answer
 		os.Exit(1)
 	}
 }
@@ -150,7 +149,7 @@ func (o options) make(ctx context.Context, root, app string, commit commit) erro
 	return nil
 }
 
-// save writes an image as docker save does it.
+// save writes an image in the format of docker save.
 func save(image v1.Image, file string, names []string) error {
 	tags := map[name.Tag]v1.Image{}
 	for _, n := range names {
@@ -171,15 +170,15 @@ func save(image v1.Image, file string, names []string) error {
 	return os.WriteFile(file, sorted, 0o644) //nolint:gosec // for other users, who load it
 }
 
-// sortNames puts the names in a saved image's manifest in order: the library has them
-// in a map's.
+// sortNames sorts the names in a saved image's manifest, which the library writes in the
+// order of a map.
 func sortNames(saved io.Reader) ([]byte, error) {
 	var sorted bytes.Buffer
 	from, to := tar.NewReader(saved), tar.NewWriter(&sorted)
 	for {
 		h, err := from.Next()
 		if errors.Is(err, io.EOF) {
-			err = to.Close() // it writes the end
+			err = to.Close() // Close writes the end
 			return sorted.Bytes(), err
 		}
 		if err != nil {

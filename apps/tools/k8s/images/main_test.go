@@ -86,7 +86,7 @@ func copySources(t *testing.T, from, to string) {
 	}
 }
 
-// look says whether the image is what a cluster and its owner expect.
+// look checks that the image is what a cluster and its owner expect.
 func look(t *testing.T, image v1.Image, c commit, sbom []byte) {
 	t.Helper()
 	config, err := image.ConfigFile()

@@ -16,20 +16,19 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// sbomPath is where an image has its bill of materials.
+// sbomPath is the path of an image's bill of materials.
 func sbomPath(app string) string { return "sbom/" + app + ".cdx.json" }
 
-// billOfMaterials lists what is in an app's image, as CycloneDX: the modules that the
-// binary itself says it was built from, Go's standard library among them, and the
-// packages that the web client is built from, if the app has one. It has no random
-// number and the commit's time, so that one commit has one.
+// billOfMaterials lists the content of an app's image as CycloneDX: the modules that the
+// binary names, Go's standard library, and the packages of the web client, if the app has
+// one. It has the commit's time and no random number, so one commit has one bill.
 func billOfMaterials(ctx context.Context, root, app string, binary []byte, c commit) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "postbus-sbom-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	file := filepath.Join(dir, app) // its name is in the document
+	file := filepath.Join(dir, app) // the document contains this name
 	if err := os.WriteFile(file, binary, 0o600); err != nil {
 		return nil, err
 	}
@@ -55,8 +54,8 @@ func billOfMaterials(ctx context.Context, root, app string, binary []byte, c com
 	return out.Bytes(), err
 }
 
-// addWeb adds what package-lock.json says that a web client is built from. (Tools are
-// left out: nothing of them is in the pages.)
+// addWeb adds the packages of a web client from package-lock.json. (Tools are left out,
+// because the pages contain nothing of them.)
 func addWeb(ctx context.Context, bom *cdx.BOM, web string) error {
 	cmd := exec.CommandContext(ctx, "npm", "sbom", "--sbom-format", "cyclonedx", "--package-lock-only", "--omit", "dev")
 	cmd.Dir = web

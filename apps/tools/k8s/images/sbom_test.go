@@ -15,8 +15,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// checkSBOM says whether a bill of materials is valid CycloneDX, and lists just what
-// the binary was built from, and of the web client what package-lock.json has.
+// checkSBOM checks that a bill of materials is valid CycloneDX and lists exactly the
+// modules of the binary and, for the web client, the packages in package-lock.json.
 func checkSBOM(t *testing.T, sbom, binary []byte, web bool) {
 	t.Helper()
 	validate(t, sbom)
@@ -62,7 +62,7 @@ func checkSBOM(t *testing.T, sbom, binary []byte, web bool) {
 	}
 }
 
-// lockedPackages are the client's packages that are in its pages, with itself.
+// lockedPackages are the packages in the client's pages, including the client itself.
 func lockedPackages(t *testing.T) map[string]string {
 	t.Helper()
 	root, err := findRoot()
@@ -92,7 +92,7 @@ func lockedPackages(t *testing.T) map[string]string {
 	return found
 }
 
-// validate checks a document against CycloneDX's own schema, which comes with its
+// validate checks a document against CycloneDX's own schema, which is part of its
 // library.
 func validate(t *testing.T, document []byte) {
 	t.Helper()
@@ -116,7 +116,7 @@ func validate(t *testing.T, document []byte) {
 	}
 }
 
-// schemas loads schemas from a folder in place of the network.
+// schemas loads schemas from a folder, not from the network.
 type schemas string
 
 func (dir schemas) Load(url string) (any, error) {

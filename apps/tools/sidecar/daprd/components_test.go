@@ -7,7 +7,7 @@ import (
 	contribnames "github.com/dapr/components-contrib/nameresolution"
 )
 
-// asked is a resolver that answers with the error of the context it is asked with.
+// asked is a resolver that returns the error of its context.
 type asked struct{ contribnames.Resolver }
 
 func (asked) ResolveID(ctx context.Context, req contribnames.ResolveRequest) (string, error) {

@@ -1,7 +1,7 @@
-// Daprd is the Dapr runtime with the components that Postbus uses, which
-// components.go lists. Dapr's own command (github.com/dapr/dapr/cmd/daprd) has all
-// stable components or all of them. The first set lacks nameresolution.sqlite. Both
-// take longer to build and more memory in each sidecar.
+// Daprd is the Dapr runtime with the components that Postbus uses (components.go). Dapr's
+// own command (github.com/dapr/dapr/cmd/daprd) has all stable components or all of them.
+// The first set lacks nameresolution.sqlite. Both take longer to build, and more memory
+// in each sidecar.
 //
 // Dapr's cmd/daprd/app can't be imported without one of the two sets, so this file
 // repeats what it does. A test compares the two.
@@ -57,7 +57,7 @@ func main() {
 	serve(opts)
 }
 
-// serve runs the runtime until it is shut down, and anew after each SIGHUP.
+// serve runs the runtime until it is shut down, and restarts it after each SIGHUP.
 func serve(opts *options.Options) {
 	ctx := signals.Context()
 	hangups := signals.OnHUP(ctx)
@@ -73,7 +73,7 @@ func serve(opts *options.Options) {
 			if err := runOnce(hctx, opts); err != nil {
 				log.Fatalf("Fatal error from runtime: %s", err)
 			}
-			if hctx.Err() == nil { // it was shut down by its API
+			if hctx.Err() == nil { // its API shut it down
 				return
 			}
 		}

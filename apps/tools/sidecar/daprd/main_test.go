@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// TestTheRuntimeIsConfiguredAsDaprsOwn compares what main.go hands to the runtime with
-// what Dapr's own command hands to it, so that a new version's options are not missed.
+// TestTheRuntimeIsConfiguredAsDaprsOwn compares what main.go and Dapr's own command pass
+// to the runtime. So it notices a new version's options.
 func TestTheRuntimeIsConfiguredAsDaprsOwn(t *testing.T) {
 	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", "github.com/dapr/dapr/cmd/daprd/app").Output()
 	if err != nil {

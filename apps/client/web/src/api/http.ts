@@ -1,19 +1,19 @@
 import { noAnswer, Problem, problemOf } from './problem'
 
-/** How long an answer may take, in milliseconds. The services' own deadlines are well below it. */
+/** How long an answer may take, in milliseconds. It is above the deadlines of the services. */
 const timeout = 15_000
 
 export interface Answer<T> {
   value: T
-  /** The number of the log that the answer stands at, if query gave it. */
+  /** The number of the log at which query made the answer, if query gave one. */
   sequence: number | undefined
-  /** Where in which log that is, if query gave it. */
+  /** The position in the log at which query made the answer, if query gave one. */
   position: string | undefined
-  /** Where the next page is, as a path with its query. */
+  /** The path and query of the next page. */
   next: string | undefined
 }
 
-/** Sends a request and reads its JSON. Everything that goes wrong is a Problem. */
+/** Sends a request and reads its JSON. It throws nothing but a Problem. */
 export async function request<T>(path: string, init: RequestInit = {}): Promise<Answer<T>> {
   const signals = [AbortSignal.timeout(timeout), ...(init.signal ? [init.signal] : [])]
   try {
@@ -48,7 +48,7 @@ export function nextOf(link: string | null): string | undefined {
   return /<([^>]*)>\s*;\s*rel="?next"?/.exec(link ?? '')?.[1]
 }
 
-/** Adds a parameter to a path that may have some. */
+/** Adds a parameter to a path that may already have parameters. */
 export function withParameter(path: string, name: string, value: number): string {
   return `${path}${path.includes('?') ? '&' : '?'}${name}=${value}`
 }

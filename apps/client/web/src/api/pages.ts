@@ -1,12 +1,12 @@
 import { request, withParameter } from './http'
 import type { Comment, Post, PostWithComments } from './types'
 
-/** A post in the list, with the number of the log that it stands at. */
+/** A post in the list, and the number of the log at which it was read. */
 export interface FeedPost extends Post {
   sequence: number
 }
 
-/** Where in the log a page was read: the number, and the position if query gave it. */
+/** The place in the log at which a page was read: its number, and its position if query gave one. */
 export interface Stand {
   sequence: number
   position?: string | undefined
@@ -31,13 +31,13 @@ export const feedPath = '/posts'
 /** The address of a post and the first page of its comments. */
 export const postPath = (id: string) => `/posts/${encodeURIComponent(id)}`
 
-/** A post without its comments, standing at a number of the log. */
+/** A post without its comments, as of a number of the log. */
 export function summary(post: PostWithComments, sequence: number): FeedPost {
   const { id, title, body, createdAt, commentCount } = post
   return { id, title, body, createdAt, commentCount, sequence }
 }
 
-/** Reads a page of posts that stands at least at the number. */
+/** Reads a page of posts that is at least as new as the number. */
 export async function readFeed(path: string, atLeast: number | undefined, signal: AbortSignal): Promise<FeedPage> {
   const answer = await request<Record<string, PostWithComments>>(atSequence(path, atLeast), { signal })
   const sequence = answer.sequence ?? 0
@@ -49,7 +49,7 @@ export async function readFeed(path: string, atLeast: number | undefined, signal
   }
 }
 
-/** Reads a post with a page of its comments that stands at least at the number. */
+/** Reads a post with a page of its comments that is at least as new as the number. */
 export async function readPost(path: string, atLeast: number | undefined, signal: AbortSignal): Promise<CommentsPage> {
   const answer = await request<PostWithComments>(atSequence(path, atLeast), { signal })
   const { comments, ...post } = answer.value

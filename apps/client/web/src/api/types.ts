@@ -1,7 +1,7 @@
-/** Where a comment stands with moderation. */
+/** The state of a comment in moderation. */
 export type Status = 'pending' | 'approved' | 'rejected'
 
-/** A comment as query shows it. Ids are UUIDv7, so they sort by the time of their making. */
+/** A comment as query shows it. Ids are UUIDv7, so they sort by the time at which they were made. */
 export interface Comment {
   id: string
   content: string
@@ -26,13 +26,13 @@ export interface PostWithComments extends Post {
   comments: Comment[]
 }
 
-/** What the visitor can send. */
+/** What the visitor sends to create a post. */
 export interface NewPost {
   title: string
   body: string
 }
 
-/** What the visitor can send about a post. */
+/** What the visitor sends to create a comment. */
 export interface NewComment {
   content: string
   author: string

@@ -9,7 +9,7 @@ import styles from './NewPost.module.css'
 
 const fields = ['title', 'body'] as const
 
-/** Where the visitor writes a post: a button, and the form that it opens. */
+/** The form for a post, behind a button that opens it. */
 export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
   const [toggled, setToggled] = useState<boolean>()
   const form = useForm<(typeof fields)[number], Omit<Post, 'commentCount'>>('post', '/posts/create', fields, ({ id, title, body, createdAt }) => {
@@ -22,7 +22,7 @@ export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
   const asked = toggled !== undefined
   const section = useRef<HTMLElement>(null)
   useEffect(() => {
-    // When the post was sent, the focus goes on to it in the list.
+    // After the post was sent, the focus moves to it in the list.
     if (asked) section.current?.querySelector<HTMLElement>(open ? 'input' : 'button')?.focus()
   }, [asked, open])
 

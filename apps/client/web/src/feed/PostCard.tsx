@@ -24,7 +24,7 @@ export const PostCard = memo(function PostCard({ post }: { post: FeedPost }) {
   )
 })
 
-/** As much of a long text as the lines of a card can show. */
+/** The beginning of a long text, as much as the lines of a card can show. */
 function excerpt(body: string): string {
   const most = 600
   return body.length > most ? `${body.slice(0, most)}…` : body

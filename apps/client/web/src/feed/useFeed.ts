@@ -7,7 +7,7 @@ import { useLive } from '../live/useLive'
 
 const none: Arrived[] = []
 
-/** The list of posts: what was read, what came live since, and how to read on. */
+/** The list of posts: the pages read so far, the posts that arrived live, and a way to read the next page. */
 export function useFeed() {
   const live = useLive()
   const client = useQueryClient()

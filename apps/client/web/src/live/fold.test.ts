@@ -80,7 +80,7 @@ describe('the comments of a post', () => {
   })
 
   test('a comment that is older than what was read is counted on the first page and put where it belongs', () => {
-    // It was made before those on the first page, and reached the log after them.
+    // It was created before those on the first page, and reached the log after them.
     const pages = [page(10, ['5', '4'], '/next', 4), page(10, ['2', '1'], undefined, 4)]
     const folded = foldIntoComments(pages, created(11, 'p', '3'))
     expect(folded.map(({ comments }) => ids(comments))).toEqual([
@@ -98,7 +98,8 @@ describe('the comments of a post', () => {
   })
 
   test('whatever was read when, folding all changes ends in the same', () => {
-    // Ten comments are made and approved; the page was read at any moment of it, with some changes told again.
+    // Ten comments are created and approved. The page is read at any moment in between, and some changes arrive
+    // twice.
     const changes = Array.from({ length: 10 }, (_, n) => [created(2 * n + 1, 'p', `c${n}`), updated(2 * n + 2, 'p', `c${n}`)]).flat()
     const fold = (pages: CommentsPage[], from: number) => changes.slice(from).reduce(foldIntoComments, pages)
     const whole = fold([page(0, [])], 0)
@@ -137,9 +138,9 @@ describe('posts that came live', () => {
 
   test('the later reading of one stays, and what was shown is not hidden again', () => {
     const own = arrived('2', 0, true)
-    const told = { ...arrived('2', 5, false), commentCount: 1 }
-    const after = arrive([own], told)
-    expect(after).toEqual([{ ...told, shown: true }])
+    const later = { ...arrived('2', 5, false), commentCount: 1 }
+    const after = arrive([own], later)
+    expect(after).toEqual([{ ...later, shown: true }])
     expect(arrive(after, own)).toEqual(after)
   })
 

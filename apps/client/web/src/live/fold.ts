@@ -2,15 +2,15 @@ import type { CommentsPage, FeedPage, FeedPost } from '../api/pages'
 import type { Change, Comment } from '../api/types'
 
 /*
- * What was read stands at a number of the log, and a change has one too. So a
- * change is folded in once, whether it comes before the page, after it or again.
- * Each function returns what it was given when the change says nothing about it.
+ * Every page was read at a number of the log, and every change has a number too. So a change counts once,
+ * whether it arrives before the page, after it, or twice. Each function returns its argument itself when the
+ * change does not concern it.
  */
 
-/** A post that came live. It is shown when the visitor asks for it, or at once if it is their own. */
+/** A post that arrived live. It is shown when the visitor asks for it, or at once if it is their own. */
 export type Arrived = FeedPost & { shown: boolean }
 
-/** Folds a change into the pages of the list of posts. New posts are not put in here. */
+/** Folds a change into the pages of the list of posts. It does not add new posts. */
 export function foldIntoFeed(pages: FeedPage[], change: Change): FeedPage[] {
   return mapChanged(pages, (page) => {
     const posts = foldIntoPosts(page.posts, change)
@@ -18,7 +18,7 @@ export function foldIntoFeed(pages: FeedPage[], change: Change): FeedPage[] {
   })
 }
 
-/** Folds a change into posts: only their number of comments can change. */
+/** Folds a change into posts. Only their number of comments can change. */
 export function foldIntoPosts<T extends FeedPost>(posts: T[], change: Change): T[] {
   if (change.type !== 'CommentCreated') return posts
   return mapChanged(posts, (post) =>
@@ -35,7 +35,7 @@ export function foldIntoComments(pages: CommentsPage[], change: Change): Comment
   const { comment, sequence } = change
   const at = pageOf(pages, comment.id)
   return mapChanged(pages, (page, i) => {
-    // The pages count the post's comments, the first as the newest reading.
+    // Each page has the count of all comments; the first page keeps the newest one.
     const counts = i === 0 && change.type === 'CommentCreated'
     if (sequence <= page.sequence || (!counts && i !== at)) return page
     return {
@@ -47,7 +47,7 @@ export function foldIntoComments(pages: CommentsPage[], change: Change): Comment
   })
 }
 
-/** The page that holds the id or would hold it, or -1 when that one is not read yet. */
+/** The index of the page that holds the id or would hold it, or -1 when that page is not read yet. */
 function pageOf(pages: CommentsPage[], id: string): number {
   return pages.findIndex((page, i) => {
     const oldest = page.comments.at(-1)
@@ -56,17 +56,17 @@ function pageOf(pages: CommentsPage[], id: string): number {
   })
 }
 
-/** Puts a comment among others, newest first, or in the place of its earlier version. */
+/** Adds a comment, newest first, or replaces its earlier version. */
 export function upsert(comments: Comment[], comment: Comment): Comment[] {
   const at = comments.findIndex((other) => other.id <= comment.id)
   if (at < 0) return [...comments, comment]
   const old = comments[at]
   if (old?.id !== comment.id) return comments.toSpliced(at, 0, comment)
-  // A decision stands.
+  // A decision is final.
   return comment.status === 'pending' && old.status !== 'pending' ? comments : comments.with(at, comment)
 }
 
-/** Puts a post among those that came live; a later reading of it takes the place of an earlier one. */
+/** Adds a post that arrived live, or replaces it if this one was read later. */
 export function arrive(arrived: Arrived[], post: Arrived): Arrived[] {
   const earlier = arrived.find((other) => other.id === post.id)
   if (earlier === undefined) return newestFirst([...arrived, post])
@@ -74,7 +74,7 @@ export function arrive(arrived: Arrived[], post: Arrived): Arrived[] {
   return arrived.map((other) => (other === earlier ? { ...latest, shown: earlier.shown || post.shown } : other))
 }
 
-/** The posts to show: those that were read and those that came live and were asked for, newest first. */
+/** The posts to show, newest first: those on pages, and those that arrived live and were asked for. */
 export function shownPosts(pages: FeedPage[], arrived: Arrived[]): FeedPost[] {
   const read = pages.flatMap((page) => page.posts)
   const ids = new Set(read.map((post) => post.id))
@@ -82,13 +82,13 @@ export function shownPosts(pages: FeedPage[], arrived: Arrived[]): FeedPost[] {
   return live.length === 0 ? read : newestFirst([...live, ...read])
 }
 
-/** The posts that wait until the visitor asks for them. */
+/** The posts that arrived live and wait until the visitor asks for them. */
 export function heldPosts(pages: FeedPage[], arrived: Arrived[]): Arrived[] {
   const ids = new Set(pages.flatMap((page) => page.posts.map((post) => post.id)))
   return arrived.filter((post) => !post.shown && !ids.has(post.id))
 }
 
-/** The comments to show: those that were read, and the visitor's own that are not yet among them, newest first. */
+/** The comments to show, newest first: those on pages, and the visitor's own that no page has yet. */
 export function shownComments(pages: CommentsPage[], own: Comment[]): Comment[] {
   const read = pages.flatMap((page) => page.comments)
   const ids = new Set(read.map((comment) => comment.id))
@@ -96,7 +96,7 @@ export function shownComments(pages: CommentsPage[], own: Comment[]): Comment[] 
   return missing.length === 0 ? read : newestFirst([...missing, ...read])
 }
 
-/** Sorts by id, which is by time, newest first. */
+/** Sorts by id, and thereby by time, newest first. */
 export function newestFirst<T extends { id: string }>(items: T[]): T[] {
   return items.toSorted((a, b) => (a.id < b.id ? 1 : a.id > b.id ? -1 : 0))
 }

@@ -6,7 +6,7 @@ import { keys } from './keys'
 import { Live } from './live'
 import type { follow, StreamListener } from './stream'
 
-/** The stream as the page asked for it last. */
+/** The latest stream that the page opened. */
 let stream: { after: string; listener: StreamListener; signal: AbortSignal } | undefined
 vi.mock('./stream', () => ({
   follow: ((after, listener, signal) => {
@@ -36,7 +36,7 @@ function show(pages: FeedPage[]) {
   return { read, leave, shown: () => client.getQueryData<InfiniteData<FeedPage>>(keys.feed)?.pages[0]?.posts.map((each) => each.id) }
 }
 
-/** A page that follows a log and shows one post, with another that came live. */
+/** A page that follows a log and shows one post, and a second post that arrived live. */
 async function followed() {
   const list = show([
     { sequence: 7, posts: [post('old', 7)], next: undefined },
@@ -61,14 +61,14 @@ test('goes on from the position of the last change', async () => {
 
 test('a stream that begins anew has all dropped and read anew, and says so', async () => {
   const { live, list } = await followed()
-  const told = vi.fn()
-  live.subscribe(told)
+  const listener = vi.fn()
+  live.subscribe(listener)
   stream?.listener.reset('3/other/x')
-  expect([live.position, live.beginnings, told.mock.calls.length]).toEqual([3, 1, 1])
+  expect([live.position, live.beginnings, listener.mock.calls.length]).toEqual([3, 1, 1])
   expect(arrived()).toEqual([])
   expect(client.getQueryData(keys.ownComments('old'))).toEqual([])
   expect(list.shown()).toBeUndefined()
-  // What came live of the other log is not folded into what is read.
+  // Posts that arrived live from the other log are not folded in.
   await vi.waitFor(() => expect(list.shown()).toEqual(['new']))
   expect(list.read).toHaveBeenCalledTimes(2)
   expect(arrived()).toEqual([])

@@ -6,22 +6,23 @@ import { keys } from './keys'
 import { logIn, numberIn } from './position'
 import { follow } from './stream'
 
-/** How the live stream is: not yet begun, connected, or lost and trying again. */
+/** The state of the live stream: not yet begun, connected, or lost and reconnecting. */
 export type Connection = 'starting' | 'live' | 'lost'
 
-/** How many of the last changes are kept for pages whose reading takes longer than the changes do. */
+/** How many of the last changes are kept, for a page that is still being read while changes arrive. */
 const recentKept = 5_000
 
-/** How long a hidden page keeps its connection, in milliseconds. A browser has six for each host over HTTP/1.1. */
+/** How long a hidden page keeps its connection, in milliseconds. Over HTTP/1.1 a browser has six connections a host. */
 const hiddenFor = 10_000
 
 /**
- * Keeps what was read up to date with the live stream. It begins where the first
- * answer stands; later answers are asked to stand at least where the stream does
- * (min_sequence), and changes that come while an answer is on its way are folded
- * into it when it is there. So nothing is missed, and nothing is counted twice.
+ * Keeps the pages in the query cache up to date with the live stream.
  *
- * When the log is not the one any more that was read, all is dropped and read anew.
+ * The stream begins at the position of the first answer. Later answers are asked to be at least as new as the
+ * stream (min_sequence). Changes that arrive while a page is being read are folded into it afterwards. So the
+ * pages miss no change, and count none twice.
+ *
+ * When the server has another log than the one that was read, all pages are dropped and read again.
  */
 export class Live {
   #connection: Connection = 'starting'
@@ -34,14 +35,14 @@ export class Live {
 
   constructor(
     private readonly client: QueryClient,
-    /** Whether a post is the visitor's own: it is shown without being asked for. */
+    /** Whether a post is the visitor's own, which is shown at once. */
     private readonly isOwn: (id: string) => boolean,
   ) {
     for (const key of [keys.feed, keys.arrived, keys.ownComments('').slice(0, 1)]) {
       client.setQueryDefaults(key, { gcTime: Infinity })
     }
     client.getQueryCache().subscribe((event) => {
-      // A page has been read: what changed meanwhile is folded in.
+      // A page has been read. It gets the changes that arrived meanwhile.
       if (event.type !== 'updated' || event.action.type !== 'success' || event.action.manual === true) return
       for (const change of this.#recent) this.#foldInto(event.query.queryKey as readonly unknown[], change)
     })
@@ -56,24 +57,27 @@ export class Live {
     return numberIn(this.#position)
   }
 
-  /** How often all was dropped and read anew. */
+  /** How often all pages were dropped and read again. */
   get beginnings(): number {
     return this.#beginnings
   }
 
-  /** Calls back when the connection changes, or all is read anew. */
+  /** Calls back when the connection changes, or when all pages are read again. */
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
 
-  /** Calls back with each change after it is folded in. */
+  /** Calls back with each change, after it is folded in. */
   readonly onChange = (listener: (change: Change) => void): (() => void) => {
     this.#changeListeners.add(listener)
     return () => this.#changeListeners.delete(listener)
   }
 
-  /** Says where an answer stands; the first one begins the stream. One of another log has all read anew. */
+  /**
+   * Takes the position of an answer. The first answer begins the stream. An answer from another log has all
+   * pages read again.
+   */
   begin({ sequence, position = String(sequence) }: Stand): void {
     if (this.#position !== undefined) {
       const [was, is] = [logIn(this.#position), logIn(position)]
@@ -107,7 +111,7 @@ export class Live {
     )
   }
 
-  /** Drops what was read and came live of a log that is not there any more, and has what is shown read anew. */
+  /** Drops the pages and the live posts of a log that is gone, and reads the pages on display again. */
   #beginAnew(position: string): void {
     this.#position = position
     this.#recent = []
@@ -147,19 +151,19 @@ export class Live {
     }
   }
 
-  /** Keeps a post that the list, as it was read, can't have. */
+  /** Adds a new post, unless the list was read after it was created. */
   #arrive({ post, sequence }: Change & { type: 'PostCreated' }): void {
     const readAt = this.client.getQueryData<InfiniteData<FeedPage>>(keys.feed)?.pages[0]?.sequence
     if (readAt === undefined || sequence <= readAt) return
     this.add({ ...summary(post, sequence), shown: this.isOwn(post.id) })
   }
 
-  /** Adds a post that came live or that the visitor wrote. */
+  /** Adds a post that arrived live or that the visitor wrote. */
   add(post: Arrived): void {
     this.client.setQueryData<Arrived[]>(keys.arrived, (arrived = []) => arrive(arrived, post))
   }
 
-  /** Shows the posts that wait. */
+  /** Shows the posts that wait until the visitor asks for them. */
   showArrived(): void {
     this.#update<Arrived[]>(keys.arrived, (arrived) => arrived.map((post) => ({ ...post, shown: true })))
   }

@@ -56,51 +56,51 @@ class Server {
 
 const settle = () => vi.advanceTimersByTimeAsync(0)
 
-/** Follows from a position, and notes what it hears. */
-function listen(after: number | string) {
-  const heard: (string | number)[] = []
+/** Follows from a position, and records the calls of the listener. */
+function record(after: number | string) {
+  const calls: (string | number)[] = []
   const leave = new AbortController()
   const ended = follow(
     String(after),
     {
-      connected: () => heard.push('connected'),
-      change: (change: Change) => heard.push(change.sequence),
-      reset: (position) => heard.push(`reset to ${position}`),
-      lost: () => heard.push('lost'),
+      connected: () => calls.push('connected'),
+      change: (change: Change) => calls.push(change.sequence),
+      reset: (position) => calls.push(`reset to ${position}`),
+      lost: () => calls.push('lost'),
     },
     leave.signal,
   )
-  return { heard, leave, ended }
+  return { calls, leave, ended }
 }
 
 describe('follow', () => {
-  test('tells nothing more once it is aborted, not even what was read already', async () => {
+  test('drops what it has read but not delivered when it is aborted', async () => {
     const server = new Server()
-    const heard: number[] = []
+    const calls: number[] = []
     const leave = new AbortController()
     const none = () => undefined
     const change = ({ sequence }: Change) => {
-      heard.push(sequence)
+      calls.push(sequence)
       leave.abort()
     }
     const ended = follow('7', { connected: none, change, reset: none, lost: none }, leave.signal)
     await settle()
     await server.send(post(8) + post(9))
     await ended
-    expect(heard).toEqual([8])
+    expect(calls).toEqual([8])
   })
 
-  test('begins after the number, and tells of each change', async () => {
+  test('begins after the number, and delivers each change', async () => {
     const server = new Server()
-    const { heard, leave, ended } = listen(7)
+    const { calls, leave, ended } = record(7)
     await settle()
     await server.send('id: 7\n\n: still here\n\n')
     await server.send(post(8) + post(9))
     expect(server.asked).toEqual(['7'])
-    expect(heard).toEqual(['connected', 8, 9])
+    expect(calls).toEqual(['connected', 8, 9])
     leave.abort()
     await ended
-    expect(heard).toEqual(['connected', 8, 9])
+    expect(calls).toEqual(['connected', 8, 9])
     expect(server.asked).toHaveLength(1)
   })
 
@@ -116,24 +116,24 @@ describe('follow', () => {
     leave.abort()
   })
 
-  test.each(['close', 'break'] as const)('after a %s comes back where it stood, and tells of nothing twice', async (how) => {
+  test.each(['close', 'break'] as const)('after a %s reconnects at the last position, and delivers nothing twice', async (how) => {
     const server = new Server()
-    const { heard, leave } = listen(0)
+    const { calls, leave } = record(0)
     await settle()
     await server.send(post(1) + post(2) + 'id: 3\nevent: PostCreated\ndata: {"id"')
     await server[how]()
-    expect(heard).toEqual(['connected', 1, 2, 'lost'])
+    expect(calls).toEqual(['connected', 1, 2, 'lost'])
     await vi.advanceTimersByTimeAsync(250)
     expect(server.asked).toEqual(['0', '2'])
     await server.send(post(2) + post(3))
-    expect(heard).toEqual(['connected', 1, 2, 'lost', 'connected', 3])
+    expect(calls).toEqual(['connected', 1, 2, 'lost', 'connected', 3])
     leave.abort()
   })
 
   test('tries again and again, with longer waits, until the server answers', async () => {
     const server = new Server()
     server.failing = true
-    const { heard, leave } = listen(5)
+    const { calls, leave } = record(5)
     await settle()
     for (const [n, wait] of [250, 500, 1_000, 2_000, 3_000, 3_000].entries()) {
       expect(server.asked).toHaveLength(n + 1)
@@ -141,12 +141,12 @@ describe('follow', () => {
       expect(server.asked).toHaveLength(n + 1)
       await vi.advanceTimersByTimeAsync(1)
     }
-    expect(heard.every((each) => each === 'lost')).toBe(true)
+    expect(calls.every((each) => each === 'lost')).toBe(true)
     server.failing = false
     await vi.advanceTimersByTimeAsync(3_000)
-    expect(heard.at(-1)).toBe('connected')
+    expect(calls.at(-1)).toBe('connected')
     expect(new Set(server.asked)).toEqual(new Set(['5']))
-    // After it was connected, the first wait is short again.
+    // A connection resets the delay.
     await server.close()
     const before = server.asked.length
     await vi.advanceTimersByTimeAsync(250)
@@ -157,66 +157,66 @@ describe('follow', () => {
   test('does not wait when the machine comes online', async () => {
     const server = new Server()
     fetched.mockRejectedValueOnce(new TypeError('Failed to fetch'))
-    const { heard, leave } = listen(5)
+    const { calls, leave } = record(5)
     await settle()
-    expect(heard).toEqual(['lost'])
+    expect(calls).toEqual(['lost'])
     machine.dispatchEvent(new Event('online'))
     await settle()
-    expect(heard).toEqual(['lost', 'connected'])
+    expect(calls).toEqual(['lost', 'connected'])
     expect(server.asked).toEqual(['5'])
     leave.abort()
   })
 
   test('takes a connection for dead that is silent for 40 s', async () => {
     const server = new Server()
-    const { heard, leave } = listen(0)
+    const { calls, leave } = record(0)
     await settle()
     await vi.advanceTimersByTimeAsync(39_000)
     await server.send(': still here\n\n')
     await vi.advanceTimersByTimeAsync(39_999)
-    expect(heard).toEqual(['connected'])
+    expect(calls).toEqual(['connected'])
     await vi.advanceTimersByTimeAsync(1)
-    expect(heard).toEqual(['connected', 'lost'])
+    expect(calls).toEqual(['connected', 'lost'])
     leave.abort()
   })
 
   test('takes a connection for lost when the machine goes offline', async () => {
     const server = new Server()
-    const { heard, leave } = listen(0)
+    const { calls, leave } = record(0)
     await settle()
     await server.send(post(1))
     machine.dispatchEvent(new Event('offline'))
     await settle()
-    expect(heard).toEqual(['connected', 1, 'lost'])
+    expect(calls).toEqual(['connected', 1, 'lost'])
     machine.dispatchEvent(new Event('online'))
     await settle()
-    expect(heard).toEqual(['connected', 1, 'lost', 'connected'])
+    expect(calls).toEqual(['connected', 1, 'lost', 'connected'])
     expect(server.asked).toEqual(['0', '1'])
     leave.abort()
   })
 
   test('comes back with the position that it got, and not with its number alone', async () => {
     const server = new Server()
-    const { heard, leave } = listen('7/log/a')
+    const { calls, leave } = record('7/log/a')
     server.position = '7/log/a'
     await settle()
     await server.send('id: 7/log/a\n\n' + post(8).replace('id: 8', 'id: 8/log/b'))
     await server.close()
     await vi.advanceTimersByTimeAsync(250)
     expect(server.asked).toEqual(['7/log/a', '8/log/b'])
-    expect(heard.slice(0, 3)).toEqual(['connected', 8, 'lost'])
+    expect(calls.slice(0, 3)).toEqual(['connected', 8, 'lost'])
     leave.abort()
   })
 
-  test.each([true, false])('a stream that begins anew is told before the connection is said to be back, known by its header: %s', async (header) => {
+  test.each([true, false])('a new position is delivered before the connection counts as live, known by its header: %s', async (header) => {
     const server = new Server()
-    const { heard, leave } = listen('7/log/a')
+    const { calls, leave } = record('7/log/a')
     await settle()
     await server.close()
     if (header) server.position = '3/other/x'
     await vi.advanceTimersByTimeAsync(250)
     await server.send('id: 3/other/x\nevent: reset\ndata: {"position":"3/other/x"}\n\n' + post(4).replace('id: 4', 'id: 4/other/y'))
-    expect(heard).toEqual(['connected', 'lost', ...(header ? ['reset to 3/other/x', 'connected'] : ['connected', 'reset to 3/other/x']), 4])
+    expect(calls).toEqual(['connected', 'lost', ...(header ? ['reset to 3/other/x', 'connected'] : ['connected', 'reset to 3/other/x']), 4])
     await server.close()
     await vi.advanceTimersByTimeAsync(250)
     expect(server.asked).toEqual(['7/log/a', '7/log/a', '4/other/y'])
@@ -225,9 +225,9 @@ describe('follow', () => {
 
   test('an answer that is no stream is a lost connection', async () => {
     fetched.mockResolvedValue(Response.json({}))
-    const { heard, leave } = listen(0)
+    const { calls, leave } = record(0)
     await settle()
-    expect(heard).toEqual(['lost'])
+    expect(calls).toEqual(['lost'])
     leave.abort()
   })
 })

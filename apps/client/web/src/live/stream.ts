@@ -3,29 +3,32 @@ import { noAnswer, Problem, problemOf } from '../api/problem'
 import type { Change, Comment, PostWithComments } from '../api/types'
 import { numberIn } from './position'
 
-/** The server sends a line at least every 15 s; after this long without one the connection is taken for dead. */
+/**
+ * After this long without data the connection counts as lost, in milliseconds. The server sends a line at least
+ * every 15 s.
+ */
 const silence = 40_000
 
-/** Waits between tries to connect, in milliseconds; the last is for all later ones. */
+/** The delays before the first reconnects, in milliseconds. The last one holds for all later reconnects. */
 const waits = [250, 500, 1_000, 2_000, 3_000]
 
 export interface StreamListener {
   /** The server answers. */
   connected(): void
-  /** A change, and the position after it. */
+  /** A change, and the position of its event. */
   change(change: Change, position: string): void
-  /** The stream goes on from another position than it was asked for: the log does not have that any more. */
+  /** The log no longer has the position that the stream asked for. The stream continues from this one. */
   reset(position: string): void
-  /** The connection broke; the next try comes by itself. */
+  /** The connection broke. The stream reconnects by itself. */
   lost(): void
 }
 
 /**
- * Follows the live stream of changes after a position in the log until the signal
- * aborts, and comes back after each break where it stood.
+ * Follows the live stream of changes after a position in the log until the signal aborts. After a lost
+ * connection it reconnects at the last position.
  *
- * EventSource is not used: it can't begin at a number, and it gives up for good on
- * an answer such as 503, which a service that starts gives.
+ * EventSource does not do: it cannot begin at a position, and it gives up for good on a 503, which a starting
+ * service answers.
  */
 export async function follow(after: string, listener: StreamListener, signal: AbortSignal): Promise<void> {
   let tries = 0
@@ -36,7 +39,7 @@ export async function follow(after: string, listener: StreamListener, signal: Ab
   }
   const parser = createParser({
     onEvent(message) {
-      // What was read together with the cause of an abort is not told any more.
+      // Events that were parsed in the same read as the abort are dropped.
       if (signal.aborted || message.id === undefined) return
       if (message.event === 'reset') beginAnew(message.id)
       const change = changeOf(message)
@@ -49,7 +52,7 @@ export async function follow(after: string, listener: StreamListener, signal: Ab
     parser.reset()
     const begin = (position: string | null) => {
       tries = 0
-      // Before it is said that the connection is back, and that nothing was missed.
+      // A new position must be known before the listener sees the connection as live.
       if (position !== null) beginAnew(position)
       listener.connected()
     }
@@ -60,12 +63,15 @@ export async function follow(after: string, listener: StreamListener, signal: Ab
   }
 }
 
-/** Whether it aborted meanwhile; asked this way because an await may lie between two questions. */
+/** Whether the signal is aborted. TypeScript narrows `signal.aborted` and does not see that an await can change it. */
 function isAborted(signal: AbortSignal): boolean {
   return signal.aborted
 }
 
-/** Reads one connection to its end: begin gets where the stream begins, then receive the text as it comes. */
+/**
+ * Reads one connection to its end. It calls begin with the position of the stream, then receive with each piece
+ * of text.
+ */
 async function readOnce(
   after: string,
   signal: AbortSignal,
@@ -75,7 +81,7 @@ async function readOnce(
   const quiet = new AbortController()
   const hangUp = () => quiet.abort()
   let watchdog = setTimeout(hangUp, silence)
-  // Of a network that is gone, an open connection hears nothing.
+  // An open connection reports nothing when the network goes away.
   window.addEventListener('offline', hangUp)
   try {
     const response = await fetch('/posts', {
@@ -100,7 +106,7 @@ async function readOnce(
   }
 }
 
-/** Reads a change out of an event of the stream; undefined for an event of another kind. */
+/** Reads a change from an event of the stream. It is undefined for any other event. */
 export function changeOf(message: EventSourceMessage): Change | undefined {
   const sequence = numberIn(message.id)
   if (sequence === undefined) return undefined
@@ -117,7 +123,7 @@ export function changeOf(message: EventSourceMessage): Change | undefined {
   }
 }
 
-/** Waits, or less when the machine comes online. */
+/** Waits, but at most until the machine comes online. */
 function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = new AbortController()

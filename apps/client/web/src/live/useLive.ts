@@ -11,21 +11,21 @@ export function useLive(): Live {
   return live
 }
 
-/** How the connection of the live stream is. */
+/** The state of the live stream's connection. */
 export function useConnection(): Connection {
   const live = useLive()
   return useSyncExternalStore(live.subscribe, () => live.connection)
 }
 
-/** How often all was dropped and read anew, because the log was not the same any more. */
+/** How often all pages were dropped and read again, because the server had another log. */
 export function useBeginnings(): number {
   const live = useLive()
   return useSyncExternalStore(live.subscribe, () => live.beginnings)
 }
 
-/** Hears each change after it is folded in, while the component is on the page. */
+/** Calls the listener with each change after it is folded in, while the component is mounted. */
 export function useChanges(listener: (change: Change) => void): void {
   const live = useLive()
-  const heard = useEffectEvent(listener)
-  useEffect(() => live.onChange((change) => heard(change)), [live])
+  const changed = useEffectEvent(listener)
+  useEffect(() => live.onChange((change) => changed(change)), [live])
 }

@@ -5,13 +5,13 @@ import styles from './CommentItem.module.css'
 
 interface Props {
   comment: Comment
-  /** Whether the visitor wrote it, which may be known only after it came live. */
+  /** Whether the visitor wrote it. That may become known only after the comment arrived live. */
   own: boolean
 }
 
-/** A comment, or what has become of it. */
+/** A comment, or what moderation made of it. */
 export const CommentItem = memo(function CommentItem({ comment, own }: Props) {
-  // What is not approved, a name too, is shown to nobody but its writer, and a rejected text to nobody.
+  // Only its writer sees the name and the text of a pending comment. Nobody sees a rejected text.
   const named = own || comment.status === 'approved'
   return (
     <li className={styles.item}>

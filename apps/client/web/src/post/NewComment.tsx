@@ -7,7 +7,7 @@ import styles from './NewComment.module.css'
 
 const fields = ['content', 'author'] as const
 
-/** Where the visitor writes a comment. */
+/** The form for a comment. */
 export function NewComment({ postId, onSent }: { postId: string; onSent: (comment: Comment) => void }) {
   const form = useForm<(typeof fields)[number], Comment>(`comment:${postId}`, `/posts/${encodeURIComponent(postId)}/comments`, fields, (comment) => {
     rememberOwn(comment.id)

@@ -61,7 +61,7 @@ export function PostPage({ id }: { id: string }) {
           postId={id}
           onSent={(comment) => {
             read.addOwn(comment)
-            // The stream may have been faster than the answer.
+            // The stream may have delivered the moderated comment before the POST was answered.
             const { status } = read.known(comment.id) ?? comment
             announce(status === 'pending' ? 'Your comment is sent. It is awaiting moderation.' : `Your comment is ${status}.`)
           }}
@@ -87,11 +87,14 @@ export function PostPage({ id }: { id: string }) {
   )
 }
 
-/** What a change says to those who hear the page: what became of the visitor's comment, and others' comments once they can be read. */
+/**
+ * The announcement of a change for screen readers: the outcome of the visitor's comment, and others' comments
+ * once they are approved.
+ */
 function newsOf(change: Change, postId: string): string | undefined {
   if (change.type === 'PostCreated' || change.postId !== postId) return undefined
   const { id, author, status } = change.comment
-  // That the visitor's comment is rejected is said in its own place.
+  // The comment itself announces its rejection.
   if (status !== 'approved') return undefined
   return isOwn(id) ? 'Your comment is approved.' : `New comment by ${author ?? 'Anonymous'}.`
 }

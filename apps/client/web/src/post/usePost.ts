@@ -8,13 +8,13 @@ import { keys } from '../live/keys'
 import { useLive } from '../live/useLive'
 import { isOwn } from '../write/own'
 
-/** How often a post of the visitor's own is asked for that query doesn't have yet, and how long to wait between. */
+/** How often the page reads the visitor's own new post until query has it, and the delay between, in milliseconds. */
 const ownTries = 20
 const ownWait = 250
 
 const none: Comment[] = []
 
-/** A post with its comments: what was read, the visitor's own since, and how to read on. */
+/** A post with its comments: the pages read so far, the visitor's own comments since, and a way to read the next page. */
 export function usePost(id: string) {
   const live = useLive()
   const client = useQueryClient()
@@ -40,7 +40,7 @@ export function usePost(id: string) {
     comments,
     /** Shows a comment that the visitor just sent. */
     addOwn: (comment: Comment) => client.setQueryData<Comment[]>(ownKey, (before = []) => upsert(before, comment)),
-    /** The comment as it was last read or changed, if it was. */
+    /** The comment as it was last read or changed, if it is on a page. */
     known: (commentId: string) =>
       client
         .getQueryData<InfiniteData<CommentsPage>>(keys.post(id))
@@ -50,7 +50,7 @@ export function usePost(id: string) {
   }
 }
 
-/** Whether a post is not found because it is on its way. */
+/** Whether a post may be missing only because query does not have it yet. */
 function isYoung(id: string, problem: Problem): boolean {
   return problem.status === 404 && isOwn(id)
 }

@@ -1,7 +1,7 @@
 import { useSyncExternalStore } from 'react'
 import { ago } from './ago'
 
-/** How often the times on the page are looked at, in milliseconds. */
+/** How often the times on the page are updated, in milliseconds. */
 const every = 10_000
 
 let now = new Date()
@@ -13,7 +13,7 @@ function subscribe(listener: () => void): () => void {
   listeners.add(listener)
   timer ??= setInterval(() => {
     now = new Date()
-    for (const tell of listeners) tell()
+    for (const update of listeners) update()
   }, every)
   return () => {
     listeners.delete(listener)
@@ -23,10 +23,10 @@ function subscribe(listener: () => void): () => void {
   }
 }
 
-/** How long ago a time is; it updates. */
+/** How long ago a time is. The text updates by itself. */
 export function Ago({ time }: { time: string }) {
   const then = new Date(time)
-  // The text alone is what changes, so only those whose text changes render anew.
+  // The snapshot is the text, so only the components whose text changes render again.
   const text = useSyncExternalStore(subscribe, () => ago(then, now))
   return (
     <time dateTime={time} title={then.toLocaleString('en', { dateStyle: 'full', timeStyle: 'short' })}>

@@ -2,15 +2,15 @@ import { useEffect, useState } from 'react'
 import { useBeginnings, useConnection } from '../live/useLive'
 import styles from './ConnectionStatus.module.css'
 
-/** How long the page says that the connection is back, and that all was read anew, in milliseconds. */
+/** How long the messages "connected again" and "everything read again" stay, in milliseconds. */
 const saidFor = { back: 4_000, anew: 12_000 }
 
-/** Says whether changes come live: quietly while they do, clearly when they don't. */
+/** Shows whether changes arrive live: quietly while they do, clearly when they do not. */
 export function ConnectionStatus() {
   const connection = useConnection()
   const beginnings = useBeginnings()
   const [wasLost, setWasLost] = useState(false)
-  /** The beginning that was said last. */
+  /** The number of the beginning that was shown last. */
   const [said, setSaid] = useState(beginnings)
   if (connection === 'lost' && !wasLost) setWasLost(true)
   const news = connection !== 'live' ? undefined : beginnings > said ? 'anew' : wasLost ? 'back' : undefined

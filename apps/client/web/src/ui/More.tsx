@@ -6,17 +6,17 @@ import { Trouble } from './Trouble'
 interface Props {
   /** What the button says. */
   label: string
-  /** What is said when it can't be read. */
+  /** The message when the next page cannot be read. */
   trouble: string
   loading: boolean
   failing: boolean
   load: () => void
 }
 
-/** How far below the window the end of the list may be when the next page is asked for. */
+/** How far below the window the end of the list may be before the next page is loaded. */
 const ahead = '1200px'
 
-/** The end of a list that goes on: it loads the next page when it comes near, or by its button. */
+/** The end of a list with more pages. It loads the next page when it comes near the window, or by its button. */
 export function More({ label, trouble, loading, failing, load }: Props) {
   const end = useRef<HTMLDivElement>(null)
   const near = useEffectEvent(load)

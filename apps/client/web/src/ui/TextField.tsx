@@ -8,14 +8,14 @@ interface Props {
   label: string
   value: string
   onChange: (value: string) => void
-  /** What is wrong with the value, as a sentence. */
+  /** The mistake in the value, as a sentence. */
   mistake: string | undefined
-  /** Several lines, and how many of them to begin with. */
+  /** The number of lines at first. Without it the field has one line. */
   rows?: number
   autoComplete?: string
 }
 
-/** A text with its label, what is wrong with it, and how much room is left. */
+/** A text field with its label, its mistake, and the number of characters left. */
 export function TextField({ name, label, value, onChange, mistake, rows, autoComplete = 'off' }: Props) {
   const left = charactersLeft(name, value)
   return (

@@ -4,11 +4,11 @@ import styles from './Trouble.module.css'
 
 interface Props {
   children: ReactNode
-  /** What tries again, if the visitor can ask for it here. */
+  /** Retries, if the visitor can ask for that here. */
   onRetry?: () => void
 }
 
-/** Says what doesn't work. */
+/** Shows an error. */
 export function Trouble({ children, onRetry }: Props) {
   return (
     <div role="alert" className={styles.trouble}>

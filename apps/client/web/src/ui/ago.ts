@@ -6,7 +6,10 @@ const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' })
 const date = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'long' })
 const dateOfAnotherYear = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'long', year: 'numeric' })
 
-/** How long ago a time is, for people; a date from a week on. The clocks of visitors and services differ: what is ahead is now. */
+/**
+ * How long ago a time is, for people. After a week it is a date. A time in the future counts as now, because
+ * the clocks of visitors and services differ.
+ */
 export function ago(then: Date, now: Date): string {
   const age = now.getTime() - then.getTime()
   if (age < minute) return 'just now'

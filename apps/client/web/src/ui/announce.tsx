@@ -3,13 +3,13 @@ import { useSyncExternalStore } from 'react'
 let said = { text: '', times: 0 }
 const listeners = new Set<() => void>()
 
-/** Says something to those who hear the page. */
+/** Announces a text to screen readers. */
 export function announce(text: string): void {
   said = { text, times: said.times + 1 }
   for (const listener of listeners) listener()
 }
 
-/** Where screen readers hear what is announced. */
+/** The live region that screen readers announce. */
 export function Announcer() {
   const { text, times } = useSyncExternalStore(
     (listener) => {
@@ -18,7 +18,7 @@ export function Announcer() {
     },
     () => said,
   )
-  // The same text said again is a new element, or it would not be heard.
+  // A repeated text needs a new element: screen readers announce only changes.
   return (
     <div className="unseen" role="log" aria-live="polite" aria-label="Announcements">
       <p key={times}>{text}</p>

@@ -7,7 +7,7 @@ const preferred = window.matchMedia('(prefers-color-scheme: dark)')
 const listeners = new Set<() => void>()
 preferred.addEventListener('change', applyTheme)
 
-/** The theme that the visitor chose or else the one that the device prefers. */
+/** The theme that the visitor chose, or the one that the device prefers. */
 function theme(): Theme {
   const chosen = recall('localStorage', 'theme', isString)
   if (chosen === 'light' || chosen === 'dark') return chosen
@@ -20,7 +20,7 @@ export function applyTheme(): void {
   for (const listener of listeners) listener()
 }
 
-/** The theme, and what changes to the other one. */
+/** The theme, and a function that switches to the other one. */
 export function useTheme(): [Theme, () => void] {
   const current = useSyncExternalStore((listener) => {
     listeners.add(listener)

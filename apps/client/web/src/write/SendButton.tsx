@@ -7,7 +7,7 @@ interface Props {
   label: string
   isSending: boolean
   isRetrying: boolean
-  /** The same text was sent before, and to send it again is safe. */
+  /** The same text was sent before, and sending it again is safe. */
   isRepeat: boolean
   /** Another text was sent before, or the same one too long ago. */
   isBeside: boolean
@@ -15,7 +15,7 @@ interface Props {
   children?: React.ReactNode
 }
 
-/** The end of a form: what went wrong, and the button that sends. */
+/** The end of a form: the error, and the button that sends. */
 export function SendButton({ label, isSending, isRetrying, isRepeat, isBeside, trouble, children }: Props) {
   return (
     <>

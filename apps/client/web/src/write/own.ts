@@ -1,6 +1,6 @@
 import { isStrings, keep, recall } from './storage'
 
-/** How many ids are remembered. */
+/** The number of ids that are kept. */
 const most = 500
 
 let ids: ReadonlySet<string> | undefined

@@ -1,9 +1,9 @@
 /*
- * What the browser keeps for the visitor. A browser may refuse to (private modes,
- * a full disk), and what is kept may be of an older version: then there is nothing.
+ * Values that the browser keeps for the visitor. A browser may refuse to keep them (private mode, full disk),
+ * and a stored value may come from an older version. Then there is no value.
  */
 
-/** Reads what was kept, if it still has the expected form. */
+/** Reads a stored value, if it has the expected form. */
 export function recall<T>(storage: 'localStorage' | 'sessionStorage', name: string, isExpected: (value: unknown) => value is T): T | undefined {
   try {
     const value: unknown = JSON.parse(window[storage].getItem(`postbus:${name}`) ?? 'null')
@@ -13,13 +13,13 @@ export function recall<T>(storage: 'localStorage' | 'sessionStorage', name: stri
   }
 }
 
-/** Keeps a value, or forgets it if it is undefined. */
+/** Stores a value, or removes it if it is undefined. */
 export function keep(storage: 'localStorage' | 'sessionStorage', name: string, value: unknown): void {
   try {
     if (value === undefined) window[storage].removeItem(`postbus:${name}`)
     else window[storage].setItem(`postbus:${name}`, JSON.stringify(value))
   } catch {
-    // It is a convenience.
+    // Storage is a convenience: the page works without it.
   }
 }
 
@@ -27,7 +27,7 @@ export function isString(value: unknown): value is string {
   return typeof value === 'string'
 }
 
-/** Whether it is an object whose members are all strings. */
+/** Whether a value is an object whose members are all strings. */
 export function isTexts(value: unknown): value is Record<string, string> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && Object.values(value).every(isString)
 }

@@ -2,7 +2,7 @@ import { useCallback, useEffect, useState } from 'react'
 import { isTexts, keep, recall } from './storage'
 import { withoutSent } from './withoutSent'
 
-/** What is typed into a form, kept through a reload of the page until it is sent. */
+/** The text of a form. It survives a reload of the page, until it is sent. */
 export function useDraft<T extends Record<string, string>>(name: string, empty: T) {
   const [draft, setDraft] = useState<T>(() => {
     const kept = recall('sessionStorage', `draft:${name}`, isTexts)
@@ -10,11 +10,11 @@ export function useDraft<T extends Record<string, string>>(name: string, empty: 
   })
   useEffect(() => keepDraft(name, draft), [name, draft])
   const change = useCallback((part: Partial<T>) => setDraft((old) => ({ ...old, ...part })), [])
-  /** Forgets what was sent, but not what was typed since. */
+  /** Removes what was sent, but keeps what the visitor typed since. */
   const forget = useCallback(
     (sent: T) => {
       setDraft((old) => withoutSent(old, sent))
-      // A form that was left meanwhile has no state any more; what is kept for it must not be sent again.
+      // An unmounted form has no state. Its stored draft must still lose what was sent.
       const kept = recall('sessionStorage', `draft:${name}`, isTexts)
       if (kept) keepDraft(name, withoutSent(kept, sent))
     },

@@ -5,8 +5,8 @@ import { useDraft } from './useDraft'
 import { useSend } from './useSend'
 
 /**
- * A form whose text is kept until it is sent, is checked as the services check it,
- * and is sent once. Name tells forms apart in what the browser keeps.
+ * A form. Its text is kept until it is sent, it is checked as the services check it, and it is sent once. The
+ * name distinguishes forms in the browser's storage.
  */
 export function useForm<F extends FieldName, T>(name: string, path: string, fields: readonly F[], onSent: (made: T) => void) {
   const empty = Object.fromEntries(fields.map((field) => [field, ''])) as Record<F, string>
@@ -19,7 +19,7 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
   })
   const { problem } = sending
 
-  /** What is wrong with a field: what can be seen here, or what the service said of this very text. */
+  /** The mistake in a field: found here, or reported by the service about this same text. */
   const mistake = (field: F): string | undefined => {
     const text = draft[field]
     const here = mistakeIn(field, text)
@@ -31,13 +31,13 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
     mistake,
     set: (field: F) => (text: string) => change({ [field]: text } as Record<F, string>),
     isSending: sending.isSending,
-    /** What went wrong that is of no one field, while it is of this text. */
+    /** The error that concerns no single field, while the text is still the same. */
     trouble: sending.isSending || !submitted ? undefined : aboutAll(problem, fields),
-    /** The service was not reached and is being tried again. */
+    /** The service did not answer, and the request is being retried. */
     isRetrying: sending.isRetrying,
-    /** This text was sent before, it is not known whether it came, and to send it again is safe. */
+    /** This text was sent before, its outcome is not known, and sending it again is safe. */
     isRepeat: sending.isRetryOf(draft) && sending.unsettled,
-    /** Another text was sent before, or this one too long ago, and it is not known whether it came. */
+    /** Another text was sent before, or this one too long ago, and its outcome is not known. */
     isBeside: !sending.isRetryOf(draft) && sending.unsettled,
     submit: (event: React.SyntheticEvent<HTMLFormElement>) => {
       event.preventDefault()

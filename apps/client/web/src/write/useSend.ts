@@ -5,15 +5,14 @@ import { noAnswer, type Problem } from '../api/problem'
 import { aged, attemptFor, isAttempt, isRepeat, type Attempt } from './attempt'
 import { keep, recall } from './storage'
 
-/** How often a request is sent again before the visitor is asked, and how long to wait between, in milliseconds. */
+/** How often a request is retried before the visitor is asked, and the delay between, in milliseconds. */
 const retries = 2
 const wait = 1_000
 
 /**
- * Sends what a form holds, so that it happens once: every try of the same text,
- * also after a reload of the page, has the same Idempotency-Key, for as long as the
- * services know it. What was sent comes back with what the service made of it, also
- * when the form is no longer on the page.
+ * Sends a form so that it happens once. Every try of the same text has the same Idempotency-Key, after a reload
+ * of the page too, for as long as the services remember the key. onSent gets the text and what the service made
+ * of it, even if the form is no longer mounted.
  */
 export function useSend<C extends object, T>(name: string, path: string, onSent: (made: T, sent: C) => void) {
   const [attempt, setAttempt] = useState<Attempt | undefined>(() => {
@@ -26,7 +25,7 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
   }
   const mutation = useMutation<T, Problem, Attempt>({
     mutationFn: async (sending) => {
-      // While the page is hidden the next try waits, for days if need be.
+      // While the page is hidden the next try is paused, possibly for days.
       const { body, key, stale } = aged(sending)
       if (stale) throw noAnswer(undefined)
       const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key }
@@ -39,7 +38,7 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
       onSent(made, JSON.parse(body) as C)
     },
     onError: (problem) => {
-      // What was refused did not happen.
+      // A refused request did not happen.
       if (!problem.transient) remember(undefined)
     },
   })
@@ -47,12 +46,12 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
     send(content: C) {
       const next = attemptFor(JSON.stringify(content), attempt)
       remember(next)
-      // To send it was offered as safe. Now that it isn't, that is said first.
+      // The visitor was offered a safe repeat. If it is no longer safe, the form says that first.
       if (!next.stale) mutation.mutate(next)
     },
-    /** Whether a text is the one whose outcome is not known, and to send it again is safe. */
+    /** Whether a text is the one whose outcome is not known, and sending it again is safe. */
     isRetryOf: (content: C) => isRepeat(JSON.stringify(content), attempt),
-    /** A text was sent, and it is not known whether it came. */
+    /** A text was sent, and its outcome is not known. */
     unsettled: attempt !== undefined && !mutation.isPending,
     problem: mutation.error,
     isSending: mutation.isPending,

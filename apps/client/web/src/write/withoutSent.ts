@@ -1,4 +1,4 @@
-/** A draft after it was sent: the fields that still say what was sent are empty, the others have been typed into since. */
+/** A draft after it was sent. Fields that still have the sent text become empty; others keep what was typed since. */
 export function withoutSent<T extends Record<string, string>>(draft: T, sent: Record<string, string>): T {
   return Object.fromEntries(Object.entries(draft).map(([field, text]) => [field, text === sent[field] ? '' : text])) as T
 }

@@ -1,0 +1,159 @@
+package log
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+// load finds the log that is in the store, or begins one, and reads the ids of its last
+// seenEvents events.
+func (l *Log) load(ctx context.Context) error {
+	if err := l.turn.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer l.turn.Release(1)
+	began := l.Now()
+	found, err := l.findOrigin(ctx)
+	if err != nil {
+		return err
+	}
+	l.seen, l.etag = newSeen(seenEvents), ""
+	l.update(func() {
+		l.origin, l.tail, l.lastID, l.recent = found, &eventlog.Segment{}, "", recentSegments{}
+	})
+	tail, err := l.findTail(ctx)
+	if err != nil {
+		return err
+	}
+	first := max(0, tail-(seenEvents+eventlog.SegmentSize-1)/eventlog.SegmentSize)
+	l.update(func() { l.tail = &eventlog.Segment{Number: first} })
+	if err := l.readOn(ctx, readAtOnce); err != nil {
+		return err
+	}
+	if err := l.endsAtTail(ctx); err != nil {
+		return err
+	}
+	l.update(func() { l.broken = nil })
+	slog.InfoContext(ctx, "log read", "log", l.origin.ID, "last", l.tail.Last(), "took", l.Now().Sub(began).Round(time.Millisecond))
+	return nil
+}
+
+// findTail returns the number of the first segment that isn't full.
+func (l *Log) findTail(ctx context.Context) (int, error) {
+	return state.Tail(-1, func(number int) (bool, error) { return l.isFull(ctx, number) })
+}
+
+// endsAtTail returns an error if the store has a segment behind the tail, which isn't
+// full: once it is, the log would go on with events that follow others.
+func (l *Log) endsAtTail(ctx context.Context) error {
+	behind, err := l.segment(ctx, l.tail.Number+1)
+	if err != nil || behind.Count() == 0 {
+		return err
+	}
+	// Read in this order: other replicas may fill the tail and go on.
+	if full, err := l.isFull(ctx, l.tail.Number); full || err != nil {
+		return err
+	}
+	return fmt.Errorf("the log is %w: segment %d has %d events, and the store has a segment behind it", eventlog.ErrDamaged, l.tail.Number, l.tail.Count())
+}
+
+// findOrigin returns the origin of the log in the store. Where there is none it makes
+// one, and of replicas that do so at the same time one wins.
+func (l *Log) findOrigin(ctx context.Context) (eventlog.Origin, error) {
+	key := l.Prefix + eventlog.OriginKey
+	items, err := l.Store.Get(ctx, key)
+	if err != nil {
+		return eventlog.Origin{}, err
+	}
+	if items[0].Exists() {
+		return eventlog.ParseOrigin(items[0].Value)
+	}
+	o, err := l.makeOrigin(ctx)
+	if err != nil {
+		return eventlog.Origin{}, err
+	}
+	value, err := event.Marshal(o)
+	if err != nil {
+		return eventlog.Origin{}, err
+	}
+	kept := state.Keep(ctx, l.Store, state.Item{Key: key, Value: value})[key]
+	if kept.Err != nil {
+		return eventlog.Origin{}, kept.Err
+	}
+	return eventlog.ParseOrigin(kept.Value)
+}
+
+// makeOrigin returns an origin for what is in the store, which has none: the one that it
+// had, if that alone is missing; a new one for what is left of a log from before logs had
+// ids; else that of a new log.
+func (l *Log) makeOrigin(ctx context.Context) (eventlog.Origin, error) {
+	isAllThere, err := l.isAllThere(ctx)
+	if isAllThere || err != nil {
+		return l.origin, err
+	}
+	o, isFormer := eventlog.NewOrigin(), false
+	switch {
+	case l.origin.Prefix != "" && l.origin.Prefix != eventlog.FormerPrefix:
+	case l.tail.Count() == 0: // nothing is known of it
+		isFormer, err = l.hasFormer(ctx)
+	default:
+		isFormer, err = l.hasBeginning(ctx)
+	}
+	if isFormer {
+		o.Prefix = eventlog.FormerPrefix
+	}
+	return o, err
+}
+
+// isAllThere says whether the store has all that is known of the log, and not because a
+// replica that had not noticed the loss has written its tail again.
+func (l *Log) isAllThere(ctx context.Context) (bool, error) {
+	if l.tail.Count() == 0 {
+		return false, nil
+	}
+	s, err := l.segment(ctx, l.tail.Number)
+	if err != nil {
+		return false, err
+	}
+	why, err := l.whyLost(s)
+	return why == "" && err == nil, err
+}
+
+// hasFormer says whether replicas of the version before logs had ids (3b4f435) may append
+// to this log. There may be no dead letters yet, so the log of the events counts, too.
+func (l *Log) hasFormer(ctx context.Context) (bool, error) {
+	first := eventlog.Origin{Prefix: eventlog.FormerPrefix}.Key(0)
+	items, err := l.Store.Get(ctx, slices.Compact([]string{first, l.Prefix + first})...)
+	return slices.ContainsFunc(items, state.Item.Exists), err
+}
+
+// hasBeginning says whether the store has a beginning of the log, which is from before
+// logs had ids: a store that comes back as it was before has no origin then, and an
+// earlier end. What other replicas have written since the loss has an event that is not
+// known here. (Those of a first segment that is full may be too old to be known.)
+func (l *Log) hasBeginning(ctx context.Context) (bool, error) {
+	first, err := l.segment(ctx, 0)
+	if err != nil || first.Count() == 0 {
+		return false, err
+	}
+	if l.tail.Number > 0 && first.Full() {
+		return true, nil
+	}
+	ids, err := identitiesOf(first.Segment, 0)
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ids {
+		if known, same := l.seen.find(id); !known || !same {
+			return false, nil
+		}
+	}
+	return true, nil
+}

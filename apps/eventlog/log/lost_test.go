@@ -1,0 +1,352 @@
+package log
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+)
+
+// saved is a key's value and version.
+type saved struct {
+	value   string
+	version int
+}
+
+// snapshot is all that the store holds now; restore goes back to it, ETags included, as
+// a Redis does that comes back without what it wrote last.
+func snapshot(store *statetest.Memory) map[string]saved {
+	values := map[string]saved{}
+	for _, key := range store.Keys("") {
+		values[key] = saved{store.Value(key), store.Version(key)}
+	}
+	return values
+}
+
+func restore(store *statetest.Memory, values map[string]saved) {
+	store.Clear()
+	for key, s := range values {
+		putAt(store, key, s.value, s.version)
+	}
+}
+
+// putAt puts a value there that was written so many times.
+func putAt(store *statetest.Memory, key, value string, version int) {
+	store.Remove(key)
+	for range version {
+		store.Put(key, value)
+	}
+}
+
+// appendBy appends events in commits of size each.
+func appendBy(t testing.TB, l *Log, size int, events []event.Event) {
+	t.Helper()
+	for batch := range slices.Chunk(events, size) {
+		mustAppend(t, l, batch...)
+	}
+}
+
+// wantLost checks that a replica has noticed that the store lost events: it takes
+// nothing, is not ready, and serves nothing of what may be in no log.
+func wantLost(t testing.TB, l *Log) {
+	t.Helper()
+	if !errors.Is(l.Ready(), errEventsMissing) {
+		t.Error("the service would say that it is ready")
+	}
+	if errs := l.Append(t.Context(), []event.Event{titled(t, 5000, "late")}); errs[0] == nil {
+		t.Error("an event is acknowledged on top of lost ones")
+	}
+	h := engine(context.Background(), l)
+	for _, path := range []string{"/events", fmt.Sprintf("/events?after=%d", l.view().last)} {
+		wantUnavailable(t, path, get(t, h, path))
+	}
+}
+
+// The store comes back with the first 100 events, and the next write of a replica that
+// knew more is of a segment that is missing, or that begins.
+func TestNothingIsAcknowledgedOverALostEnd(t *testing.T) {
+	for name, c := range map[string]struct{ before, size int }{
+		"the tail is missing":                   {140, 1},
+		"the tail that was written once":        {140, 140},
+		"a later tail":                          {400, 50},
+		"a tail that the append fills":          {2*eventlog.SegmentSize - 1, 3},
+		"the next segment begins":               {eventlog.SegmentSize, 1},
+		"the next segment begins in one commit": {eventlog.SegmentSize, eventlog.SegmentSize},
+		"the third one begins":                  {2 * eventlog.SegmentSize, 32},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := statetest.New()
+			l := start(t, store)
+			events := some(t, 0, c.before)
+			mustAppend(t, l, events[:100]...)
+			earlier := snapshot(store)
+			appendBy(t, l, c.size, events[100:])
+			restore(store, earlier)
+			if errs := l.Append(t.Context(), some(t, 1000, 1001)); errs[0] == nil {
+				t.Error("acknowledged")
+			}
+			if got := l.view().last; got != uint64(c.before) { //nolint:gosec // never negative
+				t.Errorf("the log ends at %d", got)
+			}
+			wantLost(t, l)
+			again := start(t, store)
+			if end := endOf(t, again); end.Sequence != 100 {
+				t.Fatalf("after a restart the log ends at %d", end.Sequence)
+			}
+			appendBy(t, again, 7, some(t, 1000, 1400))
+			wantLog(t, store, append(some(t, 0, 100), some(t, 1000, 1400)...), true)
+		})
+	}
+}
+
+// What one replica had in the tail comes back with its next write; what others had
+// appended there does not, so it takes nothing more.
+func TestATailThatIsMissingAloneIsLost(t *testing.T) {
+	for name, size := range map[string]int{"written often": 1, "written once": 140} {
+		store := statetest.New()
+		l := start(t, store)
+		appendBy(t, l, size, some(t, 0, 140))
+		store.Remove(segmentKey(store, 1))
+		if errs := l.Append(t.Context(), some(t, 140, 141)); errs[0] == nil {
+			t.Errorf("%s: acknowledged", name)
+		}
+		wantLost(t, l)
+		mustAppend(t, start(t, store), some(t, 140, 143)...)
+		wantLog(t, store, some(t, 0, 143), true)
+	}
+}
+
+func TestARepeatOfALostEventIsNotAcknowledged(t *testing.T) {
+	store := statetest.New()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 100)...)
+	earlier := snapshot(store)
+	mustAppend(t, l, some(t, 100, 140)...)
+	restore(store, earlier)
+	if errs := l.Append(t.Context(), some(t, 120, 121)); errs[0] == nil {
+		t.Error("acknowledged, and in no log")
+	}
+	wantLost(t, l)
+}
+
+// Another replica's tail may have the ETag that this one expects.
+func TestATailWithOtherEventsIsNotWrittenOver(t *testing.T) {
+	store := statetest.New()
+	l := start(t, store)
+	appendBy(t, l, 1, some(t, 0, 10))
+	key := segmentKey(store, 0)
+	other, _, err := (&eventlog.Segment{}).With(some(t, 100, 110))
+	if err != nil {
+		t.Fatal(err)
+	}
+	putAt(store, key, string(other.Encode()), store.Version(key))
+	if _, err := l.verify(t.Context(), l.tail.Number, 1); !errors.Is(err, errEventsMissing) { // as it does at the same time as it writes
+		t.Errorf("verify: %v", err)
+	}
+	wantLost(t, l)
+}
+
+// flushing empties the store once, when the origin was read and the tail was not yet.
+type flushing struct {
+	*statetest.Memory
+	flushes bool
+}
+
+func (f *flushing) Get(ctx context.Context, keys ...string) ([]state.Item, error) {
+	items, err := f.Memory.Get(ctx, keys[:1]...)
+	if err != nil || len(keys) == 1 {
+		return items, err
+	}
+	if f.flushes {
+		f.flushes = false
+		f.Clear()
+	}
+	rest, err := f.Memory.Get(ctx, keys[1:]...)
+	return append(items, rest...), err
+}
+
+// Otherwise it would wait for a restart, with nothing there to go on from.
+func TestALogThatIsRemovedWhileItIsVerifiedIsMissingAndHasNotLostEvents(t *testing.T) {
+	for name, notice := range map[string]func(*Log) error{
+		"an append": func(l *Log) error { return l.Append(t.Context(), some(t, 10, 11))[0] },
+		"a repeat":  func(l *Log) error { return l.Append(t.Context(), some(t, 1, 2))[0] },
+		"a refresh": func(l *Log) error { return l.Refresh(t.Context(), 0) },
+	} {
+		store := &flushing{Memory: statetest.New()}
+		l := start(t, store)
+		appendBy(t, l, 1, some(t, 0, 10))
+		was := endOf(t, l)
+		if err := l.turn.Acquire(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		store.flushes = true
+		l.turn.Release(1)
+		if err := notice(l); !errors.Is(err, errLogMissing) {
+			t.Errorf("%s: %v", name, err)
+		}
+		deliver(t, l, some(t, 20, 22)...)
+		if now := endOf(t, l); now.Log == was.Log || now.Sequence != 2 || l.Ready() != nil {
+			t.Errorf("%s: the log ends at %v, %v", name, now, l.Ready())
+		}
+	}
+}
+
+// Replica b knows 140 events, the store falls back to the 100 that a knows, and a goes on.
+func TestALogThatLostItsEndAndGrewAgainIsNotReadOn(t *testing.T) {
+	store := statetest.New()
+	a, b := start(t, store), start(t, store)
+	mustAppend(t, a, some(t, 0, 100)...)
+	earlier := snapshot(store)
+	mustAppend(t, b, some(t, 0, 140)...)
+	known := endOf(t, b)
+	restore(store, earlier)
+	mustAppend(t, a, some(t, 1000, 1100)...)
+	for range 2 { // it is not forgotten
+		if err := b.Refresh(t.Context(), 0); err == nil {
+			t.Error("refresh says nothing")
+		}
+	}
+	lostID := some(t, 119, 120)[0].ID
+	path := at(eventlog.Position{Sequence: 120, Log: known.Log, Event: lostID}, "")
+	wantUnavailable(t, "a lost position", get(t, engine(context.Background(), b), path))
+	if errs := b.Append(t.Context(), some(t, 119, 120)); errs[0] == nil {
+		t.Error("a lost event is acknowledged, and in no log")
+	}
+	wantLost(t, b)
+	wantLog(t, store, append(some(t, 0, 100), some(t, 1000, 1100)...), true)
+	wantRefused(t, "a lost position", get(t, engine(context.Background(), a), path), endOf(t, a))
+}
+
+// The same where the tail has just as many events again.
+func TestATailOfOtherEventsIsNotReadOn(t *testing.T) {
+	store := statetest.New()
+	a, b := start(t, store), start(t, store)
+	mustAppend(t, a, some(t, 0, 100)...)
+	earlier := snapshot(store)
+	mustAppend(t, b, some(t, 0, 110)...)
+	restore(store, earlier)
+	mustAppend(t, a, some(t, 1000, 1010)...)
+	if err := b.Refresh(t.Context(), 0); err == nil {
+		t.Error("refresh says nothing")
+	}
+	wantLost(t, b)
+}
+
+// A replica's write may bring back what it knew; what others knew may be lost all the same.
+func TestATailThatStartsOverIsNotReadOn(t *testing.T) {
+	for name, size := range map[string]int{"written often": 1, "written once": 140} {
+		store := statetest.New()
+		a, b := start(t, store), start(t, store)
+		appendBy(t, a, size, some(t, 0, 140))
+		mustAppend(t, b) // it is loaded
+		if err := b.Refresh(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		store.Remove(segmentKey(store, 1))
+		if errs := a.Append(t.Context(), some(t, 140, 141)); errs[0] == nil {
+			t.Errorf("%s: acknowledged", name)
+		}
+		if err := b.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
+			t.Errorf("%s: refresh: %v", name, err)
+		}
+		wantLost(t, b)
+	}
+}
+
+// A log that is has lost events and is then missing is begun anew.
+func TestALostLogThatIsMissingBeginsAnew(t *testing.T) {
+	store := statetest.New()
+	l := start(t, store)
+	appendBy(t, l, 1, some(t, 0, 10))
+	was := endOf(t, l)
+	store.Remove(segmentKey(store, 0))
+	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
+		t.Errorf("refresh: %v", err)
+	}
+	wantLost(t, l)
+	store.Clear()
+	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errLogMissing) {
+		t.Errorf("refresh: %v", err)
+	}
+	deliver(t, l, some(t, 20, 22)...)
+	if now := endOf(t, l); now.Log == was.Log || now.Sequence != 2 {
+		t.Errorf("the log ends at %v", now)
+	}
+}
+
+// So it does when it is an append, or a reader, that finds it missing.
+func TestALostLogThatAnAppendOrAReaderFindsMissingBeginsAnew(t *testing.T) {
+	for name, find := range map[string]func(*Log){
+		"an append": func(l *Log) { l.Append(t.Context(), some(t, 20, 21)) },
+		"a reader":  func(l *Log) { get(t, engine(context.Background(), l), "/events?after=0") },
+	} {
+		store := statetest.New()
+		l := start(t, store)
+		appendBy(t, l, 1, some(t, 0, 10))
+		was := endOf(t, l)
+		store.Remove(segmentKey(store, 0))
+		if errs := l.Append(t.Context(), some(t, 10, 11)); !errors.Is(errs[0], errEventsMissing) {
+			t.Fatalf("%s: append: %v", name, errs[0])
+		}
+		find(l) // nothing, yet
+		wantLost(t, l)
+		store.Clear()
+		find(l)
+		if err := l.Ready(); errors.Is(err, errEventsMissing) {
+			t.Errorf("%s: it is still taken for lost: %v", name, err)
+		}
+		deliver(t, l, some(t, 20, 22)...)
+		if now := endOf(t, l); now.Log == was.Log || now.Sequence != 2 {
+			t.Errorf("%s: the log ends at %v", name, now)
+		}
+	}
+}
+
+// A gap must not be served: its reader could never go on.
+func TestASegmentThatIsNeitherFullNorTheLastIsNotServed(t *testing.T) {
+	const n = 3*eventlog.SegmentSize + 17
+	for _, cut := range []int{0, 1, 2} {
+		store := statetest.New()
+		l := start(t, store)
+		mustAppend(t, l, some(t, 0, n)...)
+		l.mu.Lock()
+		l.recent = recentSegments{}
+		l.mu.Unlock()
+		store.Put(segmentKey(store, cut), string(ofSize(t, cut, 100).Encode()))
+		h := engine(context.Background(), l)
+		for after := range n {
+			for _, limit := range []int{1, 100, n} {
+				res := get(t, h, fmt.Sprintf("/events?after=%d&limit=%d", after, limit))
+				upTo := min(n, after+limit)
+				inGap := after < (cut+1)*eventlog.SegmentSize && upTo > cut*eventlog.SegmentSize+100
+				if json.Valid(res.Body.Bytes()) && res.Code == http.StatusOK && inGap {
+					t.Fatalf("segment %d is cut, and after %d are served %d of %d events", cut, after, lineCount(res.Body.String()), upTo-after)
+				}
+				if !inGap && res.Code != http.StatusOK {
+					t.Fatalf("segment %d is cut, and after %d: %d %s", cut, after, res.Code, res.Body)
+				}
+			}
+		}
+	}
+}
+
+// Such a log would be filled up, and go on with what is of another one.
+func TestALogWithASegmentBehindItsTailIsNotLoaded(t *testing.T) {
+	store := statetest.New()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 140)...)
+	store.Put(segmentKey(store, 0), string(ofSize(t, 0, 100).Encode()))
+	err := newLog(store).load(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "segment 0 has 100 events") {
+		t.Errorf("loaded: %v", err)
+	}
+}

@@ -1,0 +1,85 @@
+package log
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/maphash"
+
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
+)
+
+// seenEvents is how many of the last events are recognised when they come again:
+// at least this many, at most twice as many.
+const seenEvents = 1_000_000
+
+// identity is what of an event decides whether it is in the log already. It is that of the
+// stored bytes, not of what they mean: the log takes events that it does not know.
+type identity struct {
+	ID      string          `json:"id"`
+	Type    event.Type      `json:"type"`
+	Subject string          `json:"subject"`
+	Data    json.RawMessage `json:"data"`
+}
+
+func identityOf(e event.Event) identity {
+	return identity{ID: e.ID, Type: e.Type, Subject: e.Subject, Data: e.Data}
+}
+
+// identitiesOf are those of the segment's events after the number.
+func identitiesOf(s *eventlog.Segment, after uint64) ([]identity, error) {
+	lines, err := s.Lines(after, s.Last())
+	if err != nil || len(lines) == 0 {
+		return nil, err
+	}
+	var ids []identity
+	if err := jsonv2.Unmarshal(eventlog.Batch(lines), &ids); err != nil {
+		return nil, fmt.Errorf("segment %d is %w: %w", s.Number, eventlog.ErrDamaged, err)
+	}
+	return ids, nil
+}
+
+// seen remembers events by 128-bit hashes of their ids, and a digest of what they
+// said. At a million events one false match is as likely as 1 in 10^26 events.
+type seen struct {
+	limit         int
+	low, high     maphash.Seed
+	young, old    map[[2]uint64]uint64
+	contentSeeded maphash.Seed
+}
+
+func newSeen(limit int) *seen {
+	return &seen{
+		limit: limit, low: maphash.MakeSeed(), high: maphash.MakeSeed(), contentSeeded: maphash.MakeSeed(),
+		young: make(map[[2]uint64]uint64), old: make(map[[2]uint64]uint64),
+	}
+}
+
+func (s *seen) hash(e identity) ([2]uint64, uint64) {
+	var content maphash.Hash
+	content.SetSeed(s.contentSeeded)
+	_, _ = content.WriteString(string(e.Type) + "\x00" + e.Subject + "\x00")
+	_, _ = content.Write(e.Data)
+	return [2]uint64{maphash.String(s.low, e.ID), maphash.String(s.high, e.ID)}, content.Sum64()
+}
+
+// add remembers e. When the young half is full, the old half is forgotten.
+func (s *seen) add(e identity) {
+	if len(s.young) >= s.limit {
+		s.old, s.young = s.young, make(map[[2]uint64]uint64, s.limit)
+	}
+	id, content := s.hash(e)
+	s.young[id] = content
+}
+
+// find says whether an event with e's id was seen, and if so whether it said the same.
+func (s *seen) find(e identity) (known, same bool) {
+	id, content := s.hash(e)
+	was, known := s.young[id]
+	if !known {
+		was, known = s.old[id]
+	}
+	return known, known && was == content
+}

@@ -1,0 +1,228 @@
+package moderation
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	internalbus "github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+)
+
+// topic is a bus that keeps what was published and answers with errs.
+type topic struct {
+	internalbus.Publisher
+	types  []event.Type
+	events []event.Event
+	errs   []error
+}
+
+func (p *topic) PublishAll(_ context.Context, t event.Type, events []event.Event) []error {
+	p.types = append(p.types, t)
+	p.events = append(p.events, events...)
+	return p.errs
+}
+
+// banned is a policy that rejects a word.
+type banned string
+
+func (word banned) Decide(c event.Comment) (event.Status, string) {
+	if strings.Contains(c.Content, string(word)) {
+		return event.Rejected, "contains " + string(word)
+	}
+	return event.Approved, ""
+}
+
+func newModerator(bus internalbus.Publisher, store state.Store) *Service {
+	return New("moderation", bus, store, banned("orange"))
+}
+
+var noon = time.Date(2024, 11, 27, 12, 0, 0, 123456789, time.UTC)
+
+// created is a CommentCreated as the bus delivers it.
+func created(t *testing.T, content string) event.Event {
+	t.Helper()
+	c := event.Comment{
+		ID: event.NewID(), PostID: event.NewID(), Author: "Ann", Content: content,
+		Status: event.Pending, CreatedAt: noon, Revision: 1,
+	}
+	e, err := event.OfComment(event.CommentCreated, "comments", c, noon, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := event.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err = event.Parse(event.CommentCreated, raw); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestEachCommentIsAnsweredByItsDecision(t *testing.T) {
+	bus := &topic{}
+	in := []event.Event{created(t, "Hello"), created(t, "An orange"), created(t, "Bye")}
+	if err := errors.Join(newModerator(bus, statetest.New()).Created(context.Background(), in)...); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(bus.types, []event.Type{event.CommentModerated}) || len(bus.events) != len(in) {
+		t.Fatalf("published %d events in calls of %v", len(bus.events), bus.types)
+	}
+	for i, want := range []event.Status{event.Approved, event.Rejected, event.Approved} {
+		e := bus.events[i]
+		raw, err := event.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := event.Parse(event.CommentModerated, raw); err != nil {
+			t.Errorf("the answer to %q is no event: %v", in[i].Comment.Content, err)
+		}
+		if e.Comment.Status != want || (e.Comment.Reason != "") != (want == event.Rejected) {
+			t.Errorf("%q is %s because it %q, want %s", in[i].Comment.Content, e.Comment.Status, e.Comment.Reason, want)
+		}
+		// Only the status, the reason and the revision may differ from the comment.
+		rest := *e.Comment
+		rest.Status, rest.Reason, rest.Revision = event.Pending, "", 1
+		if rest != *in[i].Comment || e.Comment.Revision != 2 {
+			t.Errorf("the comment is %+v, and was %+v", e.Comment, in[i].Comment)
+		}
+		if e.Source != "/moderation" || !e.Time.Equal(noon) || e.TraceParent != in[i].TraceParent {
+			t.Errorf("the event is %+v", e)
+		}
+	}
+}
+
+func TestTheEventThatIsDeliveredIsNotChanged(t *testing.T) {
+	in := created(t, "orange")
+	before := *in.Comment
+	newModerator(&topic{}, statetest.New()).Created(context.Background(), []event.Event{in})
+	if *in.Comment != before {
+		t.Errorf("the comment that came is now %+v", in.Comment)
+	}
+}
+
+// Every replica answers a redelivered event with the same bytes, in any batch.
+func TestARedeliveryIsAnsweredByTheSameBytes(t *testing.T) {
+	a, b := created(t, "Hello"), created(t, "orange")
+	first, second, store := &topic{}, &topic{}, statetest.New()
+	newModerator(first, store).Created(context.Background(), []event.Event{a, b})
+	other := newModerator(second, store)
+	other.Created(context.Background(), []event.Event{b})
+	other.Created(context.Background(), []event.Event{a})
+	for i, j := range []int{1, 0} {
+		x, err := event.Marshal(first.events[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := event.Marshal(second.events[j])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(x) != string(y) {
+			t.Errorf("first\n%s, then\n%s", x, y)
+		}
+	}
+}
+
+func TestTheAnswersIDIsDerivedFromTheComment(t *testing.T) {
+	bus := &topic{}
+	in := created(t, "Hello")
+	newModerator(bus, statetest.New()).Created(context.Background(), []event.Event{in})
+	if got, want := bus.events[0].ID, event.IDOf(event.CommentModerated, in.Comment.ID, 2); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if bus.events[0].ID == in.ID {
+		t.Error("the answer has the id of what it answers")
+	}
+}
+
+// The event is acknowledged only if its answer was published.
+func TestWhatIsNotPublishedIsNotAcknowledged(t *testing.T) {
+	down := errors.New("bus is down")
+	bus := &topic{errs: []error{nil, down, nil}}
+	errs := newModerator(bus, statetest.New()).Created(context.Background(), []event.Event{created(t, "a"), created(t, "b"), created(t, "c")})
+	if !reflect.DeepEqual(errs, bus.errs) {
+		t.Errorf("errors %v, want %v", errs, bus.errs)
+	}
+}
+
+func TestAnAnswerThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
+	bad := created(t, "b")
+	bad.Comment.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+	bus := &topic{}
+	errs := newModerator(bus, statetest.New()).Created(context.Background(), []event.Event{created(t, "a"), bad})
+	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || len(bus.events) > 0 {
+		t.Errorf("errors %v and %d events published", errs, len(bus.events))
+	}
+}
+
+// A later policy does not change a decision.
+func TestTheFirstDecisionStands(t *testing.T) {
+	store, in := statetest.New(), created(t, "Hello")
+	newModerator(&topic{}, store).Created(context.Background(), []event.Event{in})
+	key := "decision-" + in.Comment.ID
+	store.Put(key, strings.Replace(store.Value(key), `"approved"`, `"rejected","reason":"an older policy"`, 1))
+	bus := &topic{}
+	if err := errors.Join(newModerator(bus, store).Created(context.Background(), []event.Event{in})...); err != nil {
+		t.Fatal(err)
+	}
+	if c := bus.events[0].Comment; c.Status != event.Rejected || c.Reason != "an older policy" {
+		t.Errorf("decided anew: %s because it %q", c.Status, c.Reason)
+	}
+}
+
+func TestAnotherCommentOfTheSameIDIsPoison(t *testing.T) {
+	first := created(t, "Hello")
+	forged := first
+	other := *first.Comment
+	other.Content = "Bye"
+	forged.Comment = &other
+	for name, batches := range map[string][][]event.Event{
+		"later":             {{first}, {forged, created(t, "a")}},
+		"in the same batch": {{first, forged, created(t, "a")}},
+	} {
+		bus, store := &topic{}, statetest.New()
+		var errs []error
+		for _, batch := range batches {
+			errs = append(errs, newModerator(bus, store).Created(context.Background(), batch)...)
+		}
+		if len(errs) != 3 || errs[0] != nil || !errors.Is(errs[1], internalbus.ErrPoison) || errs[2] != nil {
+			t.Errorf("%s: errors %v", name, errs)
+		}
+		if len(bus.events) != 2 || bus.events[0].Comment.Content != "Hello" || bus.events[1].Comment.Content != "a" {
+			t.Errorf("%s: published %+v", name, bus.events)
+		}
+	}
+}
+
+// A decision that may not be stored is not published: another replica might store another
+// one.
+func TestWhileTheStoreIsDownModerationsEventsAreRedelivered(t *testing.T) {
+	in, store, bus := created(t, "Hello"), statetest.New(), &topic{}
+	store.Decide(statetest.Always(statetest.Lost))
+	store.Fail(statetest.ErrDown, statetest.Get)
+	errs := newModerator(bus, store).Created(context.Background(), []event.Event{in})
+	if len(errs) != 1 || !errors.Is(errs[0], statetest.ErrDown) || len(bus.events) > 0 {
+		t.Errorf("errors %v and %d events", errs, len(bus.events))
+	}
+	store.Decide(nil)
+	store.Fail(nil)
+	if errs := newModerator(bus, store).Created(context.Background(), []event.Event{in}); errs[0] != nil || len(bus.events) != 1 || store.Written() != 1 {
+		t.Errorf("errors %v, %d events, %d writes", errs, len(bus.events), store.Written())
+	}
+}
+
+func TestADamagedDecisionIsAnError(t *testing.T) {
+	in, store, bus := created(t, "Hello"), statetest.New(), &topic{}
+	store.Put("decision-"+in.Comment.ID, "{")
+	errs := newModerator(bus, store).Created(context.Background(), []event.Event{in})
+	if errs[0] == nil || errors.Is(errs[0], internalbus.ErrPoison) || len(bus.events) > 0 {
+		t.Errorf("errors %v and %d events", errs, len(bus.events))
+	}
+}

@@ -1,0 +1,99 @@
+package snapshot
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/query/model"
+)
+
+// chunkBytes is how many bytes of records a chunk has, and at most one record more.
+const chunkBytes = 1 << 20
+
+// A chunk consists of records: a post, and after it its comments. Each is its kind, its
+// id, then as varints its event's number, its revision and the length of its JSON, and the
+// JSON. A post whose comments go on in the next chunk is there again.
+const (
+	postRecord    = 'P'
+	commentRecord = 'C'
+)
+
+var errCutOff = errors.New("a record is cut off")
+
+// encode gives the records of posts to write, a chunk at a time.
+func encode(posts []model.Post, write func(chunk []byte)) {
+	var chunk []byte
+	for _, p := range posts {
+		chunk = appendRecord(chunk, postRecord, p.Entry)
+		for _, c := range p.Comments {
+			if len(chunk) >= chunkBytes {
+				write(chunk)
+				chunk = appendRecord(nil, postRecord, p.Entry)
+			}
+			chunk = appendRecord(chunk, commentRecord, c)
+		}
+		if len(chunk) >= chunkBytes {
+			write(chunk)
+			chunk = nil
+		}
+	}
+	if len(chunk) > 0 {
+		write(chunk)
+	}
+}
+
+func appendRecord(b []byte, kind byte, e model.Entry) []byte {
+	b = append(b, kind)
+	b = append(b, e.ID[:]...)
+	b = binary.AppendUvarint(b, e.Sequence)
+	b = binary.AppendUvarint(b, uint64(e.Revision)) //nolint:gosec // never negative
+	b = binary.AppendUvarint(b, uint64(len(e.JSON)))
+	return append(b, e.JSON...)
+}
+
+// decode returns the posts of a chunk. Their JSON is a part of the chunk.
+func decode(chunk []byte) ([]model.Post, error) {
+	var posts []model.Post
+	for len(chunk) > 0 {
+		kind := chunk[0]
+		entry, rest, err := readEntry(chunk[1:])
+		if err != nil {
+			return nil, err
+		}
+		chunk = rest
+		switch {
+		case kind == postRecord:
+			posts = append(posts, model.Post{Entry: entry})
+		case kind == commentRecord && len(posts) > 0:
+			p := &posts[len(posts)-1]
+			p.Comments = append(p.Comments, entry)
+		default:
+			return nil, fmt.Errorf("a record of kind %q", kind)
+		}
+	}
+	return posts, nil
+}
+
+func readEntry(b []byte) (e model.Entry, rest []byte, err error) {
+	if len(b) < len(uuid.UUID{}) {
+		return e, nil, errCutOff
+	}
+	e.ID, b = uuid.UUID(b[:16]), b[16:]
+	var numbers [3]uint64
+	for i := range numbers {
+		n, used := binary.Uvarint(b)
+		if used <= 0 {
+			return e, nil, errCutOff
+		}
+		numbers[i], b = n, b[used:]
+	}
+	size := numbers[2]
+	if size > uint64(len(b)) {
+		return e, nil, errCutOff
+	}
+	e.Sequence, e.Revision, e.JSON = numbers[0], int(numbers[1]), b[:size:size] //nolint:gosec // as it was written
+	return e, b[size:], nil
+}
