@@ -177,6 +177,29 @@ func TestAPageHas20PostsAndThe50NewestComments(t *testing.T) {
 	}
 }
 
+// TestNewCommentsDoNotShiftAWalkOfTheList: a cursor is a place among the comments, and no
+// count of them.
+func TestNewCommentsDoNotShiftAWalkOfTheList(t *testing.T) {
+	p := shared.createPost(t, "a walk")
+	var ids []string
+	statuses := map[string]string{}
+	write := func(n int) {
+		for range n {
+			c := shared.createComment(t, p.ID, "a step")
+			ids, statuses[c.ID] = append(ids, c.ID), "approved"
+		}
+		eventually(t, func() error { return settled(shared.App("query"), p.ID, statuses) })
+	}
+	write(5)
+	first := want(t, 200, "GET", shared.url("comments", "/posts/"+p.ID+"/comments?limit=3"), "")
+	write(4)
+	second := want(t, 200, "GET", shared.url("comments", next(t, first)), "")
+	walked := append(idsOf(decode[[]comment](t, first.body)), idsOf(decode[[]comment](t, second.body))...)
+	if slices.Reverse(walked); !slices.Equal(walked, ids[:5]) || next(t, second) != "" {
+		t.Errorf("walked %v of %v, next %q", walked, ids, next(t, second))
+	}
+}
+
 func idsOf(comments []comment) []string {
 	ids := make([]string, len(comments))
 	for i, c := range comments {
