@@ -172,8 +172,7 @@ func TestTheLineCountsAreRight(t *testing.T) {
 	}
 }
 
-// goLines counts the lines of Go without tests in a file or folder. It leaves out the
-// programs that generate data.
+// goLines counts the lines of all Go files, except tests, in a file or folder.
 func goLines(t *testing.T, path string) (lines int) {
 	t.Helper()
 	walk(t, path, func(file string) {
