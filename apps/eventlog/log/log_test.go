@@ -784,7 +784,7 @@ func TestAReaderWaitsUntilTheLogHasGrownBeyondItsPosition(t *testing.T) {
 		wantRefused(t, "beyond the end", refused.res, endOf(t, l))
 		mustAppend(t, l, some(t, 3, 4)...)
 		answer := ask(t.Context(), h, "/events?after=4&wait=30")
-		for range 5 { // looks for more do not end the wait
+		for range 5 { // polling the store does not end the wait
 			time.Sleep(eventlog.MaxAge) // of the bubble's clock
 			select {
 			case a := <-answer:
