@@ -12,8 +12,8 @@ import (
 	"github.com/postbus/postbus/apps/internal/service"
 )
 
-// built contains web/dist, if `npm run build` has made it. web/dist.txt always exists:
-// go:embed needs at least one file.
+// built contains web/dist, if `npm run build` has made it. web/dist.txt always exists,
+// because the directive below needs at least one file.
 //
 //go:embed all:web/dist*
 var built embed.FS

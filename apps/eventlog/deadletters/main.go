@@ -134,7 +134,7 @@ func redrive(letters *eventlog.Client, publish func(event.Type, []byte) error, o
 		}
 		message := l.Data.Topic + " " + string(l.Data.Payload)
 		if published[message] {
-			return nil // every service that heard it refused it: once is enough
+			return nil // more than one service may have refused it: once is enough
 		}
 		published[message] = true
 		return publish(topic, l.Data.Payload)

@@ -53,7 +53,7 @@ func levels(paragraph []rune) []int {
 	// The methods of Runs join neighbours of one direction (v0.3.5), for instance of
 	// levels 0 and 2, but rule L2 needs each level. So this reads a field that is not
 	// exported; TestTheOrderIsThatOfUAX9 fails if an update changes it. It can go when a
-	// run has one level. No issue found; go-text/typesetting#249 is about nested text.
+	// run has one level. go-text/typesetting#276 (open) exposes levels, for #249.
 	resolved := reflect.ValueOf(runs).FieldByName("levels")
 	levels := make([]int, len(paragraph)) // the separator at its end has level 0
 	for i := range resolved.Len() {

@@ -127,7 +127,8 @@ func start(ctx context.Context, dir, binaries string, edit func(system.Document)
 
 // awaitAppsInMetadata waits until the CLI has written each app's process into the
 // metadata of its sidecar, which it does last. If a sidecar is stopped before that, the
-// CLI retries for minutes before it ends (no issue found).
+// CLI retries for minutes before it ends (dapr/cli#327, open). It can go when that is
+// closed.
 func (s *stack) awaitAppsInMetadata(ctx context.Context) error {
 	return system.Until(ctx, soon, func() error {
 		for _, a := range s.Apps {

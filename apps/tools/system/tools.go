@@ -132,10 +132,11 @@ var loopbackFlags = []string{"--dapr-internal-grpc-listen-address", "--metrics-l
 
 // KeepToLoopback returns the same Dapr with a runtime whose internal gRPC port and
 // metrics listen on loopback. Without mTLS any machine that reaches the internal port may
-// call every route of an app, deliveries too. The CLI has no option for it (no issue
-// found), so it starts a script in place of the runtime. The script is in a folder for
-// each runtime, because a test may run beside a system with another one. It leaves out a
-// flag that the runtime does not have.
+// call every route of an app, deliveries too. The runtime has flags for it
+// (dapr/dapr#7675), and the CLI has none (no issue found), so it starts a script in place
+// of the runtime. The script is in a folder for each runtime, because a test may run
+// beside a system with another one. It leaves out a flag that the runtime does not have.
+// It can go when the CLI passes the flags on.
 func (c Checkout) KeepToLoopback(ctx context.Context, d Dapr) (Dapr, error) {
 	usage, _ := exec.CommandContext(ctx, d.Daprd, "--help").CombinedOutput() //nolint:gosec // the runtime that is to be run
 	var flags strings.Builder

@@ -51,8 +51,9 @@ func register() {
 
 // byAddress makes the checked address decide which app is called. Before it looks at the
 // address, Dapr takes an app's id, or any URL, from these headers
-// (dapr/pkg/api/http/directmessaging.go, findTargetIDAndMethod, in 1.18.2). No issue
-// found; it can go when the headers no longer override the address.
+// (dapr/pkg/api/http/directmessaging.go, findTargetIDAndMethod, in 1.18.2).
+// dapr/dapr#8495 met the same by accident; its fix only stops passing the header on. It
+// can go when the headers no longer override the address.
 func byAddress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("Dapr-App-Id")
