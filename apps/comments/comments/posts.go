@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -44,11 +44,9 @@ type knownPosts struct {
 	arrivals *arrivals
 	// seen is when a post was last found in the store, by the post's id.
 	seen *lru.Cache[string, time.Time]
-
-	mu sync.Mutex
-	// youngest is the time of the youngest post that this replica knows of. The store has
-	// that or a later time.
-	youngest time.Time
+	// youngest is the Unix time, in ns, of the youngest post that this replica knows of. The
+	// store has that or a later time.
+	youngest atomic.Int64
 }
 
 func newKnownPosts(store state.Store, now func() time.Time) *knownPosts {
@@ -86,11 +84,7 @@ func (k *knownPosts) await(ctx context.Context, id string) error {
 	})
 }
 
-func (k *knownPosts) youngestMade() time.Time {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.youngest
-}
+func (k *knownPosts) youngestMade() time.Time { return time.Unix(0, k.youngest.Load()) }
 
 // add stores that posts exist, and wakes up the requests that wait for them.
 func (k *knownPosts) add(ctx context.Context, events []event.Event) []error {
@@ -144,15 +138,10 @@ func (k *knownPosts) advance(ctx context.Context, made time.Time) error {
 		items[0].Value = []byte(made.UTC().Format(time.RFC3339Nano))
 		return items, nil
 	})
-	if err != nil {
-		return err
+	for known := k.youngest.Load(); err == nil && youngest.UnixNano() > known; known = k.youngest.Load() {
+		k.youngest.CompareAndSwap(known, youngest.UnixNano())
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if youngest.After(k.youngest) {
-		k.youngest = youngest
-	}
-	return nil
+	return err
 }
 
 // loadYoungest reads the time of the youngest post from the store, where it was stored
