@@ -151,7 +151,8 @@ func (f *Follower) catchUp(ctx context.Context) error {
 }
 
 // readNext waits for what comes after the model's position and folds it. After a wake-up
-// it does not wait, and so the answer says where the log ends.
+// it does not wait, and so the answer says where the log ends. If that read fails, the next
+// one does not wait either.
 func (f *Follower) readNext(ctx context.Context) error {
 	began, from := f.now(), f.model.Status().At
 	reading, mayWait, end := f.wakeup.Begin(ctx)
@@ -161,23 +162,22 @@ func (f *Follower) readNext(ctx context.Context) error {
 		wait = eventlog.ReadWait
 	}
 	events, logEnd, err := f.log.Read(reading, from, eventlog.ReadLimit, wait)
-	switch {
-	case err != nil && errors.Is(context.Cause(reading), errWoken):
+	if err != nil && errors.Is(context.Cause(reading), errWoken) {
 		return f.readNext(ctx) // which does not wait
-	case err != nil:
-		return err
 	}
-	if err := f.model.Apply(logEnd.Log, events); err != nil {
-		return err
+	if err == nil {
+		err = f.model.Apply(logEnd.Log, events)
 	}
 	switch {
 	case mayWait:
+	case err != nil:
+		f.wakeup.Retry()
 	case len(events) > 0:
 		f.model.SawLogEnd(logEnd.Sequence, began.Add(-eventlog.MaxAge))
 	default:
 		f.model.SawLogEnd(logEnd.Sequence, began)
 	}
-	return nil
+	return err
 }
 
 // compareOldSnapshot returns an ErrMisfit if the model is from a snapshot that is not of

@@ -16,11 +16,14 @@ var errWoken = errors.New("woken up")
 // Wakeup has a reader ask at once instead of waiting. It is safe for concurrent use, and
 // its zero value is ready.
 //
-// Invariant: after each call of Wake the reader begins a read that does not wait. Such a
-// read is never ended by a wake-up; a reader that is woken all the time still reads.
+// Invariant: after each call of Wake the reader begins a read that does not wait. After one
+// that failed, which its reader says with Retry, the next one does not wait either: reads
+// wait again only once one that did not wait has succeeded. Such a read is never ended by a
+// wake-up; a reader that is woken all the time still reads.
 type Wakeup struct {
 	mu sync.Mutex
-	// woken says that no read that does not wait has begun since the last wake-up.
+	// woken says that no read that does not wait has begun since the last wake-up, or since
+	// the last such read failed.
 	woken bool
 	// cancel ends the read that waits; it is nil if none does.
 	cancel context.CancelCauseFunc
@@ -54,6 +57,13 @@ func (w *Wakeup) endPause() {
 	if again {
 		w.Wake()
 	}
+}
+
+// Retry has the next read not wait, because this one, which did not wait, failed.
+func (w *Wakeup) Retry() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.woken = true
 }
 
 // Begin begins a read, which ends with a call of end. MayWait says whether it may wait for
