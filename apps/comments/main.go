@@ -14,12 +14,12 @@ import (
 
 func main() {
 	s := service.New("comments", "takes POST /posts/:id/comments and keeps the comments", 4001)
-	events := bus.New(s.Dapr)
+	publisher := bus.New(s.Dapr)
 	query := comments.NewQuery(s.Sidecar, service.Env("QUERY_APP_ID", "query"), os.Getenv("DAPR_API_TOKEN"))
-	c := comments.New(s.Name, events, state.New(s.Dapr, "comments-store"), query, time.Now)
+	c := comments.New(s.Name, publisher, state.New(s.Dapr, "comments-store"), query, time.Now)
 
 	s.API(c.Routes)
-	receiver := bus.NewReceiver(s.Name, events)
+	receiver := bus.NewReceiver(s.Name, publisher)
 	receiver.Handle(s.Channel, event.PostCreated, c.PostCreated)
 	receiver.Handle(s.Channel, event.CommentCreated, c.CommentCreated)
 	receiver.Handle(s.Channel, event.CommentModerated, c.CommentModerated)

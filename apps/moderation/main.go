@@ -14,11 +14,11 @@ import (
 
 func main() {
 	s := service.New("moderation", "decides which comments readers get to see", 4003)
-	events := bus.New(s.Dapr)
-	m := moderation.New(s.Name, events, state.New(s.Dapr, "moderation-store"), policy.Default)
+	publisher := bus.New(s.Dapr)
+	m := moderation.New(s.Name, publisher, state.New(s.Dapr, "moderation-store"), policy.Default)
 
 	s.API(func(gin.IRoutes) {}) // it has none
-	bus.NewReceiver(s.Name, events).Handle(s.Channel, event.CommentCreated, m.Created)
+	bus.NewReceiver(s.Name, publisher).Handle(s.Channel, event.CommentCreated, m.Created)
 
 	s.Run()
 }

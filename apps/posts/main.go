@@ -13,11 +13,11 @@ import (
 
 func main() {
 	s := service.New("posts", "takes POST /posts/create and keeps the posts", 4000)
-	events := bus.New(s.Dapr)
-	p := posts.New(s.Name, events, state.New(s.Dapr, "posts-store"), time.Now)
+	publisher := bus.New(s.Dapr)
+	p := posts.New(s.Name, publisher, state.New(s.Dapr, "posts-store"), time.Now)
 
 	s.API(p.Routes)
-	bus.NewReceiver(s.Name, events).Handle(s.Channel, event.PostCreated, p.Created)
+	bus.NewReceiver(s.Name, publisher).Handle(s.Channel, event.PostCreated, p.Created)
 
 	s.Run()
 }

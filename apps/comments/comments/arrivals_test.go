@@ -15,9 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/postbus/postbus/apps/internal/state/statetest"
-
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+	"github.com/postbus/postbus/apps/internal/web"
 )
 
 func wantNobodyWaits(t *testing.T, a *arrivals) {
@@ -29,16 +29,16 @@ func wantNobodyWaits(t *testing.T, a *arrivals) {
 	}
 }
 
-// missing is a look that finds nothing, and counts.
+// missing is an entity that no read finds. It counts the reads.
 type missing struct {
 	mu    sync.Mutex
-	looks int
+	reads int
 }
 
-func (m *missing) look() (bool, error) {
+func (m *missing) read() (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.looks++
+	m.reads++
 	return false, nil
 }
 
@@ -47,32 +47,32 @@ func (m *missing) look() (bool, error) {
 func fill(ctx context.Context, a *arrivals, n int) <-chan error {
 	ended := make(chan error, n)
 	for i := range n {
-		go func() { ended <- a.await(ctx, fmt.Sprint(i), new(missing).look) }()
+		go func() { ended <- a.await(ctx, fmt.Sprint(i), new(missing).read) }()
 	}
 	synctest.Wait()
 	return ended
 }
 
-// Those who find no place get their answer at once, and those who wait are let be.
+// A request for which there is no place is answered at once, and the others go on waiting.
 func TestSoManyRequestsWaitAndNotOneMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArrivals()
 		ended := fill(t.Context(), a, maxWaiting-1)
 		start := time.Now()
 		last := make(chan error, 1)
-		go func() { last <- a.await(t.Context(), "the last", new(missing).look) }()
+		go func() { last <- a.await(t.Context(), "the last", new(missing).read) }()
 		synctest.Wait()
 
 		var m missing
 		for _, id := range []string{"one more", "the last"} { // also for an id that others wait for
-			if err := a.await(t.Context(), id, m.look); !errors.Is(err, errTooManyWait) || time.Since(start) != 0 {
+			if err := a.await(t.Context(), id, m.read); !errors.Is(err, errTooManyWaiting) || time.Since(start) != 0 {
 				t.Errorf("%s: error %v after %v", id, err, time.Since(start))
 			}
 		}
-		if m.looks != 2 {
-			t.Errorf("%d looks, want one for each", m.looks)
+		if m.reads != 2 {
+			t.Errorf("%d reads, want one for each", m.reads)
 		}
-		// What is there is found without a place.
+		// An entity that is there is found without a place.
 		if err := a.await(t.Context(), "there", func() (bool, error) { return true, nil }); err != nil {
 			t.Error(err)
 		}
@@ -81,7 +81,7 @@ func TestSoManyRequestsWaitAndNotOneMore(t *testing.T) {
 		a.wake("one more")
 		synctest.Wait()
 		select {
-		case err := <-last: // it looked again, and goes on
+		case err := <-last: // it has read again, and goes on waiting
 			t.Fatalf("the last one ended: %v", err)
 		default:
 		}
@@ -104,19 +104,19 @@ func TestAClientThatGoesAwayGivesItsPlaceBack(t *testing.T) {
 		ended := fill(going, a, 1)
 		staying := make(chan error, maxWaiting)
 		for range maxWaiting - 1 {
-			go func() { staying <- a.await(t.Context(), "0", new(missing).look) }()
+			go func() { staying <- a.await(t.Context(), "0", new(missing).read) }()
 		}
 		synctest.Wait()
-		if err := a.await(t.Context(), "0", new(missing).look); !errors.Is(err, errTooManyWait) {
+		if err := a.await(t.Context(), "0", new(missing).read); !errors.Is(err, errTooManyWaiting) {
 			t.Fatalf("error %v", err)
 		}
 		leave()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("who went away: error %v", err)
 		}
-		go func() { staying <- a.await(t.Context(), "0", new(missing).look) }()
+		go func() { staying <- a.await(t.Context(), "0", new(missing).read) }()
 		synctest.Wait()
-		if err := a.await(t.Context(), "0", new(missing).look); !errors.Is(err, errTooManyWait) {
+		if err := a.await(t.Context(), "0", new(missing).read); !errors.Is(err, errTooManyWaiting) {
 			t.Errorf("one place was given back, and one more taken: error %v", err)
 		}
 		for range maxWaiting {
@@ -132,10 +132,10 @@ func TestAnArrivalWakesUpAllWhoWaitForItAndNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArrivals()
 		var came bool
-		look := func() (bool, error) { return came, nil }
+		read := func() (bool, error) { return came, nil }
 		woken := make(chan error, 10)
 		for range cap(woken) {
-			go func() { woken <- a.await(t.Context(), "it", look) }()
+			go func() { woken <- a.await(t.Context(), "it", read) }()
 		}
 		other := fill(t.Context(), a, 1)
 		start := time.Now()
@@ -154,7 +154,7 @@ func TestAnArrivalWakesUpAllWhoWaitForItAndNobodyElse(t *testing.T) {
 	})
 }
 
-// The event is handled after the first look has found nothing, and before its answer.
+// The event is handled after the first read has found nothing, and before await goes on.
 func TestWhatArrivesDuringTheFirstLookWakesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArrivals()
@@ -166,24 +166,24 @@ func TestWhatArrivesDuringTheFirstLookWakesUp(t *testing.T) {
 			return found[len(found)-1], nil
 		})
 		if err != nil || !slices.Equal(found, []bool{false, true}) || time.Since(start) != 0 {
-			t.Errorf("looks %v and error %v after %v", found, err, time.Since(start))
+			t.Errorf("reads %v and error %v after %v", found, err, time.Since(start))
 		}
 		wantNobodyWaits(t, a)
 	})
 }
 
-// Who waits for an id again, after it has come for others, waits for the next event.
+// A request that comes after an arrival waits for the next event with that id.
 func TestWhoComesAfterAnArrivalWaitsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArrivals()
 		first := make(chan error, 1)
 		gone, leave := context.WithCancel(t.Context())
-		go func() { first <- a.await(gone, "it", new(missing).look) }()
+		go func() { first <- a.await(gone, "it", new(missing).read) }()
 		synctest.Wait()
 		a.wake("it")
 		synctest.Wait()
 		second := make(chan error, 1)
-		go func() { second <- a.await(t.Context(), "it", new(missing).look) }()
+		go func() { second <- a.await(t.Context(), "it", new(missing).read) }()
 		synctest.Wait()
 		leave()
 		<-first // and takes nothing away from the second
@@ -209,10 +209,9 @@ func TestALongLookDoesNotMakeTheWaitLonger(t *testing.T) {
 	})
 }
 
-// The client's host gives a first try a second (firstTry in apps/client) and repeats it
-// then.
+// The client's host waits for web.FirstTry and then repeats the request.
 func TestTheWaitEndsWellWithinTheFirstTryOfTheClientsHost(t *testing.T) {
-	if firstTry := time.Second; arrivalWait > firstTry*2/3 {
+	if arrivalWait > web.FirstTry*2/3 {
 		t.Errorf("it waits for %v", arrivalWait)
 	}
 }

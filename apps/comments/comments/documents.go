@@ -13,26 +13,28 @@ import (
 
 func documentKey(id string) string { return "comment-" + id }
 
-// merge brings the documents of the comments, "comment-<id>", up to the events, and wakes
-// up the requests that wait for them. The errors are by index: a bus.ErrPoison for an event
-// that can't be about the comment that is stored.
+// merge stores each comment's highest revision, in its document "comment-<id>", and wakes up
+// the requests that wait for the comment. The errors are by index: a bus.ErrPoison for an
+// event that contradicts the comment that is stored.
 func (s *Service) merge(ctx context.Context, events []event.Event) []error {
-	revisions := map[string][]*event.Comment{} // by key
+	delivered := map[string][]*event.Comment{} // the revisions of each comment, by key
 	for _, e := range events {
 		key := documentKey(e.Comment.ID)
-		revisions[key] = append(revisions[key], e.Comment)
+		delivered[key] = append(delivered[key], e.Comment)
 	}
-	merged := map[string]*event.Comment{} // by key
-	err := state.Update(ctx, s.store, slices.Collect(maps.Keys(revisions)), func(items []state.Item) (writes []state.Item, err error) {
+	// merged is each comment as the store has it after the update, by key. The update may run
+	// several times; each run sets all keys, so the last run counts.
+	merged := map[string]*event.Comment{}
+	err := state.Update(ctx, s.store, slices.Collect(maps.Keys(delivered)), func(items []state.Item) (writes []state.Item, err error) {
 		stored, err := state.Decode[*event.Comment](items...)
 		if err != nil {
 			return nil, err
 		}
 		for i, item := range items {
-			latest := highest(stored[i], revisions[item.Key])
+			latest := highest(stored[i], delivered[item.Key])
 			merged[item.Key] = latest
 			if latest == stored[i] {
-				continue
+				continue // the very pointer that was decoded: no delivered revision is higher
 			}
 			if item.Value, err = event.Marshal(latest); err != nil {
 				return nil, err
@@ -54,18 +56,20 @@ func (s *Service) merge(ctx context.Context, events []event.Event) []error {
 	return errs
 }
 
-// highest returns the highest of a comment's revisions: the stored one, which is nil for a
-// new comment, or one of those that were delivered and don't contradict it.
+// highest returns the highest of a comment's revisions: stored, which is nil for a new
+// comment, or one of those that were delivered and do not contradict it.
 func highest(stored *event.Comment, delivered []*event.Comment) *event.Comment {
+	latest := stored
 	for _, c := range delivered {
-		if stored == nil || c.Revision > stored.Revision && !stored.Contradicts(*c) {
-			stored = c
+		if latest == nil || c.Revision > latest.Revision && !latest.Contradicts(*c) {
+			latest = c
 		}
 	}
-	return stored
+	return latest
 }
 
-// load returns the comments of ids that are stored, in that order.
+// load returns the comments with those ids, in that order, without those that are not
+// stored.
 func load(ctx context.Context, store state.Store, ids ...string) ([]event.Comment, error) {
 	keys := make([]string, len(ids))
 	for i, id := range ids {

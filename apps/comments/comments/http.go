@@ -22,7 +22,8 @@ const (
 	maxLimit     = 100
 )
 
-// commentDelay is how old a comment may be and yet be on its way to the store.
+// commentDelay is how long after its creation a comment may still be on its way to the
+// store. A request for a younger comment waits for it; one for an older comment does not.
 const commentDelay = 10 * time.Second
 
 // Routes adds the service's API to r.
@@ -54,7 +55,7 @@ func (s *Service) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
-	comment.Author = event.Optional(comment.Author)
+	comment.Author = event.EmptyIfBlank(comment.Author)
 
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
@@ -67,19 +68,22 @@ func (s *Service) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
+	// The same body for another post is another request.
 	request := append([]byte(comment.PostID+"\n"), body...)
-	created, err = s.commands.Publish(ctx, c.GetHeader("Idempotency-Key"), request, created)
+	published, err := s.commands.Publish(ctx, c.GetHeader(command.KeyHeader), request, created)
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
-	slog.InfoContext(ctx, "comment created", "comment", created.Comment.ID, "post", created.Comment.PostID, "repeat", created.Comment.ID != comment.ID)
-	c.Header("Location", "/posts/"+created.Comment.PostID+"/comments/"+created.Comment.ID)
-	c.PureJSON(http.StatusCreated, created.Comment)
+	answer := published.Comment
+	isRepeat := answer.ID != comment.ID // the first request's event was published again
+	slog.InfoContext(ctx, "comment created", "comment", answer.ID, "post", answer.PostID, "repeat", isRepeat)
+	c.Header("Location", "/posts/"+answer.PostID+"/comments/"+answer.ID)
+	c.PureJSON(http.StatusCreated, answer)
 }
 
-// list answers with a page of the post's comments, newest first: those that the read
-// model has, as they stand in this service's store.
+// list answers with a page of the post's comments, newest first. The read model says which
+// comments are on the page; this service's store has their content.
 func (s *Service) list(c *gin.Context) {
 	limit, err := web.Number(c, "limit", defaultLimit, 1, maxLimit)
 	if err != nil {
@@ -87,7 +91,7 @@ func (s *Service) list(c *gin.Context) {
 		return
 	}
 	cursor, given := c.GetQuery("cursor")
-	if given && cursor == "" {
+	if _, isID := event.IDTime(cursor); given && !isID { // query's cursors are ids
 		web.Fail(c, readModelProblem(ErrCursor))
 		return
 	}
@@ -114,13 +118,13 @@ func (s *Service) list(c *gin.Context) {
 	c.PureJSON(http.StatusOK, page)
 }
 
-// get answers with one comment as it stands.
+// get answers with one comment as the store has it.
 func (s *Service) get(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
 	comment, err := s.find(ctx, c.Param("commentId"))
 	switch {
-	case errors.Is(err, errTooManyWait):
+	case errors.Is(err, errTooManyWaiting):
 		web.Fail(c, web.Unavailable("This comment is not there. If it was just created, it is on its way; try again."))
 	case err != nil:
 		web.Fail(c, storeProblem(err))
@@ -131,15 +135,15 @@ func (s *Service) get(c *gin.Context) {
 	}
 }
 
-// find returns the comment, or nil when there is none. One that was made less than
-// commentDelay ago may be on its way: find waits for it, for at most arrivalWait. The
-// error is errTooManyWait, the store's or that of ctx.
+// find returns the comment, or nil if the store does not have it. If the comment was created
+// less than commentDelay ago it may be on its way, and find waits for at most arrivalWait.
+// The error is errTooManyWaiting, the store's or that of ctx.
 func (s *Service) find(ctx context.Context, id string) (found *event.Comment, err error) {
 	made, ok := event.IDTime(id)
 	if !ok {
 		return nil, nil
 	}
-	look := func() (bool, error) {
+	read := func() (bool, error) {
 		comments, err := load(ctx, s.store, id)
 		if len(comments) > 0 {
 			found = &comments[0]
@@ -147,8 +151,8 @@ func (s *Service) find(ctx context.Context, id string) (found *event.Comment, er
 		return found != nil, err
 	}
 	if s.now().Sub(made).Abs() >= commentDelay {
-		_, err = look()
-	} else if err = s.arrivals.await(ctx, id, look); errors.Is(err, errNotArrived) {
+		_, err = read()
+	} else if err = s.arrivals.await(ctx, id, read); errors.Is(err, errNotArrived) {
 		err = nil
 	}
 	return found, err
@@ -158,7 +162,7 @@ func postProblem(err error) error {
 	switch {
 	case errors.Is(err, errNoPost):
 		return web.NewProblem(http.StatusNotFound, "There is no post with this id.")
-	case errors.Is(err, errNotArrived), errors.Is(err, errTooManyWait):
+	case errors.Is(err, errNotArrived), errors.Is(err, errTooManyWaiting):
 		return web.Unavailable("This post is not there. If it was just created, it is on its way; try again.")
 	}
 	return storeProblem(err)

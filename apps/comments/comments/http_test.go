@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -340,6 +341,18 @@ func TestThePagesBoundsAreChecked(t *testing.T) {
 		res := s.do(http.MethodGet, fmt.Sprintf("/posts/%s/comments?%s", aPost, query), "", "")
 		if res.Code != status || status != 200 && !strings.Contains(res.Body.String(), `"status":400,"title":"Bad Request","detail":`) {
 			t.Errorf("%s: answered %d %s, want %d", query, res.Code, res.Body, status)
+		}
+	}
+}
+
+// Encoded for the sidecar a long one is longer than what the sidecar takes, which would
+// look as if query were down.
+func TestACursorThatIsNoIDIsRefusedWithoutAskingTheReadModel(t *testing.T) {
+	s := newSite(t, aPost)
+	s.readModel.err = errors.New("it was asked")
+	for _, cursor := range []string{"", "1", strings.Repeat("'", 7_000), strings.ToUpper(aPost)} {
+		if res := s.do(http.MethodGet, "/posts/"+aPost+"/comments?cursor="+cursor, "", ""); res.Code != http.StatusBadRequest {
+			t.Errorf("cursor %.40q: answered %d %s", cursor, res.Code, res.Body)
 		}
 	}
 }

@@ -15,36 +15,39 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// errNoPost is returned for the id of a post that can't exist: it isn't one, or it is
-// so old that comments would have it.
+// errNoPost is returned for an id that no post can have. It is not a UUIDv7, its time is
+// too far in the future, or it is so old that its PostCreated would have been delivered.
 var errNoPost = errors.New("no such post")
 
 const (
-	// postDelay is how much later than a younger post one may still be delivered. A sidecar
-	// that died with the event gives it back after the bus's processingTimeout and
-	// redeliverInterval, 7 s, plus its own start.
+	// postDelay bounds by how much a post may be older than one that was delivered before
+	// it. If a sidecar dies with a PostCreated, the bus redelivers that after
+	// processingTimeout and redeliverInterval, 7 s, plus the sidecar's start.
 	postDelay = 30 * time.Second
-	// rememberFor bounds how long a post that was seen in the store is taken to be there:
-	// the store may lose its data under a running service.
+	// maxClockAhead bounds how far the clock of posts may be ahead of this service's.
+	maxClockAhead = 30 * time.Second
+	// rememberFor is for how long a post that was found in the store is not read again. It
+	// is short because the store may lose its data while the service runs.
 	rememberFor = 2 * time.Second
 	// maxRemembered bounds how many posts are remembered.
 	maxRemembered = 10_000
-	// youngestKey is named as the versions before wrote it.
+	// youngestKey keeps the name that earlier versions gave it, so that its value is found.
 	youngestKey = "posts-heard"
 )
 
-// knownPosts knows which posts exist, from PostCreated. The store has a document a post,
-// "post-<id>", with the digest of the post, and the time of the youngest.
+// knownPosts knows which posts exist, from PostCreated. The store has one document for each
+// post, "post-<id>", with the digest of the post. Under youngestKey it has the time of the
+// youngest post.
 type knownPosts struct {
 	store    state.Store
 	now      func() time.Time
 	arrivals *arrivals
-	// seen is when a post was last seen in the store.
+	// seen is when a post was last found in the store, by the post's id.
 	seen *lru.Cache[string, time.Time]
 
 	mu sync.Mutex
-	// youngest is when the youngest post was made that this replica knows of. It is in the
-	// store, too.
+	// youngest is the time of the youngest post that this replica knows of. The store has
+	// that or a later time.
 	youngest time.Time
 }
 
@@ -55,10 +58,10 @@ func newKnownPosts(store state.Store, now func() time.Time) *knownPosts {
 
 // await returns nil once the post is known. For one that can't exist it returns
 // errNoPost at once; for one that may be on its way errNotArrived after arrivalWait, or
-// errTooManyWait at once. Any other error is the store's, or that of ctx.
+// errTooManyWaiting at once. Any other error is the store's, or that of ctx.
 func (k *knownPosts) await(ctx context.Context, id string) error {
 	made, ok := event.IDTime(id)
-	if !ok || made.Sub(k.now()) > postDelay { // no clock of posts is that far ahead
+	if !ok || made.Sub(k.now()) > maxClockAhead {
 		return errNoPost
 	}
 	return k.arrivals.await(ctx, id, func() (bool, error) {
@@ -66,7 +69,8 @@ func (k *knownPosts) await(ctx context.Context, id string) error {
 		if at, ok := k.seen.Get(id); ok && now.Sub(at) < rememberFor {
 			return true, nil
 		}
-		// Before the read: what was delivered until now is in the store.
+		// Decided before the read. If an old post exists, it was delivered and stored by now,
+		// and the read finds it. A post that becomes old during the read may be missed by it.
 		isOld := made.Before(k.youngestMade().Add(-postDelay))
 		items, err := k.store.Get(ctx, "post-"+id)
 		switch {
@@ -114,11 +118,12 @@ func (k *knownPosts) add(ctx context.Context, events []event.Event) []error {
 			}
 		}
 	}
-	if now.Before(youngest) { // a post that claims to be of the future must not make others old
+	if now.Before(youngest) { // a post whose id has a time in the future must not make others old
 		youngest = now
 	}
 	if youngest.After(k.youngestMade()) {
-		// A failure costs nothing: the next batch saves it, and until then fewer posts are old.
+		// No reason to fail: the next batch saves the time. Until then some requests wait for a
+		// post that does not exist instead of being refused at once.
 		if err := k.advance(ctx, youngest); err != nil {
 			slog.DebugContext(ctx, "could not save the time of the youngest post", "error", err)
 		}
@@ -126,8 +131,8 @@ func (k *knownPosts) add(ctx context.Context, events []event.Event) []error {
 	return errs
 }
 
-// advance stores that a post was made at that time, unless the store has a younger one, and
-// notes the younger of both.
+// advance stores made as the time of the youngest post, unless the store has a later time.
+// Then it sets k.youngest to the later of both.
 func (k *knownPosts) advance(ctx context.Context, made time.Time) error {
 	youngest := made
 	err := state.Update(ctx, k.store, []string{youngestKey}, func(items []state.Item) ([]state.Item, error) {
@@ -150,8 +155,8 @@ func (k *knownPosts) advance(ctx context.Context, made time.Time) error {
 	return nil
 }
 
-// loadYoungest starts from the youngest post of before the restart. It retries until
-// the store answers or ctx is done.
+// loadYoungest reads the time of the youngest post from the store, where it was stored
+// before a restart. It retries until the store answers or ctx is done.
 func (k *knownPosts) loadYoungest(ctx context.Context) {
 	for k.advance(ctx, time.Time{}) != nil && ctx.Err() == nil {
 		select {

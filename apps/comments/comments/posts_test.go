@@ -46,7 +46,7 @@ func TestAPostThatWasDeliveredIsKnownAtOnce(t *testing.T) {
 		addPosts(t, k, young, old)
 		wantAwait(t, k, young, nil, 0)
 		wantAwait(t, k, old, nil, 0)
-		// Another replica looks in the store.
+		// Another replica reads the store.
 		wantAwait(t, postsOf(m), young, nil, 0)
 		wantAwait(t, postsOf(m), old, nil, 0)
 	})
@@ -84,8 +84,8 @@ func TestWhatIsNoUUIDv7IsNoPostAtOnce(t *testing.T) {
 func TestAPostFromTheFarFutureIsNoneAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := postsOf(statetest.New())
-		wantAwait(t, k, idAt(time.Now().Add(postDelay+time.Second), 1), errNoPost, 0)
-		wantAwait(t, k, idAt(time.Now().Add(postDelay), 1), errNotArrived, arrivalWait)
+		wantAwait(t, k, idAt(time.Now().Add(maxClockAhead+time.Second), 1), errNoPost, 0)
+		wantAwait(t, k, idAt(time.Now().Add(maxClockAhead), 1), errNotArrived, arrivalWait)
 	})
 }
 
@@ -131,8 +131,8 @@ func TestBehindTheBusNoPostIsOld(t *testing.T) {
 	})
 }
 
-// The event wakes up who waits at this replica; what another replica is delivered is
-// found at the next look.
+// The event wakes up the requests that wait at this replica. If another replica is
+// delivered it, the next read finds the post.
 func TestAPostThatArrivesMeanwhileIsKnown(t *testing.T) {
 	for name, test := range map[string]struct {
 		elsewhere    bool

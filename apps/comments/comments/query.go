@@ -16,26 +16,26 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// firstTry is how long query may take to answer before it is asked again: the sidecar may
-// have sent the first call to a replica that has died.
-const firstTry = 500 * time.Millisecond
+// firstCallTimeout bounds the first call of the query service. After it there is a second
+// call: the sidecar may have sent the first one to a replica that has died.
+const firstCallTimeout = 500 * time.Millisecond
 
-// Query is the ReadModel of query's service, which a sidecar invokes (GET /posts/:id). It
-// is safe for concurrent use.
+// Query is a ReadModel that asks the query service (GET /posts/:id) by Dapr's service
+// invocation. It is safe for concurrent use.
 type Query struct {
 	http       *http.Client
 	url, token string
 }
 
-// NewQuery returns the read model of the app behind the sidecar at a URL. The token is that
-// of the sidecar's API, or empty.
+// NewQuery returns the read model that invokes the app with that id through the sidecar at
+// a URL. The token is that of the sidecar's API, or empty.
 func NewQuery(sidecar, appID, token string) *Query {
 	return &Query{http: &http.Client{}, url: sidecar + "/v1.0/invoke/" + appID + "/method/posts/", token: token}
 }
 
 // Comments implements ReadModel.
 func (q *Query) Comments(ctx context.Context, post, cursor string, limit int) (ids []string, next string, err error) {
-	first, cancel := context.WithTimeout(ctx, firstTry)
+	first, cancel := context.WithTimeout(ctx, firstCallTimeout)
 	defer cancel()
 	if ids, next, err = q.page(first, post, cursor, limit); err == nil || errors.Is(err, ErrCursor) {
 		return ids, next, err
@@ -67,20 +67,21 @@ func (q *Query) page(ctx context.Context, post, cursor string, limit int) (ids [
 	if err != nil {
 		return nil, "", err
 	}
-	isQuerys := web.HasMediaType(res.Header, "application/problem+json") // otherwise it is the sidecar's
+	// An error that the sidecar itself answers with has another media type.
+	isFromQuery := web.HasMediaType(res.Header, "application/problem+json")
 	switch {
-	case res.StatusCode == http.StatusBadRequest && isQuerys:
+	case res.StatusCode == http.StatusBadRequest && isFromQuery:
 		return nil, "", ErrCursor
-	case res.StatusCode == http.StatusNotFound && isQuerys:
-		return nil, "", nil // it has not read the post in the log yet
+	case res.StatusCode == http.StatusNotFound && isFromQuery:
+		return nil, "", nil // query has not read the post in the log yet
 	case res.StatusCode != http.StatusOK:
 		return nil, "", fmt.Errorf("%s: %.300s", res.Status, body)
 	}
 	return decodePage(body, res.Header.Get("Link"))
 }
 
-// decodePage returns the ids of a page's comments, and the cursor that its Link header has
-// unless the page is the last one.
+// decodePage returns the ids of a page's comments, and the cursor in its Link header. The
+// last page has no Link header; then the cursor is empty.
 func decodePage(body []byte, link string) (ids []string, next string, err error) {
 	var post struct {
 		Comments []struct {

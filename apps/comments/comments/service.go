@@ -1,6 +1,6 @@
 // Package comments is the service of the comments: the command that creates one, and the
-// store that keeps them. Which comments a post has, and in which order, the read model
-// says.
+// store that keeps them. The read model says which comments a post has, and in which
+// order.
 package comments
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// ErrCursor is returned for a cursor that no page gave.
+// ErrCursor is returned for a cursor that comes from no page.
 var ErrCursor = errors.New("not a cursor")
 
-// ReadModel knows which comments a post has. Query is the one of query's service.
+// ReadModel says which comments a post has. Query implements it with the query service.
 type ReadModel interface {
 	// Comments returns the ids of at most limit (1 to 100) of a post's comments, newest
 	// first, and the cursor of the next page, which is empty at the end. An empty cursor is
@@ -30,7 +30,7 @@ type ReadModel interface {
 // that are delivered. It is safe for concurrent use.
 type Service struct {
 	source    string
-	events    bus.Publisher
+	publisher bus.Publisher
 	commands  *command.Commands
 	store     state.Store
 	readModel ReadModel
@@ -40,15 +40,16 @@ type Service struct {
 }
 
 // New returns the service that publishes as source, the app id.
-func New(source string, events bus.Publisher, store state.Store, readModel ReadModel, now func() time.Time) *Service {
+func New(source string, publisher bus.Publisher, store state.Store, readModel ReadModel, now func() time.Time) *Service {
 	return &Service{
-		source: source, events: events, commands: command.New(events, store), store: store,
+		source: source, publisher: publisher, commands: command.New(publisher, store), store: store,
 		readModel: readModel, now: now, posts: newKnownPosts(store, now), arrivals: newArrivals(),
 	}
 }
 
-// Load reads what the service knew before a restart. It retries until the store answers or
-// ctx is done; until then the service waits for posts that it could know not to exist.
+// Load reads how far the posts were delivered before a restart. It retries until the store
+// answers or ctx is done. Until then a request for an old post that does not exist waits
+// like one for a new post, instead of being refused at once.
 func (s *Service) Load(ctx context.Context) { s.posts.loadYoungest(ctx) }
 
 // PostCreated stores that posts exist.
@@ -61,11 +62,11 @@ func (s *Service) CommentCreated(ctx context.Context, events []event.Event) []er
 	return s.merge(ctx, events)
 }
 
-// CommentModerated stores the decisions and then publishes a CommentUpdated for each: a
-// crash in between has the events delivered, and both done, again.
+// CommentModerated stores the decisions and then publishes a CommentUpdated for each. After
+// a crash in between the bus redelivers the events, and both steps are done again.
 func (s *Service) CommentModerated(ctx context.Context, events []event.Event) []error {
 	errs := s.merge(ctx, events)
-	return bus.React(ctx, s.events, event.CommentUpdated, events, func(i int) (event.Event, error) {
+	return bus.React(ctx, s.publisher, event.CommentUpdated, events, func(i int) (event.Event, error) {
 		if errs[i] != nil {
 			return event.Event{}, errs[i]
 		}

@@ -14,16 +14,16 @@ import (
 )
 
 const (
-	// commitEvents bounds how many events one group commit takes on. Every commit goes on
-	// segment by segment; more would only delay the first to be answered.
+	// commitEvents bounds the events of one group commit. A commit writes segment by segment;
+	// more events would only delay the answers to the first ones.
 	commitEvents = 1024
-	// commitTries is how often a write is tried because another replica was first.
+	// commitTries is how often a write is tried when other replicas write first.
 	commitTries = 8
 	// commitTimeout bounds one commit's calls to the store.
 	commitTimeout = 10 * time.Second
 )
 
-// commitGroup commits the events of all in the group, and gives each its errors.
+// commitGroup commits the events of all commits in the group, and gives each its errors.
 func (l *Log) commitGroup(ctx context.Context, group []commit) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
@@ -38,7 +38,7 @@ func (l *Log) commitGroup(ctx context.Context, group []commit) {
 	}
 }
 
-// commit appends those of the events that are not in the log. The errors are by index.
+// commit appends the events that are not in the log yet. The errors are by index.
 func (l *Log) commit(ctx context.Context, events []event.Event) []error {
 	if err := l.turn.Acquire(ctx, 1); err != nil {
 		return bus.All(len(events), err)
@@ -55,7 +55,8 @@ func (l *Log) commit(ctx context.Context, events []event.Event) []error {
 		if errors.Is(err, errUnusable) || len(todo) == 0 {
 			return bus.All(len(events), err)
 		}
-		// Perhaps it was written, or another replica was first: what the store has decides.
+		// Perhaps the segment was written all the same, or another replica wrote first. The
+		// store decides: the next round compares with what this read finds.
 		readErr := l.readOn(ctx, 1)
 		if failures++; readErr == nil && failures < commitTries {
 			continue
@@ -71,20 +72,20 @@ func (l *Log) commit(ctx context.Context, events []event.Event) []error {
 	}
 }
 
-// commitSegment appends as many of the events that are not in the log as go into one
-// segment. It returns the indexes of those that are not in the log then, and by index of
-// all events why one can't be.
+// commitSegment appends as many of the events that are not in the log as fit into one
+// segment. It returns in todo the indexes of the events that are still not in the log, and
+// in errs, by index of all events, why an event can't be in the log.
 func (l *Log) commitSegment(ctx context.Context, events []event.Event) (todo []int, errs []error, err error) {
 	switch broken := l.Ready(); {
 	case errors.Is(broken, errLoading):
 		return nil, nil, broken
-	case broken != nil: // it may be missing as a whole by now
-		_, err := l.look(ctx, l.tail.Number, 1)
+	case broken != nil: // by now the whole log may be missing
+		_, err := l.readFrom(ctx, l.tail.Number, 1)
 		return nil, nil, err
 	}
 	todo, errs = l.missing(events)
-	if len(todo) == 0 { // all are repeats, if the log is still there and has them
-		_, err = l.look(ctx, l.tail.Number, 1)
+	if len(todo) == 0 { // all are repeats: acknowledged only if the store still has the log
+		_, err = l.readFrom(ctx, l.tail.Number, 1)
 		return nil, errs, err
 	}
 	rest := make([]event.Event, len(todo))
@@ -95,8 +96,8 @@ func (l *Log) commitSegment(ctx context.Context, events []event.Event) (todo []i
 	return todo[n:], errs, err
 }
 
-// missing returns the indexes of the events that are not in the log, of equal ones the
-// first, and by index of all events why one can't be in it.
+// missing returns in todo the indexes of the events that are not in the log, of equal events
+// only the first, and in errs, by index of all events, why an event can't be in the log.
 func (l *Log) missing(events []event.Event) (todo []int, errs []error) {
 	errs = make([]error, len(events))
 	batch := newSeen(len(events))
@@ -117,10 +118,10 @@ func (l *Log) missing(events []event.Event) (todo []int, errs []error) {
 	return todo, errs
 }
 
-// write appends as many of the events as go into one segment, and returns how many. At the
-// same time it verifies that the store has what they follow: Dapr's Redis component writes
-// a key that is missing whatever the ETag. If the store loses the log right after that
-// read, these events are lost like those that were acknowledged just before.
+// write appends as many of the events as fit into one segment, and returns how many. At the
+// same time it verifies that the store still has the events before them: Dapr's Redis
+// component writes a key that is missing, whatever the ETag. If the store loses the log
+// right after that read, these events are lost like those that were acknowledged before.
 func (l *Log) write(ctx context.Context, events []event.Event) (int, error) {
 	base, etag := l.tail, l.etag
 	if base.Full() {
@@ -146,14 +147,15 @@ func (l *Log) write(ctx context.Context, events []event.Event) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	l.sawEnd(began) // of a tail that had moved on the write would have failed
+	l.sawEnd(began) // if another replica had appended since, the write would have failed
 	return n, l.take(grown, state.ETagAfter(etag))
 }
 
-// takeBack removes a segment that was just written over a key that the store has lost:
-// behind a hole it would become part of the log when the hole is filled. What follows no
-// hole stays, and brings back what this replica knew. A segment that was there before, or
-// that others have appended to, has another ETag and stays, too.
+// takeBack removes a segment that was just written to a key that the store had lost. If the
+// segment before it is missing or not full, it would become part of the log once that one
+// is full. A segment without such a hole before it stays: it brings back the events that
+// this replica knew. A segment that existed before, or that others have appended to, has
+// another ETag and stays, too.
 func (l *Log) takeBack(ctx context.Context, number int, why error) {
 	if number == 0 && !errors.Is(why, errLogMissing) {
 		return

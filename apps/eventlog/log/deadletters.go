@@ -32,7 +32,7 @@ func (d DeadLetters) Keep(ctx context.Context, letters []bus.DeadLetter) []error
 	errs := d.Log.Append(ctx, events)
 	for i, err := range errs {
 		if errors.Is(err, bus.ErrPoison) {
-			// The same message, for a reason in other words: the first one is kept.
+			// The log has the same message with another wording of the reason. It keeps that one.
 			errs[i] = nil
 		}
 	}

@@ -37,6 +37,9 @@ func (l *Log) load(ctx context.Context) error {
 	if err := l.readOn(ctx, readAtOnce); err != nil {
 		return err
 	}
+	if l.tail.Number+1 < tail { // the search for the tail has seen a full segment behind a gap
+		return fmt.Errorf("the log is %w: it ends in segment %d, and the store has segment %d", eventlog.ErrDamaged, l.tail.Number, tail-1)
+	}
 	if err := l.endsAtTail(ctx); err != nil {
 		return err
 	}
@@ -50,18 +53,25 @@ func (l *Log) findTail(ctx context.Context) (int, error) {
 	return state.Tail(-1, func(number int) (bool, error) { return l.isFull(ctx, number) })
 }
 
-// endsAtTail returns an error if the store has a segment behind the tail, which isn't
-// full: once it is, the log would go on with events that follow others.
+// endsAtTail returns an error if the store has a segment after the one that the next event
+// goes to. Once that one was full, the log would go on with the other segment's events,
+// which were appended after other events.
 func (l *Log) endsAtTail(ctx context.Context) error {
-	behind, err := l.segment(ctx, l.tail.Number+1)
+	next := l.tail.Number
+	if l.tail.Full() {
+		next++
+	}
+	behind, err := l.segment(ctx, next+1)
 	if err != nil || behind.Count() == 0 {
 		return err
 	}
-	// Read in this order: other replicas may fill the tail and go on.
-	if full, err := l.isFull(ctx, l.tail.Number); full || err != nil {
+	// This is read after the segment that follows it: other replicas may have filled it and
+	// begun that one.
+	here, err := l.segment(ctx, next)
+	if err != nil || here.Full() {
 		return err
 	}
-	return fmt.Errorf("the log is %w: segment %d has %d events, and the store has a segment behind it", eventlog.ErrDamaged, l.tail.Number, l.tail.Count())
+	return fmt.Errorf("the log is %w: segment %d has %d events, and the store has a segment behind it", eventlog.ErrDamaged, next, here.Count())
 }
 
 // findOrigin returns the origin of the log in the store. Where there is none it makes
@@ -90,9 +100,9 @@ func (l *Log) findOrigin(ctx context.Context) (eventlog.Origin, error) {
 	return eventlog.ParseOrigin(kept.Value)
 }
 
-// makeOrigin returns an origin for what is in the store, which has none: the one that it
-// had, if that alone is missing; a new one for what is left of a log from before logs had
-// ids; else that of a new log.
+// makeOrigin returns an origin for a store that has none. It is the one that this replica
+// knows, if only the origin is missing. Otherwise it is new, and it is either for the
+// events that are left of a log from before logs had ids, or for an empty log.
 func (l *Log) makeOrigin(ctx context.Context) (eventlog.Origin, error) {
 	isAllThere, err := l.isAllThere(ctx)
 	if isAllThere || err != nil {
@@ -101,7 +111,7 @@ func (l *Log) makeOrigin(ctx context.Context) (eventlog.Origin, error) {
 	o, isFormer := eventlog.NewOrigin(), false
 	switch {
 	case l.origin.Prefix != "" && l.origin.Prefix != eventlog.FormerPrefix:
-	case l.tail.Count() == 0: // nothing is known of it
+	case l.tail.Count() == 0: // this replica knows no event of the log
 		isFormer, err = l.hasFormer(ctx)
 	default:
 		isFormer, err = l.hasBeginning(ctx)
@@ -112,15 +122,19 @@ func (l *Log) makeOrigin(ctx context.Context) (eventlog.Origin, error) {
 	return o, err
 }
 
-// isAllThere says whether the store has all that is known of the log, and not because a
-// replica that had not noticed the loss has written its tail again.
+// isAllThere says whether the store has all events that this replica knows of the log. It is
+// false if they are there only because a replica that had not noticed the loss wrote its
+// tail again.
 func (l *Log) isAllThere(ctx context.Context) (bool, error) {
-	if l.tail.Count() == 0 {
+	if l.origin.ID == "" {
 		return false, nil
 	}
 	s, err := l.segment(ctx, l.tail.Number)
 	if err != nil {
 		return false, err
+	}
+	if l.tail.Count() == 0 { // another replica may have appended the log's first events
+		return s.Count() > 0, nil
 	}
 	why, err := l.whyLost(s)
 	return why == "" && err == nil, err
@@ -134,10 +148,11 @@ func (l *Log) hasFormer(ctx context.Context) (bool, error) {
 	return slices.ContainsFunc(items, state.Item.Exists), err
 }
 
-// hasBeginning says whether the store has a beginning of the log, which is from before
-// logs had ids: a store that comes back as it was before has no origin then, and an
-// earlier end. What other replicas have written since the loss has an event that is not
-// known here. (Those of a first segment that is full may be too old to be known.)
+// hasBeginning says whether the store has the beginning of this replica's log, which is from
+// before logs had ids. A store that was restored from a backup may have no origin, and an
+// earlier end of the log. A log that other replicas began after the loss has an event that
+// this replica does not know. A full first segment is not compared: its events may be too
+// old to be known.
 func (l *Log) hasBeginning(ctx context.Context) (bool, error) {
 	first, err := l.segment(ctx, 0)
 	if err != nil || first.Count() == 0 {

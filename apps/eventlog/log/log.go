@@ -19,28 +19,28 @@ import (
 )
 
 const (
-	// flushDelay is how long events wait for those that follow them, to be written with
-	// them: a comment that is alone costs one write of the tail then and not three, and
-	// its readers have it a tenth sooner.
+	// flushDelay is how long events wait for the events that follow them, so that one write
+	// has them all. The three events of a single comment cost one write of the tail then, not
+	// three, and readers have the comment a tenth sooner.
 	flushDelay = 20 * time.Millisecond
-	// loadPause is between two tries to load the log.
+	// loadPause is the pause between two attempts to load the log.
 	loadPause = 500 * time.Millisecond
 )
 
-// errLoading is why the log can't take or give events yet.
+// errLoading is returned while the log is being loaded: it can't append or serve events yet.
 var errLoading = errors.New("the log is being read")
 
 // Config says what a Log works with.
 type Config struct {
-	// Store has the log.
+	// Store is where the log is stored.
 	Store state.Store
-	// Prefix is that of the log's keys; empty for the events. A store that has a log with
-	// a prefix has the log of the events, too.
+	// Prefix begins all keys of the log. It is empty for the log of the events, which is in
+	// every store that has a log with a prefix.
 	Prefix string
 	// Now is the clock.
 	Now func() time.Time
-	// MayWait says that another event follows this one within some milliseconds, so that
-	// the two may be written together. Nil has none wait.
+	// MayWait says whether another event follows this one within some milliseconds, so that
+	// one write may have both. If MayWait is nil, no event waits.
 	MayWait func(event.Event) bool
 }
 
@@ -48,33 +48,33 @@ type Config struct {
 //
 //   - Event n has number n: numbers begin with 1 and have no gaps. No number is given
 //     twice, and no event is in the log twice.
-//   - What the replica knows is a prefix of what the store has. Otherwise the store has
-//     lost events, and the replica takes and gives none.
-//   - An event is acknowledged once it is in the store, in a log that was all there a
-//     moment before.
-//   - The tail is written only over the version that was read last (compare-and-swap).
+//   - The log as the replica knows it is a prefix of the log in the store. Otherwise the
+//     store has lost events, and the replica neither appends nor serves any.
+//   - An event is acknowledged once it is in the store, and a read at the time of the write
+//     has found the log that it follows.
+//   - The tail is written only over the version that was read last (an optimistic write).
 type Log struct {
 	Config
 	commits chan commit
 	started time.Time
 
-	// turn is that of writing the store and of reading on. All that is below is changed by
-	// its holder alone.
+	// turn is held to write to the store and to read on from the tail. Only its holder
+	// changes the fields below.
 	turn *semaphore.Weighted
 	seen *seen
 	etag string // of the tail's key
 
-	mu     sync.RWMutex
-	broken error // why the log can't be used, an errLoading or an errEventsMissing; or nil
-	origin eventlog.Origin
-	tail   *eventlog.Segment
-	lastID string    // of the last event
-	looked time.Time // when the store had no more than the tail
-	recent recentSegments
-	grown  chan struct{} // closed at every change of what is above
+	mu      sync.RWMutex
+	broken  error // why the log can't be used, an errLoading or an errEventsMissing; or nil
+	origin  eventlog.Origin
+	tail    *eventlog.Segment
+	lastID  string    // of the last event
+	endSeen time.Time // when the store had nothing after the tail
+	recent  recentSegments
+	grown   chan struct{} // closed and replaced by update
 }
 
-// New returns a log. It is of use while Run runs.
+// New returns a log. Its methods are useful only while Run runs.
 func New(c Config) *Log {
 	return &Log{
 		Config: c, commits: make(chan commit), started: c.Now(), turn: semaphore.NewWeighted(1),
@@ -119,8 +119,9 @@ func (l *Log) Append(ctx context.Context, events []event.Event) []error {
 	}
 }
 
-// Run loads the log and then appends, all that waits in one commit, until ctx is done.
-// When the store has lost the log it loads the one that is there then, or begins one.
+// Run loads the log, and then appends the events of all calls of Append that wait in one
+// commit, until ctx is done. When the store has lost the log, Run loads the log that the
+// store has then, or begins a new one.
 func (l *Log) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := l.load(ctx); err != nil {
@@ -140,7 +141,7 @@ func (l *Log) Run(ctx context.Context) {
 	}
 }
 
-// appendAll commits what comes until the log has to be loaded anew, or ctx is done.
+// appendAll commits events until the log has to be loaded again, or ctx is done.
 func (l *Log) appendAll(ctx context.Context) {
 	for {
 		now := l.view()
@@ -157,8 +158,8 @@ func (l *Log) appendAll(ctx context.Context) {
 	}
 }
 
-// gather returns first and the commits that share its write: all that wait, and while all
-// events may wait also those that come within flushDelay.
+// gather returns first and the commits that share its write: all that wait now and, as long
+// as every event so far may wait, those that come within flushDelay.
 func (l *Log) gather(first commit) []commit {
 	group, n, mayWait := []commit{first}, len(first.events), l.mayWait(first)
 	flush := time.NewTimer(flushDelay)
@@ -187,22 +188,22 @@ func (l *Log) mayWait(c commit) bool {
 	return l.MayWait != nil && !slices.ContainsFunc(c.events, func(e event.Event) bool { return !l.MayWait(e) })
 }
 
-// view is what a replica knows at a moment.
+// view is a replica's state at one moment.
 type view struct {
-	last   uint64    // the number of the last event
-	looked time.Time // when the store had no more than that
-	broken error     // why the log can't be used, or nil
-	grown  <-chan struct{}
+	last    uint64    // the number of the last event
+	endSeen time.Time // when the store had nothing after it
+	broken  error     // why the log can't be used, or nil
+	grown   <-chan struct{}
 }
 
-// view returns what is known now, until grown is closed.
+// view returns the state now. It is current until grown is closed.
 func (l *Log) view() view {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return view{l.tail.Last(), l.looked, l.broken, l.grown}
+	return view{l.tail.Last(), l.endSeen, l.broken, l.grown}
 }
 
-// update changes what readers see, and wakes up those who wait.
+// update changes the state that readers see, and wakes up the readers that wait.
 func (l *Log) update(change func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

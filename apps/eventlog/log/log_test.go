@@ -784,7 +784,7 @@ func TestAReaderWaitsUntilTheLogHasGrownBeyondItsPosition(t *testing.T) {
 		wantRefused(t, "beyond the end", refused.res, endOf(t, l))
 		mustAppend(t, l, some(t, 3, 4)...)
 		answer := ask(t.Context(), h, "/events?after=4&wait=30")
-		for range 5 { // looks for more do not end the wait
+		for range 5 { // polling the store does not end the wait
 			time.Sleep(eventlog.MaxAge) // of the bubble's clock
 			select {
 			case a := <-answer:
@@ -954,4 +954,17 @@ func (f *flakyStore) Get(ctx context.Context, keys ...string) ([]state.Item, err
 		return nil, errors.New("unsteady")
 	}
 	return f.Memory.Get(ctx, keys...)
+}
+
+// A segment that is missing in the middle is not the log's end: what is appended there
+// would have numbers that other events have.
+func TestALogWithAGapIsNotLoaded(t *testing.T) {
+	for _, missing := range []int{4, 5, 18} {
+		store := filled(t, some(t, 0, 20*eventlog.SegmentSize+7))
+		store.Remove(segmentKey(store, missing))
+		l := newLog(store)
+		if err := l.load(t.Context()); !errors.Is(err, eventlog.ErrDamaged) {
+			t.Errorf("segment %d is missing: loaded up to %d with error %v", missing, l.view().last, err)
+		}
+	}
 }

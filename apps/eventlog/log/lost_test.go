@@ -339,7 +339,7 @@ func TestASegmentThatIsNeitherFullNorTheLastIsNotServed(t *testing.T) {
 	}
 }
 
-// Such a log would be filled up, and go on with what is of another one.
+// The tail would be filled up, and the log would go on with a segment of other events.
 func TestALogWithASegmentBehindItsTailIsNotLoaded(t *testing.T) {
 	store := statetest.New()
 	l := start(t, store)

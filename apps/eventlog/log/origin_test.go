@@ -525,3 +525,25 @@ func TestWhatIsWrittenBeforeTheLossIsNoticedIsTakenBack(t *testing.T) {
 		wantLog(t, store, some(t, 1000, 1002), true)
 	}
 }
+
+// A replica that has read the log while it was empty goes on with it, too.
+func TestAnOriginThatIsMissingIsPutBackByAReplicaThatKnowsNoEvent(t *testing.T) {
+	store := statetest.New()
+	writer, other := newLog(store), newLog(store)
+	for _, l := range []*Log{writer, other} {
+		if err := l.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if errs := writer.commit(t.Context(), some(t, 0, 1)); errs[0] != nil {
+		t.Fatal(errs[0])
+	}
+	before, _ := writer.End()
+	store.Remove(eventlog.OriginKey)
+	if err := other.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if end, err := other.End(); err != nil || end != before {
+		t.Errorf("it ends at %s, %v; the log ended at %s", end, err, before)
+	}
+}

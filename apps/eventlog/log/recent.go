@@ -15,7 +15,7 @@ type recentSegments struct {
 	bytes    int // of them as they are stored
 }
 
-// add takes the next segment.
+// add adds the next segment, and removes the oldest ones that exceed the bounds.
 func (r *recentSegments) add(s *eventlog.Segment) {
 	r.segments = append(r.segments, s)
 	r.bytes += len(s.Encode())

@@ -15,8 +15,8 @@ import (
 // at least this many, at most twice as many.
 const seenEvents = 1_000_000
 
-// identity is what of an event decides whether it is in the log already. It is that of the
-// stored bytes, not of what they mean: the log takes events that it does not know.
+// identity has the fields of an event that decide whether it is in the log already. Their
+// bytes are compared, not their meaning: the log accepts event types that it does not know.
 type identity struct {
 	ID      string          `json:"id"`
 	Type    event.Type      `json:"type"`
@@ -28,7 +28,7 @@ func identityOf(e event.Event) identity {
 	return identity{ID: e.ID, Type: e.Type, Subject: e.Subject, Data: e.Data}
 }
 
-// identitiesOf are those of the segment's events after the number.
+// identitiesOf returns the identities of the segment's events after the number.
 func identitiesOf(s *eventlog.Segment, after uint64) ([]identity, error) {
 	lines, err := s.Lines(after, s.Last())
 	if err != nil || len(lines) == 0 {
@@ -41,8 +41,8 @@ func identitiesOf(s *eventlog.Segment, after uint64) ([]identity, error) {
 	return ids, nil
 }
 
-// seen remembers events by 128-bit hashes of their ids, and a digest of what they
-// said. At a million events one false match is as likely as 1 in 10^26 events.
+// seen remembers events by 128-bit hashes of their ids, with a digest of their content. At
+// most two million are remembered, so fewer than one new event in 10^32 matches falsely.
 type seen struct {
 	limit         int
 	low, high     maphash.Seed
@@ -74,7 +74,7 @@ func (s *seen) add(e identity) {
 	s.young[id] = content
 }
 
-// find says whether an event with e's id was seen, and if so whether it said the same.
+// find says whether an event with e's id was seen, and if so whether its content was the same.
 func (s *seen) find(e identity) (known, same bool) {
 	id, content := s.hash(e)
 	was, known := s.young[id]

@@ -14,12 +14,12 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// refreshTimeout bounds a look for what other replicas appended.
+// refreshTimeout bounds a read of the events that other replicas appended.
 const refreshTimeout = time.Second
 
-// compressFrom is how many events an answer has at least to be compressed, for readers
-// that take zstd: a replay's bytes pass through two sidecars, which is most of what it
-// costs. The few events of a read that waited are not worth it.
+// compressFrom is the least number of events for which an answer is compressed, if the
+// reader accepts zstd. Most of the cost of a replay is that its bytes pass through two
+// sidecars. The few events of a read that waited are not worth compressing.
 const compressFrom = 256
 
 // reader answers GET /events.
@@ -31,16 +31,16 @@ type reader struct {
 // Serve answers with the events of a log after a position, in order and without gaps, as
 // a batch of CloudEvents. Once stopping is done no answer waits any more.
 //
-// The answer waits for at most ?wait= seconds until there is an event. A reader that says
-// which log it has read, and which event it read last, is refused with 409 when they are
-// not this log's.
+// The answer waits for at most ?wait= seconds until there is an event. A reader may say
+// which log it has read (?log=) and which event it read last (?event=). It is refused with
+// 409 if they are not of this log.
 func Serve(stopping context.Context, log *Log) gin.HandlerFunc {
 	return reader{log, stopping}.serve
 }
 
 // request is what a reader asks for.
 type request struct {
-	// from is the position that it goes on from, as far as it says.
+	// from is the position to read after. Fields that the reader does not give are empty.
 	from  eventlog.Position
 	limit uint64
 	wait  time.Duration
@@ -84,11 +84,11 @@ func (r reader) serve(c *gin.Context) {
 	r.answer(c, end.Log, q.from.Sequence, min(end.Sequence, q.from.Sequence+q.limit))
 }
 
-// catchUp has the log know what the answer is to say.
+// catchUp reads from the store what this replica must know for the answer.
 func (r reader) catchUp(ctx context.Context, q request) error {
 	end, err := r.log.End()
 	if errors.Is(err, errEventsMissing) || err == nil && isElsewhere(q.from, end) {
-		// It may be missing as a whole by now, or another replica may know more.
+		// By now the whole log may be missing, or another replica may have appended more.
 		if err = r.refresh(ctx, 0); err == nil {
 			end, err = r.log.End()
 		}
@@ -102,13 +102,15 @@ func (r reader) catchUp(ctx context.Context, q request) error {
 	case !isBehind:
 		return r.await(ctx, q)
 	case q.wait == 0 && end.Sequence < q.from.Sequence+q.limit:
-		_ = r.refresh(ctx, eventlog.MaxAge) // so that it learns where the log ends, if the store can say
+		// So that the reader learns where the log ends. A failure is no reason not to answer.
+		_ = r.refresh(ctx, eventlog.MaxAge)
 	}
 	return nil
 }
 
-// await waits until the log goes beyond the position, for at most as long as the reader
-// waits. What this replica appends wakes it up; what others append is looked for.
+// await waits until the log has an event after the position, for at most as long as the
+// reader waits. Events that this replica appends wake it up. For those of other replicas it
+// polls the store.
 func (r reader) await(ctx context.Context, q request) error {
 	ctx, cancel := context.WithTimeout(ctx, q.wait)
 	defer cancel()
@@ -123,7 +125,7 @@ func (r reader) await(ctx context.Context, q request) error {
 		}
 		select {
 		case <-now.grown:
-		case <-time.After(now.looked.Add(eventlog.MaxAge).Sub(r.log.Now())):
+		case <-time.After(now.endSeen.Add(eventlog.MaxAge).Sub(r.log.Now())):
 		case <-ctx.Done():
 		}
 	}
@@ -136,13 +138,13 @@ func (r reader) refresh(ctx context.Context, maxAge time.Duration) error {
 	return r.log.Refresh(ctx, maxAge)
 }
 
-// isElsewhere says whether the position is in no part of the log up to end.
+// isElsewhere says whether the position is of another log, or after the end.
 func isElsewhere(p, end eventlog.Position) bool {
 	return p.Sequence > end.Sequence || p.Log != "" && p.Log != end.Log
 }
 
-// compare returns where the log ends, and why a position is not one of it, so that
-// nothing of the log follows it; that is empty for one that is.
+// compare returns where the log ends, and in misfit why a position is not in the log. If it
+// is in the log, misfit is empty.
 func (r reader) compare(ctx context.Context, from eventlog.Position) (end eventlog.Position, misfit string, err error) {
 	end, err = r.log.End()
 	switch {
@@ -162,7 +164,7 @@ func (r reader) compare(ctx context.Context, from eventlog.Position) (end eventl
 	return end, fmt.Sprintf("Event %d of log %s is not %.40q but %q; the log has lost its end, and has grown to %d again.", from.Sequence, end.Log, from.Event, id, end.Sequence), nil
 }
 
-// idAt returns the id of the event with the number; of 0 it is empty.
+// idAt returns the id of the event with the number. It is empty for number 0.
 func (r reader) idAt(ctx context.Context, log string, number uint64) (string, error) {
 	if number == 0 {
 		return "", nil
@@ -181,7 +183,7 @@ func (r reader) idAt(ctx context.Context, log string, number uint64) (string, er
 	return ids[0].ID, nil
 }
 
-// segmentOf is the number of the segment that has the event.
+// segmentOf returns the number of the segment that has the event.
 func segmentOf(number uint64) int {
 	return int((number - 1) / eventlog.SegmentSize) //nolint:gosec // the log is smaller than that
 }
@@ -210,7 +212,7 @@ func (r reader) answer(c *gin.Context, log string, after, upTo uint64) {
 				return
 			}
 			if _, err := c.Writer.Write(part); err != nil {
-				return // the reader has hung up
+				return // the reader has closed the connection
 			}
 			before, after = eventlog.Separator, min(s.Last(), upTo)
 		}
@@ -222,9 +224,10 @@ func (r reader) answer(c *gin.Context, log string, after, upTo uint64) {
 	_, _ = c.Writer.Write(end)
 }
 
-// partOf is what an answer has of a segment, after what comes before it. For a reader that
-// takes zstd it is frames, one after another (RFC 8878, section 3): a full segment is one
-// as it is stored. It is an error if the segment leaves a gap.
+// partOf returns the part of an answer that has a segment's events with numbers in
+// (after, upTo]. It begins with before: the answer's opening, or a separator. A compressed
+// part is zstd frames, one after another (RFC 8878, section 3); a full segment is one frame,
+// as it is stored. It is an error if the segment ends before upTo and is not full.
 func partOf(s *eventlog.Segment, before string, after, upTo uint64, isPacked bool) ([]byte, error) {
 	if !s.Full() && s.Last() < upTo {
 		return nil, fmt.Errorf("the log has no event %d: segment %d ends before it", s.Last()+1, s.Number)
@@ -243,8 +246,8 @@ func partOf(s *eventlog.Segment, before string, after, upTo uint64, isPacked boo
 	return part, nil
 }
 
-// fail ends an answer that can't be completed. What was sent is then no JSON, so that
-// nobody takes a part for the whole.
+// fail ends an answer that can't be completed. If a part was sent, it is no valid JSON, so
+// that no reader takes it for the whole answer.
 func fail(c *gin.Context, err error) {
 	slog.WarnContext(c.Request.Context(), "can't read the log", "error", err)
 	if !c.Writer.Written() {

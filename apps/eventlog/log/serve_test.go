@@ -215,8 +215,8 @@ func TestAReaderWhoWaitsSeesWhatAnotherReplicaAppends(t *testing.T) {
 	})
 }
 
-// An append shows where the tail is, and a reader that asks again and again has no need
-// to look.
+// An append shows where the tail is, so readers that ask again and again need not read the
+// store.
 func TestReadersWhoWaitLookAtTheStoreNoMoreThanNeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := statetest.New()

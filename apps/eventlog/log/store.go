@@ -14,41 +14,43 @@ import (
 // readAtOnce bounds the segments of one read.
 const readAtOnce = 32
 
-// Why nothing is appended or served, or of one commit acknowledged.
+// errUnusable is the common part of the errors for a store that has lost events. With one of
+// them a commit is not acknowledged, and the log neither appends nor serves events.
 var (
 	errUnusable = errors.New("the store")
 	// errLogMissing: the store no longer has the log. Another one is loaded, or begun.
 	errLogMissing = fmt.Errorf("%w has lost the log", errUnusable)
-	// errEventsMissing: the store has the log, but not all of it. It stays so until a restart.
+	// errEventsMissing: the store has the log, but not all of it. The log stays unusable until
+	// a restart.
 	errEventsMissing = fmt.Errorf("%w has lost events of the log", errUnusable)
 )
 
-// key is that of the segment with the number, of the log with that origin.
+// key returns the key of a segment of the log with that origin.
 func (l *Log) key(of eventlog.Origin, number int) string { return l.Prefix + of.Key(number) }
 
-// Refresh reads on from the tail, to see what other replicas appended, unless somebody
-// did within maxAge.
+// Refresh reads on from the tail, to find the events that other replicas appended, unless
+// this replica has seen the log's end in the store within maxAge.
 func (l *Log) Refresh(ctx context.Context, maxAge time.Duration) error {
 	since := l.Now().Add(-maxAge)
-	if l.view().looked.After(since) {
+	if l.view().endSeen.After(since) {
 		return l.Ready()
 	}
 	if err := l.turn.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	defer l.turn.Release(1)
-	if err := l.Ready(); errors.Is(err, errLoading) || l.view().looked.After(since) {
+	if err := l.Ready(); errors.Is(err, errLoading) || l.view().endSeen.After(since) {
 		return err
 	}
 	return l.readOn(ctx, 1)
 }
 
-// readOn takes what the store has beyond the tail, and reads at most that many segments at
+// readOn takes all that the store has after the tail. It reads at most atOnce segments at
 // once. The caller holds the turn.
 func (l *Log) readOn(ctx context.Context, atOnce int) error {
 	began := l.Now()
 	for number := l.tail.Number; ; number = l.tail.Number + 1 {
-		isEnd, err := l.look(ctx, number, atOnce)
+		isEnd, err := l.readFrom(ctx, number, atOnce)
 		if err != nil {
 			return err
 		}
@@ -59,9 +61,10 @@ func (l *Log) readOn(ctx context.Context, atOnce int) error {
 	}
 }
 
-// look reads some segments, from the tail or the one behind it on, and takes what is new.
-// It says whether the log ends with them. The error is that of verify.
-func (l *Log) look(ctx context.Context, number, atOnce int) (isEnd bool, err error) {
+// readFrom reads up to atOnce segments from a number on, which is that of the tail or the
+// next one, and takes the new events. It says whether the log ends with these segments. The
+// error is that of verify.
+func (l *Log) readFrom(ctx context.Context, number, atOnce int) (isEnd bool, err error) {
 	all, err := l.verify(ctx, number, atOnce)
 	if err != nil {
 		return false, err
@@ -80,8 +83,9 @@ type storedSegment struct {
 	etag string // of its key; empty if that does not exist
 }
 
-// verify reads some segments, from the tail or the one behind it on. The error is an
-// errLogMissing or an errEventsMissing if the store does not have all that this replica knows.
+// verify reads up to atOnce segments from a number on, which is that of the tail or the next
+// one. The error is an errLogMissing or an errEventsMissing if the store does not have all
+// events that this replica knows.
 func (l *Log) verify(ctx context.Context, number, atOnce int) ([]storedSegment, error) {
 	keys := []string{l.Prefix + eventlog.OriginKey}
 	for i := range atOnce {
@@ -122,8 +126,8 @@ func parse(number int, items []state.Item) ([]storedSegment, error) {
 	return all, nil
 }
 
-// getSome reads the first of the keys, at least that many: as many as the store can answer
-// at once.
+// getSome reads the first of the keys, as many as the store can answer at once. If it can't
+// answer the first least of them, that is the error.
 func (l *Log) getSome(ctx context.Context, keys []string, least int) ([]state.Item, error) {
 	for {
 		items, err := l.Store.Get(ctx, keys...)
@@ -134,7 +138,8 @@ func (l *Log) getSome(ctx context.Context, keys []string, least int) ([]state.It
 	}
 }
 
-// take makes a segment, which goes on from the tail, the tail, with the ETag of its key.
+// take makes s, with the ETag of its key, the tail. It must be the tail with more events,
+// or the next segment.
 func (l *Log) take(s *eventlog.Segment, etag string) error {
 	ids, err := identitiesOf(s, l.tail.Last())
 	if err != nil {
@@ -159,8 +164,9 @@ func (l *Log) take(s *eventlog.Segment, etag string) error {
 	return nil
 }
 
-// whyLost says why a segment of the store, which is in the place of the tail, has not all
-// that this replica knows of it. It is empty for one that has, and for one behind the tail.
+// whyLost compares a segment of the store with the tail as this replica knows it. It says
+// which events the store has lost; it is empty if the store has lost none, and for a
+// segment after the tail.
 func (l *Log) whyLost(s storedSegment) (string, error) {
 	last := l.tail.Last()
 	switch {
@@ -176,8 +182,8 @@ func (l *Log) whyLost(s storedSegment) (string, error) {
 	if ids[0].ID != l.lastID {
 		return fmt.Sprintf("event %d is %.40q, and was %.40q", last, ids[0].ID, l.lastID), nil
 	}
-	// The count of a key's writes starts over after it was missing. Where ETags are no counts
-	// this finds nothing.
+	// Redis's ETags count the writes of a key, and begin again after the key was missing. In a
+	// store with other ETags this finds nothing.
 	first := state.ETagAfter("")
 	if l.etag != "" && s.etag == first && (l.etag != first || s.Count() != l.tail.Count()) {
 		return fmt.Sprintf("segment %d was not there any more, and was written again", s.Number), nil
@@ -185,8 +191,9 @@ func (l *Log) whyLost(s storedSegment) (string, error) {
 	return "", nil
 }
 
-// lose notes that the log has lost events, unless the whole log is missing: the store reads
-// keys one by one, so the log may go between its origin and a segment.
+// lose notes that the log has lost events, and returns an errEventsMissing, or an
+// errLogMissing if the whole log is missing by now. It reads the origin again because the
+// log may have gone missing between the reads of its origin and of a segment.
 func (l *Log) lose(ctx context.Context, why string) error {
 	items, err := l.Store.Get(ctx, l.Prefix+eventlog.OriginKey)
 	if err != nil {
@@ -200,9 +207,9 @@ func (l *Log) lose(ctx context.Context, why string) error {
 	return err
 }
 
-// verifyOrigin returns an errLogMissing unless the item is the origin of this replica's log, and
-// has the log loaded anew then. What is known of the log that is missing stays until it is
-// known which one that is: it shows whether the origin alone is missing.
+// verifyOrigin returns an errLogMissing unless the item is the origin of this replica's log.
+// In that case the log is loaded again. Until the load has found an origin, this replica
+// keeps what it knows of the missing log: it shows whether only the origin is missing.
 func (l *Log) verifyOrigin(ctx context.Context, item state.Item) error {
 	if now, err := eventlog.ParseOrigin(item.Value); err == nil && now.ID == l.origin.ID {
 		return nil
@@ -213,11 +220,11 @@ func (l *Log) verifyOrigin(ctx context.Context, item state.Item) error {
 	return err
 }
 
-// sawEnd notes that at that time the store had no more than the tail.
+// sawEnd notes that at that time the store had nothing after the tail.
 func (l *Log) sawEnd(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.looked = at
+	l.endSeen = at
 }
 
 // segment reads a segment from the store.
@@ -240,7 +247,7 @@ func (l *Log) isFull(ctx context.Context, number int) (bool, error) {
 }
 
 // read returns segments of the log with the id, from number on: at least one, at most
-// count. They are of that log even if another one is loaded meanwhile.
+// count. They are of that log even if another one is loaded during the read.
 func (l *Log) read(ctx context.Context, log string, number, count int) ([]storedSegment, error) {
 	l.mu.RLock()
 	of, s := l.origin, l.recent.find(number)

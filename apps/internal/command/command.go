@@ -55,11 +55,12 @@ type claim struct {
 }
 
 // Publish publishes e and returns it. If key is not empty and was used before, it
-// publishes the first event again and returns that one. Request is the path and the body.
-// The same bytes are the same request; other bytes are the same request if
-// event.SameRequest says so. The error is a *web.Problem: 400 for a key out of bounds,
-// 422 for a key of another request, 503 if it is not known whether the event was
-// published. An event that cannot be encoded, or a damaged claim, is another error.
+// publishes the first event again and returns that one. Request is the bytes that identify
+// the request: its body, after the parameters of its path if it has any. The same bytes
+// are the same request; other bytes are the same request if event.SameRequest says so. The
+// error is a *web.Problem: 400 for a key out of bounds, 422 for a key of another request,
+// 503 if it is not known whether the event was published. An event that cannot be encoded,
+// or a damaged claim, is another error.
 func (c *Commands) Publish(ctx context.Context, key string, request []byte, e event.Event) (event.Event, error) {
 	if len(key) > maxKeyLength {
 		return e, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("The Idempotency-Key is longer than %d bytes.", maxKeyLength))

@@ -133,9 +133,9 @@ func (c *Comment) validTexts() error {
 	return cmp.Or(validText("content", c.Content, 1, MaxContent), validText("author", c.Author, 0, MaxAuthor))
 }
 
-// Optional is s, or "" if a reader sees nothing of it. A name or a body like that counts
-// as absent.
-func Optional(s string) string {
+// EmptyIfBlank returns s, or "" if s is blank: a reader sees nothing of it. It is for
+// optional texts, a name or a body: a blank one counts as absent.
+func EmptyIfBlank(s string) string {
 	if text.IsBlank(s) {
 		return ""
 	}

@@ -112,7 +112,7 @@ func TestACommandsTextHasSomethingToSee(t *testing.T) {
 				t.Errorf("%s %+q: error %v", field, s, err)
 			}
 		}
-		if got := Optional(s); got != "" {
+		if got := EmptyIfBlank(s); got != "" {
 			t.Errorf("%+q is an optional text", s)
 		}
 	}
@@ -120,7 +120,7 @@ func TestACommandsTextHasSomethingToSee(t *testing.T) {
 		if err := errors.Join((&Post{Title: s}).ValidateText(), (&Comment{Content: s}).ValidateText()); err != nil {
 			t.Errorf("%+q: %v", s, err)
 		}
-		if got := Optional(s); got != s {
+		if got := EmptyIfBlank(s); got != s {
 			t.Errorf("%+q becomes %+q", s, got)
 		}
 	}

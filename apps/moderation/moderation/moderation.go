@@ -20,15 +20,15 @@ type Policy interface {
 
 // Service answers each comment with its moderation. It is safe for concurrent use.
 type Service struct {
-	source string
-	events bus.Publisher
-	store  state.Store
-	rules  Policy
+	source    string
+	publisher bus.Publisher
+	store     state.Store
+	rules     Policy
 }
 
 // New returns a service that publishes with the given source, its app id.
-func New(source string, events bus.Publisher, store state.Store, rules Policy) *Service {
-	return &Service{source, events, store, rules}
+func New(source string, publisher bus.Publisher, store state.Store, rules Policy) *Service {
+	return &Service{source, publisher, store, rules}
 }
 
 // decision is the decision on a comment. It is one document a comment, "decision-<id>",
@@ -60,7 +60,7 @@ func (s *Service) Created(ctx context.Context, events []event.Event) []error {
 		items[i] = state.Item{Key: "decision-" + e.Comment.ID, Value: value}
 	}
 	kept := state.Keep(ctx, s.store, items...)
-	return bus.React(ctx, s.events, event.CommentModerated, events, func(i int) (event.Event, error) {
+	return bus.React(ctx, s.publisher, event.CommentModerated, events, func(i int) (event.Event, error) {
 		stands, err := standing(decisions[i], kept[items[i].Key])
 		if err != nil {
 			return event.Event{}, fmt.Errorf("%s: %w", items[i].Key, err)

@@ -29,8 +29,8 @@ type Service struct {
 }
 
 // New returns a service that publishes with the given source, its app id.
-func New(source string, events bus.Publisher, store state.Store, now func() time.Time) *Service {
-	return &Service{source: source, commands: command.New(events, store), store: store, now: now}
+func New(source string, publisher bus.Publisher, store state.Store, now func() time.Time) *Service {
+	return &Service{source: source, commands: command.New(publisher, store), store: store, now: now}
 }
 
 // Routes adds the service's API to r.
@@ -62,18 +62,20 @@ func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	if err := post.ValidateText(); err != nil {
 		return nil, err
 	}
-	post.Body = event.Optional(post.Body)
+	post.Body = event.EmptyIfBlank(post.Body)
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
 	created, err := event.OfPost(event.PostCreated, s.source, post, now, web.TraceParent(ctx))
 	if err != nil {
 		return nil, err
 	}
-	if created, err = s.commands.Publish(ctx, c.GetHeader(command.KeyHeader), body, created); err != nil {
+	published, err := s.commands.Publish(ctx, c.GetHeader(command.KeyHeader), body, created)
+	if err != nil {
 		return nil, err
 	}
-	slog.InfoContext(ctx, "post created", "post", created.Post.ID, "repeat", created.Post.ID != post.ID)
-	return created.Post, nil
+	isRepeat := published.Post.ID != post.ID // the first request's event was published again
+	slog.InfoContext(ctx, "post created", "post", published.Post.ID, "repeat", isRepeat)
+	return published.Post, nil
 }
 
 // Created stores the posts of a batch of PostCreated, one document each, "post-<id>". A

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -229,6 +230,44 @@ func TestAFollowerWarnsOfALogThatIsAwayOnlyIfItStaysAwayOrWasThere(t *testing.T)
 		if got := strings.Count(said.String(), warning); got != test.warnings {
 			t.Errorf("%s: %d warnings, want %d", name, got, test.warnings)
 		}
+	}
+}
+
+// Only the start of the services is quiet, and a follower that begins anew does not start.
+func TestAFollowerThatBeginsAnewWarnsOfALogThatGoesAway(t *testing.T) {
+	for name, beginAnew := range map[string]func(l *querytest.LogServer, answers *atomic.Int64){
+		"the log was read, and is replaced": func(l *querytest.LogServer, answers *atomic.Int64) {
+			answers.Store(2) // one to the read that catches up, and one to the read that waits
+			time.Sleep(2 * retryDelay)
+			l.Replace(querytest.OtherLog, querytest.OtherEvents(3))
+		},
+		"the log's first answer is that it is another one": func(l *querytest.LogServer, answers *atomic.Int64) {
+			l.Replace(querytest.OtherLog, querytest.OtherEvents(3))
+			time.Sleep(eventlog.QuietStart - time.Second)
+			answers.Store(1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := logged(t)
+			synctest.Test(t, func(t *testing.T) {
+				l := querytest.LogOf(querytest.OneLog, querytest.SomeLog())
+				var answers atomic.Int64 // how many more requests the log answers
+				l.Instead = func(_ int, w http.ResponseWriter) bool {
+					if answers.Add(-1) >= 0 {
+						return false
+					}
+					w.WriteHeader(http.StatusInternalServerError)
+					return true
+				}
+				f := follow(t, l, savedIn(t, querytest.OneLog, querytest.SomeLog()))
+				beginAnew(l, &answers)
+				time.Sleep(2 * time.Second) // of the bubble's clock, as all here
+				querytest.WantAt(t, f.model, nil, false)
+			})
+			if n := strings.Count(said.String(), "can't read the event log"); n != 1 {
+				t.Errorf("%d warnings, want 1:\n%s", n, said)
+			}
+		})
 	}
 }
 
@@ -755,7 +794,7 @@ func TestASnapshotFromBeforeLogsHadIDsWithNothingToCompareIsNotUsed(t *testing.T
 	})
 }
 
-// An answer that brings events may be of an event log that has not looked just then.
+// An answer with events may come from a replica that has not just read the log's end.
 func TestAnEndThatCameWithEventsIsNotTheLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := querytest.LogOf(querytest.OneLog, querytest.SomeLog())

@@ -13,12 +13,13 @@ import (
 // decoding them is most of its CPU time. With 4 a replay took a fifth longer.
 const readsAtOnce = 6
 
-// errShort ends a replay after a batch that is not full: the replica of the event log that
-// gave it knew no more, so what others gave does not follow.
+// errShort ends a replay after a batch that is not full. The last batch is usually not full.
+// Before that, the batch comes from a replica of the event log that knew no more events, and
+// later batches, from other replicas, would leave a gap.
 var errShort = errors.New("the batch is not full")
 
-// replay reads and folds what the log has after the model's position. It returns the
-// number of the log's last event when it began.
+// replay reads and folds the log's events after the model's position. It returns the number
+// of the last event that the log had when the replay began.
 func (f *Follower) replay(ctx context.Context) (end uint64, err error) {
 	events, at, err := f.log.Read(ctx, f.model.Status().At, eventlog.ReadLimit, 0)
 	if err != nil {
@@ -31,27 +32,27 @@ func (f *Follower) replay(ctx context.Context) (end uint64, err error) {
 	return at.Sequence, err
 }
 
-// replayRest reads and folds what the log has after the model's position up to end, in
-// batches that are read at once and folded in turn.
+// replayRest reads and folds the log's events from the model's position up to end. It reads
+// several batches at the same time, and folds them one after another.
 //
-// Each batch begins with the last event of the one before it. So the model sees if the log
-// has lost its end, and grown again, in between.
+// Each batch begins with the last event of the one before it. So the model notices if the
+// log lost its end and grew again between two reads.
 func (f *Follower) replayRest(ctx context.Context, end eventlog.Position) error {
 	const limit = 1 + eventlog.ReadLimit
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readsAtOnce)
-	turn := make(chan struct{})
-	close(turn)
+	lastFolded := make(chan struct{}) // closed when the batch before the next one is folded
+	close(lastFolded)
 	for at := f.model.Status().At.Sequence; at < end.Sequence && ctx.Err() == nil; at += eventlog.ReadLimit {
-		mine, next := turn, make(chan struct{})
-		turn = next
+		previousFolded, folded := lastFolded, make(chan struct{})
+		lastFolded = folded
 		group.Go(func() error {
 			events, _, err := f.log.Read(ctx, eventlog.Position{Sequence: at - 1, Log: end.Log}, limit, 0)
 			if err != nil {
 				return err
 			}
 			select {
-			case <-mine:
+			case <-previousFolded:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -61,7 +62,7 @@ func (f *Follower) replayRest(ctx context.Context, end eventlog.Position) error 
 			if len(events) < limit {
 				return errShort
 			}
-			close(next)
+			close(folded)
 			return nil
 		})
 	}

@@ -7,33 +7,33 @@ import (
 	"time"
 )
 
-// wakePause is the least time between two wake-ups: any visitor of query may cause one.
+// wakePause is the least time between two wake-ups: any client of query may cause one.
 const wakePause = 10 * time.Millisecond
 
-// errWoken is the cause of the end of a read that waited when there was a wake-up.
+// errWoken is the cause with which a wake-up cancels a read that waits.
 var errWoken = errors.New("woken up")
 
-// Wakeup has a reader ask at once instead of waiting. It is safe for concurrent use, and
-// its zero value is ready.
+// Wakeup makes a reader that waits for events read at once. It is safe for concurrent use,
+// and its zero value is ready.
 //
-// Invariant: after each call of Wake the reader begins a read that does not wait. After one
-// that failed, which its reader says with Retry, the next one does not wait either: reads
-// wait again only once one that did not wait has succeeded. Such a read is never ended by a
-// wake-up; a reader that is woken all the time still reads.
+// Invariant: after each call of Wake the reader begins a read that does not wait. If that
+// read fails, which the reader says with Retry, the next one does not wait either. No
+// wake-up cancels such a read, so the reader makes progress however often it is woken up.
 type Wakeup struct {
 	mu sync.Mutex
-	// woken says that no read that does not wait has begun since the last wake-up, or since
-	// the last such read failed.
+	// woken says that the next read must not wait: since the last read began there was a
+	// wake-up, or that read was not to wait and failed.
 	woken bool
-	// cancel ends the read that waits; it is nil if none does.
+	// cancel cancels the read that waits. It is nil if no read waits.
 	cancel context.CancelCauseFunc
-	// paused says that the last wake-up was less than wakePause ago, and again that there
-	// is to be another one then.
-	paused, again bool
+	// paused says that the last wake-up was less than wakePause ago.
+	paused bool
+	// again says that Wake was called during the pause: another wake-up follows it.
+	again bool
 }
 
-// Wake ends the read that waits, if there is one, and has the next one not wait: now, or
-// when wakePause is over. Calls until then count as one.
+// Wake cancels the read that waits, if there is one, and makes the next read not wait. In
+// the pause after another wake-up it does so at the end of the pause, once for all calls.
 func (w *Wakeup) Wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -59,16 +59,18 @@ func (w *Wakeup) endPause() {
 	}
 }
 
-// Retry has the next read not wait, because this one, which did not wait, failed.
+// Retry makes the next read not wait. The reader calls it when a read that was not to wait
+// has failed.
 func (w *Wakeup) Retry() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.woken = true
 }
 
-// Begin begins a read, which ends with a call of end. MayWait says whether it may wait for
-// something new. A wake-up cancels the context of one that may, with the cause errWoken.
-func (w *Wakeup) Begin(ctx context.Context) (_ context.Context, mayWait bool, end func()) {
+// Begin returns the context of a read that begins now. The reader calls end after it. If
+// mayWait is true, the read may wait for new events, and a wake-up cancels its context with
+// the cause errWoken.
+func (w *Wakeup) Begin(ctx context.Context) (read context.Context, mayWait bool, end func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()

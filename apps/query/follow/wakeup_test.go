@@ -85,7 +85,7 @@ func TestAWakeupIsNotLostWhateverTheReaderDoes(t *testing.T) {
 	}
 }
 
-// Any visitor may cause a wake-up, and each costs the event log a look at its store.
+// Any client may cause a wake-up, and each costs the event log a read of its store.
 func TestWakeupsKeepTheirDistance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w Wakeup

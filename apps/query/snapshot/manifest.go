@@ -21,24 +21,23 @@ const (
 
 var errDamaged = errors.New("the snapshot is damaged")
 
-// manifest says which chunks a snapshot consists of. It is written last, so that all that
-// it names is there.
+// manifest says which chunks a snapshot consists of. It is written last, after all chunks
+// that it names.
 type manifest struct {
 	Format     int       `json:"format"`
 	Sequence   uint64    `json:"sequence"`
 	Generation string    `json:"generation"`
 	Saved      time.Time `json:"saved"`
 	Chunks     []chunk   `json:"chunks"`
-	// Checksum is that of the manifest up to here.
+	// Checksum is the checksum of the fields above.
 	Checksum string `json:"checksum"`
-	// Position is where in which log the snapshot stands, and Seal the checksum of
-	// Checksum and Position. The version before positions (3b4f435) writes neither. It
-	// reads a manifest only if Checksum covers what it knows and no more, and may run
-	// beside.
+	// Position is the snapshot's position in its log. Seal is the checksum of Checksum and
+	// Position. The version before positions (3b4f435) writes neither. Its replicas may run
+	// during an upgrade, and read a manifest only if Checksum covers just the fields above.
 	Position string `json:"position,omitempty"`
 	Seal     string `json:"seal,omitempty"`
 
-	// at is the position; of a manifest without one, the number alone.
+	// at is Position decoded. Without a Position it has only the number, Sequence.
 	at eventlog.Position
 }
 
@@ -75,8 +74,8 @@ func sumOf(raw []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// readManifest decodes a manifest. The error is an errDamaged unless it is as it was
-// written.
+// readManifest decodes a manifest. The error is an errDamaged if it has another format or
+// its checksums do not match.
 func readManifest(raw []byte) (*manifest, error) {
 	m := new(manifest)
 	if err := json.Unmarshal(raw, m); err != nil {

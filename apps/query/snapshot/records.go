@@ -10,12 +10,13 @@ import (
 	"github.com/postbus/postbus/apps/query/model"
 )
 
-// chunkBytes is how many bytes of records a chunk has, and at most one record more.
+// chunkBytes is the size at which a chunk is complete. Its last record may exceed it.
 const chunkBytes = 1 << 20
 
-// A chunk consists of records: a post, and after it its comments. Each is its kind, its
-// id, then as varints its event's number, its revision and the length of its JSON, and the
-// JSON. A post whose comments go on in the next chunk is there again.
+// A chunk consists of records: a post, and after it its comments. A record has a kind (one
+// byte), the entity's id (16 bytes), its event's number, its revision and the length of its
+// JSON (varints), and the JSON. If a post's comments go on in the next chunk, that chunk
+// begins with the post again.
 const (
 	postRecord    = 'P'
 	commentRecord = 'C'
@@ -23,7 +24,7 @@ const (
 
 var errCutOff = errors.New("a record is cut off")
 
-// encode gives the records of posts to write, a chunk at a time.
+// encode calls write with the records of the posts, a chunk at a time.
 func encode(posts []model.Post, write func(chunk []byte)) {
 	var chunk []byte
 	for _, p := range posts {
@@ -54,7 +55,7 @@ func appendRecord(b []byte, kind byte, e model.Entry) []byte {
 	return append(b, e.JSON...)
 }
 
-// decode returns the posts of a chunk. Their JSON is a part of the chunk.
+// decode returns the posts of a chunk. Their JSON shares the chunk's memory.
 func decode(chunk []byte) ([]model.Post, error) {
 	var posts []model.Post
 	for len(chunk) > 0 {

@@ -21,48 +21,48 @@ import (
 )
 
 const (
-	// parallel is how many chunks are read or written at once.
+	// parallel is how many chunks are read or written at the same time.
 	parallel = 4
-	// chunkTTL lets the chunks go that a kill, or a store that was away, left behind
-	// without a manifest. A snapshot in use is renewed long before.
+	// chunkTTL removes chunks that no manifest names: a kill, or a failure of the store, may
+	// leave them behind. A snapshot in use is replaced after renewAfter, long before that.
 	chunkTTL   = 7 * 24 * time.Hour
 	renewAfter = 24 * time.Hour
-	// retryDelay is between two tries to load a snapshot.
+	// retryDelay is the pause between two attempts to load a snapshot.
 	retryDelay = 100 * time.Millisecond
-	// damagedTries is how many tries have to find the snapshot damaged until it is ignored.
+	// damagedTries is how many attempts must find the snapshot damaged before it is ignored.
 	// Other replicas may replace it, and remove its chunks, while it is being loaded.
 	damagedTries = 10
-	// saveShare bounds the time spent on saving: one part in this many.
+	// saveShare bounds the share of time that is spent on saving: one part in saveShare.
 	saveShare = 10
-	// saveTimeout bounds each part of a save: writing it, finding out what became of its
-	// manifest, and removing what is of no use.
+	// saveTimeout bounds each step of a save: to write it, to find out whether its manifest
+	// was written, and to remove chunks.
 	saveTimeout = 2 * time.Minute
 )
 
-// Snapshots are those of one model. Replicas share the keys. Of the snapshots of one log
-// the one with the highest number stays.
+// Snapshots loads and saves the snapshots of one model. Replicas share the keys: of their
+// snapshots of one log, the one with the highest number stays.
 type Snapshots struct {
 	model *model.Model
 	store state.Store
 	every time.Duration
 	now   func() time.Time
-	// distrusts counts the calls of Distrust, and replaced how many of them the last save
-	// has followed.
+	// distrusts counts the calls of Distrust. Replaced is that count as it was when the last
+	// save that succeeded began.
 	distrusts, replaced atomic.Int64
 }
 
-// New returns the snapshots of a model in a store. Every, which is more than 0, is the
-// least time between two saves.
+// New returns the snapshots of a model in a store. The least time between two saves is
+// every, which must be more than 0.
 func New(m *model.Model, store state.Store, every time.Duration, now func() time.Time) *Snapshots {
 	return &Snapshots{model: m, store: store, every: every, now: now}
 }
 
-// Distrust has the next save replace the snapshot whatever its position: the log does not
-// have it.
+// Distrust makes the next save replace the snapshot, whatever its position. It is called
+// when the log does not have the snapshot's position.
 func (s *Snapshots) Distrust() { s.distrusts.Add(1) }
 
-// Load fills the model, which must be empty, from the snapshot, and leaves it empty when
-// there is none of use. It tries until the store answers.
+// Load fills the model, which must be empty, from the snapshot. It leaves the model empty if
+// there is no snapshot, or only a damaged one. It retries until the store answers.
 func (s *Snapshots) Load(ctx context.Context) {
 	for damaged := 0; ctx.Err() == nil; {
 		err := s.load(ctx)
@@ -83,10 +83,10 @@ func (s *Snapshots) Load(ctx context.Context) {
 	}
 }
 
-// load fills the model from the snapshot, if there is one. It reads and decodes chunks at
-// once, and restores them in their order: so each comment comes after the older ones of its
-// post, and is appended. The model is locked for short times only: it is asked all the time
-// whether it is ready.
+// load fills the model from the snapshot, if there is one. It reads and decodes several
+// chunks at once, and restores them in their order, one at a time. So comments are appended
+// to their posts. The model is never locked for long, and readiness probes are answered
+// meanwhile.
 func (s *Snapshots) load(ctx context.Context) error {
 	man, _, err := s.manifest(ctx)
 	if err != nil || man == nil {
@@ -120,8 +120,8 @@ func (s *Snapshots) load(ctx context.Context) error {
 	return err
 }
 
-// readChunk returns the posts of a chunk. The error is an errDamaged if it is not as it
-// was written.
+// readChunk returns the posts of a chunk. The error is an errDamaged if the chunk is not as
+// its manifest says.
 func (s *Snapshots) readChunk(ctx context.Context, man *manifest, i int) ([]model.Post, error) {
 	items, err := s.store.Get(ctx, man.key(i))
 	if err != nil {
@@ -139,7 +139,7 @@ func (s *Snapshots) readChunk(ctx context.Context, man *manifest, i int) ([]mode
 }
 
 // manifest reads the manifest, which is nil if there is none, and its item. The error is
-// an errDamaged if it is not as it was written.
+// an errDamaged if the manifest's checksums do not match.
 func (s *Snapshots) manifest(ctx context.Context) (*manifest, state.Item, error) {
 	items, err := s.store.Get(ctx, manifestKey)
 	if err != nil || !items[0].Exists() {
@@ -149,12 +149,12 @@ func (s *Snapshots) manifest(ctx context.Context) (*manifest, state.Item, error)
 	return man, items[0], err
 }
 
-// Run saves the model from time to time, for as long as ctx lives.
+// Run saves the model from time to time, until ctx is done.
 func (s *Snapshots) Run(ctx context.Context) {
 	for wait := s.every; ; {
 		select {
-		// Somewhat later, so that replicas that started together do not go on saving at the
-		// same time: only one can win.
+		// The random part keeps replicas that started together from saving at the same time:
+		// the manifest of only one of them would be written.
 		case <-time.After(wait + rand.N(wait/4+1)): //nolint:gosec // nobody gains by predicting it
 		case <-ctx.Done():
 			return
@@ -164,7 +164,7 @@ func (s *Snapshots) Run(ctx context.Context) {
 		}
 		began := s.now()
 		if err := s.Save(ctx); err != nil {
-			// The time that it took says only for how long the store was away.
+			// How long this took depends on the store's failure, so it is no measure of a save.
 			wait = s.every
 			slog.WarnContext(ctx, "could not save a snapshot", "error", err)
 			continue
@@ -176,7 +176,7 @@ func (s *Snapshots) Run(ctx context.Context) {
 
 func (s *Snapshots) since(t time.Time) time.Duration { return s.now().Sub(t) }
 
-// Save writes the model's snapshot, unless there is one that stays, and removes the one
+// Save writes the model's snapshot, unless the one in the store stays, and removes the one
 // that it replaces.
 func (s *Snapshots) Save(ctx context.Context) error {
 	writing, cancel := context.WithTimeout(ctx, saveTimeout)
@@ -194,7 +194,7 @@ func (s *Snapshots) Save(ctx context.Context) error {
 		item.Value, err = man.seal()
 	}
 	if err != nil {
-		s.remove(ctx, man) // a write that failed may land after that, and ends by its TTL
+		s.remove(ctx, man) // a write that timed out may still happen after this; its TTL removes it
 		return err
 	}
 	if err := s.store.Swap(writing, item); err != nil {
@@ -212,13 +212,13 @@ func (s *Snapshots) Save(ctx context.Context) error {
 }
 
 // stays says whether a snapshot need not be replaced by one at a position: it is of the
-// same log, not behind, and its chunks live on.
+// same log and not behind, and if it is at the same position its chunks are not yet old.
 func (s *Snapshots) stays(old *manifest, at eventlog.Position) bool {
 	return old.at.Log == at.Log && (old.at.Sequence > at.Sequence || old.at.Fits(at) && s.since(old.Saved) < renewAfter)
 }
 
-// writeChunks writes the model's chunks. It returns the manifest that names all that were
-// begun, also when it fails.
+// writeChunks writes the model's chunks. Also when it fails, it returns a manifest of all
+// chunks that it tried to write.
 func (s *Snapshots) writeChunks(ctx context.Context) (*manifest, error) {
 	at, posts := s.model.Copy()
 	man := &manifest{Format: format, Sequence: at.Sequence, Generation: event.NewID(), Saved: s.now().UTC(), at: at}
@@ -232,24 +232,25 @@ func (s *Snapshots) writeChunks(ctx context.Context) (*manifest, error) {
 	return man, g.Wait()
 }
 
-// settle finds out what became of a manifest whose optimistic write against an ETag
-// failed. It returns nil if it was written all the same, and failed otherwise.
+// settle finds out whether a manifest was written although its optimistic write against
+// etag returned the error failed. It returns nil if it was written, and failed otherwise.
 func (s *Snapshots) settle(ctx context.Context, man *manifest, etag string, failed error) error {
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
 	now, item, err := s.manifest(ctx)
 	switch {
 	case err != nil && !errors.Is(err, errDamaged), item.ETag == etag:
-		// The chunks stay: the manifest may yet be written. If it is not, their TTL ends them.
+		// The chunks stay, because the manifest may yet be written. If it is not, their TTL
+		// removes them.
 	case now != nil && now.Generation == man.Generation:
 		return nil
 	default:
-		s.remove(ctx, man) // another replica was first
+		s.remove(ctx, man) // another replica wrote its manifest first
 	}
 	return failed
 }
 
-// remove deletes a snapshot's chunks. Each was written once, which gives its ETag.
+// remove deletes a snapshot's chunks. Each was written once, so its ETag is known.
 func (s *Snapshots) remove(ctx context.Context, man *manifest) {
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
