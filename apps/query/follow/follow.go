@@ -155,7 +155,8 @@ func (f *Follower) catchUp(ctx context.Context, began time.Time) error {
 }
 
 // readNext reads the events after the model's position and folds them. It waits for one if
-// there is none, except after a wake-up. Then the answer also says where the log ends.
+// there is none, except after a wake-up. Then the answer also says where the log ends. If
+// that read fails, the next one does not wait either.
 func (f *Follower) readNext(ctx context.Context) error {
 	began, from := f.now(), f.model.Status().At
 	reading, mayWait, end := f.wakeup.Begin(ctx)
@@ -165,17 +166,18 @@ func (f *Follower) readNext(ctx context.Context) error {
 		wait = eventlog.ReadWait
 	}
 	events, logEnd, err := f.log.Read(reading, from, eventlog.ReadLimit, wait)
-	switch {
-	case err != nil && errors.Is(context.Cause(reading), errWoken):
+	if err != nil && errors.Is(context.Cause(reading), errWoken) {
 		return f.readNext(ctx) // after the wake-up it does not wait
-	case err != nil:
-		return err
 	}
-	if err := f.model.Apply(logEnd.Log, events); err != nil {
-		return err
+	if err == nil {
+		err = f.model.Apply(logEnd.Log, events)
 	}
 	if mayWait {
-		return nil // the answer may not say where the log ends now: a replica with new events does not check that
+		return err // the answer may not say where the log ends now: a replica with new events does not check that
+	}
+	if err != nil {
+		f.wakeup.Retry()
+		return err
 	}
 	seen := began
 	if len(events) > 0 {

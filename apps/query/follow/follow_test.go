@@ -814,6 +814,51 @@ func TestAnEndThatCameWithEventsIsNotTheLast(t *testing.T) {
 	})
 }
 
+// The API waits for the log's end, and for no longer than two seconds.
+func TestAfterAWakeupWhoseReadFailsTheNextReadDoesNotWait(t *testing.T) {
+	for name, bad := range map[string]func(w http.ResponseWriter){
+		"no event log": func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
+		"a gap": func(w http.ResponseWriter) {
+			w.Header().Set(eventlog.SequenceHeader, "17")
+			_, _ = w.Write(querytest.Batch(querytest.Numbered(16, querytest.Posted(60))))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const failures = 3
+				l := querytest.LogOf(querytest.OneLog, querytest.SomeLog())
+				f := follow(t, l, statetest.New())
+				synctest.Wait()
+				before := len(l.Questions())
+				l.Instead = func(n int, w http.ResponseWriter) bool {
+					fails := n <= before+failures
+					if fails {
+						bad(w)
+					}
+					return fails
+				}
+				woken := time.Now()
+				time.Sleep(time.Millisecond) // of the bubble's clock
+				f.Wake()
+				time.Sleep(failures * retryDelay)
+				synctest.Wait()
+				asked := l.Questions()[before:]
+				if len(asked) != failures+2 {
+					t.Fatalf("asked %v after the wake-up, want %d reads that fail, one more, and one that waits", asked, failures)
+				}
+				for i, q := range asked {
+					if waits := q.Wait > 0; waits != (i == failures+1) {
+						t.Errorf("read %d after the wake-up: waits %v", i+1, waits)
+					}
+				}
+				if now := f.model.Status(); !now.LogEndSeen.After(woken) || now.LogEnd != l.End().Sequence {
+					t.Errorf("the log ended at %d at %v, want %d after %v", now.LogEnd, now.LogEndSeen, l.End().Sequence, woken)
+				}
+			})
+		})
+	}
+}
+
 func TestTheLogsIDIsLearntWhenItIsFirstSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := querytest.NewLogServer(querytest.SomeLog()) // an event log from before logs had ids

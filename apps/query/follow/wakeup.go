@@ -16,12 +16,13 @@ var errWoken = errors.New("woken up")
 // Wakeup makes a reader that waits for events read at once. It is safe for concurrent use,
 // and its zero value is ready.
 //
-// Invariant: after each call of Wake the reader begins a read that does not wait. No
+// Invariant: after each call of Wake the reader begins a read that does not wait. If that
+// read fails, which the reader says with Retry, the next one does not wait either. No
 // wake-up cancels such a read, so the reader makes progress however often it is woken up.
 type Wakeup struct {
 	mu sync.Mutex
-	// woken says that there was a wake-up since the last read began: the next read must not
-	// wait.
+	// woken says that the next read must not wait: since the last read began there was a
+	// wake-up, or that read was not to wait and failed.
 	woken bool
 	// cancel cancels the read that waits. It is nil if no read waits.
 	cancel context.CancelCauseFunc
@@ -56,6 +57,14 @@ func (w *Wakeup) endPause() {
 	if again {
 		w.Wake()
 	}
+}
+
+// Retry makes the next read not wait. The reader calls it when a read that was not to wait
+// has failed.
+func (w *Wakeup) Retry() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.woken = true
 }
 
 // Begin returns the context of a read that begins now. The reader calls end after it. If

@@ -56,6 +56,12 @@ func TestAWakeupIsNotLostWhateverTheReaderDoes(t *testing.T) {
 			}
 			end()
 		},
+		"before a read that fails": func(t *testing.T, w *Wakeup) {
+			w.Wake()
+			_, _, end := begin(t, w)
+			w.Retry()
+			end()
+		},
 		"in the pause after another": func(t *testing.T, w *Wakeup) {
 			w.Wake()
 			_, _, end := begin(t, w)

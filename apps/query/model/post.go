@@ -134,8 +134,10 @@ func (m *Model) Copy() (eventlog.Position, []Post) {
 	return at, posts
 }
 
-// Restore adds copied posts to a model that is not ready. They may come in parts and in
-// any order, and a post in more than one part. RestoreAt follows the last.
+// Restore adds copied posts to a model that is not ready. They may come in parts, and a
+// post in more than one part. Any order gives the same model, but only that of Copy is
+// fast: a comment that comes after younger ones of its post has to move them. RestoreAt
+// follows the last part.
 func (m *Model) Restore(posts []Post) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

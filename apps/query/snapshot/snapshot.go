@@ -83,9 +83,10 @@ func (s *Snapshots) Load(ctx context.Context) {
 	}
 }
 
-// load fills the model from the snapshot, if there is one. The model takes the chunks in
-// any order, one at a time. So it is never locked for long, and readiness probes are
-// answered meanwhile.
+// load fills the model from the snapshot, if there is one. It reads and decodes several
+// chunks at once, and restores them in their order, one at a time. So comments are appended
+// to their posts. The model is never locked for long, and readiness probes are answered
+// meanwhile.
 func (s *Snapshots) load(ctx context.Context) error {
 	man, _, err := s.manifest(ctx)
 	if err != nil || man == nil {
@@ -93,21 +94,23 @@ func (s *Snapshots) load(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
+	turn := make(chan struct{})
+	close(turn)
 	for i := range man.Chunks {
+		mine, next := turn, make(chan struct{})
+		turn = next
 		g.Go(func() error {
-			items, err := s.store.Get(ctx, man.key(i))
+			posts, err := s.readChunk(ctx, man, i)
 			if err != nil {
 				return err
 			}
-			records := items[0].Value
-			if sumOf(records) != man.Chunks[i].SHA256 {
-				return fmt.Errorf("%w: chunk %d", errDamaged, i)
-			}
-			posts, err := decode(records)
-			if err != nil {
-				return fmt.Errorf("%w: chunk %d: %w", errDamaged, i, err)
+			select {
+			case <-mine:
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 			s.model.Restore(posts)
+			close(next)
 			return nil
 		})
 	}
@@ -115,6 +118,24 @@ func (s *Snapshots) load(ctx context.Context) error {
 		s.model.RestoreAt(man.at)
 	}
 	return err
+}
+
+// readChunk returns the posts of a chunk. The error is an errDamaged if the chunk is not as
+// its manifest says.
+func (s *Snapshots) readChunk(ctx context.Context, man *manifest, i int) ([]model.Post, error) {
+	items, err := s.store.Get(ctx, man.key(i))
+	if err != nil {
+		return nil, err
+	}
+	records := items[0].Value
+	if sumOf(records) != man.Chunks[i].SHA256 {
+		return nil, fmt.Errorf("%w: chunk %d", errDamaged, i)
+	}
+	posts, err := decode(records)
+	if err != nil {
+		return nil, fmt.Errorf("%w: chunk %d: %w", errDamaged, i, err)
+	}
+	return posts, nil
 }
 
 // manifest reads the manifest, which is nil if there is none, and its item. The error is

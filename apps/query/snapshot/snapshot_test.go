@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
 	"github.com/postbus/postbus/apps/internal/event"
@@ -170,6 +171,56 @@ func TestCommentsThatCameFirstSurviveASnapshot(t *testing.T) {
 	}
 	if json := string(m.Posts(model.Newest, 20).JSON); !strings.Contains(json, querytest.UUID7(101)) || !strings.Contains(json, "approved") {
 		t.Errorf("when the post has come: %s", json)
+	}
+}
+
+// entriesOf are the ids of a model's posts and comments, in the order of its snapshot.
+func entriesOf(m *model.Model) []uuid.UUID {
+	var ids []uuid.UUID
+	for _, p := range postsOf(m) {
+		ids = append(ids, p.ID)
+		for _, c := range p.Comments {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
+
+// In any other order the comments of a post would be moved for each that comes late.
+func TestChunksAreRestoredInTheirOrderWhateverTheOrderOfTheAnswers(t *testing.T) {
+	log := largeLog()
+	whole := entriesOf(querytest.ModelOf(t, log))
+	for name, delay := range map[string]func(i, n int) int{
+		"the first answer first": func(i, _ int) int { return i },
+		"the last answer first":  func(i, n int) int { return n - i },
+		"every other one late":   func(i, _ int) int { return i % 2 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := saved(t, log)
+				man := manifestIn(store)
+				n := len(man.Chunks)
+				store.Before(before(statetest.Get, func(key string) {
+					for i := range n {
+						if key == man.key(i) {
+							time.Sleep(time.Duration(delay(i, n)) * time.Second) // of the bubble's clock
+						}
+					}
+				}))
+				m := model.New()
+				go load(t.Context(), store, m)
+				for range 2 * n {
+					synctest.Wait()
+					if got := entriesOf(m); !slices.Equal(got, whole[:min(len(got), len(whole))]) {
+						t.Errorf("%d entries are restored, and they are not the first ones", len(got))
+					}
+					time.Sleep(time.Second)
+				}
+				if got := entriesOf(m); !slices.Equal(got, whole) || querytest.At(m) != uint64(len(log)) {
+					t.Errorf("%d of %d entries are restored, and the model stands at %d", len(got), len(whole), querytest.At(m))
+				}
+			})
+		})
 	}
 }
 
