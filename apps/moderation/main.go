@@ -2,6 +2,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/gin-gonic/gin"
 
 	"github.com/postbus/postbus/apps/internal/bus"
@@ -15,7 +17,7 @@ import (
 func main() {
 	s := service.New("moderation", "decides which comments readers get to see", 4003)
 	publisher := bus.New(s.Dapr)
-	m := moderation.New(s.Name, publisher, state.New(s.Dapr, "moderation-store"), policy.Default)
+	m := moderation.New(s.Name, publisher, state.New(s.Dapr, "moderation-store"), policy.Default, time.Now)
 
 	s.API(func(gin.IRoutes) {}) // it has none
 	bus.NewReceiver(s.Name, publisher).Handle(s.Channel, event.CommentCreated, m.Created)

@@ -23,9 +23,9 @@ var ErrPoison = errors.New("poison event")
 
 // Handler takes a batch of events of one type. It returns one error an event, or nil if
 // it took them all. A nil error acknowledges the event, and an ErrPoison dead-letters it.
-// Any other error has the event redelivered. That is for a dependency that is down and
-// for nothing else, because it holds up the topic. A panic counts as such an error for
-// the whole batch.
+// Any other error has the event redelivered. That is for a dependency that is down, or
+// for events that did not fit into the delivery's time, and for nothing else, because it
+// holds up the topic. A panic counts as such an error for the whole batch.
 type Handler func(ctx context.Context, events []event.Event) []error
 
 // Receiver takes the sidecar's bulk deliveries.

@@ -4,7 +4,9 @@ package moderation
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
@@ -24,12 +26,20 @@ type Service struct {
 	publisher bus.Publisher
 	store     state.Store
 	rules     Policy
+	now       func() time.Time
 }
 
 // New returns a service that publishes with the given source, its app id.
-func New(source string, publisher bus.Publisher, store state.Store, rules Policy) *Service {
-	return &Service{source, publisher, store, rules}
+func New(source string, publisher bus.Publisher, store state.Store, rules Policy, now func() time.Time) *Service {
+	return &Service{source, publisher, store, rules, now}
 }
+
+// decideWithin bounds the time for the decisions of one delivery. The rest of the
+// sidecar's time-out for a delivery is for storing and publishing them (5 s,
+// components/shared/resiliency.yaml). A delivery that times out is repeated as a whole.
+const decideWithin = 2 * time.Second
+
+var errNotDecided = errors.New("the time for this delivery's decisions is over")
 
 // decision is the decision on a comment. It is one document a comment, "decision-<id>",
 // written once and never changed. So an event that is redelivered after a change of the
@@ -43,24 +53,18 @@ type decision struct {
 
 // Created answers each CommentCreated with a CommentModerated. It stores the decision
 // before it publishes it, and derives the event's id from the comment's. So a redelivered
-// event gets the same answer. Another comment with the same id is a bus.ErrPoison.
+// event gets the same answer. Another comment with the same id is a bus.ErrPoison. Events
+// that are not decided within decideWithin have errors and are redelivered.
 func (s *Service) Created(ctx context.Context, events []event.Event) []error {
-	decisions, items := make([]decision, len(events)), make([]state.Item, len(events))
-	for i, e := range events {
-		digest, err := event.Digest(e.Comment)
-		if err != nil {
-			return bus.All(len(events), err)
-		}
-		status, reason := s.rules.Decide(*e.Comment)
-		decisions[i] = decision{Comment: digest, Status: status, Reason: reason}
-		value, err := event.Marshal(decisions[i])
-		if err != nil {
-			return bus.All(len(events), err)
-		}
-		items[i] = state.Item{Key: "decision-" + e.Comment.ID, Value: value}
+	decisions, items, err := s.decide(events)
+	if err != nil {
+		return bus.All(len(events), err)
 	}
 	kept := state.Keep(ctx, s.store, items...)
 	return bus.React(ctx, s.publisher, event.CommentModerated, events, func(i int) (event.Event, error) {
+		if i >= len(decisions) {
+			return event.Event{}, errNotDecided
+		}
 		stands, err := standing(decisions[i], kept[items[i].Key])
 		if err != nil {
 			return event.Event{}, fmt.Errorf("%s: %w", items[i].Key, err)
@@ -72,6 +76,31 @@ func (s *Service) Created(ctx context.Context, events []event.Event) []error {
 		// byte.
 		return event.OfComment(event.CommentModerated, s.source, comment, events[i].Time, events[i].TraceParent)
 	})
+}
+
+// decide returns the decisions on the first of the events, and the documents that store
+// them. It stops after decideWithin, but decides at least one, so that each delivery
+// makes progress.
+func (s *Service) decide(events []event.Event) (decisions []decision, items []state.Item, err error) {
+	start := s.now()
+	for i, e := range events {
+		if i > 0 && s.now().Sub(start) >= decideWithin {
+			break
+		}
+		digest, err := event.Digest(e.Comment)
+		if err != nil {
+			return nil, nil, err
+		}
+		status, reason := s.rules.Decide(*e.Comment)
+		made := decision{Comment: digest, Status: status, Reason: reason}
+		value, err := event.Marshal(made)
+		if err != nil {
+			return nil, nil, err
+		}
+		decisions = append(decisions, made)
+		items = append(items, state.Item{Key: "decision-" + e.Comment.ID, Value: value})
+	}
+	return decisions, items, nil
 }
 
 // standing returns the decision that counts: the one that was stored first, which may not

@@ -3,6 +3,7 @@ package moderation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -39,7 +40,7 @@ func (word banned) Decide(c event.Comment) (event.Status, string) {
 }
 
 func newModerator(bus internalbus.Publisher, store state.Store) *Service {
-	return New("moderation", bus, store, banned("orange"))
+	return New("moderation", bus, store, banned("orange"), func() time.Time { return noon })
 }
 
 var noon = time.Date(2024, 11, 27, 12, 0, 0, 123456789, time.UTC)
@@ -224,5 +225,62 @@ func TestADamagedDecisionIsAnError(t *testing.T) {
 	errs := newModerator(bus, store).Created(context.Background(), []event.Event{in})
 	if errs[0] == nil || errors.Is(errs[0], internalbus.ErrPoison) || len(bus.events) > 0 {
 		t.Errorf("errors %v and %d events", errs, len(bus.events))
+	}
+}
+
+// slow is a policy, and a clock that each of its decisions advances.
+type slow struct {
+	at    time.Time
+	takes time.Duration
+}
+
+func (s *slow) now() time.Time { return s.at }
+
+func (s *slow) Decide(event.Comment) (event.Status, string) {
+	s.at = s.at.Add(s.takes)
+	return event.Approved, ""
+}
+
+// Otherwise comments that take long would let each delivery time out, and every
+// redelivery would start over.
+func TestEachDeliveryOfSlowCommentsMakesProgress(t *testing.T) {
+	for takes, most := range map[time.Duration]int{
+		10 * time.Millisecond:  100,
+		300 * time.Millisecond: 7,
+		time.Minute:            1,
+	} {
+		bus, store, rules := &topic{}, statetest.New(), &slow{noon, takes}
+		m := New("moderation", bus, store, rules, rules.now)
+		var left []event.Event
+		for i := range 100 {
+			left = append(left, created(t, fmt.Sprint(i)))
+		}
+		for answered := 0; len(left) > 0; {
+			bus.errs = make([]error, min(most, len(left)))
+			errs := m.Created(context.Background(), left)
+			if len(errs) != len(left) {
+				t.Fatalf("%s: %d errors for %d events", takes, len(errs), len(left))
+			}
+			var failed []event.Event
+			for i, err := range errs {
+				if errors.Is(err, internalbus.ErrPoison) {
+					t.Fatalf("%s: poison: %v", takes, err)
+				}
+				if err != nil {
+					failed = append(failed, left[i])
+				}
+			}
+			answered += min(most, len(left))
+			if len(failed) != 100-answered || len(bus.events) != answered || len(store.Keys("decision-")) != answered {
+				t.Fatalf("%s: %d events failed, %d are answered and %d decisions stored; want %d answered",
+					takes, len(failed), len(bus.events), len(store.Keys("decision-")), answered)
+			}
+			left = failed
+		}
+		for i, e := range bus.events {
+			if e.Comment.Content != fmt.Sprint(i) {
+				t.Fatalf("%s: answer %d is to comment %s", takes, i, e.Comment.Content)
+			}
+		}
 	}
 }

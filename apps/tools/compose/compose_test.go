@@ -79,7 +79,7 @@ func start(t *testing.T) string {
 	p.Routes(engine)
 	events.subscribe(p.Created, event.PostCreated)
 
-	m := moderation.New("moderation", events, statetest.New(), policy.Default)
+	m := moderation.New("moderation", events, statetest.New(), policy.Default, time.Now)
 	events.subscribe(m.Created, event.CommentCreated)
 
 	shown := model.New()
