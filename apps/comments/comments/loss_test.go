@@ -22,7 +22,7 @@ func TestWhatAStoreLostIsForgotten(t *testing.T) {
 			addPosts(t, s.posts, gone)
 			wantErrors(t, s.CommentCreated(t.Context(), []event.Event{about(t, c)}), nil)
 		}
-		time.Sleep(postDelay + 2*time.Second)
+		time.Sleep(postDelay + 2*time.Second)     // of the bubble's clock
 		addPosts(t, a.posts, idAt(time.Now(), 2)) // since which the first is old
 		addPosts(t, b.posts, idAt(time.Now(), 2))
 		for _, s := range []*Service{a, b} {
@@ -32,7 +32,7 @@ func TestWhatAStoreLostIsForgotten(t *testing.T) {
 		}
 
 		m.Clear()
-		time.Sleep(rememberFor)
+		time.Sleep(rememberFor) // of the bubble's clock
 		for _, s := range []*Service{a, b} {
 			if err := s.posts.await(t.Context(), gone); !errors.Is(err, errNoPost) {
 				t.Errorf("after the loss: %v", err)
@@ -61,7 +61,7 @@ func TestNothingIsRememberedForLong(t *testing.T) {
 		m.Clear()
 		for range 10 {
 			wantAwait(t, k, id, nil, 0)
-			time.Sleep(rememberFor / 10)
+			time.Sleep(rememberFor / 10) // of the bubble's clock
 		}
 		wantAwait(t, k, id, errNotArrived, arrivalWait)
 	})

@@ -1,48 +1,21 @@
 package log
 
 import (
-	"compress/gzip"
 	"context"
-	"encoding/json"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/eventlog/eventlogtest"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
 // recordedEnd is the number of the last event of the recorded log.
 const recordedEnd = 286
-
-// readRecorded decodes a file that was recorded from commit 3b4f435.
-func readRecorded(t *testing.T, name string, into any) {
-	t.Helper()
-	file, err := os.Open("../../internal/testdata/3b4f435/" + name + ".json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
-	raw, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(raw).Decode(into); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// recordedAnswer is what commit 3b4f435 answered to GET of a path.
-type recordedAnswer struct {
-	Path   string
-	Status int
-	Header map[string]string
-	Body   string
-}
 
 // recordedStore is eventlog's store as commit 3b4f435 left it.
 func recordedStore(t *testing.T) *statetest.Memory {
@@ -51,7 +24,7 @@ func recordedStore(t *testing.T) *statetest.Memory {
 		Value   []byte
 		Version string
 	}
-	readRecorded(t, "eventlog-store", &keys)
+	eventlogtest.ReadRecorded(t, "eventlog-store", &keys)
 	store := statetest.New()
 	for key, k := range keys {
 		version, err := strconv.Atoi(k.Version)
@@ -74,7 +47,7 @@ func recordedAPI(t *testing.T, log, dead *Log) http.Handler {
 	return e
 }
 
-func wantRecorded(t *testing.T, h http.Handler, want []recordedAnswer) {
+func wantRecorded(t *testing.T, h http.Handler, want []eventlogtest.RecordedAnswer) {
 	t.Helper()
 	for _, a := range want {
 		res := get(t, h, a.Path)
@@ -90,8 +63,8 @@ func wantRecorded(t *testing.T, h http.Handler, want []recordedAnswer) {
 }
 
 func TestALogOfTheFirstVersionIsAnsweredByteForByte(t *testing.T) {
-	var want []recordedAnswer
-	readRecorded(t, "eventlog-answers", &want)
+	var want []eventlogtest.RecordedAnswer
+	eventlogtest.ReadRecorded(t, "eventlog-answers", &want)
 	store := recordedStore(t)
 	for range 2 { // as it was left, and as the first replica of this version left it
 		wantRecorded(t, recordedAPI(t, start(t, store), startDead(t, store)), want)
@@ -99,8 +72,8 @@ func TestALogOfTheFirstVersionIsAnsweredByteForByte(t *testing.T) {
 }
 
 func TestALogOfTheFirstVersionGoesOn(t *testing.T) {
-	var answers []recordedAnswer
-	readRecorded(t, "eventlog-answers", &answers)
+	var answers []eventlogtest.RecordedAnswer
+	eventlogtest.ReadRecorded(t, "eventlog-answers", &answers)
 	whole := answers[0].Body
 	recorded, err := event.ParseBatch([]byte(whole))
 	if err != nil || len(recorded) != recordedEnd {

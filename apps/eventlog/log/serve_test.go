@@ -262,7 +262,7 @@ func TestAReaderWhoDoesNotWaitLearnsWhereTheLogEnds(t *testing.T) {
 		time.Sleep(2 * eventlog.MaxAge) // of the bubble's clock
 		wantEvents(t, get(t, engine(context.Background(), b), "/events?after=0"), 0, 3, 3)
 		// When the store can't say, what is known is better than nothing.
-		time.Sleep(2 * eventlog.MaxAge)
+		time.Sleep(2 * eventlog.MaxAge) // of the bubble's clock
 		store.Fail(statetest.ErrDown)
 		wantEvents(t, get(t, engine(context.Background(), b), "/events?after=1"), 1, 3, 3)
 	})

@@ -1,15 +1,13 @@
 package api
 
 import (
-	"compress/gzip"
-	"encoding/json"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog/eventlogtest"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/query/internal/querytest"
 )
@@ -17,36 +15,11 @@ import (
 // recordedSnapshot is the number at which the recorded snapshot stands; the log goes on to 286.
 const recordedSnapshot = 276
 
-// readRecorded decodes a file that was recorded from commit 3b4f435.
-func readRecorded(t *testing.T, name string, into any) {
-	t.Helper()
-	file, err := os.Open("../../internal/testdata/3b4f435/" + name + ".json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
-	raw, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(raw).Decode(into); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// recordedAnswer is what commit 3b4f435 answered to GET of a path.
-type recordedAnswer struct {
-	Path   string
-	Status int
-	Header map[string]string
-	Body   string
-}
-
 // recordedLog is the log that commit 3b4f435 wrote.
 func recordedLog(t *testing.T) []event.Event {
 	t.Helper()
-	var answers []recordedAnswer
-	readRecorded(t, "eventlog-answers", &answers)
+	var answers []eventlogtest.RecordedAnswer
+	eventlogtest.ReadRecorded(t, "eventlog-answers", &answers)
 	events, err := event.ParseBatch([]byte(answers[0].Body))
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +31,7 @@ func recordedLog(t *testing.T) []event.Event {
 func recordedStore(t *testing.T) *statetest.Memory {
 	t.Helper()
 	var keys map[string]struct{ Value []byte }
-	readRecorded(t, "query-store", &keys)
+	eventlogtest.ReadRecorded(t, "query-store", &keys)
 	store := statetest.New()
 	for key, k := range keys {
 		store.Put(key, string(k.Value))
@@ -70,8 +43,8 @@ func recordedStore(t *testing.T) *statetest.Memory {
 // in a line feed since then (for terminals); the tags of pages are of those without it.
 func wantRecorded(t *testing.T, h http.Handler, name string) {
 	t.Helper()
-	var want []recordedAnswer
-	readRecorded(t, name, &want)
+	var want []eventlogtest.RecordedAnswer
+	eventlogtest.ReadRecorded(t, name, &want)
 	for _, a := range want {
 		res := get(t, h, a.Path)
 		if res.Code != a.Status || res.Body.String() != a.Body+"\n" {
