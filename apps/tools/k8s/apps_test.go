@@ -67,10 +67,9 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 			}
 		}
 		errs = append(errs, endsInTime(d, annotations)...)
-		if shall := slices.Contains(killers, app.AppID); shall != killsItsSidecar(d) {
-			add("%s: that it kills its sidecar when it is done, and sees it, is %v, not %v", app.AppID, !shall, shall)
+		if at(d, "spec", "template", "spec", "shareProcessNamespace") != nil {
+			add("%s: the app sees its sidecar's processes, and so its passwords", app.AppID)
 		}
-
 		if err := collectsInTime(d); err != nil {
 			add("%s: %w", app.AppID, err)
 		}
@@ -101,14 +100,6 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 		add("a Secret is committed")
 	}
 	return errs
-}
-
-// killers are the apps whose sidecars would lose messages if they were asked to end.
-// (Query's would, too, but query reads the log.)
-var killers = []string{"posts", "comments", "moderation", "eventlog"}
-
-func killsItsSidecar(d object) bool {
-	return env(d, "KILL_SIDECAR") == "true" && at(d, "spec", "template", "spec", "shareProcessNamespace") == true
 }
 
 // env is the value of a variable of a Deployment's app, or nil.
