@@ -114,9 +114,9 @@ func env(d object, name string) any {
 	return nil
 }
 
-// stopsWithin bounds the time, in seconds, in which an app stops: stopTimeout of both
-// servers in apps/internal/service.
-const stopsWithin = 10
+// stopsWithin bounds the time, in seconds, in which an app stops: 7 for the last requests
+// of both listeners, 5 for the log to confirm what was published, 5 for the traces.
+const stopsWithin = 17
 
 // endsInTime adds up the time that a pod may take to end.
 func endsInTime(d object, annotations map[string]any) []error {
