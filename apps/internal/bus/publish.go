@@ -61,9 +61,12 @@ func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event
 		messages[i] = raw
 	}
 	errs := b.topics.Publish(ctx, string(t), cloudEvents, messages)
-	for i, err := range errs {
-		if err != nil {
-			errs[i] = fmt.Errorf("publishing event %s: %w", events[i].ID, err)
+	if errs == nil {
+		return nil
+	}
+	for i, e := range events {
+		if errs[i] != nil {
+			errs[i] = fmt.Errorf("publishing event %s: %w", e.ID, errs[i])
 		}
 	}
 	return errs
