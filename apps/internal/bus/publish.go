@@ -8,74 +8,76 @@ import (
 	"crypto/sha1" //nolint:gosec // for ids
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 
-	pb "github.com/dapr/dapr/pkg/proto/runtime/v1"
 	dapr "github.com/dapr/go-sdk/client"
 	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-// Component is the name of the pub/sub component.
-const Component = "bus"
-
 const cloudEvents = "application/cloudevents+json"
 
-// Bus publishes events. It is safe for concurrent use.
+// Topics puts messages on topics, byte for byte. A simulation has one of its own.
+type Topics interface {
+	// Publish puts messages of a media type on a topic. The errors are by index; nil
+	// means that the broker has all of them. After any other error it is not known
+	// whether the broker has that message.
+	Publish(ctx context.Context, topic, contentType string, messages [][]byte) []error
+}
+
+// Bus publishes events. It is safe for concurrent use if its Topics are.
 type Bus struct {
-	client dapr.Client
+	topics Topics
 }
 
 // New returns the bus of the sidecar that client is connected to.
-func New(client dapr.Client) *Bus { return &Bus{client} }
+func New(client dapr.Client) *Bus { return On(daprTopics{client}) }
+
+// On returns the bus that has the topics.
+func On(topics Topics) *Bus { return &Bus{topics} }
 
 // Publish puts e on its topic. A nil error means that the broker has it. After any other
 // error it is not known whether the broker has it. Events travel byte for byte
 // (../README.md, "Raw payloads").
 func (b *Bus) Publish(ctx context.Context, e event.Event) error {
-	raw, err := event.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("encoding event %s: %w", e.ID, err)
-	}
-	return b.client.PublishEvent(ctx, Component, string(e.Type), raw, dapr.PublishEventWithContentType(cloudEvents), dapr.PublishEventWithRawPayload())
+	return first(b.PublishAll(ctx, e.Type, []event.Event{e}))
 }
 
 // PublishAll puts events, all of type t, on their topic in one call. The errors are by
-// index; nil means that all events were published. (../README.md says why the SDK's
-// PublishEvents does not do.)
+// index, as those of Publish; nil means that all events were published.
 func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event) []error {
 	if len(events) == 0 {
 		return nil
 	}
-	req := &pb.BulkPublishRequest{PubsubName: Component, Topic: string(t), Metadata: map[string]string{"rawPayload": "true"}}
+	messages := make([][]byte, len(events))
 	for i, e := range events {
 		raw, err := event.Marshal(e)
 		if err != nil {
 			return All(len(events), fmt.Errorf("encoding event %s: %w", e.ID, err))
 		}
-		req.Entries = append(req.Entries, &pb.BulkPublishRequestEntry{
-			EntryId: strconv.Itoa(i), Event: raw, ContentType: cloudEvents,
-		})
+		messages[i] = raw
 	}
-	res, err := b.client.GrpcClient().BulkPublishEvent(ctx, req)
-	if err != nil {
-		return All(len(events), fmt.Errorf("publishing %d events to %s: %w", len(events), t, err))
-	}
-	if len(res.GetFailedEntries()) == 0 {
+	errs := b.topics.Publish(ctx, string(t), cloudEvents, messages)
+	if errs == nil {
 		return nil
 	}
-	errs := make([]error, len(events))
-	for _, failed := range res.GetFailedEntries() {
-		i, err := strconv.Atoi(failed.GetEntryId())
-		if err != nil || i < 0 || i >= len(events) {
-			return All(len(events), fmt.Errorf("publishing to %s: unknown entry %q failed: %s", t, failed.GetEntryId(), failed.GetError()))
+	for i, e := range events {
+		if errs[i] != nil {
+			errs[i] = fmt.Errorf("publishing event %s: %w", e.ID, errs[i])
 		}
-		errs[i] = fmt.Errorf("publishing event %s: %s", events[i].ID, failed.GetError())
 	}
 	return errs
+}
+
+// first is the error of a batch of one.
+func first(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs[0]
 }
 
 // All is the result of a batch of n events that all failed with err.
@@ -131,11 +133,25 @@ func deadLetterID(service, topic string, raw []byte) string {
 	return id.String()
 }
 
+// DeadLetter publishes the dead letter of an event that the service has read from the log
+// and can never take. It is the one that a delivery of the event on topic t would have.
+func (b *Bus) DeadLetter(ctx context.Context, service string, t event.Type, e event.Event, reason error) error {
+	e.Sequence = 0 // as the bus has it
+	raw, err := event.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encoding event %s: %w", e.ID, err)
+	}
+	return b.publishDeadLetter(ctx, newDeadLetter(service, string(t), raw, reason))
+}
+
 func (b *Bus) publishDeadLetter(ctx context.Context, d DeadLetter) error {
 	raw, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("encoding dead letter: %w", err)
 	}
-	return b.client.PublishEvent(ctx, Component, DeadLetterTopic, raw,
-		dapr.PublishEventWithContentType("application/json"), dapr.PublishEventWithRawPayload())
+	if err := first(b.topics.Publish(ctx, DeadLetterTopic, "application/json", [][]byte{raw})); err != nil {
+		return err
+	}
+	slog.WarnContext(ctx, "dead letter", "topic", d.Topic, "id", d.ID, "reason", d.Reason)
+	return nil
 }
