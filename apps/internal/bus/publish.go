@@ -3,17 +3,11 @@
 package bus
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // for ids
-	"encoding/json"
 	"fmt"
-	"log/slog"
 	"slices"
-	"strings"
 
 	dapr "github.com/dapr/go-sdk/client"
-	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/internal/event"
 )
@@ -82,76 +76,3 @@ func first(errs []error) error {
 
 // All is the result of a batch of n events that all failed with err.
 func All(n int, err error) []error { return slices.Repeat([]error{err}, n) }
-
-// DeadLetterTopic is the topic of messages that can never succeed.
-const DeadLetterTopic = "dead-letters"
-
-// DeadLetter is a message that can never succeed, kept for people to look at.
-type DeadLetter struct {
-	// ID is derived from the service, the topic and the bytes. So the same refusal has
-	// the same id.
-	ID string `json:"id"`
-	// Service is the app id of the consumer that refused it.
-	Service string `json:"service"`
-	Topic   string `json:"topic"`
-	// Reason has little more than firstKept bytes.
-	Reason string `json:"reason"`
-	// Payload is the message byte for byte. Of a message with more than mostKept bytes it
-	// is the first firstKept bytes, and the reason says so.
-	Payload []byte `json:"payload"`
-}
-
-// A message of more than mostKept bytes is none of our events, whose bodies have at most
-// 64 KiB as JSON. Only its first firstKept bytes are kept. So every dead letter fits into
-// what a sidecar publishes, and a segment of them into one write.
-const (
-	mostKept  = 64 << 10
-	firstKept = 1 << 10
-)
-
-func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
-	d := DeadLetter{ID: deadLetterID(service, topic, raw), Service: service, Topic: topic, Reason: reason.Error(), Payload: raw}
-	if len(d.Reason) > firstKept { // it may quote the message
-		d.Reason = strings.ToValidUTF8(d.Reason[:firstKept], "") + "…"
-	}
-	if n := len(raw); n > mostKept {
-		d.Reason += fmt.Sprintf(" (of its %d bytes the first %d are kept)", n, firstKept)
-		d.Payload = bytes.Clone(raw[:firstKept]) // so that the rest can go
-	}
-	return d
-}
-
-// deadLetterID is a UUID of version 5. It does not copy the message, which may have 16
-// MiB.
-func deadLetterID(service, topic string, raw []byte) string {
-	h := sha1.New() //nolint:gosec // UUIDs of version 5 are made of SHA-1
-	for _, part := range [][]byte{uuid.NameSpaceOID[:], []byte(service + "\x00" + topic + "\x00"), raw} {
-		_, _ = h.Write(part) // it can't fail
-	}
-	id := uuid.UUID(h.Sum(nil)[:16])
-	id[6], id[8] = id[6]&0x0f|0x50, id[8]&0x3f|0x80 // version and variant
-	return id.String()
-}
-
-// DeadLetter publishes the dead letter of an event that the service has read from the log
-// and can never take. It is the one that a delivery of the event on topic t would have.
-func (b *Bus) DeadLetter(ctx context.Context, service string, t event.Type, e event.Event, reason error) error {
-	e.Sequence = 0 // as the bus has it
-	raw, err := event.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("encoding event %s: %w", e.ID, err)
-	}
-	return b.publishDeadLetter(ctx, newDeadLetter(service, string(t), raw, reason))
-}
-
-func (b *Bus) publishDeadLetter(ctx context.Context, d DeadLetter) error {
-	raw, err := json.Marshal(d)
-	if err != nil {
-		return fmt.Errorf("encoding dead letter: %w", err)
-	}
-	if err := first(b.topics.Publish(ctx, DeadLetterTopic, "application/json", [][]byte{raw})); err != nil {
-		return err
-	}
-	slog.WarnContext(ctx, "dead letter", "topic", d.Topic, "id", d.ID, "reason", d.Reason)
-	return nil
-}
