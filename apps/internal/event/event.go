@@ -149,6 +149,22 @@ func Parse(topic Type, raw []byte) (Event, error) {
 	return e, nil
 }
 
+// ParseEnvelope decodes a CloudEvent of any type and checks its attributes, but not its
+// data. Post and Comment are nil, and Data is as it is in raw. The error is an ErrMalformed
+// with the reason.
+func ParseEnvelope(raw []byte) (e Event, err error) {
+	if err = validateSize(raw, MaxBytes); err == nil {
+		e, err = decodeEnvelope(raw)
+	}
+	if err == nil {
+		err = e.validateAttributes()
+	}
+	if err != nil {
+		return Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return e, nil
+}
+
 // ParseBatch decodes a JSON array of events, as the event log serves it.
 func ParseBatch(raw []byte) ([]Event, error) {
 	if lines, ok := canonicalLines(raw); ok {
@@ -177,8 +193,8 @@ func parseAll[T ~[]byte](values []T) ([]Event, error) {
 }
 
 func parse(raw []byte, limit int) (Event, error) {
-	if len(raw) > limit {
-		return Event{}, fmt.Errorf("%d bytes, more than %d", len(raw), limit)
+	if err := validateSize(raw, limit); err != nil {
+		return Event{}, err
 	}
 	e, ok := parseCanonical(raw)
 	if !ok {
@@ -187,17 +203,11 @@ func parse(raw []byte, limit int) (Event, error) {
 			return Event{}, err
 		}
 	}
-	switch {
-	case e.SpecVersion != "1.0":
-		return Event{}, fmt.Errorf("specversion %q, not 1.0", e.SpecVersion)
-	case !slices.Contains(Types, e.Type):
+	if err := e.validateAttributes(); err != nil {
+		return Event{}, err
+	}
+	if !slices.Contains(Types, e.Type) {
 		return Event{}, fmt.Errorf("unknown type %.40q", e.Type)
-	case e.ID == "" || len(e.ID) > MaxIDLength:
-		return Event{}, fmt.Errorf("an id of %d bytes", len(e.ID))
-	case e.Source == "":
-		return Event{}, errors.New("no source")
-	case e.Time.IsZero():
-		return Event{}, errors.New("no time")
 	}
 	if err := e.validateData(); err != nil {
 		return Event{}, fmt.Errorf("data: %w", err)
@@ -205,15 +215,35 @@ func parse(raw []byte, limit int) (Event, error) {
 	return e, nil
 }
 
+func validateSize(raw []byte, limit int) error {
+	if len(raw) > limit {
+		return fmt.Errorf("%d bytes, more than %d", len(raw), limit)
+	}
+	return nil
+}
+
 // parseJSON decodes an event and its entity, without checking them.
 func parseJSON(raw []byte) (Event, error) {
+	e, err := decodeEnvelope(raw)
+	if err == nil {
+		err = e.decodeData()
+	}
+	return e, err
+}
+
+// decodeEnvelope decodes an event without its entity.
+func decodeEnvelope(raw []byte) (e Event, err error) {
 	if !utf8.Valid(raw) {
-		return Event{}, errors.New("not valid UTF-8")
+		return e, errors.New("not valid UTF-8")
 	}
-	var e Event
-	if err := jsonv2.Unmarshal(raw, &e); err != nil {
-		return Event{}, fmt.Errorf("not a CloudEvent: %w", err)
+	if err = jsonv2.Unmarshal(raw, &e); err != nil {
+		return e, fmt.Errorf("not a CloudEvent: %w", err)
 	}
+	return e, nil
+}
+
+// decodeData decodes the entity of an event of a known type, without checking it.
+func (e *Event) decodeData() error {
 	var err error
 	switch {
 	case e.Type == PostCreated:
@@ -223,7 +253,7 @@ func parseJSON(raw []byte) (Event, error) {
 		e.Comment = new(Comment)
 		err = jsonv2.Unmarshal(e.Data, e.Comment)
 	default:
-		return e, nil // parse refuses the type
+		return nil
 	}
 	if err == nil {
 		// Formats the data as the log has it, so that the two can be compared. The
@@ -231,9 +261,24 @@ func parseJSON(raw []byte) (Event, error) {
 		err = (*jsontext.Value)(&e.Data).Format()
 	}
 	if err != nil {
-		return Event{}, fmt.Errorf("data: %w", err)
+		return fmt.Errorf("data: %w", err)
 	}
-	return e, nil
+	return nil
+}
+
+// validateAttributes checks what an event has beside its type and its data.
+func (e *Event) validateAttributes() error {
+	switch {
+	case e.SpecVersion != "1.0":
+		return fmt.Errorf("specversion %q, not 1.0", e.SpecVersion)
+	case e.ID == "" || len(e.ID) > MaxIDLength:
+		return fmt.Errorf("an id of %d bytes", len(e.ID))
+	case e.Source == "":
+		return errors.New("no source")
+	case e.Time.IsZero():
+		return errors.New("no time")
+	}
+	return nil
 }
 
 func (e *Event) validateData() error {

@@ -331,6 +331,32 @@ func TestParseRefusesInvalidUTF8Anywhere(t *testing.T) {
 	}
 }
 
+// A dead letter of an event is recognised by its envelope, whatever its data is.
+func TestParseEnvelopeChecksTheAttributesAlone(t *testing.T) {
+	raw := wire(t, CommentCreated, map[string]any{"type": "Other", "data.content": 7})
+	e, err := ParseEnvelope(raw)
+	if err != nil || e.Type != "Other" || e.Subject != commentID || e.Post != nil || e.Comment != nil || !json.Valid(e.Data) {
+		t.Errorf("got %+v, error %v", e, err)
+	}
+	for name, change := range map[string]map[string]any{
+		"no id":              {"id": ""},
+		"a long id":          {"id": strings.Repeat("x", MaxIDLength+1)},
+		"another version":    {"specversion": "0.3"},
+		"no source":          {"source": ""},
+		"no time":            {"time": nil},
+		"more than MaxBytes": {"extra": strings.Repeat("x", MaxBytes)},
+	} {
+		if e, err := ParseEnvelope(wire(t, CommentCreated, change)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: got %+v, error %v", name, e, err)
+		}
+	}
+	for _, raw := range []string{"", "7", "null", "{}", "hello", string(raw) + "{}", strings.Replace(string(raw), "/comments", "\xff", 1)} {
+		if e, err := ParseEnvelope([]byte(raw)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%.60q: got %+v, error %v", raw, e, err)
+		}
+	}
+}
+
 func TestParseBatch(t *testing.T) {
 	post := wire(t, PostCreated, map[string]any{"sequence": "00000000000000000001"})
 	comment := wire(t, CommentCreated, map[string]any{"sequence": "00000000000000000002"})
@@ -525,6 +551,10 @@ func FuzzParse(f *testing.F) {
 			if _, err := Parse(other, raw); (err == nil) != (other == e.Type) {
 				t.Fatalf("a %s on topic %s: error %v", e.Type, other, err)
 			}
+		}
+		envelope, err := ParseEnvelope(raw)
+		if err != nil || envelope.ID != e.ID || envelope.Type != e.Type || envelope.Subject != e.Subject || envelope.Post != nil || envelope.Comment != nil {
+			t.Fatalf("the envelope of %+v is %+v, error %v", e, envelope, err)
 		}
 		again, err := Marshal(e)
 		if err != nil {
