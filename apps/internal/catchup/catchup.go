@@ -60,6 +60,9 @@ type Consumer struct {
 	Missing func(ctx context.Context, events []event.Event) ([]bool, error)
 	// Effect writes the effects to the store. It is nil if the events have none.
 	Effect bus.Handler
+	// Restore writes the effects of events that were read in the log, even over what
+	// contradicts them. If it is nil, Effect does that.
+	Restore bus.Handler
 	// React publishes a reaction to each event. It is nil if there is none.
 	React bus.Handler
 	// Reaction is the id of the event that the log has after React.
@@ -83,6 +86,7 @@ type Config struct {
 	// Journal is nil for a service without commands.
 	Journal  *journal.Journal
 	Registry *members.Registry
+	Progress *Progress
 	Repairs  *repairs.Counts
 	// DeadLetter publishes the dead letter of an event that the service can never take.
 	DeadLetter func(ctx context.Context, e event.Event, reason error) error
@@ -108,15 +112,6 @@ type Follower struct {
 	hasRead   bool // the last round has read an event
 	failing   bool // a warning was logged
 	started   time.Time
-
-	mu sync.Mutex // guards the fields below
-	// isRestored says that the store has what it had, if it was emptied.
-	isRestored bool
-	// sampled is an end of the log that was reached at sampledAt, and that the cursor has
-	// not passed yet.
-	sampled   uint64
-	sampledAt time.Time
-	current   time.Time
 }
 
 // New returns the follower of a new process.
@@ -133,7 +128,7 @@ func New(c Config) *Follower {
 func (f *Follower) Deliver(t event.Type) bus.Handler {
 	consumer := f.consumers[t]
 	return func(ctx context.Context, events []event.Event) []error {
-		if consumer.FollowsLog && !f.IsRestored() {
+		if consumer.FollowsLog && !f.Progress.IsRestored() {
 			return bus.All(len(events), errCatchingUp)
 		}
 		errs := handle(ctx, consumer, events)
@@ -170,22 +165,6 @@ func handle(ctx context.Context, c *Consumer, events []event.Event) []error {
 		*outcomes[i] = err
 	}
 	return errs
-}
-
-// IsRestored says that the store has the effects of the log, as far as they were there
-// before. It is false after the store was emptied, until the log was read to its end.
-func (f *Follower) IsRestored() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.isRestored
-}
-
-// Current is a time at which all events of the log were handled, the latest that this
-// process knows of. It is zero as long as there is none.
-func (f *Follower) Current() time.Time {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.current
 }
 
 // Run follows the log until ctx is done. Then it goes on until the journal is empty, for at
@@ -252,7 +231,7 @@ func (f *Follower) follow(ctx context.Context) error {
 		err = errors.Join(f.handleDue(ctx), f.saveCursor(ctx, isAtEnd))
 	}
 	if isAtEnd {
-		f.sample(end)
+		f.Progress.sample(end.Sequence, f.cursor.at.Sequence, f.Now())
 		if f.Journal != nil {
 			f.Journal.Tick(ctx, end)
 		}
@@ -316,23 +295,10 @@ func (f *Follower) take(e event.Event, log string, isFar bool) {
 		}
 	}
 	p.effectDue, p.reactionDue = p.readAt.Add(Grace), p.readAt.Add(Grace)
-	if isFar || !f.IsRestored() {
+	if isFar || !f.Progress.IsRestored() {
 		p.effectDue = p.readAt
 	}
 	f.pending = append(f.pending, p)
-}
-
-// sample notes that the log was read up to its end, and whether the cursor has passed the
-// end that was noted before.
-func (f *Follower) sample(end eventlog.Position) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.sampledAt.IsZero() && f.cursor.at.Sequence >= f.sampled {
-		f.current, f.sampledAt = f.sampledAt, time.Time{}
-	}
-	if f.sampledAt.IsZero() {
-		f.sampled, f.sampledAt = end.Sequence, f.Now()
-	}
 }
 
 func pause(ctx context.Context, long time.Duration) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
@@ -47,7 +46,7 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 	}
 	isFirst := f.cursor.origin.Key == ""
 	f.cursor = read
-	f.setRestored(string(read.origin.Value) == restored)
+	f.Progress.setRestored(string(read.origin.Value) == restored)
 	isWorker := f.Registry.IsWorker()
 	if isFirst || isWorker && !f.isWorking {
 		f.goOnFrom(read.at)
@@ -127,7 +126,7 @@ func (f *Follower) saveCursor(ctx context.Context, isAtEnd bool) error {
 			return err
 		}
 	}
-	if f.IsRestored() || !isAtEnd || !f.hasAllEffects() {
+	if f.Progress.IsRestored() || !isAtEnd || !f.hasAllEffects() {
 		return nil
 	}
 	origin := f.cursor.origin
@@ -138,7 +137,7 @@ func (f *Follower) saveCursor(ctx context.Context, isAtEnd bool) error {
 		return err
 	}
 	slog.InfoContext(ctx, "the store has what the log says", "at", f.at.Sequence)
-	f.setRestored(true)
+	f.Progress.setRestored(true)
 	return nil
 }
 
@@ -162,12 +161,4 @@ func (f *Follower) writeCursor(ctx context.Context, at eventlog.Position) error 
 	}
 	f.cursor.at = at
 	return nil
-}
-
-func (f *Follower) setRestored(is bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.isRestored = is; !is {
-		f.current, f.sampledAt = time.Time{}, time.Time{}
-	}
 }

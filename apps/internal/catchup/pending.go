@@ -103,7 +103,11 @@ func (f *Follower) mendEffects(ctx context.Context, c *Consumer, due []*pending)
 	if len(lost) == 0 {
 		return nil
 	}
-	return f.mend(ctx, c.Effect, lost, repairs.Effect, func(p *pending) { p.hasEffect = true })
+	restore := c.Restore
+	if restore == nil {
+		restore = c.Effect
+	}
+	return f.mend(ctx, restore, lost, repairs.Effect, func(p *pending) { p.hasEffect = true })
 }
 
 // mendReactions publishes the reactions that are not in the log. A reaction that the log

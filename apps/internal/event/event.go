@@ -165,6 +165,16 @@ func ParseEnvelope(raw []byte) (e Event, err error) {
 	return e, nil
 }
 
+// ParseStored decodes and checks an event that this service has encoded. The error is an
+// ErrMalformed.
+func ParseStored(raw []byte) (Event, error) {
+	e, err := parse(raw, MaxBytes)
+	if err != nil {
+		return Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return e, nil
+}
+
 // ParseBatch decodes a JSON array of events, as the event log serves it.
 func ParseBatch(raw []byte) ([]Event, error) {
 	if lines, ok := canonicalLines(raw); ok {

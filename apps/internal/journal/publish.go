@@ -177,7 +177,7 @@ func (j *Journal) repair(ctx context.Context, absent []*entry) error {
 	for some := range slices.Chunk(absent, eventlog.MaxKnown) {
 		ids, letters := make([]string, len(some)), make([]string, len(some))
 		for i, e := range some {
-			ids[i], letters[i] = e.event.ID, bus.DeadLetterID(j.Eventlog, e.event)
+			ids[i], letters[i] = e.event.ID, bus.DeadLetterID(j.Eventlog, e.event.Type, e.event)
 		}
 		refused, err := j.DeadLetters.Known(ctx, letters)
 		if err != nil {
