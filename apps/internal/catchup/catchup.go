@@ -131,10 +131,11 @@ func (f *Follower) Deliver(t event.Type) bus.Handler {
 		if consumer.FollowsLog && !f.Progress.IsRestored() {
 			return bus.All(len(events), errCatchingUp)
 		}
+		began := f.delivered.begin()
 		errs := handle(ctx, consumer, events)
 		for i, e := range events {
 			if errs[i] == nil {
-				f.delivered.add(e.ID)
+				f.delivered.add(began, e.ID)
 			}
 		}
 		return errs
@@ -280,7 +281,7 @@ func (f *Follower) take(e event.Event, log string, isFar bool) {
 		cause.hasReaction = true
 		delete(f.awaited, e.ID)
 	} else {
-		f.reactions.add(e.ID)
+		f.reactions.add(f.reactions.begin(), e.ID)
 	}
 	consumer := f.consumers[e.Type]
 	if consumer == nil {

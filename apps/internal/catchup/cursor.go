@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
 )
@@ -13,23 +14,23 @@ const (
 	// cursorKey has the position up to which all events are handled, as text. Without it
 	// that is the log's start.
 	cursorKey = "cursor"
-	// originKey says what the store was like when the cursor began: restoring or restored.
-	// Without it the store was emptied since, or is new. A cursor alone does not show
-	// that: a replica may write it into an emptied store.
+	// originKey has a UUIDv7 for this filling of the store. Without it the store was emptied,
+	// or is new. It is created and never changed: any other key may be written into an
+	// emptied store by a replica that has not noticed.
 	originKey = "cursor-origin"
-)
-
-// What originKey may have.
-const (
-	restoring = "restoring"
-	restored  = "restored"
+	// restoredKey has the origin once the store has what the log said when it was read to its
+	// end.
+	restoredKey = "cursor-restored"
 )
 
 // cursor is the cursor as the store has it.
 type cursor struct {
-	item, origin state.Item
-	at           eventlog.Position
+	item, restored state.Item
+	at             eventlog.Position
+	origin         string // empty if there is none
 }
+
+func (c cursor) isRestored() bool { return string(c.restored.Value) == c.origin }
 
 // loadCursor reads the cursor. Where the store has lost it, it begins a new one at the
 // log's start. A process that becomes the worker goes on from the cursor.
@@ -38,17 +39,19 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !read.origin.Exists() {
+	if read.origin == "" {
 		if read, err = f.beginCursor(ctx, read); err != nil {
 			return err
 		}
-		f.isWorking = false // what it has read belongs to the former store
 	}
-	isFirst := f.cursor.origin.Key == ""
+	isFirst, isOther := f.cursor.origin == "", f.cursor.origin != read.origin
 	f.cursor = read
-	f.Progress.setRestored(string(read.origin.Value) == restored)
+	f.Progress.setRestored(read.isRestored())
+	if isOther && !isFirst {
+		f.delivered.clear()
+	}
 	isWorker := f.Registry.IsWorker()
-	if isFirst || isWorker && !f.isWorking {
+	if isFirst || isWorker && (isOther || !f.isWorking) {
 		f.goOnFrom(read.at)
 	}
 	f.isWorking = isWorker
@@ -61,11 +64,11 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 func (f *Follower) readCursor(ctx context.Context) (cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	items, err := f.Store.Get(ctx, cursorKey, originKey)
+	items, err := f.Store.Get(ctx, cursorKey, originKey, restoredKey)
 	if err != nil {
 		return cursor{}, err
 	}
-	c := cursor{item: items[0], origin: items[1]}
+	c := cursor{item: items[0], origin: string(items[1].Value), restored: items[2]}
 	if c.item.Exists() {
 		if c.at, err = eventlog.ParsePosition(string(c.item.Value)); err != nil {
 			return cursor{}, fmt.Errorf("the cursor is damaged: %w", err)
@@ -86,8 +89,7 @@ func (f *Follower) beginCursor(ctx context.Context, read cursor) (cursor, error)
 			return cursor{}, err
 		}
 	}
-	read.origin.Value = []byte(restoring)
-	if err := f.Store.Swap(ctx, read.origin); err != nil {
+	if err := f.Store.Swap(ctx, state.Item{Key: originKey, Value: []byte(event.NewID())}); err != nil {
 		return cursor{}, err
 	}
 	return f.readCursor(ctx)
@@ -129,11 +131,11 @@ func (f *Follower) saveCursor(ctx context.Context, isAtEnd bool) error {
 	if f.Progress.IsRestored() || !isAtEnd || !f.hasAllEffects() {
 		return nil
 	}
-	origin := f.cursor.origin
-	origin.Value = []byte(restored)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := f.Store.Swap(ctx, origin); err != nil {
+	marker := f.cursor.restored
+	marker.Value = []byte(f.cursor.origin)
+	if err := f.Store.Swap(ctx, marker); err != nil {
 		return err
 	}
 	slog.InfoContext(ctx, "the store has what the log says", "at", f.at.Sequence)
