@@ -9,7 +9,8 @@
 // is in the log.
 //
 //   - The cursor never passes an event that is not handled.
-//   - A store that was emptied has no origin. Then the cursor begins at the log's start.
+//   - The cursor is of one filling of the store. When the store was emptied, it is void, and
+//     the service reads the log from its start.
 //   - Of a handled event nothing is written and nothing is published.
 package catchup
 

@@ -2,7 +2,6 @@ package catchup
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	"github.com/postbus/postbus/apps/internal/event"
@@ -11,45 +10,50 @@ import (
 )
 
 const (
-	// cursorKey has the position up to which all events are handled, as text. Without it
-	// that is the log's start.
+	// cursorKey has the cursor.
 	cursorKey = "cursor"
 	// originKey has a UUIDv7 for this filling of the store. Without it the store was emptied,
 	// or is new. It is created and never changed: any other key may be written into an
 	// emptied store by a replica that has not noticed.
 	originKey = "cursor-origin"
-	// restoredKey has the origin once the store has what the log said when it was read to its
-	// end.
-	restoredKey = "cursor-restored"
 )
 
-// cursor is the cursor as the store has it.
-type cursor struct {
-	item, restored state.Item
-	at             eventlog.Position
-	origin         string // empty if there is none
+// document is the cursor as the store has it.
+type document struct {
+	// Origin is the filling of the store that the cursor is of. A cursor of another one is
+	// void.
+	Origin string `json:"origin"`
+	// At is the position up to which all events are handled, as text.
+	At string `json:"at"`
+	// Restored says that the store has what the log said when it was read to its end.
+	Restored bool `json:"restored"`
 }
 
-func (c cursor) isRestored() bool { return string(c.restored.Value) == c.origin }
+// cursor is the cursor as this process knows it.
+type cursor struct {
+	etag       string
+	origin     string // empty if there is none
+	at         eventlog.Position
+	isRestored bool
+}
 
-// loadCursor reads the cursor. Where the store has lost it, it begins a new one at the
-// log's start. A process that becomes the worker goes on from the cursor.
+// loadCursor reads the cursor. Where the store was emptied, it begins a new one at the log's
+// start. A process that becomes the worker goes on from the cursor.
 func (f *Follower) loadCursor(ctx context.Context) error {
 	read, err := f.readCursor(ctx)
+	if err == nil && read.origin == "" {
+		read, err = f.beginCursor(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	if read.origin == "" {
-		if read, err = f.beginCursor(ctx, read); err != nil {
-			return err
-		}
-	}
 	isFirst, isOther := f.cursor.origin == "", f.cursor.origin != read.origin
-	f.cursor = read
-	f.Progress.setRestored(read.isRestored())
 	if isOther && !isFirst {
+		slog.WarnContext(ctx, "the store was emptied, and is filled again from the log", "cursor", f.cursor.at.Sequence)
 		f.delivered.clear()
 	}
+	f.cursor = read
+	f.Progress.setRestored(read.isRestored)
 	isWorker := f.Registry.IsWorker()
 	if isFirst || isWorker && (isOther || !f.isWorking) {
 		f.goOnFrom(read.at)
@@ -64,33 +68,30 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 func (f *Follower) readCursor(ctx context.Context) (cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	items, err := f.Store.Get(ctx, cursorKey, originKey, restoredKey)
+	items, err := f.Store.Get(ctx, cursorKey, originKey)
 	if err != nil {
 		return cursor{}, err
 	}
-	c := cursor{item: items[0], origin: string(items[1].Value), restored: items[2]}
-	if c.item.Exists() {
-		if c.at, err = eventlog.ParsePosition(string(c.item.Value)); err != nil {
-			return cursor{}, fmt.Errorf("the cursor is damaged: %w", err)
-		}
+	documents, err := state.Decode[document](items[0])
+	if err != nil {
+		return cursor{}, err
 	}
-	return c, nil
+	c, d := cursor{etag: items[0].ETag, origin: string(items[1].Value)}, documents[0]
+	if c.origin == "" || d.Origin != c.origin {
+		return c, nil
+	}
+	c.isRestored = d.Restored
+	c.at, err = eventlog.ParsePosition(d.At)
+	return c, err
 }
 
-// beginCursor begins at the log's start. It writes the cursor first: until the origin is
-// there, a restart begins again.
-func (f *Follower) beginCursor(ctx context.Context, read cursor) (cursor, error) {
+// beginCursor gives an emptied store an origin.
+func (f *Follower) beginCursor(ctx context.Context) (cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if read.item.Exists() {
-		slog.WarnContext(ctx, "the store was emptied, and is filled again from the log", "cursor", read.at.Sequence)
-		read.item.Value = []byte(eventlog.Position{}.String())
-		if err := f.Store.Swap(ctx, read.item); err != nil {
-			return cursor{}, err
-		}
-	}
-	if err := f.Store.Swap(ctx, state.Item{Key: originKey, Value: []byte(event.NewID())}); err != nil {
-		return cursor{}, err
+	kept := state.Keep(ctx, f.Store, state.Item{Key: originKey, Value: []byte(event.NewID())})[originKey]
+	if kept.Err != nil {
+		return cursor{}, kept.Err
 	}
 	return f.readCursor(ctx)
 }
@@ -101,7 +102,7 @@ func (f *Follower) restart(ctx context.Context) error {
 	if !f.isWorking {
 		return nil
 	}
-	return f.writeCursor(ctx, eventlog.Position{})
+	return f.writeCursor(ctx, eventlog.Position{}, false)
 }
 
 // goOnFrom reads the log from a position on.
@@ -123,24 +124,11 @@ func (f *Follower) saveCursor(ctx context.Context, isAtEnd bool) error {
 	if len(f.pending) > 0 {
 		at = f.pending[0].before
 	}
-	if at != f.cursor.at {
-		if err := f.writeCursor(ctx, at); err != nil {
-			return err
-		}
-	}
-	if f.Progress.IsRestored() || !isAtEnd || !f.hasAllEffects() {
+	isRestored := f.cursor.isRestored || isAtEnd && f.hasAllEffects()
+	if at == f.cursor.at && isRestored == f.cursor.isRestored {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	marker := f.cursor.restored
-	marker.Value = []byte(f.cursor.origin)
-	if err := f.Store.Swap(ctx, marker); err != nil {
-		return err
-	}
-	slog.InfoContext(ctx, "the store has what the log says", "at", f.at.Sequence)
-	f.Progress.setRestored(true)
-	return nil
+	return f.writeCursor(ctx, at, isRestored)
 }
 
 // hasAllEffects says that the store has the effect of each event that was read.
@@ -153,14 +141,20 @@ func (f *Follower) hasAllEffects() bool {
 	return true
 }
 
-func (f *Follower) writeCursor(ctx context.Context, at eventlog.Position) error {
+func (f *Follower) writeCursor(ctx context.Context, at eventlog.Position, isRestored bool) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	item := f.cursor.item
-	item.Value = []byte(at.String())
-	if err := f.Store.Swap(ctx, item); err != nil {
+	value, err := event.Marshal(document{Origin: f.cursor.origin, At: at.String(), Restored: isRestored})
+	if err != nil {
 		return err
 	}
-	f.cursor.at = at
+	if err := f.Store.Swap(ctx, state.Item{Key: cursorKey, Value: value, ETag: f.cursor.etag}); err != nil {
+		return err
+	}
+	if isRestored && !f.cursor.isRestored {
+		slog.InfoContext(ctx, "the store has what the log says", "at", at.Sequence)
+	}
+	f.cursor.at, f.cursor.isRestored = at, isRestored
+	f.Progress.setRestored(isRestored)
 	return nil
 }
