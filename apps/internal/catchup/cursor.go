@@ -72,17 +72,18 @@ func (f *Follower) readCursor(ctx context.Context) (cursor, error) {
 	if err != nil {
 		return cursor{}, err
 	}
+	c := cursor{etag: items[0].ETag, origin: string(items[1].Value)}
 	documents, err := state.Decode[document](items[0])
 	if err != nil {
-		return cursor{}, err
-	}
-	c, d := cursor{etag: items[0].ETag, origin: string(items[1].Value)}, documents[0]
-	if c.origin == "" || d.Origin != c.origin {
+		slog.WarnContext(ctx, "the cursor is damaged: following the log from its start", "error", err)
 		return c, nil
 	}
-	c.isRestored = d.Restored
-	c.at, err = eventlog.ParsePosition(d.At)
-	return c, err
+	d := documents[0]
+	at, err := eventlog.ParsePosition(d.At)
+	if c.origin != "" && d.Origin == c.origin && err == nil {
+		c.at, c.isRestored = at, d.Restored
+	}
+	return c, nil
 }
 
 // beginCursor gives an emptied store an origin.
