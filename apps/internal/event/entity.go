@@ -94,6 +94,9 @@ func (c Comment) chosen() Comment {
 	return c
 }
 
+// IsVersionOf reports whether c and d are one comment, whatever was decided on it.
+func (c Comment) IsVersionOf(d Comment) bool { return c.unrevised() == d.unrevised() }
+
 // Contradicts reports whether c and d cannot both be versions of one comment.
 func (c Comment) Contradicts(d Comment) bool {
 	if c.ID != d.ID {

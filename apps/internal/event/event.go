@@ -174,6 +174,16 @@ func ParseEnvelope(raw []byte) (e Event, err error) {
 	return e, nil
 }
 
+// ParseStored decodes and checks an event that this service has encoded. The error is an
+// ErrMalformed.
+func ParseStored(raw []byte) (Event, error) {
+	e, err := parse(raw, MaxBytes)
+	if err != nil {
+		return Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return e, nil
+}
+
 // ParseBatch decodes a JSON array of events, as the event log serves it.
 // The log may have events of types that this version does not know, because a newer version
 // ran before it or runs beside it. Readers count them and skip them. The error is an

@@ -103,7 +103,7 @@ func (j *Journal) adoptPage(ctx context.Context, p *page, item state.Item) error
 	var events []event.Event
 	var sizes []int
 	for _, stored := range read.Entries {
-		e, err := event.ParseAny(stored.Event)
+		e, err := event.ParseStored(stored.Event)
 		if err != nil {
 			return fmt.Errorf("decoding %s: %w", item.Key, err)
 		}

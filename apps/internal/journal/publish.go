@@ -91,7 +91,7 @@ func (j *Journal) publishBatch(ctx context.Context, batch []*entry) error {
 		events[i] = e.event
 	}
 	began := j.Now()
-	errs := j.send(ctx, events)
+	errs := j.Bus.PublishAll(ctx, events[0].Type, events)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var failed []*entry
@@ -108,18 +108,6 @@ func (j *Journal) publishBatch(ctx context.Context, batch []*entry) error {
 	}
 	j.queue = append(failed, j.queue...)
 	return err
-}
-
-// send publishes events of one type. One event takes the bus less work alone than as a
-// batch.
-func (j *Journal) send(ctx context.Context, events []event.Event) []error {
-	if len(events) > 1 {
-		return j.Bus.PublishAll(ctx, events[0].Type, events)
-	}
-	if err := j.Bus.Publish(ctx, events[0]); err != nil {
-		return bus.All(1, err)
-	}
-	return nil
 }
 
 // Confirm removes an event that was read in the log.
@@ -189,7 +177,7 @@ func (j *Journal) repair(ctx context.Context, absent []*entry) error {
 	for some := range slices.Chunk(absent, eventlog.MaxKnown) {
 		ids, letters := make([]string, len(some)), make([]string, len(some))
 		for i, e := range some {
-			ids[i], letters[i] = e.event.ID, bus.DeadLetterID(j.Eventlog, e.event)
+			ids[i], letters[i] = e.event.ID, bus.DeadLetterID(j.Eventlog, e.event.Type, e.event)
 		}
 		refused, err := j.DeadLetters.Known(ctx, letters)
 		if err != nil {
