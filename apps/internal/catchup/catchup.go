@@ -204,6 +204,9 @@ func (f *Follower) pace() time.Duration {
 // round reads what is new in the log, and does what is due.
 func (f *Follower) round(ctx context.Context) {
 	err := f.follow(ctx)
+	if f.Journal != nil {
+		f.Journal.Tidy(ctx)
+	}
 	switch {
 	case ctx.Err() != nil:
 	case err == nil && f.failing:

@@ -90,12 +90,15 @@ type Journal struct {
 	queue   []*entry // the entries to publish, oldest first
 	bytes   int
 	pages   map[string]*page
-	order   uint64 // of the last publish
+	order   uint64 // of the last publish or adoption
 	// latest is the order of the latest publish of each topic that the log has.
-	latest   map[event.Type]uint64
-	end      eventlog.Position
-	endSince time.Time // since when the log ends there
-	adopted  map[string]members.Member
+	latest map[event.Type]uint64
+	// tickedAt is when the log was last read to its end, and since from when on that has
+	// happened without a long pause. At endSince the log ended where it ends now.
+	tickedAt, since, endSince time.Time
+	end                       eventlog.Position
+	repairedAt                time.Time // when entries were last taken for absent
+	adopted                   map[string]members.Member
 }
 
 // entry is an event that the log is not known to have.
@@ -103,22 +106,25 @@ type entry struct {
 	event event.Event
 	size  int // of the encoded event, in bytes
 	pages []*page
-	// published is when the last publish succeeded. It is zero before the first one.
+	// published is when the last publish that succeeded began, or when the entry was adopted.
 	published time.Time
-	order     uint64 // of that publish
+	order     uint64 // of that publish or adoption
 	// checkAt is when the log is asked for the event.
 	checkAt time.Time
 	// repeats counts the publishes again.
 	repeats int
 	// queued says that the entry waits to be published, or is being published.
 	queued bool
+	// isAdopted says that the entry is of another process, and was not published by this one
+	// yet.
+	isAdopted bool
 }
 
-// page is a document of the journal.
+// page is a document of the journal, or one that is being written.
 type page struct {
 	key    string
 	number uint64
-	open   int    // how many of its events are still needed
+	open   int    // how many of its events are still needed; its write counts as one
 	owner  string // the member that wrote it
 }
 
