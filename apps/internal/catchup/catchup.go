@@ -232,6 +232,9 @@ func (f *Follower) follow(ctx context.Context) error {
 	if f.isWorking {
 		err = errors.Join(f.handleDue(ctx), f.saveCursor(ctx, isAtEnd))
 	}
+	if f.isWorking && f.Journal == nil {
+		err = errors.Join(err, f.removeDead(ctx))
+	}
 	if isAtEnd {
 		f.Progress.sample(end.Sequence, f.cursor.at.Sequence, f.Now())
 		if f.Journal != nil {
@@ -239,6 +242,16 @@ func (f *Follower) follow(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// removeDead removes dead members. With a journal that happens once theirs is adopted.
+func (f *Follower) removeDead(ctx context.Context) error {
+	for _, dead := range f.Registry.Dead() {
+		if err := f.Registry.Remove(ctx, dead); err != nil {
+			return fmt.Errorf("removing a dead member: %w", err)
+		}
+	}
+	return nil
 }
 
 // read reads the log up to its end, or until too many events are pending. It returns where
