@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,14 +24,23 @@ type load struct {
 	s      *stack
 	cancel context.CancelFunc
 	all    sync.WaitGroup
+	// alsoWhole, if set, returns nil when what the log and query do not show is whole again.
+	alsoWhole func(books) error
 	// afterwards, if set, checks a fault's own conditions when everything is settled.
 	afterwards func()
+	// commenting is held by a write of a comment, from its first try to its last. While a
+	// fault locks it, the writers write posts.
+	commenting sync.RWMutex
 
 	// attempts counts the writes that were begun, created those with a 201.
 	attempts, created, retries atomic.Int64
 
-	mu       sync.Mutex
-	posts    []string          // ids
+	mu    sync.Mutex
+	posts []string // ids
+	// commented are the posts on which comments are written, or nil for all.
+	commented []string
+	// orange is the text of which moderation rejects a comment.
+	orange   string
 	comments map[string]string // post, by id
 	expected map[string]string // final status, by comment id
 	planted  map[string]bool   // comments that no writer wrote, on posts that never come
@@ -62,21 +72,22 @@ const (
 func begin(t *testing.T, s *stack, seed uint64) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{s: s, cancel: cancel, comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}, poison: map[deadKey]int{}}
+	l := &load{s: s, cancel: cancel, orange: "orange", comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}, poison: map[deadKey]int{}}
 	for i := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // to be repeatable
 		l.all.Go(func() {
 			tick := time.NewTicker(time.Second * writers / writesPerSecond)
 			defer tick.Stop()
 			for n := 0; ; n++ {
-				if n%postShare == 0 || l.somePost(random) == "" {
-					l.writePost(fmt.Sprintf("post %d of writer %d", n, i))
-				} else {
+				if n%postShare != 0 && l.somePost(random) != "" && l.commenting.TryRLock() {
 					text := fmt.Sprintf(`comment %d of writer %d: <b>&\u2028più`, n, i) // what JSON in HTML would escape
 					if random.IntN(4) == 0 {
 						text += ", orange"
 					}
 					l.writeComment(l.somePost(random), text)
+					l.commenting.RUnlock()
+				} else {
+					l.writePost(fmt.Sprintf("post %d of writer %d", n, i))
 				}
 				select {
 				case <-tick.C:
@@ -98,10 +109,29 @@ func (l *load) end() {
 func (l *load) somePost(random *rand.Rand) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.posts) == 0 {
+	posts := l.posts
+	if l.commented != nil {
+		posts = l.commented
+	}
+	if len(posts) == 0 {
 		return ""
 	}
-	return l.posts[random.IntN(len(l.posts))]
+	return posts[random.IntN(len(posts))]
+}
+
+// commentOnlyOnThese has the writers comment only on the posts that there are now.
+func (l *load) commentOnlyOnThese() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.commented = slices.Clone(l.posts)
+}
+
+// withoutComments calls f while no comment is written and no Idempotency-Key of one is in
+// use. Posts are written meanwhile.
+func (l *load) withoutComments(f func()) {
+	l.commenting.Lock()
+	defer l.commenting.Unlock()
+	f()
 }
 
 func (l *load) writePost(title string) {
@@ -128,7 +158,7 @@ func (l *load) bookComment(id, post, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.comments[id] = post
-	l.expected[id] = map[bool]string{true: "rejected", false: "approved"}[strings.Contains(text, "orange")]
+	l.expected[id] = map[bool]string{true: "rejected", false: "approved"}[strings.Contains(text, l.orange)]
 }
 
 // plant records a comment that stays invisible.
