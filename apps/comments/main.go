@@ -6,23 +6,25 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/apps/comments/comments"
-	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/replica"
 	"github.com/postbus/postbus/apps/internal/service"
-	"github.com/postbus/postbus/apps/internal/state"
 )
 
 func main() {
 	s := service.New("comments", "takes POST /posts/:id/comments and keeps the comments", 4001)
-	publisher := bus.New(s.Dapr)
-	query := comments.NewQuery(s.Sidecar, service.Env("QUERY_APP_ID", "query"), os.Getenv("DAPR_API_TOKEN"))
-	c := comments.New(s.Name, publisher, state.New(s.Dapr, "comments-store"), query, time.Now)
+	r := replica.New(s, "comments-store")
+	journal := r.Journal()
+	c := comments.New(comments.Config{
+		Source: s.Name, Journal: journal, Publisher: r.Bus, Store: r.Store, Progress: r.Progress,
+		ReadModel: comments.NewQuery(s.Sidecar, service.Env("QUERY_APP_ID", "query"), os.Getenv("DAPR_API_TOKEN")), Now: time.Now,
+	})
+	follower := r.Follow(c.Consumers())
 
 	s.API(c.Routes)
-	receiver := bus.NewReceiver(s.Name, publisher)
-	receiver.Handle(s.Channel, event.PostCreated, c.PostCreated)
-	receiver.Handle(s.Channel, event.CommentCreated, c.CommentCreated)
-	receiver.Handle(s.Channel, event.CommentModerated, c.CommentModerated)
+	for _, t := range []event.Type{event.PostCreated, event.CommentCreated, event.CommentModerated} {
+		r.Receiver.Handle(s.Channel, t, follower.Deliver(t))
+	}
 
-	s.Run(c.Load)
+	s.Run(journal.Run, follower.Run)
 }

@@ -23,7 +23,9 @@ func main() {
 	deadLetters := log.New(log.Config{Store: store, Now: time.Now, Prefix: "dead-letters-"})
 	s.API(func(r gin.IRoutes) {
 		r.GET(eventlog.EventsPath, log.Serve(s.Stopping, events))
+		r.GET(eventlog.EventsPath+eventlog.KnownPath, log.ServeKnown(events))
 		r.GET(eventlog.DeadLettersPath, log.Serve(s.Stopping, deadLetters))
+		r.GET(eventlog.DeadLettersPath+eventlog.KnownPath, log.ServeKnown(deadLetters))
 	})
 	s.Ready = func() error { return errors.Join(events.Ready(), deadLetters.Ready()) }
 

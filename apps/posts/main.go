@@ -4,20 +4,21 @@ package main
 import (
 	"time"
 
-	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/replica"
 	"github.com/postbus/postbus/apps/internal/service"
-	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/posts/posts"
 )
 
 func main() {
 	s := service.New("posts", "takes POST /posts/create and keeps the posts", 4000)
-	publisher := bus.New(s.Dapr)
-	p := posts.New(s.Name, publisher, state.New(s.Dapr, "posts-store"), time.Now)
+	r := replica.New(s, "posts-store")
+	journal := r.Journal()
+	p := posts.New(s.Name, journal, r.Store, time.Now)
+	follower := r.Follow(p.Consumers())
 
 	s.API(p.Routes)
-	bus.NewReceiver(s.Name, publisher).Handle(s.Channel, event.PostCreated, p.Created)
+	r.Receiver.Handle(s.Channel, event.PostCreated, follower.Deliver(event.PostCreated))
 
-	s.Run()
+	s.Run(journal.Run, follower.Run)
 }

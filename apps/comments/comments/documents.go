@@ -13,10 +13,43 @@ import (
 
 func documentKey(id string) string { return "comment-" + id }
 
+// missing says, by index, which events have brought something that the store does not have.
+func (s *Service) missing(ctx context.Context, events []event.Event) ([]bool, error) {
+	keys := make([]string, len(events))
+	for i, e := range events {
+		keys[i] = documentKey(e.Comment.ID)
+	}
+	items, err := s.store.Get(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := state.Decode[*event.Comment](items...)
+	if err != nil {
+		return nil, err
+	}
+	missing := make([]bool, len(events))
+	for i, e := range events {
+		missing[i] = stored[i] == nil || stored[i].Revision < e.Comment.Revision || stored[i].Contradicts(*e.Comment)
+	}
+	return missing, nil
+}
+
 // merge stores each comment's highest revision, in its document "comment-<id>", and wakes up
 // the requests that wait for the comment. The errors are by index: a bus.ErrPoison for an
 // event that contradicts the comment that is stored.
 func (s *Service) merge(ctx context.Context, events []event.Event) []error {
+	return s.write(ctx, events, highest)
+}
+
+// restore is merge for events that were read in the log. What the log says of a revision
+// stands, and replaces what the store has of the same revision.
+func (s *Service) restore(ctx context.Context, events []event.Event) []error {
+	return s.write(ctx, events, asLogged)
+}
+
+// write stores of each comment what choose returns: given the stored comment, which is nil
+// for a new one, and the revisions that the events carry.
+func (s *Service) write(ctx context.Context, events []event.Event, choose func(*event.Comment, []*event.Comment) *event.Comment) []error {
 	delivered := map[string][]*event.Comment{} // the revisions of each comment, by key
 	for _, e := range events {
 		key := documentKey(e.Comment.ID)
@@ -31,10 +64,10 @@ func (s *Service) merge(ctx context.Context, events []event.Event) []error {
 			return nil, err
 		}
 		for i, item := range items {
-			latest := highest(stored[i], delivered[item.Key])
+			latest := choose(stored[i], delivered[item.Key])
 			merged[item.Key] = latest
 			if latest == stored[i] {
-				continue // the very pointer that was decoded: no delivered revision is higher
+				continue // the very pointer that was decoded: nothing is new
 			}
 			if item.Value, err = event.Marshal(latest); err != nil {
 				return nil, err
@@ -64,6 +97,21 @@ func highest(stored *event.Comment, delivered []*event.Comment) *event.Comment {
 		if latest == nil || c.Revision > latest.Revision && !latest.Contradicts(*c) {
 			latest = c
 		}
+	}
+	return latest
+}
+
+// asLogged returns the highest of a comment's revisions. Of equal ones that of the log
+// stands, unless it is of another comment with the same id.
+func asLogged(stored *event.Comment, logged []*event.Comment) *event.Comment {
+	latest := highest(nil, logged)
+	switch {
+	case stored == nil:
+		return latest
+	case stored.Revision > latest.Revision, !latest.IsVersionOf(*stored):
+		return stored
+	case stored.Revision == latest.Revision && !latest.Contradicts(*stored):
+		return stored
 	}
 	return latest
 }

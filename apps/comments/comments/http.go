@@ -34,8 +34,8 @@ func (s *Service) Routes(r gin.IRoutes) {
 	r.Match(read, "/posts/:id/comments/:commentId", s.get)
 }
 
-// create publishes CommentCreated and answers with the comment, pending. It
-// writes nothing itself: the store is written when the event comes back.
+// create commits CommentCreated and answers with the comment, pending. It does not store
+// the comment: that happens when the event comes back.
 func (s *Service) create(c *gin.Context) {
 	var in struct {
 		Content string `json:"content"`
@@ -70,13 +70,13 @@ func (s *Service) create(c *gin.Context) {
 	}
 	// The same body for another post is another request.
 	request := append([]byte(comment.PostID+"\n"), body...)
-	published, err := s.commands.Publish(ctx, c.GetHeader(command.KeyHeader), request, created)
+	committed, err := s.commands.Commit(ctx, c.GetHeader(command.KeyHeader), request, created)
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
-	answer := published.Comment
-	isRepeat := answer.ID != comment.ID // the first request's event was published again
+	answer := committed.Comment
+	isRepeat := answer.ID != comment.ID // the first request's event was committed again
 	slog.InfoContext(ctx, "comment created", "comment", answer.ID, "post", answer.PostID, "repeat", isRepeat)
 	c.Header("Location", "/posts/"+answer.PostID+"/comments/"+answer.ID)
 	c.PureJSON(http.StatusCreated, answer)

@@ -4,25 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
 // errNoPost is returned for an id that no post can have. It is not a UUIDv7, its time is
-// too far in the future, or it is so old that its PostCreated would have been delivered.
+// too far in the future, or it is so old that the log would have it.
 var errNoPost = errors.New("no such post")
 
 const (
-	// postDelay bounds by how much a post may be older than one that was delivered before
-	// it. If a sidecar dies with a PostCreated, the bus redelivers that after
-	// processingTimeout and redeliverInterval, 7 s, plus the sidecar's start.
+	// postDelay bounds how long an event takes into the log, and by how much the clock of
+	// posts may be behind this service's. A post that is older than that is not on its way.
 	postDelay = 30 * time.Second
 	// maxClockAhead bounds how far the clock of posts may be ahead of this service's.
 	maxClockAhead = 30 * time.Second
@@ -31,35 +29,32 @@ const (
 	rememberFor = 2 * time.Second
 	// maxRemembered bounds how many posts are remembered.
 	maxRemembered = 10_000
-	// youngestKey keeps the name that earlier versions gave it, so that its value is found.
-	youngestKey = "posts-heard"
 )
 
 // knownPosts knows which posts exist, from PostCreated. The store has one document for each
-// post, "post-<id>", with the digest of the post. Under youngestKey it has the time of the
-// youngest post.
+// post, "post-<id>", with the digest of the post. That a post does not exist is known only
+// from the log, once the service has followed it past the post's time.
 type knownPosts struct {
 	store    state.Store
 	now      func() time.Time
 	arrivals *arrivals
 	// seen is when a post was last found in the store, by the post's id.
-	seen *lru.Cache[string, time.Time]
-	// youngest is the Unix time, in ns, of the youngest post that this replica knows of. The
-	// store has that or a later time.
-	youngest atomic.Int64
+	seen     *lru.Cache[string, time.Time]
+	progress *catchup.Progress
 }
 
-func newKnownPosts(store state.Store, now func() time.Time) *knownPosts {
+func newKnownPosts(store state.Store, progress *catchup.Progress, now func() time.Time) *knownPosts {
 	seen, _ := lru.New[string, time.Time](maxRemembered) // the size is valid
-	return &knownPosts{store: store, now: now, arrivals: newArrivals(), seen: seen}
+	return &knownPosts{store: store, now: now, arrivals: newArrivals(), seen: seen, progress: progress}
 }
 
 // await returns nil once the post is known. For one that can't exist it returns
-// errNoPost at once; for one that may be on its way errNotArrived after arrivalWait, or
-// errTooManyWaiting at once. Any other error is the store's, or that of ctx.
+// errNoPost at once; for one that may be on its way, or if the service is behind the log,
+// errNotArrived after arrivalWait, or errTooManyWaiting at once. Any other error is the
+// store's, or that of ctx.
 func (k *knownPosts) await(ctx context.Context, id string) error {
 	made, ok := event.IDTime(id)
-	if !ok || made.Sub(k.now()) > maxClockAhead {
+	if !ok {
 		return errNoPost
 	}
 	return k.arrivals.await(ctx, id, func() (bool, error) {
@@ -67,24 +62,33 @@ func (k *knownPosts) await(ctx context.Context, id string) error {
 		if at, ok := k.seen.Get(id); ok && now.Sub(at) < rememberFor {
 			return true, nil
 		}
-		// Decided before the read. If an old post exists, it was delivered and stored by now,
-		// and the read finds it. A post that becomes old during the read may be missed by it.
-		isOld := made.Before(k.youngestMade().Add(-postDelay))
-		items, err := k.store.Get(ctx, "post-"+id)
+		// Decided before the read. If an old post exists, it was stored by now, and the read
+		// finds it. A post that becomes old during the read may be missed by it.
+		cannotBe := made.Before(k.progress.Current().Add(-postDelay)) || made.Sub(now) > maxClockAhead
+		items, err := k.store.Get(ctx, postKey(id))
 		switch {
 		case err != nil:
 			return false, err
 		case items[0].Exists():
 			k.seen.Add(id, now)
 			return true, nil
-		case isOld:
+		case cannotBe:
 			return false, errNoPost
 		}
 		return false, nil
 	})
 }
 
-func (k *knownPosts) youngestMade() time.Time { return time.Unix(0, k.youngest.Load()) }
+func postKey(id string) string { return "post-" + id }
+
+// missing says, by index, which events' posts are not in the store.
+func (k *knownPosts) missing(ctx context.Context, events []event.Event) ([]bool, error) {
+	keys := make([]string, len(events))
+	for i, e := range events {
+		keys[i] = postKey(e.Post.ID)
+	}
+	return state.Missing(ctx, k.store, keys...)
+}
 
 // add stores that posts exist, and wakes up the requests that wait for them.
 func (k *knownPosts) add(ctx context.Context, events []event.Event) []error {
@@ -94,10 +98,9 @@ func (k *knownPosts) add(ctx context.Context, events []event.Event) []error {
 		if err != nil {
 			return bus.All(len(events), err)
 		}
-		items[i] = state.Item{Key: "post-" + e.Post.ID, Value: []byte(digest)}
+		items[i] = state.Item{Key: postKey(e.Post.ID), Value: []byte(digest)}
 	}
 	kept, errs := state.Keep(ctx, k.store, items...), make([]error, len(events))
-	var youngest time.Time
 	for i, e := range events {
 		switch stored := kept[items[i].Key]; {
 		case stored.Err != nil:
@@ -107,50 +110,7 @@ func (k *knownPosts) add(ctx context.Context, events []event.Event) []error {
 		default:
 			k.seen.Add(e.Post.ID, now)
 			k.arrivals.wake(e.Post.ID)
-			if made, _ := event.IDTime(e.Post.ID); made.After(youngest) {
-				youngest = made
-			}
-		}
-	}
-	if now.Before(youngest) { // a post whose id has a time in the future must not make others old
-		youngest = now
-	}
-	if youngest.After(k.youngestMade()) {
-		// No reason to fail: the next batch saves the time. Until then some requests wait for a
-		// post that does not exist instead of being refused at once.
-		if err := k.advance(ctx, youngest); err != nil {
-			slog.DebugContext(ctx, "could not save the time of the youngest post", "error", err)
 		}
 	}
 	return errs
-}
-
-// advance stores made as the time of the youngest post, unless the store has a later time.
-// Then it sets k.youngest to the later of both.
-func (k *knownPosts) advance(ctx context.Context, made time.Time) error {
-	youngest := made
-	err := state.Update(ctx, k.store, []string{youngestKey}, func(items []state.Item) ([]state.Item, error) {
-		stored, _ := time.Parse(time.RFC3339Nano, string(items[0].Value)) // a damaged one is written anew
-		if !made.After(stored) {
-			youngest = stored
-			return nil, nil
-		}
-		items[0].Value = []byte(made.UTC().Format(time.RFC3339Nano))
-		return items, nil
-	})
-	for known := k.youngest.Load(); err == nil && youngest.UnixNano() > known; known = k.youngest.Load() {
-		k.youngest.CompareAndSwap(known, youngest.UnixNano())
-	}
-	return err
-}
-
-// loadYoungest reads the time of the youngest post from the store, where it was stored
-// before a restart. It retries until the store answers or ctx is done.
-func (k *knownPosts) loadYoungest(ctx context.Context) {
-	for k.advance(ctx, time.Time{}) != nil && ctx.Err() == nil {
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-		}
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
@@ -39,37 +40,42 @@ type Service struct {
 	arrivals  *arrivals // of comments
 }
 
-// New returns the service that publishes as source, the app id.
-func New(source string, publisher bus.Publisher, store state.Store, readModel ReadModel, now func() time.Time) *Service {
+// Config says what a Service works with.
+type Config struct {
+	// Source is the source of the events, the app id.
+	Source    string
+	Journal   command.Journal
+	Publisher bus.Publisher // for the reactions
+	Store     state.Store
+	// Progress is how far the service has followed the log.
+	Progress  *catchup.Progress
+	ReadModel ReadModel
+	Now       func() time.Time
+}
+
+// New returns a service.
+func New(c Config) *Service {
 	return &Service{
-		source: source, publisher: publisher, commands: command.New(publisher, store), store: store,
-		readModel: readModel, now: now, posts: newKnownPosts(store, now), arrivals: newArrivals(),
+		source: c.Source, publisher: c.Publisher, commands: command.New(c.Journal), store: c.Store,
+		readModel: c.ReadModel, now: c.Now, posts: newKnownPosts(c.Store, c.Progress, c.Now), arrivals: newArrivals(),
 	}
 }
 
-// Load reads how far the posts were delivered before a restart. It retries until the store
-// answers or ctx is done. Until then a request for an old post that does not exist waits
-// like one for a new post, instead of being refused at once.
-func (s *Service) Load(ctx context.Context) { s.posts.loadYoungest(ctx) }
-
-// PostCreated stores that posts exist.
-func (s *Service) PostCreated(ctx context.Context, events []event.Event) []error {
-	return s.posts.add(ctx, events)
+// Consumers are the events that the service handles.
+func (s *Service) Consumers() []catchup.Consumer {
+	return []catchup.Consumer{
+		{Type: event.PostCreated, Missing: s.posts.missing, Effect: s.posts.add},
+		{Type: event.CommentCreated, Missing: s.missing, Effect: s.merge},
+		{
+			Type: event.CommentModerated, Missing: s.missing, Effect: s.merge, Restore: s.restore, React: s.updated,
+			Reaction: func(e event.Event) string { return event.IDOf(event.CommentUpdated, e.Subject, e.Comment.Revision) },
+		},
+	}
 }
 
-// CommentCreated stores the comments.
-func (s *Service) CommentCreated(ctx context.Context, events []event.Event) []error {
-	return s.merge(ctx, events)
-}
-
-// CommentModerated stores the decisions and then publishes a CommentUpdated for each. After
-// a crash in between the bus redelivers the events, and both steps are done again.
-func (s *Service) CommentModerated(ctx context.Context, events []event.Event) []error {
-	errs := s.merge(ctx, events)
+// updated publishes a CommentUpdated for each CommentModerated whose decision is stored.
+func (s *Service) updated(ctx context.Context, events []event.Event) []error {
 	return bus.React(ctx, s.publisher, event.CommentUpdated, events, func(i int) (event.Event, error) {
-		if errs[i] != nil {
-			return event.Event{}, errs[i]
-		}
 		e := events[i]
 		return event.OfComment(event.CommentUpdated, s.source, *e.Comment, e.Time, e.TraceParent)
 	})

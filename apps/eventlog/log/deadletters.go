@@ -32,7 +32,8 @@ func (d DeadLetters) Keep(ctx context.Context, letters []bus.DeadLetter) []error
 	errs := d.Log.Append(ctx, events)
 	for i, err := range errs {
 		if errors.Is(err, bus.ErrPoison) {
-			// The log has the same message with another wording of the reason. It keeps that one.
+			// The log has the same refusal with another wording of the reason, or another
+			// spelling of the message. It keeps that one.
 			errs[i] = nil
 		}
 	}

@@ -118,6 +118,69 @@ func TestPublishAllPublishesInOneCallInOrder(t *testing.T) {
 	check(t, "different entry ids", len(seen), len(in))
 }
 
+// topicsFunc are Topics of a function.
+type topicsFunc func(topic, contentType string, messages [][]byte) []error
+
+func (f topicsFunc) Publish(_ context.Context, topic, contentType string, messages [][]byte) []error {
+	return f(topic, contentType, messages)
+}
+
+func TestABusPublishesOnTheTopicsThatItIsGiven(t *testing.T) {
+	full := errors.New("full")
+	type call struct {
+		topic, contentType string
+		messages           int
+	}
+	var calls []call
+	b := On(topicsFunc(func(topic, contentType string, messages [][]byte) []error {
+		calls = append(calls, call{topic, contentType, len(messages)})
+		if topic == DeadLetterTopic {
+			return nil
+		}
+		errs := make([]error, len(messages))
+		errs[len(errs)-1] = full
+		return errs
+	}))
+	in := events(t, "a", "b", "c")
+	if err := b.Publish(t.Context(), in[0]); !errors.Is(err, full) || !strings.Contains(err.Error(), in[0].ID) {
+		t.Errorf("error %v, want %v with the event's id", err, full)
+	}
+	if errs := b.PublishAll(t.Context(), event.PostCreated, in); len(errs) != 3 || errs[0] != nil || errs[1] != nil || !errors.Is(errs[2], full) {
+		t.Errorf("errors %v, want the last alone", errs)
+	}
+	if err := b.DeadLetter(t.Context(), "posts", event.PostCreated, in[0], ErrPoison); err != nil {
+		t.Error(err)
+	}
+	check(t, "calls", calls, []call{
+		{"PostCreated", "application/cloudevents+json", 1}, {"PostCreated", "application/cloudevents+json", 3}, {"dead-letters", "application/json", 1},
+	})
+}
+
+// A reader of the log dead-letters what a delivery would have dead-lettered.
+func TestTheDeadLetterOfAnEventFromTheLogIsThatOfItsDelivery(t *testing.T) {
+	var g keeper
+	raw := post(t, "a")
+	r := recorder{results: func(int) []error { return []error{ErrPoison} }}
+	delivered(t, channel(&g, r.handle), raw)
+	e, err := event.Parse(event.PostCreated, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Sequence = 7
+	if err := New(&g).DeadLetter(t.Context(), "tester", event.PostCreated, e, ErrPoison); err != nil {
+		t.Fatal(err)
+	}
+	check(t, "dead letters", len(g.letters), 2)
+	check(t, "of the log", g.letters[1], g.letters[0])
+	g.down = true
+	if err := New(&g).DeadLetter(t.Context(), "tester", event.PostCreated, e, ErrPoison); err == nil {
+		t.Error("it passes for published while the bus is down")
+	}
+	if err := New(&g).DeadLetter(t.Context(), "tester", event.PostCreated, unencodable(), ErrPoison); err == nil {
+		t.Error("an event without an encoded form passes for published")
+	}
+}
+
 func TestPublishAllOfNothingMakesNoCall(t *testing.T) {
 	s := &sidecar{err: errors.New("bus is down")}
 	if errs := New(s).PublishAll(context.Background(), event.PostCreated, nil); errs != nil || len(s.bulk) > 0 {

@@ -211,6 +211,5 @@ func (r *Receiver) deadLetter(ctx context.Context, d DeadLetter) string {
 		slog.WarnContext(ctx, "could not publish a dead letter, its message will be redelivered", "topic", d.Topic, "error", err)
 		return retry
 	}
-	slog.WarnContext(ctx, "dead letter", "topic", d.Topic, "id", d.ID, "reason", d.Reason)
 	return success
 }

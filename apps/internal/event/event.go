@@ -31,6 +31,10 @@ const (
 // Types lists every event type, in the order in which they happen.
 var Types = []Type{PostCreated, CommentCreated, CommentModerated, CommentUpdated}
 
+// IsKnown reports whether this version knows the type. A newer version may put others into
+// the log.
+func (t Type) IsKnown() bool { return slices.Contains(Types, t) }
+
 // MaxBytes bounds an encoded event. A command's body has at most 64 KiB, and encoding
 // cannot double it. So no service publishes a larger event.
 const MaxBytes = 128 << 10
@@ -59,7 +63,8 @@ type Event struct {
 	// Data is the entity, its members sorted.
 	Data json.RawMessage `json:"data"`
 
-	// Post is the decoded data of PostCreated, otherwise nil.
+	// Post is the decoded data of PostCreated, otherwise nil. Both are nil for a type that
+	// is not known.
 	Post *Post `json:"-"`
 	// Comment is the decoded data of the three comment events, otherwise nil.
 	Comment *Comment `json:"-"`
@@ -140,7 +145,11 @@ func Marshal(v any) ([]byte, error) {
 // is an ErrMalformed with the reason. The event's Data may be a part of raw.
 func Parse(topic Type, raw []byte) (Event, error) {
 	e, err := parse(raw, MaxBytes)
-	if err == nil && e.Type != topic {
+	switch {
+	case err != nil:
+	case !e.Type.IsKnown():
+		err = fmt.Errorf("unknown type %.40q", e.Type)
+	case e.Type != topic:
 		err = fmt.Errorf("type %q on topic %s", e.Type, topic)
 	}
 	if err != nil {
@@ -149,7 +158,36 @@ func Parse(topic Type, raw []byte) (Event, error) {
 	return e, nil
 }
 
+// ParseEnvelope decodes a CloudEvent of any type and checks its attributes, but not its
+// data. Post and Comment are nil, and Data is as it is in raw. The error is an ErrMalformed
+// with the reason.
+func ParseEnvelope(raw []byte) (e Event, err error) {
+	if err = validateSize(raw, MaxBytes); err == nil {
+		e, err = decodeEnvelope(raw)
+	}
+	if err == nil {
+		err = e.validateAttributes()
+	}
+	if err != nil {
+		return Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return e, nil
+}
+
+// ParseStored decodes and checks an event that this service has encoded. The error is an
+// ErrMalformed.
+func ParseStored(raw []byte) (Event, error) {
+	e, err := parse(raw, MaxBytes)
+	if err != nil {
+		return Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return e, nil
+}
+
 // ParseBatch decodes a JSON array of events, as the event log serves it.
+// The log may have events of types that this version does not know, because a newer version
+// ran before it or runs beside it. Readers count them and skip them. The error is an
+// ErrMalformed.
 func ParseBatch(raw []byte) ([]Event, error) {
 	if lines, ok := canonicalLines(raw); ok {
 		if events, err := parseAll(lines); err == nil {
@@ -177,8 +215,8 @@ func parseAll[T ~[]byte](values []T) ([]Event, error) {
 }
 
 func parse(raw []byte, limit int) (Event, error) {
-	if len(raw) > limit {
-		return Event{}, fmt.Errorf("%d bytes, more than %d", len(raw), limit)
+	if err := validateSize(raw, limit); err != nil {
+		return Event{}, err
 	}
 	e, ok := parseCanonical(raw)
 	if !ok {
@@ -187,43 +225,57 @@ func parse(raw []byte, limit int) (Event, error) {
 			return Event{}, err
 		}
 	}
-	switch {
-	case e.SpecVersion != "1.0":
-		return Event{}, fmt.Errorf("specversion %q, not 1.0", e.SpecVersion)
-	case !slices.Contains(Types, e.Type):
-		return Event{}, fmt.Errorf("unknown type %.40q", e.Type)
-	case e.ID == "" || len(e.ID) > MaxIDLength:
-		return Event{}, fmt.Errorf("an id of %d bytes", len(e.ID))
-	case e.Source == "":
-		return Event{}, errors.New("no source")
-	case e.Time.IsZero():
-		return Event{}, errors.New("no time")
+	if err := e.validateAttributes(); err != nil {
+		return Event{}, err
 	}
-	if err := e.validateData(); err != nil {
-		return Event{}, fmt.Errorf("data: %w", err)
+	if e.Type.IsKnown() {
+		if err := e.validateData(); err != nil {
+			return Event{}, fmt.Errorf("data: %w", err)
+		}
 	}
 	return e, nil
 }
 
+func validateSize(raw []byte, limit int) error {
+	if len(raw) > limit {
+		return fmt.Errorf("%d bytes, more than %d", len(raw), limit)
+	}
+	return nil
+}
+
 // parseJSON decodes an event and its entity, without checking them.
 func parseJSON(raw []byte) (Event, error) {
+	e, err := decodeEnvelope(raw)
+	if err == nil {
+		err = e.decodeData()
+	}
+	return e, err
+}
+
+// decodeEnvelope decodes an event without its entity.
+func decodeEnvelope(raw []byte) (e Event, err error) {
 	if !utf8.Valid(raw) {
-		return Event{}, errors.New("not valid UTF-8")
+		return e, errors.New("not valid UTF-8")
 	}
-	var e Event
-	if err := jsonv2.Unmarshal(raw, &e); err != nil {
-		return Event{}, fmt.Errorf("not a CloudEvent: %w", err)
+	if err = jsonv2.Unmarshal(raw, &e); err != nil {
+		return e, fmt.Errorf("not a CloudEvent: %w", err)
 	}
+	return e, nil
+}
+
+// decodeData decodes the entity of an event, without checking it. An event of an unknown
+// type has none.
+func (e *Event) decodeData() error {
 	var err error
 	switch {
+	case !e.Type.IsKnown():
+		return nil
 	case e.Type == PostCreated:
 		e.Post = new(Post)
 		err = jsonv2.Unmarshal(e.Data, e.Post)
-	case slices.Contains(Types, e.Type):
+	default:
 		e.Comment = new(Comment)
 		err = jsonv2.Unmarshal(e.Data, e.Comment)
-	default:
-		return e, nil // parse refuses the type
 	}
 	if err == nil {
 		// Formats the data as the log has it, so that the two can be compared. The
@@ -231,9 +283,26 @@ func parseJSON(raw []byte) (Event, error) {
 		err = (*jsontext.Value)(&e.Data).Format()
 	}
 	if err != nil {
-		return Event{}, fmt.Errorf("data: %w", err)
+		return fmt.Errorf("data: %w", err)
 	}
-	return e, nil
+	return nil
+}
+
+// validateAttributes checks what an event of any type has beside its data.
+func (e *Event) validateAttributes() error {
+	switch {
+	case e.SpecVersion != "1.0":
+		return fmt.Errorf("specversion %q, not 1.0", e.SpecVersion)
+	case e.ID == "" || len(e.ID) > MaxIDLength:
+		return fmt.Errorf("an id of %d bytes", len(e.ID))
+	case e.Source == "":
+		return errors.New("no source")
+	case e.Type == "":
+		return errors.New("no type")
+	case e.Time.IsZero():
+		return errors.New("no time")
+	}
+	return nil
 }
 
 func (e *Event) validateData() error {

@@ -125,15 +125,7 @@ func (c *Client) Read(ctx context.Context, from Position, limit int, wait time.D
 func (c *Client) ReadBatch(ctx context.Context, from Position, limit int, wait time.Duration) ([]byte, Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"?"+queryOf(from, limit, wait), http.NoBody)
-	if err != nil {
-		return nil, Position{}, err
-	}
-	req.Header.Set("Accept-Encoding", "zstd")
-	if c.token != "" {
-		req.Header.Set(service.APIToken, c.token)
-	}
-	res, err := c.HTTP.Do(req)
+	res, err := c.get(ctx, c.url+"?"+queryOf(from, limit, wait))
 	if err != nil {
 		return nil, Position{}, err
 	}
@@ -153,6 +145,18 @@ func (c *Client) ReadBatch(ctx context.Context, from Position, limit int, wait t
 		body, err = c.decompress(body)
 	}
 	return body, end, err
+}
+
+func (c *Client) get(ctx context.Context, url string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept-Encoding", "zstd")
+	if c.token != "" {
+		req.Header.Set(service.APIToken, c.token)
+	}
+	return c.HTTP.Do(req)
 }
 
 func queryOf(from Position, limit int, wait time.Duration) string {

@@ -28,9 +28,6 @@ import (
 const (
 	// tracesTimeout bounds how long a stop waits for the traces to be sent.
 	tracesTimeout = 5 * time.Second
-	// lastAnswers is the time before a sidecar is killed, for it to pass on its last
-	// answers. Nothing reports when it has done so.
-	lastAnswers = 200 * time.Millisecond
 	// readyTimeout bounds how long the sidecar's health check may take.
 	readyTimeout = time.Second
 )
@@ -167,7 +164,6 @@ func (s *Service) sidecarReady() error {
 
 // Run serves until SIGTERM or SIGINT, and returns when all requests under way are
 // answered. The background tasks run meanwhile, and are cancelled after the last answer.
-// With KILL_SIDECAR=true it then kills the pod's sidecar, even if only the app restarts.
 // It exits the process with 1 if it cannot serve.
 func (s *Service) Run(background ...func(context.Context)) {
 	servers, err := s.listen()
@@ -217,8 +213,7 @@ func (s *Service) listen() ([]*server, error) {
 	return []*server{public, channel}, nil
 }
 
-// close flushes the traces, closes the connection to the sidecar and, if configured,
-// kills the sidecar.
+// close flushes the traces and closes the connection to the sidecar.
 func (s *Service) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), tracesTimeout)
 	defer cancel()
@@ -226,13 +221,6 @@ func (s *Service) close() {
 		slog.Warn("traces were lost", "error", err)
 	}
 	s.Dapr.Close()
-	if os.Getenv("KILL_SIDECAR") != "true" {
-		return
-	}
-	time.Sleep(lastAnswers)
-	if err := killSidecar("/proc"); err != nil {
-		slog.Warn("the sidecar is left to end by itself, and may lose what it was about to deliver", "error", err)
-	}
 }
 
 func exit(err error) {

@@ -8,12 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +40,7 @@ func get(h http.Handler, path string, header http.Header, host ...string) *httpt
 // asProcess makes New see this environment and command line.
 func asProcess(t *testing.T, env map[string]string, args ...string) {
 	t.Helper()
-	for _, name := range []string{"APP_ID", "HOST", "ALLOWED_HOSTS", "MAX_CONNECTIONS", "PORT", "APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "DAPR_API_TOKEN", "APP_API_TOKEN", "KILL_SIDECAR", "LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
+	for _, name := range []string{"APP_ID", "HOST", "ALLOWED_HOSTS", "MAX_CONNECTIONS", "PORT", "APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "DAPR_API_TOKEN", "APP_API_TOKEN", "LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
 		t.Setenv(name, env[name])
 	}
 	argv, log := os.Args, slog.Default()
@@ -274,51 +270,6 @@ func TestRunAnswersUntilItStopsAndLeavesNothingBehind(t *testing.T) {
 		t.Errorf("%d background tasks had ended, want 2", ended.Load())
 	}
 	goleak.VerifyNone(t, before)
-}
-
-// endOf waits for a process, and returns the signal that ended it.
-func endOf(p *exec.Cmd) syscall.Signal {
-	_ = p.Wait()                                              // says which, too
-	return p.ProcessState.Sys().(syscall.WaitStatus).Signal() //nolint:errcheck,forcetypeassert // of a process of Unix
-}
-
-// The test has a list of processes of its own, because the machine may run sidecars.
-func TestOnlyTheSidecarIsKilled(t *testing.T) {
-	proc := t.TempDir()
-	start := func(comm string) *exec.Cmd {
-		t.Helper()
-		p := exec.CommandContext(t.Context(), "sleep", "60")
-		if err := p.Start(); err != nil {
-			t.Fatal(err)
-		}
-		dir := filepath.Join(proc, strconv.Itoa(p.Process.Pid))
-		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "comm"), []byte(comm+"\n"), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	if err := os.Mkdir(filepath.Join(proc, "1"), 0o700); err != nil { // one that has ended meanwhile
-		t.Fatal(err)
-	}
-	others := []*exec.Cmd{start("comments"), start("daprd2"), start("pause")}
-	if err := killSidecar(proc); err == nil || !strings.Contains(err.Error(), "shareProcessNamespace") {
-		t.Errorf("without a sidecar: %v", err)
-	}
-	sidecar := start("daprd")
-	if err := killSidecar(proc); err != nil {
-		t.Fatal(err)
-	}
-	if s := endOf(sidecar); s != syscall.SIGKILL {
-		t.Errorf("the sidecar ended with %v", s)
-	}
-	for _, other := range others {
-		if err := other.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		if s := endOf(other); s != syscall.SIGTERM { // the first signal ends it
-			t.Errorf("%v ended with %v", other, s)
-		}
-	}
 }
 
 func TestCallsOfTheSidecarCarryTheTokenAndTheTrace(t *testing.T) {

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"syscall"
 	"time"
 
 	dapr "github.com/dapr/go-sdk/client"
@@ -61,28 +58,6 @@ func outgoing(token string) grpc.UnaryClientInterceptor {
 		}
 		return call(ctx, method, req, reply, cc, opts...)
 	}
-}
-
-// killSidecar kills the sidecar of a pod whose containers share their processes, so that
-// its messages stay pending (../README.md, "KILL_SIDECAR"). proc is where the kernel
-// lists the processes (https://man7.org/linux/man-pages/man5/proc_pid_comm.5.html).
-func killSidecar(proc string) error {
-	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		// A process that cannot be read has ended since.
-		if comm, err := os.ReadFile(name); err != nil || string(comm) != "daprd\n" { //nolint:gosec // of the kernel
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-		if err != nil {
-			return err
-		}
-		return syscall.Kill(pid, syscall.SIGKILL)
-	}
-	return fmt.Errorf("no daprd among the %d processes (does the pod have shareProcessNamespace?)", len(names))
 }
 
 // startTraces makes trace ids for the log. If OTEL_EXPORTER_OTLP_ENDPOINT names an

@@ -49,3 +49,16 @@ func Keep(ctx context.Context, store Store, items ...Item) map[string]Kept {
 	}
 	return kept
 }
+
+// Missing says, by index, which of the keys do not exist.
+func Missing(ctx context.Context, store Store, keys ...string) ([]bool, error) {
+	items, err := store.Get(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	missing := make([]bool, len(keys))
+	for i, item := range items {
+		missing[i] = !item.Exists()
+	}
+	return missing, nil
+}

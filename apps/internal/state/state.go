@@ -47,6 +47,10 @@ type Store interface {
 
 	// Delete removes an item if its key is still at the item's ETag, or does not exist.
 	Delete(ctx context.Context, item Item) error
+
+	// Drop removes keys at whatever version they are, each for itself, in one call. A key
+	// that does not exist is no error.
+	Drop(ctx context.Context, keys ...string) error
 }
 
 // sidecarStore is a state store component of Dapr.
@@ -148,6 +152,13 @@ func (s *sidecarStore) Delete(ctx context.Context, item Item) error {
 		&dapr.StateOptions{Concurrency: dapr.StateConcurrencyFirstWrite, Consistency: dapr.StateConsistencyStrong})
 	if err != nil {
 		return fmt.Errorf("deleting %s: %w", item.Key, err)
+	}
+	return nil
+}
+
+func (s *sidecarStore) Drop(ctx context.Context, keys ...string) error {
+	if err := s.client.DeleteBulkState(ctx, s.component, keys, nil); err != nil {
+		return fmt.Errorf("removing %d keys from %s on: %w", len(keys), keys[0], err)
 	}
 	return nil
 }

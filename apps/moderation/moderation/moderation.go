@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
 )
@@ -34,6 +35,17 @@ func New(source string, publisher bus.Publisher, store state.Store, rules Policy
 	return &Service{source, publisher, store, rules, now}
 }
 
+// Consumers are the events that the service handles. It reads its own decisions in the log:
+// what is there stands, whatever the store has lost.
+func (s *Service) Consumers() []catchup.Consumer {
+	return []catchup.Consumer{
+		{Type: event.CommentModerated, Missing: s.missing, Effect: s.restore},
+		{Type: event.CommentCreated, React: s.decideAll, FollowsLog: true, Reaction: func(e event.Event) string {
+			return event.IDOf(event.CommentModerated, e.Subject, e.Comment.Revision+1)
+		}},
+	}
+}
+
 // decideWithin bounds the time for the decisions of one delivery. The rest of the
 // sidecar's time-out for a delivery is for storing and publishing them (5 s,
 // components/shared/resiliency.yaml). A delivery that times out is repeated as a whole.
@@ -51,11 +63,11 @@ type decision struct {
 	Reason  string       `json:"reason,omitempty"`
 }
 
-// Created answers each CommentCreated with a CommentModerated. It stores the decision
+// decideAll answers each CommentCreated with a CommentModerated. It stores the decision
 // before it publishes it, and derives the event's id from the comment's. So a redelivered
 // event gets the same answer. Another comment with the same id is a bus.ErrPoison. Events
 // that are not decided within decideWithin have errors and are redelivered.
-func (s *Service) Created(ctx context.Context, events []event.Event) []error {
+func (s *Service) decideAll(ctx context.Context, events []event.Event) []error {
 	decisions, items, err := s.decide(events)
 	if err != nil {
 		return bus.All(len(events), err)
@@ -78,6 +90,8 @@ func (s *Service) Created(ctx context.Context, events []event.Event) []error {
 	})
 }
 
+func decisionKey(comment string) string { return "decision-" + comment }
+
 // decide returns the decisions on the first of the events, and the documents that store
 // them. It stops after decideWithin, but decides at least one, so that each delivery
 // makes progress.
@@ -98,7 +112,7 @@ func (s *Service) decide(events []event.Event) (decisions []decision, items []st
 			return nil, nil, err
 		}
 		decisions = append(decisions, made)
-		items = append(items, state.Item{Key: "decision-" + e.Comment.ID, Value: value})
+		items = append(items, state.Item{Key: decisionKey(e.Comment.ID), Value: value})
 	}
 	return decisions, items, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
@@ -28,9 +29,14 @@ type Service struct {
 	now      func() time.Time
 }
 
-// New returns a service that publishes with the given source, its app id.
-func New(source string, publisher bus.Publisher, store state.Store, now func() time.Time) *Service {
-	return &Service{source: source, commands: command.New(publisher, store), store: store, now: now}
+// New returns a service whose events have the given source, its app id.
+func New(source string, journal command.Journal, store state.Store, now func() time.Time) *Service {
+	return &Service{source: source, commands: command.New(journal), store: store, now: now}
+}
+
+// Consumers are the events that the service handles.
+func (s *Service) Consumers() []catchup.Consumer {
+	return []catchup.Consumer{{Type: event.PostCreated, Missing: s.missing, Effect: s.keep}}
 }
 
 // Routes adds the service's API to r.
@@ -46,8 +52,8 @@ func (s *Service) Routes(r gin.IRoutes) {
 	})
 }
 
-// create publishes PostCreated and returns the post. It writes nothing itself: the store
-// is written when the event comes back.
+// create commits PostCreated and returns the post. It does not store the post: that happens
+// when the event comes back.
 func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	var in struct {
 		Title string `json:"title"`
@@ -69,19 +75,28 @@ func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	if err != nil {
 		return nil, err
 	}
-	published, err := s.commands.Publish(ctx, c.GetHeader(command.KeyHeader), body, created)
+	committed, err := s.commands.Commit(ctx, c.GetHeader(command.KeyHeader), body, created)
 	if err != nil {
 		return nil, err
 	}
-	isRepeat := published.Post.ID != post.ID // the first request's event was published again
-	slog.InfoContext(ctx, "post created", "post", published.Post.ID, "repeat", isRepeat)
-	return published.Post, nil
+	isRepeat := committed.Post.ID != post.ID // the first request's event was committed again
+	slog.InfoContext(ctx, "post created", "post", committed.Post.ID, "repeat", isRepeat)
+	return committed.Post, nil
 }
 
-// Created stores the posts of a batch of PostCreated, one document each, "post-<id>". A
+// missing says, by index, which events' posts are not in the store.
+func (s *Service) missing(ctx context.Context, events []event.Event) ([]bool, error) {
+	keys := make([]string, len(events))
+	for i, e := range events {
+		keys[i] = "post-" + e.Post.ID
+	}
+	return state.Missing(ctx, s.store, keys...)
+}
+
+// keep stores the posts of a batch of PostCreated, one document each, "post-<id>". A
 // post is written once and never changes. A redelivered event finds its post and changes
 // nothing. Another post with the same id is a bus.ErrPoison.
-func (s *Service) Created(ctx context.Context, events []event.Event) []error {
+func (s *Service) keep(ctx context.Context, events []event.Event) []error {
 	items := make([]state.Item, len(events))
 	for i, e := range events {
 		value, err := event.Marshal(e.Post)

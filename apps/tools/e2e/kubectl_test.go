@@ -162,6 +162,47 @@ func (k *cluster) readyPod(t *testing.T, app string) (p pod) {
 	return p
 }
 
+// evict asks the Eviction API to end a pod, as a drain of its node does, and waits until
+// the pod is gone.
+func (k *cluster) evict(t *testing.T, pod string) {
+	t.Helper()
+	uid := k.must(t, "get", "pod", pod, "--output", "jsonpath={.metadata.uid}")
+	k.create(t, fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/eviction", k.namespace, pod),
+		fmt.Sprintf(`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":%q}}`, pod))
+	within(t, 2*time.Minute, func() error { // redis-0 comes back under its name
+		now, err := k.kubectl("get", "pod", pod, "--ignore-not-found", "--output", "jsonpath={.metadata.uid}")
+		if err == nil && now == uid {
+			err = fmt.Errorf("pod %s is still there", pod)
+		}
+		return err
+	})
+}
+
+// create posts an object to the API server.
+func (k *cluster) create(t *testing.T, path, object string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "object.json")
+	if err := os.WriteFile(file, []byte(object), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.must(t, "create", "--raw", path, "-f", file)
+}
+
+// takeCPU runs a pod that keeps one processor busy until it is released. Its request for
+// CPU is far above those of the apps, so it has precedence.
+func (k *cluster) takeCPU(t *testing.T) (release func()) {
+	t.Helper()
+	image := k.must(t, "get", "statefulset", "redis", "--output", "jsonpath={.spec.template.spec.containers[0].image}")
+	k.create(t, fmt.Sprintf("/api/v1/namespaces/%s/pods", k.namespace), fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"busy"},"spec":{
+		"terminationGracePeriodSeconds":0,"automountServiceAccountToken":false,
+		"containers":[{"name":"busy","image":%q,"imagePullPolicy":"IfNotPresent","command":["sh","-c","while :; do :; done"],
+			"resources":{"requests":{"cpu":"500m"},"limits":{"cpu":"1"}}}]}}`, image))
+	release = func() { k.must(t, "delete", "pod", "busy", "--ignore-not-found") }
+	t.Cleanup(release) // also when the test fails
+	k.must(t, "wait", "pod", "busy", "--for=condition=Ready", "--timeout=1m")
+	return release
+}
+
 // forward is a local port that leads into the cluster.
 type forward struct {
 	port int
@@ -245,5 +286,5 @@ func reach(host, address string) {
 		return dialer.DialContext(ctx, network, to)
 	}
 	client.Transport = &http.Transport{DialContext: dial}
-	loadClient.Transport = &http.Transport{DialContext: dial, MaxIdleConnsPerHost: writers}
+	loadClient.Transport = &http.Transport{DialContext: dial, MaxIdleConnsPerHost: writers + pageReaders}
 }

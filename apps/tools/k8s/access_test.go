@@ -14,8 +14,11 @@ var calls = []struct {
 	method, path, app string
 	callers           []string
 }{
-	{"GET", "/events", "eventlog", []string{"query"}},
+	{"GET", "/events", "eventlog", []string{"posts", "comments", "moderation", "query"}},
+	{"POST", "/events", "eventlog", nil},
+	{"GET", "/events/known", "eventlog", []string{"posts", "comments", "moderation", "query"}},
 	{"GET", "/dead-letters", "eventlog", nil},
+	{"GET", "/dead-letters/known", "eventlog", []string{"posts", "comments", "moderation"}},
 	{"POST", "/posts/create", "posts", []string{"client"}},
 	{"POST", "/posts/1/comments", "comments", []string{"client"}},
 	{"GET", "/posts/1/comments", "comments", []string{"client"}},
@@ -25,6 +28,11 @@ var calls = []struct {
 	{"GET", "/posts/1", "query", []string{"client", "comments"}},
 	{"POST", "/deliver/PostCreated", "comments", nil},
 	{"GET", "/readyz", "posts", nil},
+	{"GET", "/repairs", "posts", nil},
+	{"GET", "/repairs", "comments", nil},
+	{"GET", "/repairs", "moderation", nil},
+	{"GET", "/repairs", "eventlog", nil},
+	{"GET", "/repairs", "query", nil},
 }
 
 // checkAccess checks who may call what. A test on a cluster covers what the sidecars make

@@ -41,9 +41,11 @@ type Derivation struct {
 
 // calls are the services that a service calls by their app ids.
 var calls = map[string][]string{
-	"query":    {"eventlog"},
-	"comments": {"query"},
-	"client":   {"posts", "comments", "query"},
+	"posts":      {"eventlog"},
+	"comments":   {"query", "eventlog"},
+	"moderation": {"eventlog"},
+	"query":      {"eventlog"},
+	"client":     {"posts", "comments", "query"},
 }
 
 // Derive writes the run file and the resources and returns the run file's path.

@@ -7,10 +7,10 @@ import (
 )
 
 // Fail makes every call of the ops fail with err and do nothing, until Fail is called for
-// them with nil. Without ops it applies to all three.
+// them with nil. Without ops it applies to all.
 func (m *Memory) Fail(err error, ops ...Op) {
 	if len(ops) == 0 {
-		ops = []Op{Get, Swap, Delete}
+		ops = []Op{Get, Swap, Delete, Drop}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

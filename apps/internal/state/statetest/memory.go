@@ -20,11 +20,12 @@ var ErrDown = errors.New("store is down")
 // Op is one of the calls of state.Store.
 type Op string
 
-// The three calls.
+// The calls.
 const (
 	Get    Op = "get"
 	Swap   Op = "swap"
 	Delete Op = "delete"
+	Drop   Op = "drop"
 )
 
 // Call is one call of the store. The items of a Get have only keys.
@@ -137,6 +138,24 @@ func (m *Memory) Delete(ctx context.Context, item state.Item) error {
 	}
 	if err := m.do(ctx, Call{Delete, []state.Item{item}}, remove); err != nil {
 		return fmt.Errorf("deleting %s: %w", item.Key, err)
+	}
+	return nil
+}
+
+// Drop implements state.Store.
+func (m *Memory) Drop(ctx context.Context, keys ...string) error {
+	items := make([]state.Item, len(keys))
+	for i, key := range keys {
+		items[i].Key = key
+	}
+	remove := func() error {
+		for _, key := range keys {
+			delete(m.docs, key)
+		}
+		return nil
+	}
+	if err := m.do(ctx, Call{Drop, items}, remove); err != nil {
+		return fmt.Errorf("removing %v: %w", keys, err)
 	}
 	return nil
 }

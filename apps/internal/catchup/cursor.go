@@ -1,0 +1,161 @@
+package catchup
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+const (
+	// cursorKey has the cursor.
+	cursorKey = "cursor"
+	// originKey has a UUIDv7 for this filling of the store. Without it the store was emptied,
+	// or is new. It is created and never changed: any other key may be written into an
+	// emptied store by a replica that has not noticed.
+	originKey = "cursor-origin"
+)
+
+// document is the cursor as the store has it.
+type document struct {
+	// Origin is the filling of the store that the cursor is of. A cursor of another one is
+	// void.
+	Origin string `json:"origin"`
+	// At is the position up to which all events are handled, as text.
+	At string `json:"at"`
+	// Restored says that the store has what the log said when it was read to its end.
+	Restored bool `json:"restored"`
+}
+
+// cursor is the cursor as this process knows it.
+type cursor struct {
+	etag       string
+	origin     string // empty if there is none
+	at         eventlog.Position
+	isRestored bool
+}
+
+// loadCursor reads the cursor. Where the store was emptied, it begins a new one at the log's
+// start. A process that becomes the worker goes on from the cursor.
+func (f *Follower) loadCursor(ctx context.Context) error {
+	read, err := f.readCursor(ctx)
+	if err == nil && read.origin == "" {
+		read, err = f.beginCursor(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	isFirst, isOther := f.cursor.origin == "", f.cursor.origin != read.origin
+	if isOther && !isFirst {
+		slog.WarnContext(ctx, "the store was emptied, and is filled again from the log", "cursor", f.cursor.at.Sequence)
+		f.delivered.clear()
+	}
+	f.cursor = read
+	f.Progress.setRestored(read.isRestored)
+	isWorker := f.Registry.IsWorker()
+	if isFirst || isWorker && (isOther || !f.isWorking) {
+		f.goOnFrom(read.at)
+	}
+	f.isWorking = isWorker
+	if !isWorker {
+		f.forgetPending()
+	}
+	return nil
+}
+
+func (f *Follower) readCursor(ctx context.Context) (cursor, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	items, err := f.Store.Get(ctx, cursorKey, originKey)
+	if err != nil {
+		return cursor{}, err
+	}
+	c := cursor{etag: items[0].ETag, origin: string(items[1].Value)}
+	documents, err := state.Decode[document](items[0])
+	if err != nil {
+		slog.WarnContext(ctx, "the cursor is damaged: following the log from its start", "error", err)
+		return c, nil
+	}
+	d := documents[0]
+	at, err := eventlog.ParsePosition(d.At)
+	if c.origin != "" && d.Origin == c.origin && err == nil {
+		c.at, c.isRestored = at, d.Restored
+	}
+	return c, nil
+}
+
+// beginCursor gives an emptied store an origin.
+func (f *Follower) beginCursor(ctx context.Context) (cursor, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	kept := state.Keep(ctx, f.Store, state.Item{Key: originKey, Value: []byte(event.NewID())})[originKey]
+	if kept.Err != nil {
+		return cursor{}, kept.Err
+	}
+	return f.readCursor(ctx)
+}
+
+// restart has all processes read the log from its start, because it is another log.
+func (f *Follower) restart(ctx context.Context) error {
+	f.goOnFrom(eventlog.Position{})
+	if !f.isWorking {
+		return nil
+	}
+	return f.writeCursor(ctx, eventlog.Position{}, false)
+}
+
+// goOnFrom reads the log from a position on.
+func (f *Follower) goOnFrom(at eventlog.Position) {
+	f.at = at
+	f.forgetPending()
+}
+
+func (f *Follower) forgetPending() {
+	f.pending = nil
+	clear(f.awaited)
+	f.reactions = newRecent()
+}
+
+// saveCursor moves the cursor to just before the first event that is not handled. Once the
+// log was read to its end and all effects are there, the store is restored.
+func (f *Follower) saveCursor(ctx context.Context, isAtEnd bool) error {
+	at := f.at
+	if len(f.pending) > 0 {
+		at = f.pending[0].before
+	}
+	isRestored := f.cursor.isRestored || isAtEnd && f.hasAllEffects()
+	if at == f.cursor.at && isRestored == f.cursor.isRestored {
+		return nil
+	}
+	return f.writeCursor(ctx, at, isRestored)
+}
+
+// hasAllEffects says that the store has the effect of each event that was read.
+func (f *Follower) hasAllEffects() bool {
+	for _, p := range f.pending {
+		if !p.hasEffect {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *Follower) writeCursor(ctx context.Context, at eventlog.Position, isRestored bool) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	value, err := event.Marshal(document{Origin: f.cursor.origin, At: at.String(), Restored: isRestored})
+	if err != nil {
+		return err
+	}
+	if err := f.Store.Swap(ctx, state.Item{Key: cursorKey, Value: value, ETag: f.cursor.etag}); err != nil {
+		return err
+	}
+	if isRestored && !f.cursor.isRestored {
+		slog.InfoContext(ctx, "the store has what the log says", "at", at.Sequence)
+	}
+	f.cursor.at, f.cursor.isRestored = at, isRestored
+	f.Progress.setRestored(isRestored)
+	return nil
+}

@@ -1,0 +1,180 @@
+package catchup
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/repairs"
+)
+
+// handleAtOnce bounds the events of one call of a consumer.
+const handleAtOnce = 100
+
+// pending is an event of the log that is not handled, as far as the worker knows.
+type pending struct {
+	event    event.Event
+	before   eventlog.Position // of the event before it
+	consumer *Consumer
+	readAt   time.Time
+
+	hasEffect, hasReaction bool
+	// effectDue and reactionDue are when the worker does what is missing.
+	effectDue, reactionDue time.Time
+	reaction               string // the id of its reaction
+}
+
+func (p *pending) isHandled() bool { return p.hasEffect && p.hasReaction }
+
+// handleDue does what is due, and forgets what is handled. The log was read up to its end,
+// or as far as the pending events allow.
+func (f *Follower) handleDue(ctx context.Context) error {
+	now := f.Now()
+	var errs []error
+	for i := range f.Consumers {
+		c := &f.Consumers[i]
+		effects := f.due(c, func(p *pending) bool { return !p.hasEffect && !now.Before(p.effectDue) })
+		errs = append(errs, inParts(ctx, effects, func(ctx context.Context, some []*pending) error { return f.mendEffects(ctx, c, some) }))
+		reactions := f.due(c, func(p *pending) bool { return p.hasEffect && !p.hasReaction && !now.Before(p.reactionDue) })
+		errs = append(errs, inParts(ctx, reactions, func(ctx context.Context, some []*pending) error { return f.mendReactions(ctx, c, some) }))
+	}
+	kept := f.pending[:0]
+	for _, p := range f.pending {
+		if !p.isHandled() {
+			kept = append(kept, p)
+		}
+	}
+	clear(f.pending[len(kept):])
+	f.pending = kept
+	return errors.Join(errs...)
+}
+
+// due returns a consumer's pending events that need something. An event that was delivered
+// meanwhile has its effect.
+func (f *Follower) due(c *Consumer, needs func(*pending) bool) []*pending {
+	var due []*pending
+	for _, p := range f.pending {
+		if p.consumer != c {
+			continue
+		}
+		if !p.hasEffect && f.delivered.remove(p.event.ID) {
+			p.hasEffect = true
+		}
+		if needs(p) {
+			due = append(due, p)
+		}
+	}
+	return due
+}
+
+// inParts calls do for parts of the events, until one fails.
+func inParts(ctx context.Context, all []*pending, do func(context.Context, []*pending) error) error {
+	for len(all) > 0 {
+		n := min(len(all), handleAtOnce)
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		err := do(call, all[:n])
+		cancel()
+		if err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}
+
+// mendEffects writes the effects that are not in the store.
+func (f *Follower) mendEffects(ctx context.Context, c *Consumer, due []*pending) error {
+	missing, err := c.Missing(ctx, eventsOf(due))
+	if err != nil {
+		return err
+	}
+	var lost []*pending
+	for i, p := range due {
+		if missing[i] {
+			lost = append(lost, p)
+		} else {
+			p.hasEffect = true
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	restore := c.Restore
+	if restore == nil {
+		restore = c.Effect
+	}
+	return f.mend(ctx, restore, lost, repairs.Effect, func(p *pending) { p.hasEffect = true })
+}
+
+// mendReactions publishes the reactions that are not in the log. A reaction that the log
+// has from before the cursor is not read again, so the log is asked first.
+func (f *Follower) mendReactions(ctx context.Context, c *Consumer, due []*pending) error {
+	ids := make([]string, len(due))
+	for i, p := range due {
+		ids[i] = p.reaction
+	}
+	known, err := f.Log.Known(ctx, ids)
+	if err != nil {
+		return err
+	}
+	var lost []*pending
+	for _, p := range due {
+		if known[p.reaction] {
+			f.settleReaction(p)
+		} else {
+			lost = append(lost, p)
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return f.mend(ctx, c.React, lost, repairs.Reaction, func(p *pending) { p.reactionDue = f.Now().Add(Grace) })
+}
+
+// mend has a handler handle events. An event that it can never take is dead-lettered, and
+// needs nothing more.
+func (f *Follower) mend(ctx context.Context, handler bus.Handler, lost []*pending, kind repairs.Kind, mended func(*pending)) error {
+	errs := handler(ctx, eventsOf(lost))
+	if errs == nil {
+		errs = make([]error, len(lost))
+	}
+	var failed error
+	for i, p := range lost {
+		err := errs[i]
+		switch {
+		case err == nil:
+			slog.WarnContext(ctx, "the bus has lost an event, which is handled from the log", "type", p.event.Type, "event", p.event.ID, "entity", p.event.Subject, "missing", kind)
+			f.Repairs.Add(kind, 1)
+			mended(p)
+		case errors.Is(err, bus.ErrPoison):
+			if err := f.DeadLetter(ctx, p.event, err); err != nil {
+				failed = err
+				continue
+			}
+			slog.WarnContext(ctx, "an event of the log can never be taken, see the dead letters", "type", p.event.Type, "event", p.event.ID, "reason", err)
+			f.Repairs.Add(repairs.DeadLettered, 1)
+			p.hasEffect = true
+			f.settleReaction(p)
+		default:
+			failed = err
+		}
+	}
+	return failed
+}
+
+func (f *Follower) settleReaction(p *pending) {
+	p.hasReaction = true
+	delete(f.awaited, p.reaction)
+}
+
+func eventsOf(all []*pending) []event.Event {
+	events := make([]event.Event, len(all))
+	for i, p := range all {
+		events[i] = p.event
+	}
+	return events
+}

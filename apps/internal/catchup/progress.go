@@ -1,0 +1,58 @@
+package catchup
+
+import (
+	"sync"
+	"time"
+)
+
+// Progress is how far a service has followed the log, as far as one process knows. It is
+// safe for concurrent use.
+type Progress struct {
+	mu         sync.Mutex
+	isRestored bool
+	// sampled is an end of the log that was reached at sampledAt. The cursor has not passed
+	// it yet. sampledAt is zero if there is none.
+	sampled   uint64
+	sampledAt time.Time
+	current   time.Time
+}
+
+// IsRestored says that the store has the effects of the log. It is false after the store
+// was emptied, until the log was read to its end.
+func (p *Progress) IsRestored() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.isRestored
+}
+
+// Current is the latest time at which all events of the log were handled, as far as this
+// process knows. It is zero if there is none, and while the store is being restored.
+func (p *Progress) Current() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.current
+}
+
+func (p *Progress) setRestored(is bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isRestored = is; !is {
+		p.current, p.sampledAt = time.Time{}, time.Time{}
+	}
+}
+
+// sample notes that the log was read up to its end, and that all events up to the cursor
+// are handled.
+func (p *Progress) sample(end, cursor uint64, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.isRestored {
+		return
+	}
+	if !p.sampledAt.IsZero() && cursor >= p.sampled {
+		p.current, p.sampledAt = p.sampledAt, time.Time{}
+	}
+	if p.sampledAt.IsZero() {
+		p.sampled, p.sampledAt = end, now
+	}
+}

@@ -1,0 +1,183 @@
+// Package journal commits the commands of a service in its own store, and brings each
+// event into the log, whatever the bus does.
+//
+// A command is committed when its event is in a page of the journal. The commands that
+// arrive together share a page, and one call to the store. Then the events are published
+// together. The journal keeps an event until the log has it, and publishes it again if the
+// log seems to lack it. When a process dies, another process of the service adopts its
+// journal.
+//
+//   - No event that Commit has returned for leaves the journal before the log has it, or
+//     eventlog has refused it.
+//   - A page is created once and never changes. It is removed when none of its events is
+//     needed any more.
+//   - A page whose process may be dead for the others is in nobody's answer: Commit returns
+//     only while the process holds its lease, and it is checked after the write.
+//   - An event with a claim is published only if the claim stands for that event.
+package journal
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/members"
+	"github.com/postbus/postbus/apps/internal/repairs"
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+const (
+	// MaxEvents and MaxBytes bound the events of a process that the log does not have yet.
+	MaxEvents = 50_000
+	MaxBytes  = 64 << 20
+	// pageEvents and pageBytes bound a page, so that it fits into a sidecar's message
+	// together with its claims, which have the events, too. The last event may exceed
+	// pageBytes.
+	pageEvents = 100
+	pageBytes  = 2 << 20
+	// reserved is how many page numbers a process reserves at once.
+	reserved = 200
+	// retryPause is the pause after a call to the store or the bus that failed.
+	retryPause = 200 * time.Millisecond
+	// callTimeout bounds one call.
+	callTimeout = 5 * time.Second
+	// DrainFor bounds how long a process that stops waits until the log has its events.
+	DrainFor = 5 * time.Second
+)
+
+// ErrFull is the error of Commit at a bound of the journal.
+var ErrFull = errors.New("the journal is full: the log does not take its events")
+
+// ErrStopped is the error of Commit when the process stops. The event may be committed all
+// the same.
+var ErrStopped = errors.New("the service stops")
+
+// Known answers which events a log has. It is an *eventlog.Client, or a fake.
+type Known interface {
+	Known(ctx context.Context, ids []string) (map[string]bool, error)
+}
+
+// Config says what a Journal works with.
+type Config struct {
+	Store state.Store
+	Bus   bus.Publisher
+	// Log and DeadLetters are those of eventlog, whose app id is Eventlog.
+	Log, DeadLetters Known
+	Eventlog         string
+	Registry         *members.Registry
+	Repairs          *repairs.Counts
+	Now              func() time.Time
+}
+
+// Journal is the journal of one process. It is safe for concurrent use.
+type Journal struct {
+	Config
+	commits chan *commit
+	work    chan struct{} // has room for one wake-up of the publisher
+	stopped chan struct{} // closed when Run takes no more commits
+
+	// next and until are page numbers: the next page's, and where the reserved ones end.
+	// Only the writer uses them.
+	next, until uint64
+
+	mu      sync.Mutex // guards the fields below
+	entries map[string]*entry
+	queue   []*entry // the entries to publish, oldest first
+	bytes   int
+	pages   map[string]*page
+	order   uint64 // of the last publish
+	// latest is the order of the latest publish of each topic that the log has.
+	latest   map[event.Type]uint64
+	end      eventlog.Position
+	endSince time.Time // since when the log ends there
+	adopted  map[string]members.Member
+}
+
+// entry is an event that the log is not known to have.
+type entry struct {
+	event event.Event
+	size  int // of the encoded event, in bytes
+	pages []*page
+	// published is when the last publish succeeded. It is zero before the first one.
+	published time.Time
+	order     uint64 // of that publish
+	// checkAt is when the log is asked for the event.
+	checkAt time.Time
+	// repeats counts the publishes again.
+	repeats int
+	// queued says that the entry waits to be published, or is being published.
+	queued bool
+}
+
+// page is a document of the journal.
+type page struct {
+	key    string
+	number uint64
+	open   int    // how many of its events are still needed
+	owner  string // the member that wrote it
+}
+
+// New returns the journal of a new process. Commit works while Run runs.
+func New(c Config) *Journal {
+	return &Journal{
+		Config: c, commits: make(chan *commit), work: make(chan struct{}, 1), stopped: make(chan struct{}),
+		entries: map[string]*entry{}, pages: map[string]*page{}, latest: map[event.Type]uint64{}, adopted: map[string]members.Member{},
+	}
+}
+
+// Run writes and publishes until ctx is done. Then it goes on publishing until the log has
+// all events, for at most DrainFor, and leaves the rest to another process.
+func (j *Journal) Run(ctx context.Context) {
+	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { j.Registry.Run(beating) })
+	running.Go(func() { j.publish(beating) })
+	j.writeAll(ctx)
+	close(j.stopped)
+	j.drain(beating)
+	stopBeating()
+	running.Wait()
+	if err := j.Registry.Leave(context.WithoutCancel(ctx), !j.IsEmpty()); err != nil {
+		slog.DebugContext(ctx, "could not leave the members", "error", err)
+	}
+}
+
+// drain waits until the journal is empty, for at most DrainFor.
+func (j *Journal) drain(ctx context.Context) {
+	deadline, check := time.After(DrainFor), time.NewTicker(retryPause/4)
+	defer check.Stop()
+	for !j.IsEmpty() {
+		select {
+		case <-check.C:
+		case <-deadline:
+			slog.WarnContext(ctx, "the log does not have all events yet, another process will see to them", "events", j.Len())
+			return
+		}
+	}
+}
+
+// Len is the number of events that the log is not known to have.
+func (j *Journal) Len() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.entries)
+}
+
+// IsEmpty says that nothing of the journal is left in the store.
+func (j *Journal) IsEmpty() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.entries)+len(j.pages) == 0
+}
+
+func pause(ctx context.Context, long time.Duration) {
+	select {
+	case <-time.After(long):
+	case <-ctx.Done():
+	}
+}

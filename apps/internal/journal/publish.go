@@ -1,0 +1,242 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/repairs"
+)
+
+const (
+	// absentAfter is how long after its publish an event may still be on its way to the log.
+	absentAfter = 10 * time.Second
+	// stillFor is how long the log's end must stand still for the bus to be taken as empty.
+	stillFor = 3 * time.Second
+	// absentAnyway is how long after its publish an event is taken for lost even if the log
+	// grows on, and without a later event of this process on its topic. It doubles with each
+	// publish, up to absentAtMost.
+	absentAnyway = 30 * time.Second
+	absentAtMost = 5 * time.Minute
+	// checksAtOnce bounds how many events one round asks the log for, and publishes again.
+	// A round takes a second or more.
+	checksAtOnce = 5 * eventlog.MaxKnown
+	// publishAtOnce bounds one publish.
+	publishAtOnce = 100
+)
+
+// wakePublisher has the publisher look at the queue.
+func (j *Journal) wakePublisher() {
+	select {
+	case j.work <- struct{}{}:
+	default: // it has a wake-up that it has not received yet
+	}
+}
+
+// publish publishes the queue until ctx is done. What fails is published again, in its
+// order.
+func (j *Journal) publish(ctx context.Context) {
+	for {
+		batch := j.takeQueue()
+		if len(batch) == 0 {
+			select {
+			case <-j.work:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		if err := j.publishBatch(ctx, batch); err != nil {
+			slog.WarnContext(ctx, "publish failed, retrying", "events", len(batch), "first", batch[0].event.ID, "error", err)
+			if pause(ctx, retryPause); ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
+
+// takeQueue takes the first entries of the queue, all of one type. Entries that the log has
+// by now are left out.
+func (j *Journal) takeQueue() []*entry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var batch []*entry
+	n := 0
+	for _, e := range j.queue {
+		if len(batch) == publishAtOnce || len(batch) > 0 && e.event.Type != batch[0].event.Type {
+			break
+		}
+		n++
+		if j.entries[e.event.ID] == e {
+			batch = append(batch, e)
+		}
+	}
+	j.queue = slices.Delete(j.queue, 0, n)
+	return batch
+}
+
+// publishBatch publishes entries of one type. Those that fail are the first of the queue
+// again. The error is that of one of them.
+func (j *Journal) publishBatch(ctx context.Context, batch []*entry) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	events := make([]event.Event, len(batch))
+	for i, e := range batch {
+		events[i] = e.event
+	}
+	began := j.Now()
+	errs := j.Bus.PublishAll(ctx, events[0].Type, events)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var failed []*entry
+	var err error
+	for i, e := range batch {
+		if errs != nil && errs[i] != nil {
+			err = errs[i]
+			failed = append(failed, e)
+			continue
+		}
+		j.order++
+		e.queued = false
+		e.published, e.order, e.checkAt = began, j.order, began.Add(absentAfter)
+	}
+	j.queue = append(failed, j.queue...)
+	return err
+}
+
+// Confirm removes an event that was read in the log.
+func (j *Journal) Confirm(e event.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if mine := j.entries[e.ID]; mine != nil && bytes.Equal(mine.event.Data, e.Data) {
+		j.remove(mine)
+	}
+}
+
+// remove removes an entry that the log has, or never gets. The caller holds the lock.
+func (j *Journal) remove(e *entry) {
+	delete(j.entries, e.event.ID)
+	j.bytes -= e.size
+	j.latest[e.event.Type] = max(j.latest[e.event.Type], e.order)
+	for _, p := range e.pages {
+		p.open--
+	}
+}
+
+// Tick publishes again what is absent, now that the log was read up to its end, removes the
+// pages that are needed no more and, if this process is the worker, adopts the journals of
+// dead processes.
+func (j *Journal) Tick(ctx context.Context, end eventlog.Position) {
+	if err := j.repair(ctx, j.absent(end)); err != nil {
+		slog.WarnContext(ctx, "can't ask the log for events of the journal, retrying", "error", err)
+	}
+	if err := j.removePages(ctx); err != nil {
+		slog.WarnContext(ctx, "can't remove pages of the journal, retrying", "error", err)
+	}
+	if !j.Registry.IsWorker() {
+		return
+	}
+	for _, dead := range j.Registry.Dead() {
+		if err := j.adopt(ctx, dead); err != nil {
+			slog.WarnContext(ctx, "can't adopt a journal, retrying", "member", dead.ID, "error", err)
+		}
+	}
+}
+
+// absent returns the oldest of the entries that seem to be lost.
+func (j *Journal) absent(end eventlog.Position) []*entry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := j.Now()
+	if end != j.end || j.endSince.IsZero() {
+		j.end, j.endSince = end, now
+	}
+	isStill := now.Sub(j.endSince) >= stillFor
+	var absent []*entry
+	for _, e := range j.entries {
+		anyway := min(absentAnyway<<min(e.repeats, 10), absentAtMost)
+		switch {
+		case e.queued || e.published.IsZero() || now.Before(e.checkAt):
+		case isStill, e.order < j.latest[e.event.Type], now.Sub(e.published) >= anyway:
+			absent = append(absent, e)
+		}
+	}
+	slices.SortFunc(absent, func(a, b *entry) int { return a.published.Compare(b.published) })
+	return absent[:min(len(absent), checksAtOnce)]
+}
+
+// repair asks eventlog for the entries. Those that it has, or has refused, are removed. The
+// others are published again.
+func (j *Journal) repair(ctx context.Context, absent []*entry) error {
+	for some := range slices.Chunk(absent, eventlog.MaxKnown) {
+		ids, letters := make([]string, len(some)), make([]string, len(some))
+		for i, e := range some {
+			ids[i], letters[i] = e.event.ID, bus.DeadLetterID(j.Eventlog, e.event.Type, e.event)
+		}
+		refused, err := j.DeadLetters.Known(ctx, letters)
+		if err != nil {
+			return fmt.Errorf("dead letters: %w", err)
+		}
+		known, err := j.Log.Known(ctx, ids)
+		if err != nil {
+			return err
+		}
+		for i, e := range some {
+			j.settle(ctx, e, refused[letters[i]], known[ids[i]])
+		}
+	}
+	j.wakePublisher()
+	return nil
+}
+
+// settle decides what becomes of an entry that the log was asked for.
+func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.entries[e.event.ID] != e || e.queued: // it has changed meanwhile
+	case isRefused:
+		slog.ErrorContext(ctx, "eventlog has refused an event of a command, which is given up: see the dead letters", "type", e.event.Type, "event", e.event.ID, "entity", e.event.Subject)
+		j.Repairs.Add(repairs.GivenUp, 1)
+		j.remove(e)
+	case isKnown:
+		j.remove(e)
+	default:
+		slog.WarnContext(ctx, "the log lacks an event of a command, publishing it again", "type", e.event.Type, "event", e.event.ID, "entity", e.event.Subject)
+		j.Repairs.Add(repairs.PublishedAgain, 1)
+		e.repeats++
+		j.enqueue(e)
+	}
+}
+
+// removePages removes the pages of which no event is needed any more.
+func (j *Journal) removePages(ctx context.Context) error {
+	j.mu.Lock()
+	var keys []string
+	for key, p := range j.pages {
+		if p.open == 0 {
+			keys = append(keys, key)
+		}
+	}
+	j.mu.Unlock()
+	for some := range slices.Chunk(keys, eventlog.MaxKnown) {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		err := j.Store.Drop(call, some...)
+		cancel()
+		if err != nil {
+			return err
+		}
+		j.mu.Lock()
+		for _, key := range some {
+			delete(j.pages, key)
+		}
+		j.mu.Unlock()
+	}
+	return nil
+}

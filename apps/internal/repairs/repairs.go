@@ -1,0 +1,67 @@
+// Package repairs counts what a service mends after the bus lost it. On a healthy bus all
+// counts are 0.
+package repairs
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/gin-gonic/gin"
+)
+
+// Path is the route of the counts, on the app channel.
+const Path = "/repairs"
+
+// Kind is a kind of repair.
+type Kind string
+
+// The kinds of repairs.
+const (
+	// PublishedAgain counts events of commands that the log did not get, and that were
+	// published again.
+	PublishedAgain Kind = "published-again"
+	// Adopted counts events in the journals of dead processes that another process took
+	// over, and that the log did not have.
+	Adopted Kind = "adopted"
+	// GivenUp counts events of commands that eventlog refused. Each is a dead letter.
+	GivenUp Kind = "given-up"
+	// Effect counts events in the log whose effect was not in the store.
+	Effect Kind = "effect"
+	// Reaction counts events in the log whose reaction was not in the log.
+	Reaction Kind = "reaction"
+	// DeadLettered counts events in the log that the service can never take.
+	DeadLettered Kind = "dead-lettered"
+)
+
+var kinds = []Kind{PublishedAgain, Adopted, GivenUp, Effect, Reaction, DeadLettered}
+
+// Counts are the repairs of one process since it started. They are safe for concurrent
+// use.
+type Counts struct {
+	mu    sync.Mutex
+	kinds map[Kind]int
+}
+
+// New returns counts of 0.
+func New() *Counts { return &Counts{kinds: map[Kind]int{}} }
+
+// Add counts n repairs.
+func (c *Counts) Add(kind Kind, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kinds[kind] += n
+}
+
+// All returns every kind with its count.
+func (c *Counts) All() map[Kind]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make(map[Kind]int, len(kinds))
+	for _, kind := range kinds {
+		all[kind] = c.kinds[kind]
+	}
+	return all
+}
+
+// Serve answers with the counts as JSON.
+func (c *Counts) Serve(g *gin.Context) { g.JSON(http.StatusOK, c.All()) }
