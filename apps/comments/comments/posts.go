@@ -9,7 +9,6 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/postbus/postbus/apps/internal/bus"
-	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
 )
@@ -40,10 +39,10 @@ type knownPosts struct {
 	arrivals *arrivals
 	// seen is when a post was last found in the store, by the post's id.
 	seen     *lru.Cache[string, time.Time]
-	progress *catchup.Progress
+	progress Progress
 }
 
-func newKnownPosts(store state.Store, progress *catchup.Progress, now func() time.Time) *knownPosts {
+func newKnownPosts(store state.Store, progress Progress, now func() time.Time) *knownPosts {
 	seen, _ := lru.New[string, time.Time](maxRemembered) // the size is valid
 	return &knownPosts{store: store, now: now, arrivals: newArrivals(), seen: seen, progress: progress}
 }

@@ -321,6 +321,32 @@ func TestReadsBeforeTheModelIsReadyAre503(t *testing.T) {
 	}
 }
 
+// What a 404 says about the log must hold: up to the number that it names, there is no such
+// post.
+func TestAPostThatComesIsMissingOnlyBeforeItsNumber(t *testing.T) {
+	const posts = 3_000
+	m := querytest.ModelOf(t, nil)
+	h := serve(m)
+	go func() {
+		for n := range posts {
+			if err := m.Apply("", querytest.Numbered(n, querytest.Posted(n+1))); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for n := 1; n <= posts; {
+		res := get(t, h, "/posts/"+querytest.UUID7(n))
+		at, err := strconv.Atoi(res.Header().Get(eventlog.SequenceHeader))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isThere := res.Code == http.StatusOK; isThere != (at >= n) {
+			t.Fatalf("post %d is at number %[1]d, and the answer at %d is %d", n, at, res.Code)
+		}
+		n = max(n, at) + 1
+	}
+}
+
 func TestMinSequenceThatIsReachedIsAnsweredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := serve(querytest.ModelOf(t, querytest.SomeLog()))
