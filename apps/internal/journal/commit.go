@@ -131,10 +131,27 @@ func (j *Journal) writeAll(ctx context.Context) {
 	for {
 		select {
 		case first := <-j.commits:
+			j.awaitPublisher(ctx)
 			j.write(ctx, j.gather(first))
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// awaitPublisher returns when all committed events are published, and after publishFirst at
+// the latest.
+func (j *Journal) awaitPublisher(ctx context.Context) {
+	j.mu.Lock()
+	busy := j.busy
+	j.mu.Unlock()
+	if busy == nil {
+		return
+	}
+	select {
+	case <-busy:
+	case <-time.After(publishFirst):
+	case <-ctx.Done():
 	}
 }
 
@@ -282,6 +299,9 @@ func (j *Journal) enqueue(e *entry) {
 	if !e.queued {
 		e.queued = true
 		j.queue = append(j.queue, e)
+		if j.busy == nil {
+			j.busy = make(chan struct{})
+		}
 	}
 }
 

@@ -41,6 +41,22 @@ func (p *process) commitAll(events []event.Event) []error {
 	return errs
 }
 
+// commitTogether commits events while the first of them is being written, so that the others
+// share pages.
+func (p *process) commitTogether(events []event.Event) {
+	p.w.Helper()
+	first := make(chan struct{})
+	go func() {
+		defer close(first)
+		p.commit(events[0])
+	}()
+	synctest.Wait()
+	if err := errors.Join(p.commitAll(events[1:])...); err != nil {
+		p.w.Fatal(err)
+	}
+	<-first
+}
+
 // slow has each call that writes a page take a while.
 func (w *world) slow(long time.Duration) {
 	w.store.Before(func(_ context.Context, c statetest.Call) error {
@@ -87,9 +103,7 @@ func TestCommandsThatArriveTogetherShareACall(t *testing.T) {
 		w.slow(100 * time.Millisecond)
 		events := titledAll(w, 60)
 		start := time.Now()
-		if err := errors.Join(p.commitAll(events)...); err != nil {
-			w.Fatal(err)
-		}
+		p.commitTogether(events)
 		if took := time.Since(start); took != 200*time.Millisecond {
 			w.Errorf("took %v", took)
 		}
@@ -106,9 +120,7 @@ func TestAPageHasABound(t *testing.T) {
 	bubble(t, func(w *world) {
 		p := w.start()
 		w.slow(100 * time.Millisecond)
-		if err := errors.Join(p.commitAll(titledAll(w, 1+pageEvents+1))...); err != nil {
-			w.Fatal(err)
-		}
+		p.commitTogether(titledAll(w, 1+pageEvents+1))
 		if n := w.swapsOf("journal-"); n != 3 {
 			w.Errorf("%d pages, want 3", n)
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +40,7 @@ type world struct {
 	calls     []int         // the sizes of the publishes
 	busFails  func(event.Event) error
 	busHook   func([]event.Event)
+	busHangs  atomic.Bool // until the end of each publish
 }
 
 // bubble runs a test in a synctest bubble.
@@ -107,6 +109,9 @@ func (w *world) PublishAll(ctx context.Context, t event.Type, events []event.Eve
 	w.mu.Unlock()
 	if hook != nil {
 		hook(events)
+	}
+	if w.busHangs.Load() {
+		<-ctx.Done()
 	}
 	if err := ctx.Err(); err != nil {
 		return bus.All(len(events), err)
@@ -217,8 +222,6 @@ func (l *link) Drop(ctx context.Context, keys ...string) error {
 	}
 	return l.Store.Drop(ctx, keys...)
 }
-
-func (l *link) Publish(context.Context, event.Event) error { return errDead }
 
 // linkedBus is the bus of a process.
 type linkedBus struct {

@@ -44,6 +44,9 @@ const (
 	reserved = 200
 	// retryPause is the pause after a call to the store or the bus that failed.
 	retryPause = 200 * time.Millisecond
+	// publishFirst is how long the next page waits for the publishes of those before it. Under
+	// load more commands share a page, and its events a publish, so that both cost less.
+	publishFirst = 10 * time.Millisecond
 	// callTimeout bounds one call.
 	callTimeout = 5 * time.Second
 	// DrainFor bounds how long a process that stops waits until the log has its events.
@@ -88,9 +91,11 @@ type Journal struct {
 	mu      sync.Mutex // guards the fields below
 	entries map[string]*entry
 	queue   []*entry // the entries to publish, oldest first
-	bytes   int
-	pages   map[string]*page
-	order   uint64 // of the last publish or adoption
+	// busy is closed when nothing is left to publish. It is nil if that is so.
+	busy  chan struct{}
+	bytes int
+	pages map[string]*page
+	order uint64 // of the last publish or adoption
 	// latest is the order of the latest publish of each topic that the log has.
 	latest map[event.Type]uint64
 	// tickedAt is when the log was last read to its end, and since from when on that has

@@ -83,6 +83,10 @@ func (j *Journal) takeQueue() []*entry {
 		}
 	}
 	j.queue = slices.Delete(j.queue, 0, n)
+	if len(batch) == 0 && j.busy != nil {
+		close(j.busy)
+		j.busy = nil
+	}
 	return batch
 }
 

@@ -181,7 +181,7 @@ func (k *cluster) evict(t *testing.T, pod string) {
 // create posts an object to the API server.
 func (k *cluster) create(t *testing.T, path, object string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "object.json")
+	file := filepath.Join(k.files, "object.json") // kubectl takes a comma in a path for two paths
 	if err := os.WriteFile(file, []byte(object), 0o600); err != nil {
 		t.Fatal(err)
 	}
