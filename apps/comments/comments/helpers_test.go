@@ -36,7 +36,12 @@ func (s *Service) deliver(t event.Type) bus.Handler {
 type followed struct {
 	mu sync.Mutex
 	at time.Time
+	// isOther says that the store was emptied since.
+	isOther bool
 }
+
+// IsOf says that the store is the one that was followed, unless a test says otherwise.
+func (f *followed) IsOf([]byte) bool { return !f.isOther }
 
 func (f *followed) Current() time.Time {
 	f.mu.Lock()

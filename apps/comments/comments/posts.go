@@ -9,6 +9,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
 )
@@ -64,14 +65,14 @@ func (k *knownPosts) await(ctx context.Context, id string) error {
 		// Decided before the read. If an old post exists, it was stored by now, and the read
 		// finds it. A post that becomes old during the read may be missed by it.
 		cannotBe := made.Before(k.progress.Current().Add(-postDelay)) || made.Sub(now) > maxClockAhead
-		items, err := k.store.Get(ctx, postKey(id))
+		items, err := k.store.Get(ctx, postKey(id), catchup.OriginKey)
 		switch {
 		case err != nil:
 			return false, err
 		case items[0].Exists():
 			k.seen.Add(id, now)
 			return true, nil
-		case cannotBe:
+		case cannotBe && k.progress.IsOf(items[1].Value): // else the store was emptied since
 			return false, errNoPost
 		}
 		return false, nil

@@ -120,6 +120,17 @@ func TestBehindTheLogNoPostIsOld(t *testing.T) {
 	})
 }
 
+// Until the follower has noticed that the store was emptied, it says how far the former
+// one's log was followed.
+func TestInAnEmptiedStoreNoPostIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := postsOf(statetest.New())
+		k.follow(time.Now())
+		k.progress.(*followed).isOther = true
+		wantAwait(t, k, idAt(time.Now().Add(-time.Hour), 2), errNotArrived, arrivalWait)
+	})
+}
+
 // The event wakes up the requests that wait at this replica. If another replica is
 // delivered it, the next read finds the post.
 func TestAPostThatArrivesMeanwhileIsKnown(t *testing.T) {

@@ -32,6 +32,8 @@ type Progress interface {
 	// Current is the latest time at which all events of the log were handled. It is zero if
 	// there is none.
 	Current() time.Time
+	// IsOf says that the store was not emptied since, by what it has at catchup.OriginKey.
+	IsOf(origin []byte) bool
 }
 
 // Service answers commands with events, and stores the posts and comments of the events
