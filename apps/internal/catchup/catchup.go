@@ -219,6 +219,7 @@ func (f *Follower) follow(ctx context.Context) error {
 	if err := f.loadCursor(ctx); err != nil {
 		return fmt.Errorf("cursor: %w", err)
 	}
+	began := f.Now() // the end that is read is that of then, or a later one
 	end, err := f.read(ctx)
 	if errors.Is(err, eventlog.ErrMisfit) {
 		slog.WarnContext(ctx, "the event log is another one, or has lost its end: following it from its start", "error", err)
@@ -235,7 +236,7 @@ func (f *Follower) follow(ctx context.Context) error {
 		err = errors.Join(err, f.removeDead(ctx))
 	}
 	if isAtEnd {
-		f.Progress.sample(end.Sequence, f.cursor.at.Sequence, f.Now())
+		f.Progress.sample(end.Sequence, f.cursor.at.Sequence, began)
 		if f.Journal != nil {
 			f.Journal.Tick(ctx, end)
 		}
