@@ -8,7 +8,7 @@ import (
 	"net/url"
 )
 
-// KnownPath, after EventsPath or DeadLettersPath, is where a log is asked which events it
+// KnownPath is, after EventsPath or DeadLettersPath, where a log is asked which events it
 // has: an ?id= for each.
 const KnownPath = "/known"
 
