@@ -3,6 +3,7 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -39,6 +40,10 @@ type Config struct {
 	Prefix string
 	// Now is the clock.
 	Now func() time.Time
+	// Window is how many of the last events are recognised when they come again: at least
+	// this many, at most twice as many. 0 means DefaultWindow. A log that began before logs
+	// had ids (3b4f435) needs at least eventlog.SegmentSize.
+	Window int
 	// MayWait says whether another event follows this one within some milliseconds, so that
 	// one write may have both. If MayWait is nil, no event waits.
 	MayWait func(event.Event) bool
@@ -47,7 +52,8 @@ type Config struct {
 // Log is one replica's view of a log that all replicas append to.
 //
 //   - Event n has number n: numbers begin with 1 and have no gaps. No number is given
-//     twice, and no event is in the log twice.
+//     twice.
+//   - No event is in the log again among the Window events after it. Beyond them it may be.
 //   - The log as the replica knows it is a prefix of the log in the store. Otherwise the
 //     store has lost events, and the replica neither appends nor serves any.
 //   - An event is acknowledged once it is in the store, and a read at the time of the write
@@ -76,9 +82,10 @@ type Log struct {
 
 // New returns a log. Its methods are useful only while Run runs.
 func New(c Config) *Log {
+	c.Window = cmp.Or(c.Window, DefaultWindow)
 	return &Log{
 		Config: c, commits: make(chan commit), started: c.Now(), turn: semaphore.NewWeighted(1),
-		seen: newSeen(seenEvents), broken: errLoading, tail: &eventlog.Segment{}, grown: make(chan struct{}),
+		seen: newSeen(c.Window), broken: errLoading, tail: &eventlog.Segment{}, grown: make(chan struct{}),
 	}
 }
 
@@ -102,8 +109,8 @@ type commit struct {
 	done   chan []error
 }
 
-// Append is the bus.Handler of every topic. It returns when the events are in the log,
-// each once: those that were there before are acknowledged and not appended.
+// Append is the bus.Handler of every topic. It returns when the events are in the log. Those
+// that were there before are acknowledged and not appended, if they are in the window.
 func (l *Log) Append(ctx context.Context, events []event.Event) []error {
 	c := commit{events: events, done: make(chan []error, 1)}
 	select {

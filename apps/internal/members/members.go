@@ -237,6 +237,8 @@ var errIsBack = errors.New("the member has beaten again")
 
 // Remove removes a dead member, unless it has beaten since.
 func (r *Registry) Remove(ctx context.Context, dead Member) error {
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
 	isBack := false
 	err := r.update(ctx, func(all []Member) []Member {
 		isBack = false

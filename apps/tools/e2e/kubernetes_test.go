@@ -371,7 +371,7 @@ func accessControl(t *testing.T) {
 		{"GET", "eventlog", "/events?limit=1", []string{"posts", "comments", "moderation", "query"}},
 		{"GET", "eventlog", "/events/known?id=x", []string{"posts", "comments", "moderation", "query"}},
 		{"GET", "eventlog", "/dead-letters?limit=1", nil},
-		{"GET", "eventlog", "/dead-letters/known?id=x", []string{"posts", "comments", "moderation"}},
+		{"GET", "eventlog", "/dead-letters/known?id=x", []string{"posts", "comments"}},
 		{"GET", "posts", "/repairs", nil},
 		{"GET", "comments", "/repairs", nil},
 		{"GET", "moderation", "/repairs", nil},
@@ -401,10 +401,35 @@ func accessControl(t *testing.T) {
 			}
 		}
 	}
+	repairsAreForOperators(t)
 	// The client's host may call it, as for the page.
 	want(t, 201, "POST", shared.ofClient("/posts/create"), `{"title":"By the client"}`)
 	want(t, 200, "GET", shared.ofClient("/posts/"+p.ID+"/comments"), "")
 	want(t, 200, "GET", shared.ofClient("/posts"), "")
+}
+
+// repairsAreForOperators reads the repairs as the README says: at the app channel, with its
+// token.
+func repairsAreForOperators(t *testing.T) {
+	t.Helper()
+	token, err := k8s.secret("app-api-token", "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, app := range []string{"posts", "comments", "moderation"} {
+		p := k8s.readyPod(t, app).Metadata.Name
+		channel, err1 := k8s.forward("pod/"+p, publicPorts[app]+100)
+		public, err2 := k8s.forward("pod/"+p, publicPorts[app])
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		repairs := fmt.Sprintf("http://127.0.0.1:%d/repairs", channel)
+		want(t, 401, "GET", repairs, "")
+		if counts := decode[map[string]int](t, want(t, 200, "GET", repairs, "", "dapr-api-token: "+token).body); len(counts) == 0 {
+			t.Errorf("%s counts no kind of repairs", app)
+		}
+		want(t, 404, "GET", fmt.Sprintf("http://127.0.0.1:%d/repairs", public), "")
+	}
 }
 
 // deliveriesAreOutOfReach tries to deliver an event without being the sidecar.
