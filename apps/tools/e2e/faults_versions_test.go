@@ -27,7 +27,8 @@ func versionFaults() []fault {
 			first = buildFirstVersion(t)
 			return another(t, nil, first)
 		},
-		run: func(t *testing.T, s *stack, _ *load) {
+		run: func(t *testing.T, s *stack, l *load) {
+			l.numbersOnly.Store(true)
 			s.rollTo(t, plain(t))
 			pause(t, 5*time.Second) // of this version alone
 			s.rollTo(t, first)

@@ -43,6 +43,8 @@ type load struct {
 
 	// history has all calls, of writers and readers.
 	history *history.History
+	// numbersOnly says that some replica may know no positions, only numbers of the log.
+	numbersOnly atomic.Bool
 
 	mu    sync.Mutex
 	kept  []command         // commands that were answered 201, to repeat
