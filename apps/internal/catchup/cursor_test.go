@@ -520,7 +520,7 @@ func (h *history) check(_ context.Context, c statetest.Call) error {
 	if err != nil {
 		return err
 	}
-	if documents[0].Origin != h.store.Value(originKey) {
+	if documents[0].Origin != h.store.Value(OriginKey) {
 		return nil // it is void
 	}
 	for _, e := range h.events[:at.Sequence] {

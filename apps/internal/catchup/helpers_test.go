@@ -285,7 +285,7 @@ func (r *replica) wantRepairs(want map[repairs.Kind]int) {
 // stored is the cursor in the store.
 func (w *world) stored() (at eventlog.Position, isRestored bool) {
 	w.Helper()
-	items, err := w.store.Get(context.Background(), cursorKey, originKey)
+	items, err := w.store.Get(context.Background(), cursorKey, OriginKey)
 	if err != nil {
 		w.Fatal(err)
 	}
