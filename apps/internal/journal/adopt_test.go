@@ -332,73 +332,77 @@ func TestACommandIsNotAnsweredWithoutALease(t *testing.T) {
 	bubble(t, func(w *world) {
 		paused, p := w.start(), w.start()
 		followAll(12*time.Second, paused, p)
-		first := titled(w, "so that pages are reserved")
+		first, e := titled(w, "so that pages are reserved"), titled(w, "a")
 		paused.commit(first)
+		w.wantPublished(first)
 		w.log.Append(first)
 		followAll(5*time.Second, paused, p)
-
-		e := titled(w, "a")
-		w.store.Before(func(_ context.Context, c statetest.Call) error {
-			if c.Op == statetest.Swap && strings.HasPrefix(c.Items[0].Key, "journal-"+paused.registry.ID()) {
-				paused.pause() // from its next call on
+		paused.link.written = func(items []state.Item) {
+			if strings.HasPrefix(items[0].Key, "journal-") {
+				paused.pause()
+				_ = paused.link.pass()
 			}
-			return nil
-		})
+		}
 		answered := make(chan error, 1)
 		go func() {
 			_, err := paused.journal.Commit(context.Background(), e, Claim{})
 			answered <- err
 		}()
-		synctest.Wait()
-		w.store.Before(nil)
-		if err := <-answered; err != nil { // it still has its lease
-			w.Fatal(err)
-		}
-		paused.resume()
-		w.wantPublished(first, e)
-
-		// Now the write itself takes longer than the lease.
-		late := titled(w, "late")
-		written := make(chan struct{})
-		w.store.Before(func(_ context.Context, c statetest.Call) error {
-			if c.Op == statetest.Swap && strings.HasPrefix(c.Items[0].Key, "journal-"+paused.registry.ID()) {
-				paused.pause()
-				<-written
-			}
-			return nil
-		})
-		go func() {
-			_, err := paused.journal.Commit(context.Background(), late, Claim{})
-			answered <- err
-		}()
-		followAll(40*time.Second, p)
+		followAll(40*time.Second, p) // it adopts the page and
 		w.log.Append(e)
-		followAll(15*time.Second, p)
+		followAll(10*time.Second, p) // removes it
+		w.wantPages(0)
 		if _, isMember := w.member(paused); isMember {
 			w.Fatal("the paused process is a member: the test shows nothing")
 		}
-		w.store.Before(nil)
-		close(written)
+
+		w.store.Fail(errDown)
+		paused.resume()
+		time.Sleep(time.Second) // of the bubble's clock
 		synctest.Wait()
-		select {
-		case err := <-answered:
-			w.Fatalf("answered with error %v, and nobody knows of the page", err)
-		default:
+		if len(answered) > 0 {
+			w.Fatalf("answered with error %v, without a lease", <-answered)
 		}
+		w.store.Fail(nil)
+		if err := <-answered; err != nil {
+			w.Fatal(err)
+		}
+		if m, isMember := w.member(paused); !isMember || m.Until == 0 {
+			w.Errorf("answered, and the member is %+v", m)
+		}
+	})
+}
+
+// The other process looked for pages before this one wrote its page, and has removed it from
+// the members. Its page must be found all the same.
+func TestAPageThatIsWrittenAfterTheAdoptionIsFoundByTheNextOne(t *testing.T) {
+	bubble(t, func(w *world) {
+		paused, p := w.start(), w.start()
+		followAll(12*time.Second, paused, p)
+		first, e := titled(w, "so that pages are reserved"), titled(w, "a")
+		paused.commit(first)
+		w.wantPublished(first)
+		w.log.Append(first)
+		followAll(5*time.Second, paused, p)
+		paused.pause()
+		answered := make(chan error, 1)
+		go func() {
+			_, err := paused.journal.Commit(context.Background(), e, Claim{})
+			answered <- err
+		}()
+		followAll(40*time.Second, p)
+		if _, isMember := w.member(paused); isMember {
+			w.Fatal("the paused process is a member: the test shows nothing")
+		}
+		w.failBus(func(event.Event) error { return errDown })
 		paused.resume()
 		if err := <-answered; err != nil {
 			w.Fatal(err)
 		}
-		if m, isMember := w.member(paused); !isMember || m.Until == 0 || !w.hasPageOf(late) {
-			w.Errorf("answered, and the member is %+v", m)
-		}
 		paused.kill() // at once
+		w.failBus(nil)
 		followAll(40*time.Second, p)
-		found := false
-		for _, id := range w.onTheBus() {
-			found = found || id == late.ID
-		}
-		if !found {
+		if got := w.onTheBus(); got[len(got)-1] != e.ID {
 			w.Error("an event that was answered is lost")
 		}
 	})

@@ -185,6 +185,8 @@ type link struct {
 	mu     sync.Mutex
 	isDead bool
 	paused chan struct{} // closed when the process goes on; nil if it is not paused
+	// written, if set, is called after each write, before the process gets to know of it.
+	written func(items []state.Item)
 }
 
 func (l *link) pass() error {
@@ -213,7 +215,14 @@ func (l *link) Swap(ctx context.Context, items ...state.Item) error {
 	if err := l.pass(); err != nil {
 		return fmt.Errorf("%w: %w", state.ErrUnknown, err)
 	}
-	return l.Store.Swap(ctx, items...)
+	err := l.Store.Swap(ctx, items...)
+	l.mu.Lock()
+	written := l.written
+	l.mu.Unlock()
+	if written != nil {
+		written(items)
+	}
+	return err
 }
 
 func (l *link) Drop(ctx context.Context, keys ...string) error {
