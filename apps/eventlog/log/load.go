@@ -13,7 +13,7 @@ import (
 )
 
 // load finds the log that is in the store, or begins one, and reads the ids of its last
-// seenEvents events.
+// events, as many as the window has.
 func (l *Log) load(ctx context.Context) error {
 	if err := l.turn.Acquire(ctx, 1); err != nil {
 		return err
@@ -24,7 +24,7 @@ func (l *Log) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.seen, l.etag = newSeen(seenEvents), ""
+	l.seen, l.etag = newSeen(l.Window), ""
 	l.update(func() {
 		l.origin, l.tail, l.lastID, l.recent = found, &eventlog.Segment{}, "", recentSegments{}
 	})
@@ -32,7 +32,7 @@ func (l *Log) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	first := max(0, tail-(seenEvents+eventlog.SegmentSize-1)/eventlog.SegmentSize)
+	first := max(0, tail-(l.Window+eventlog.SegmentSize-1)/eventlog.SegmentSize)
 	l.update(func() { l.tail = &eventlog.Segment{Number: first} })
 	if err := l.readOn(ctx, readAtOnce); err != nil {
 		return err

@@ -3,6 +3,7 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -42,6 +43,9 @@ type Config struct {
 	// MayWait says whether another event follows this one within some milliseconds, so that
 	// one write may have both. If MayWait is nil, no event waits.
 	MayWait func(event.Event) bool
+	// Window is how many of the last events are recognised when they come again: at least
+	// this many, at most twice as many. 0 means DefaultWindow.
+	Window int
 }
 
 // Log is one replica's view of a log that all replicas append to.
@@ -76,9 +80,10 @@ type Log struct {
 
 // New returns a log. Its methods are useful only while Run runs.
 func New(c Config) *Log {
+	c.Window = cmp.Or(c.Window, DefaultWindow)
 	return &Log{
 		Config: c, commits: make(chan commit), started: c.Now(), turn: semaphore.NewWeighted(1),
-		seen: newSeen(seenEvents), broken: errLoading, tail: &eventlog.Segment{}, grown: make(chan struct{}),
+		seen: newSeen(c.Window), broken: errLoading, tail: &eventlog.Segment{}, grown: make(chan struct{}),
 	}
 }
 

@@ -11,9 +11,8 @@ import (
 	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
-// seenEvents is how many of the last events are recognised when they come again:
-// at least this many, at most twice as many.
-const seenEvents = 1_000_000
+// DefaultWindow is the Window of a Config without one.
+const DefaultWindow = 1_000_000
 
 // identity has the fields of an event that decide whether it is in the log already. Their
 // bytes are compared, not their meaning: the log accepts event types that it does not know.

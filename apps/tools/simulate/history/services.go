@@ -130,8 +130,8 @@ func buildModeration(p *process) {
 func buildEventlog(p *process) {
 	store := p.newStore()
 	mayWait := func(e event.Event) bool { return e.Type == event.CommentCreated || e.Type == event.CommentModerated }
-	events := log.New(log.Config{Store: store, Now: p.now, MayWait: mayWait})
-	letters := log.New(log.Config{Store: store, Now: p.now, Prefix: "dead-letters-"})
+	events := log.New(log.Config{Store: store, Now: p.now, MayWait: mayWait, Window: Window})
+	letters := log.New(log.Config{Store: store, Now: p.now, Prefix: "dead-letters-", Window: Window})
 	p.engine.GET(logclient.EventsPath, log.Serve(p.serving, events))
 	p.engine.GET(logclient.EventsPath+logclient.KnownPath, log.ServeKnown(events))
 	p.engine.GET(logclient.DeadLettersPath, log.Serve(p.serving, letters))
