@@ -9,7 +9,8 @@
 // is in the log.
 //
 //   - The cursor never passes an event that is not handled.
-//   - A store that was emptied has no origin. Then the cursor begins at the log's start.
+//   - The cursor is of one filling of the store. When the store was emptied, it is void, and
+//     the service reads the log from its start.
 //   - Of a handled event nothing is written and nothing is published.
 package catchup
 
@@ -131,10 +132,11 @@ func (f *Follower) Deliver(t event.Type) bus.Handler {
 		if consumer.FollowsLog && !f.Progress.IsRestored() {
 			return bus.All(len(events), errCatchingUp)
 		}
+		began := f.delivered.begin()
 		errs := handle(ctx, consumer, events)
 		for i, e := range events {
 			if errs[i] == nil {
-				f.delivered.add(e.ID)
+				f.delivered.add(began, e.ID)
 			}
 		}
 		return errs
@@ -230,6 +232,9 @@ func (f *Follower) follow(ctx context.Context) error {
 	if f.isWorking {
 		err = errors.Join(f.handleDue(ctx), f.saveCursor(ctx, isAtEnd))
 	}
+	if f.isWorking && f.Journal == nil {
+		err = errors.Join(err, f.removeDead(ctx))
+	}
 	if isAtEnd {
 		f.Progress.sample(end.Sequence, f.cursor.at.Sequence, f.Now())
 		if f.Journal != nil {
@@ -237,6 +242,16 @@ func (f *Follower) follow(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// removeDead removes dead members. With a journal that happens once theirs is adopted.
+func (f *Follower) removeDead(ctx context.Context) error {
+	for _, dead := range f.Registry.Dead() {
+		if err := f.Registry.Remove(ctx, dead); err != nil {
+			return fmt.Errorf("removing a dead member: %w", err)
+		}
+	}
+	return nil
 }
 
 // read reads the log up to its end, or until too many events are pending. It returns where
@@ -280,7 +295,7 @@ func (f *Follower) take(e event.Event, log string, isFar bool) {
 		cause.hasReaction = true
 		delete(f.awaited, e.ID)
 	} else {
-		f.reactions.add(e.ID)
+		f.reactions.add(f.reactions.begin(), e.ID)
 	}
 	consumer := f.consumers[e.Type]
 	if consumer == nil {

@@ -2,53 +2,60 @@ package catchup
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
+	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
 const (
-	// cursorKey has the position up to which all events are handled, as text. Without it
-	// that is the log's start.
+	// cursorKey has the cursor.
 	cursorKey = "cursor"
-	// originKey says what the store was like when the cursor began: restoring or restored.
-	// Without it the store was emptied since, or is new. A cursor alone does not show
-	// that: a replica may write it into an emptied store.
+	// originKey has a UUIDv7 for this filling of the store. Without it the store was emptied,
+	// or is new. It is created and never changed: any other key may be written into an
+	// emptied store by a replica that has not noticed.
 	originKey = "cursor-origin"
 )
 
-// What originKey may have.
-const (
-	restoring = "restoring"
-	restored  = "restored"
-)
-
-// cursor is the cursor as the store has it.
-type cursor struct {
-	item, origin state.Item
-	at           eventlog.Position
+// document is the cursor as the store has it.
+type document struct {
+	// Origin is the filling of the store that the cursor is of. A cursor of another one is
+	// void.
+	Origin string `json:"origin"`
+	// At is the position up to which all events are handled, as text.
+	At string `json:"at"`
+	// Restored says that the store has what the log said when it was read to its end.
+	Restored bool `json:"restored"`
 }
 
-// loadCursor reads the cursor. Where the store has lost it, it begins a new one at the
-// log's start. A process that becomes the worker goes on from the cursor.
+// cursor is the cursor as this process knows it.
+type cursor struct {
+	etag       string
+	origin     string // empty if there is none
+	at         eventlog.Position
+	isRestored bool
+}
+
+// loadCursor reads the cursor. Where the store was emptied, it begins a new one at the log's
+// start. A process that becomes the worker goes on from the cursor.
 func (f *Follower) loadCursor(ctx context.Context) error {
 	read, err := f.readCursor(ctx)
+	if err == nil && read.origin == "" {
+		read, err = f.beginCursor(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	if !read.origin.Exists() {
-		if read, err = f.beginCursor(ctx, read); err != nil {
-			return err
-		}
-		f.isWorking = false // what it has read belongs to the former store
+	isFirst, isOther := f.cursor.origin == "", f.cursor.origin != read.origin
+	if isOther && !isFirst {
+		slog.WarnContext(ctx, "the store was emptied, and is filled again from the log", "cursor", f.cursor.at.Sequence)
+		f.delivered.clear()
 	}
-	isFirst := f.cursor.origin.Key == ""
 	f.cursor = read
-	f.Progress.setRestored(string(read.origin.Value) == restored)
+	f.Progress.setRestored(read.isRestored)
 	isWorker := f.Registry.IsWorker()
-	if isFirst || isWorker && !f.isWorking {
+	if isFirst || isWorker && (isOther || !f.isWorking) {
 		f.goOnFrom(read.at)
 	}
 	f.isWorking = isWorker
@@ -65,30 +72,27 @@ func (f *Follower) readCursor(ctx context.Context) (cursor, error) {
 	if err != nil {
 		return cursor{}, err
 	}
-	c := cursor{item: items[0], origin: items[1]}
-	if c.item.Exists() {
-		if c.at, err = eventlog.ParsePosition(string(c.item.Value)); err != nil {
-			return cursor{}, fmt.Errorf("the cursor is damaged: %w", err)
-		}
+	c := cursor{etag: items[0].ETag, origin: string(items[1].Value)}
+	documents, err := state.Decode[document](items[0])
+	if err != nil {
+		slog.WarnContext(ctx, "the cursor is damaged: following the log from its start", "error", err)
+		return c, nil
+	}
+	d := documents[0]
+	at, err := eventlog.ParsePosition(d.At)
+	if c.origin != "" && d.Origin == c.origin && err == nil {
+		c.at, c.isRestored = at, d.Restored
 	}
 	return c, nil
 }
 
-// beginCursor begins at the log's start. It writes the cursor first: until the origin is
-// there, a restart begins again.
-func (f *Follower) beginCursor(ctx context.Context, read cursor) (cursor, error) {
+// beginCursor gives an emptied store an origin.
+func (f *Follower) beginCursor(ctx context.Context) (cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if read.item.Exists() {
-		slog.WarnContext(ctx, "the store was emptied, and is filled again from the log", "cursor", read.at.Sequence)
-		read.item.Value = []byte(eventlog.Position{}.String())
-		if err := f.Store.Swap(ctx, read.item); err != nil {
-			return cursor{}, err
-		}
-	}
-	read.origin.Value = []byte(restoring)
-	if err := f.Store.Swap(ctx, read.origin); err != nil {
-		return cursor{}, err
+	kept := state.Keep(ctx, f.Store, state.Item{Key: originKey, Value: []byte(event.NewID())})[originKey]
+	if kept.Err != nil {
+		return cursor{}, kept.Err
 	}
 	return f.readCursor(ctx)
 }
@@ -99,7 +103,7 @@ func (f *Follower) restart(ctx context.Context) error {
 	if !f.isWorking {
 		return nil
 	}
-	return f.writeCursor(ctx, eventlog.Position{})
+	return f.writeCursor(ctx, eventlog.Position{}, false)
 }
 
 // goOnFrom reads the log from a position on.
@@ -121,24 +125,11 @@ func (f *Follower) saveCursor(ctx context.Context, isAtEnd bool) error {
 	if len(f.pending) > 0 {
 		at = f.pending[0].before
 	}
-	if at != f.cursor.at {
-		if err := f.writeCursor(ctx, at); err != nil {
-			return err
-		}
-	}
-	if f.Progress.IsRestored() || !isAtEnd || !f.hasAllEffects() {
+	isRestored := f.cursor.isRestored || isAtEnd && f.hasAllEffects()
+	if at == f.cursor.at && isRestored == f.cursor.isRestored {
 		return nil
 	}
-	origin := f.cursor.origin
-	origin.Value = []byte(restored)
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if err := f.Store.Swap(ctx, origin); err != nil {
-		return err
-	}
-	slog.InfoContext(ctx, "the store has what the log says", "at", f.at.Sequence)
-	f.Progress.setRestored(true)
-	return nil
+	return f.writeCursor(ctx, at, isRestored)
 }
 
 // hasAllEffects says that the store has the effect of each event that was read.
@@ -151,14 +142,20 @@ func (f *Follower) hasAllEffects() bool {
 	return true
 }
 
-func (f *Follower) writeCursor(ctx context.Context, at eventlog.Position) error {
+func (f *Follower) writeCursor(ctx context.Context, at eventlog.Position, isRestored bool) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	item := f.cursor.item
-	item.Value = []byte(at.String())
-	if err := f.Store.Swap(ctx, item); err != nil {
+	value, err := event.Marshal(document{Origin: f.cursor.origin, At: at.String(), Restored: isRestored})
+	if err != nil {
 		return err
 	}
-	f.cursor.at = at
+	if err := f.Store.Swap(ctx, state.Item{Key: cursorKey, Value: value, ETag: f.cursor.etag}); err != nil {
+		return err
+	}
+	if isRestored && !f.cursor.isRestored {
+		slog.InfoContext(ctx, "the store has what the log says", "at", at.Sequence)
+	}
+	f.cursor.at, f.cursor.isRestored = at, isRestored
+	f.Progress.setRestored(isRestored)
 	return nil
 }

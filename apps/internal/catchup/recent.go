@@ -10,20 +10,43 @@ const recentIDs = 10_000
 type recent struct {
 	mu         sync.Mutex
 	young, old map[string]struct{}
+	// cleared counts the calls of clear.
+	cleared int
 }
 
 func newRecent() *recent {
 	return &recent{young: map[string]struct{}{}, old: map[string]struct{}{}}
 }
 
-// add remembers an id. When the young half is full, the old half is forgotten.
-func (r *recent) add(id string) {
+// begin returns what add takes: so an id that was learnt before a clear is not added after
+// it.
+func (r *recent) begin() (cleared int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.cleared
+}
+
+// add remembers an id, unless clear was called since begin. When the young half is full, the
+// old half is forgotten.
+func (r *recent) add(cleared int, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if cleared != r.cleared {
+		return
+	}
 	if len(r.young) >= recentIDs {
 		r.old, r.young = r.young, map[string]struct{}{}
 	}
 	r.young[id] = struct{}{}
+}
+
+// clear forgets all ids.
+func (r *recent) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cleared++
+	clear(r.young)
+	clear(r.old)
 }
 
 // remove forgets an id, and says whether it was remembered.

@@ -78,16 +78,17 @@ func (c *Commands) Commit(ctx context.Context, key string, request []byte, e eve
 	return first, nil
 }
 
-// problem is what a client gets to know of an error of the journal.
+// problem is what a client gets to know of an error of the journal. An error that is no
+// matter of time is returned as it is.
 func (c *Commands) problem(ctx context.Context, e event.Event, err error) error {
-	if errors.Is(err, event.ErrMalformed) {
-		return err
-	}
 	slog.WarnContext(ctx, "commit failed", "type", e.Type, "id", e.Subject, "error", err)
-	if errors.Is(err, journal.ErrFull) {
+	switch {
+	case errors.Is(err, journal.ErrFull):
 		return web.Unavailable("The event log does not take events now, and no more of them can wait. Nothing has happened. Try again later.")
+	case errors.Is(err, journal.ErrStopped), ctx.Err() != nil:
+		return web.Unavailable("The service's store did not answer in time, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
 	}
-	return web.Unavailable("The service's store did not answer in time, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
+	return err
 }
 
 func digest(b []byte) string {

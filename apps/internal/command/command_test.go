@@ -10,28 +10,40 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/journal"
+	"github.com/postbus/postbus/apps/internal/journal/journaltest"
+	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// topic is a bus that keeps what was published.
-type topic struct {
-	mu     sync.Mutex
-	events []event.Event
-	err    error
+// service is a service with a store and a bus, of which each replica has a journal.
+type service struct {
+	*testing.T
+	store *statetest.Memory
+	bus   *journaltest.Bus
 }
 
-func (p *topic) Publish(_ context.Context, e event.Event) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.err != nil {
-		return p.err
-	}
-	p.events = append(p.events, e)
-	return nil
+// inService runs a test of a service in a synctest bubble.
+func inService(t *testing.T, test func(s *service)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		test(&service{t, statetest.New(), &journaltest.Bus{}})
+	})
+}
+
+// replica starts a replica.
+func (s *service) replica() *Commands { return New(journaltest.Start(s.T, s.store, s.bus)) }
+
+// try commits e within the time that a request has.
+func try(c *Commands, key, request string, e event.Event) (event.Event, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
+	defer cancel()
+	return c.Commit(ctx, key, []byte(request), e)
 }
 
 func created(t *testing.T, title string) event.Event {
@@ -44,10 +56,10 @@ func created(t *testing.T, title string) event.Event {
 	return e
 }
 
-// publish publishes e and fails the test unless it succeeds.
-func publish(t *testing.T, c *Commands, key, request string, e event.Event) event.Event {
+// commit commits e and fails the test unless it succeeds.
+func commit(t *testing.T, c *Commands, key, request string, e event.Event) event.Event {
 	t.Helper()
-	got, err := c.Publish(context.Background(), key, []byte(request), e)
+	got, err := try(c, key, request, e)
 	if err != nil {
 		t.Fatalf("key %.40q, request %q: %v", key, request, err)
 	}
@@ -67,13 +79,16 @@ func wantProblem(t *testing.T, err error, status int) (detail string) {
 	return p.Detail
 }
 
-func wantPublished(t *testing.T, bus *topic, want ...event.Event) {
-	t.Helper()
-	if len(bus.events) != len(want) {
-		t.Fatalf("%d events were published, want %d", len(bus.events), len(want))
+// wantPublished checks what the bus has once nothing is under way.
+func (s *service) wantPublished(want ...event.Event) {
+	s.Helper()
+	synctest.Wait()
+	events := s.bus.Events()
+	if len(events) != len(want) {
+		s.Fatalf("%d events were published, want %d", len(events), len(want))
 	}
 	for i := range want {
-		wantSame(t, bus.events[i], want[i])
+		wantSame(s.T, events[i], want[i])
 	}
 }
 
@@ -94,47 +109,52 @@ func wantSame(t *testing.T, got, want event.Event) {
 }
 
 func TestWithoutKeyEveryRequestIsItsOwnAndNothingIsClaimed(t *testing.T) {
-	bus, store := &topic{}, statetest.New()
-	c := New(bus, store)
-	first, second := created(t, "a"), created(t, "a")
-	wantSame(t, publish(t, c, "", "a", first), first)
-	wantSame(t, publish(t, c, "", "a", second), second)
-	wantPublished(t, bus, first, second)
-	if n := len(store.Calls(statetest.Get)) + len(store.Calls(statetest.Swap)); n > 0 {
-		t.Errorf("the store was called %d times", n)
-	}
+	inService(t, func(s *service) {
+		c := s.replica()
+		first, second := created(s.T, "a"), created(s.T, "a")
+		wantSame(s.T, commit(s.T, c, "", "a", first), first)
+		wantSame(s.T, commit(s.T, c, "", "a", second), second)
+		s.wantPublished(first, second)
+		if n := s.store.Named(statetest.Swap, "claim-"); n > 0 {
+			t.Errorf("%d claims were written", n)
+		}
+	})
 }
 
 func TestARepeatPublishesTheFirstEventAgain(t *testing.T) {
-	bus, store := &topic{}, statetest.New()
-	first := created(t, "a <b> & \u2028")
-	wantSame(t, publish(t, New(bus, store), "key", "a", first), first)
-	// Another replica gets the repeat, with the time and id of its own.
-	again := publish(t, New(bus, store), "key", "a", created(t, "a"))
-	wantSame(t, again, first)
-	if again.Post == nil || again.Post.ID != first.Post.ID || !again.Post.CreatedAt.Equal(first.Post.CreatedAt) {
-		t.Errorf("the answer would be %+v, not %+v", again.Post, first.Post)
-	}
-	wantPublished(t, bus, first, first)
+	inService(t, func(s *service) {
+		first := created(s.T, "a <b> & \u2028")
+		wantSame(s.T, commit(s.T, s.replica(), "key", "a", first), first)
+		s.wantPublished(first)
+		// Another replica gets the repeat, with the time and id of its own.
+		again := commit(s.T, s.replica(), "key", "a", created(s.T, "a"))
+		wantSame(s.T, again, first)
+		if again.Post == nil || again.Post.ID != first.Post.ID || !again.Post.CreatedAt.Equal(first.Post.CreatedAt) {
+			t.Errorf("the answer would be %+v, not %+v", again.Post, first.Post)
+		}
+		s.wantPublished(first, first)
+	})
 }
 
 func TestAKeyOfAnotherRequestIsRefused(t *testing.T) {
-	bus, store := &topic{}, statetest.New()
-	c := New(bus, store)
-	first := created(t, "a")
-	publish(t, c, "key", "a", first)
-	_, err := c.Publish(context.Background(), "key", []byte("b"), created(t, "b"))
-	wantProblem(t, err, http.StatusUnprocessableEntity)
-	wantPublished(t, bus, first)
+	inService(t, func(s *service) {
+		c, first := s.replica(), created(s.T, "a")
+		commit(s.T, c, "key", "a", first)
+		_, err := try(c, "key", "b", created(s.T, "b"))
+		wantProblem(s.T, err, http.StatusUnprocessableEntity)
+		s.wantPublished(first)
+	})
 }
 
 // The spacing and order of the JSON are in the bytes of the request, not in the event.
 func TestOtherBytesThatAskForTheSameAreARepeat(t *testing.T) {
-	bus, store := &topic{}, statetest.New()
-	first := created(t, "a")
-	publish(t, New(bus, store), "key", `{"title":"a"}`, first)
-	wantSame(t, publish(t, New(bus, store), "key", `{ "title": "\u0061" }`, created(t, "a")), first)
-	wantPublished(t, bus, first, first)
+	inService(t, func(s *service) {
+		first := created(s.T, "a")
+		commit(s.T, s.replica(), "key", `{"title":"a"}`, first)
+		s.wantPublished(first)
+		wantSame(s.T, commit(s.T, s.replica(), "key", `{ "title": "\u0061" }`, created(s.T, "a")), first)
+		s.wantPublished(first, first)
+	})
 }
 
 // A claim as commit 3b4f435 wrote it, for the request `{"title":"a"}`.
@@ -154,19 +174,19 @@ func TestTheClaimsOfEarlierVersionsHold(t *testing.T) {
 		"other bytes, which ask for something else": {`{"title":"b"}`, "b", http.StatusUnprocessableEntity},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bus, store := &topic{}, statetest.New()
-			key := "claim-" + digest([]byte("key"))
-			store.Put(key, earlierClaim)
-			got, err := New(bus, store).Publish(context.Background(), "key", []byte(test.request), created(t, test.title))
-			if test.status != http.StatusCreated {
-				wantProblem(t, err, test.status)
-				wantPublished(t, bus)
-				return
-			}
-			if err != nil || got.Subject != "01936f5e-7a00-7abc-8def-0123456789ab" {
-				t.Fatalf("%s, and error %v", got.Subject, err)
-			}
-			wantPublished(t, bus, got)
+			inService(t, func(s *service) {
+				s.store.Put("claim-"+digest([]byte("key")), earlierClaim)
+				got, err := try(s.replica(), "key", test.request, created(s.T, test.title))
+				if test.status != http.StatusCreated {
+					wantProblem(s.T, err, test.status)
+					s.wantPublished()
+					return
+				}
+				if err != nil || got.Subject != "01936f5e-7a00-7abc-8def-0123456789ab" {
+					t.Fatalf("%s, and error %v", got.Subject, err)
+				}
+				s.wantPublished(got)
+			})
 		})
 	}
 }
@@ -174,108 +194,119 @@ func TestTheClaimsOfEarlierVersionsHold(t *testing.T) {
 // During an upgrade a replica of commit 3b4f435 may get the repeat. It compares the
 // digest of the request's bytes in the member "request", and publishes the event.
 func TestEarlierVersionsTakeTheClaims(t *testing.T) {
-	store := statetest.New()
-	e := created(t, "a")
-	publish(t, New(&topic{}, store), "key", `{"title":"a"}`, e)
-	var earlier struct {
-		Request string          `json:"request"`
-		Event   json.RawMessage `json:"event"`
-	}
-	if err := json.Unmarshal([]byte(store.Value("claim-"+digest([]byte("key")))), &earlier); err != nil {
-		t.Fatal(err)
-	}
-	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(`{"title":"a"}`))); earlier.Request != want {
-		t.Errorf("the digest is %s, want %s", earlier.Request, want)
-	}
-	claimed, err := event.Parse(event.PostCreated, earlier.Event)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantSame(t, claimed, e)
+	inService(t, func(s *service) {
+		e := created(s.T, "a")
+		commit(s.T, s.replica(), "key", `{"title":"a"}`, e)
+		var earlier struct {
+			Request string          `json:"request"`
+			Event   json.RawMessage `json:"event"`
+		}
+		if err := json.Unmarshal([]byte(s.store.Value("claim-"+digest([]byte("key")))), &earlier); err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("%x", sha256.Sum256([]byte(`{"title":"a"}`))); earlier.Request != want {
+			t.Errorf("the digest is %s, want %s", earlier.Request, want)
+		}
+		claimed, err := event.Parse(event.PostCreated, earlier.Event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantSame(s.T, claimed, e)
+	})
 }
 
 func TestKeysAreApart(t *testing.T) {
-	bus, store := &topic{}, statetest.New()
-	c := New(bus, store)
-	a, b := created(t, "a"), created(t, "a")
-	publish(t, c, "key", "a", a)
-	wantSame(t, publish(t, c, "Key", "a", b), b)
-	wantPublished(t, bus, a, b)
+	inService(t, func(s *service) {
+		c, a, b := s.replica(), created(s.T, "a"), created(s.T, "a")
+		commit(s.T, c, "key", "a", a)
+		wantSame(s.T, commit(s.T, c, "Key", "a", b), b)
+		s.wantPublished(a, b)
+	})
 }
 
 func TestAClaimLivesForADay(t *testing.T) {
-	store := statetest.New()
-	publish(t, New(&topic{}, store), "key", "a", created(t, "a"))
-	claims := store.Keys("claim-")
-	if len(claims) != 1 {
-		t.Fatalf("%d claims, want 1", len(claims))
-	}
-	if got := store.TTL(claims[0]); got != 24*time.Hour {
-		t.Errorf("it lives for %v", got)
-	}
+	inService(t, func(s *service) {
+		commit(s.T, s.replica(), "key", "a", created(s.T, "a"))
+		claims := s.store.Keys("claim-")
+		if len(claims) != 1 {
+			t.Fatalf("%d claims, want 1", len(claims))
+		}
+		if got := s.store.TTL(claims[0]); got != 24*time.Hour {
+			t.Errorf("it lives for %v", got)
+		}
+	})
 }
 
 func TestOneOfConcurrentRequestsWithOneKeyWins(t *testing.T) {
 	const replicas = 8
-	bus, store := &topic{}, statetest.New()
-	results := make([]event.Event, replicas)
-	errs := make([]error, replicas)
-	var all sync.WaitGroup
-	for i := range replicas {
-		e := created(t, fmt.Sprint(i))
-		all.Go(func() {
-			results[i], errs[i] = New(bus, store).Publish(context.Background(), "key", fmt.Append(nil, i), e)
-		})
-	}
-	all.Wait()
-	won := -1
-	for i, err := range errs {
-		if err != nil {
-			wantProblem(t, err, http.StatusUnprocessableEntity)
-		} else if won >= 0 {
-			t.Fatalf("requests %d and %d both won", won, i)
-		} else {
-			won = i
+	inService(t, func(s *service) {
+		results, errs := make([]event.Event, replicas), make([]error, replicas)
+		var all sync.WaitGroup
+		for i := range replicas {
+			c, e := s.replica(), created(s.T, fmt.Sprint(i))
+			all.Go(func() { results[i], errs[i] = try(c, "key", fmt.Sprint(i), e) })
 		}
-	}
-	if won < 0 {
-		t.Fatal("no request won")
-	}
-	wantPublished(t, bus, results[won])
+		all.Wait()
+		won := -1
+		for i, err := range errs {
+			if err != nil {
+				wantProblem(s.T, err, http.StatusUnprocessableEntity)
+			} else if won >= 0 {
+				t.Fatalf("requests %d and %d both won", won, i)
+			} else {
+				won = i
+			}
+		}
+		if won < 0 {
+			t.Fatal("no request won")
+		}
+		s.wantPublished(results[won])
+	})
 }
 
 func TestConcurrentRepeatsPublishOneEventOnly(t *testing.T) {
 	const replicas = 8
-	bus, store := &topic{}, statetest.New()
-	var all sync.WaitGroup
-	for range replicas {
-		e := created(t, "a")
-		all.Go(func() {
-			if _, err := New(bus, store).Publish(context.Background(), "key", []byte("a"), e); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	if len(bus.events) != replicas {
-		t.Fatalf("%d publishes, want %d", len(bus.events), replicas)
-	}
-	for _, e := range bus.events {
-		wantSame(t, e, bus.events[0])
-	}
+	inService(t, func(s *service) {
+		var all sync.WaitGroup
+		for range replicas {
+			c, e := s.replica(), created(s.T, "a")
+			all.Go(func() {
+				if _, err := try(c, "key", "a", e); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		synctest.Wait()
+		events := s.bus.Events()
+		if len(events) != replicas {
+			t.Fatalf("%d publishes, want %d", len(events), replicas)
+		}
+		for _, e := range events {
+			wantSame(s.T, e, events[0])
+		}
+	})
 }
 
 // The failed write did happen: the stored claim is this request's own.
 func TestAClaimWhoseAnswerWasLostIsStillTheClaim(t *testing.T) {
-	bus, store := &topic{}, statetest.New()
-	store.Decide(statetest.Always(statetest.Lost))
-	e := created(t, "a")
-	wantSame(t, publish(t, New(bus, store), "key", "a", e), e)
-	wantPublished(t, bus, e)
-	store.Decide(nil)
-	wantSame(t, publish(t, New(bus, store), "key", "a", created(t, "a")), e)
+	inService(t, func(s *service) {
+		c, e := s.replica(), created(s.T, "a")
+		s.store.Decide(func(item state.Item) statetest.Fate {
+			if strings.HasPrefix(item.Key, "claim-") || strings.HasPrefix(item.Key, "journal-") {
+				return statetest.Lost
+			}
+			return statetest.Written
+		})
+		wantSame(s.T, commit(s.T, c, "key", "a", e), e)
+		s.wantPublished(e)
+		s.store.Decide(nil)
+		wantSame(s.T, commit(s.T, c, "key", "a", created(s.T, "a")), e)
+	})
 }
 
+// It is not known whether the command is committed. Once the store is back, it is, and a
+// repeat gets the same event.
 func TestWhileTheStoreIsDownNothingIsPublished(t *testing.T) {
 	for name, fail := range map[string]func(*statetest.Memory){
 		"no call succeeds": func(m *statetest.Memory) { m.Fail(statetest.ErrDown) },
@@ -285,67 +316,127 @@ func TestWhileTheStoreIsDownNothingIsPublished(t *testing.T) {
 			m.Fail(statetest.ErrDown, statetest.Get)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			bus, store := &topic{}, statetest.New()
-			fail(store)
-			_, err := New(bus, store).Publish(context.Background(), "key", []byte("a"), created(t, "a"))
-			wantProblem(t, err, http.StatusServiceUnavailable)
-			wantPublished(t, bus)
-		})
+		for _, key := range []string{"key", ""} {
+			t.Run(fmt.Sprintf("%s, key %q", name, key), func(t *testing.T) {
+				inService(t, func(s *service) {
+					c, e := s.replica(), created(s.T, "a")
+					fail(s.store)
+					_, err := try(c, key, "a", e)
+					if detail := wantProblem(s.T, err, http.StatusServiceUnavailable); !strings.Contains(detail, "not known") {
+						t.Errorf("the problem says %q, not that it isn't known", detail)
+					}
+					s.wantPublished()
+					s.store.Fail(nil)
+					s.store.Decide(nil)
+					time.Sleep(time.Second) // of the bubble's clock
+					s.wantPublished(e)
+					if key != "" {
+						wantSame(s.T, commit(s.T, c, key, "a", created(s.T, "a")), e)
+					}
+				})
+			})
+		}
 	}
 }
 
-func TestWhenPublishFailsARepeatPublishesTheSameEvent(t *testing.T) {
-	bus, store := &topic{err: errors.New("bus is down")}, statetest.New()
-	c := New(bus, store)
-	first := created(t, "a")
-	_, err := c.Publish(context.Background(), "key", []byte("a"), first)
+// The store has the command. The bus gets the event when it is back, and a repeat is
+// answered with the same event meanwhile.
+func TestWhileTheBusIsDownCommandsAreCommitted(t *testing.T) {
+	inService(t, func(s *service) {
+		s.bus.Fail(errors.New("bus is down"))
+		c, first, second := s.replica(), created(s.T, "a"), created(s.T, "b")
+		commit(s.T, c, "key", "a", first)
+		commit(s.T, c, "", "b", second)
+		wantSame(s.T, commit(s.T, c, "key", "a", created(s.T, "a")), first)
+		s.wantPublished()
+		s.bus.Fail(nil)
+		time.Sleep(time.Second) // of the bubble's clock
+		s.wantPublished(first, second)
+	})
+}
+
+// The journal of a process that stops takes nothing more, and what it was about to write it
+// may have written.
+func TestAJournalThatStopsIsUnavailable(t *testing.T) {
+	stopped := journaltest.New()
+	stopped.Fail(journal.ErrStopped)
+	_, err := New(stopped).Commit(t.Context(), "key", []byte("a"), created(t, "a"))
 	if detail := wantProblem(t, err, http.StatusServiceUnavailable); !strings.Contains(detail, "not known") {
-		t.Errorf("the problem says %q, not that it isn't known", detail)
+		t.Errorf("the problem says %q", detail)
 	}
-	bus.err = nil
-	wantSame(t, publish(t, c, "key", "a", created(t, "a")), first)
-	wantPublished(t, bus, first)
 }
 
-func TestWhenPublishFailsWithoutKeyItIsUnavailable(t *testing.T) {
-	store := statetest.New()
-	_, err := New(&topic{err: errors.New("bus is down")}, store).Publish(context.Background(), "", nil, created(t, "a"))
-	wantProblem(t, err, http.StatusServiceUnavailable)
+func TestAFullJournalIsUnavailableAndNothingHasHappened(t *testing.T) {
+	full := journaltest.New()
+	full.Fail(journal.ErrFull)
+	for _, key := range []string{"key", ""} {
+		_, err := New(full).Commit(t.Context(), key, []byte("a"), created(t, "a"))
+		if detail := wantProblem(t, err, http.StatusServiceUnavailable); !strings.Contains(detail, "Nothing has happened") {
+			t.Errorf("the problem says %q", detail)
+		}
+	}
+}
+
+// The first try has written its claim and perhaps not its page. So a repeat that can't
+// commit the event must not look successful.
+func TestARepeatIsCommittedBeforeItIsAnswered(t *testing.T) {
+	inService(t, func(s *service) {
+		first := created(s.T, "a")
+		c := s.replica()
+		commit(s.T, c, "key", "a", first)
+		for _, page := range s.store.Keys("journal-") {
+			s.store.Remove(page) // as if it had never been written
+		}
+		other := s.replica()
+		wantSame(s.T, commit(s.T, other, "key", "a", created(s.T, "a")), first)
+		found := false
+		for _, page := range s.store.Keys("journal-") {
+			found = found || strings.Contains(s.store.Value(page), first.ID)
+		}
+		if !found {
+			t.Errorf("no page has event %s", first.ID)
+		}
+	})
 }
 
 func TestAKeyHasAtMost255Bytes(t *testing.T) {
-	bus, store := &topic{}, statetest.New()
-	c := New(bus, store)
-	e := created(t, "a")
-	publish(t, c, strings.Repeat("k", 255), "a", e)
-	wantSame(t, publish(t, c, strings.Repeat("k", 255), "a", created(t, "a")), e)
-	for _, key := range []string{strings.Repeat("k", 256), strings.Repeat("é", 128)} {
-		_, err := c.Publish(context.Background(), key, []byte("a"), created(t, "a"))
-		wantProblem(t, err, http.StatusBadRequest)
-	}
-	wantPublished(t, bus, e, e)
-	if claims := store.Keys(""); len(claims) != 1 {
-		t.Errorf("%d claims, want 1", len(claims))
-	}
+	inService(t, func(s *service) {
+		c, e := s.replica(), created(s.T, "a")
+		commit(s.T, c, strings.Repeat("k", 255), "a", e)
+		s.wantPublished(e)
+		wantSame(s.T, commit(s.T, c, strings.Repeat("k", 255), "a", created(s.T, "a")), e)
+		for _, key := range []string{strings.Repeat("k", 256), strings.Repeat("é", 128)} {
+			_, err := try(c, key, "a", created(s.T, "a"))
+			wantProblem(s.T, err, http.StatusBadRequest)
+		}
+		s.wantPublished(e, e)
+		if claims := s.store.Keys("claim-"); len(claims) != 1 {
+			t.Errorf("%d claims, want 1", len(claims))
+		}
+	})
 }
 
 // A key may contain bytes that cannot be part of a store's key.
 func TestAKeyIsAnyBytes(t *testing.T) {
-	bus, store := &topic{}, statetest.New()
-	c := New(bus, store)
-	var want []event.Event
-	for _, key := range []string{" ", "a||b", "\x00", "\xff", "posts||claim", "é"} {
-		e := created(t, "a")
-		publish(t, c, key, "a", e)
-		want = append(want, e)
-	}
-	wantPublished(t, bus, want...)
-	for _, key := range store.Keys("") {
-		if digits, ok := strings.CutPrefix(key, "claim-"); !ok || strings.Trim(digits, "0123456789abcdef") != "" {
-			t.Errorf("the store's key is %q", key)
+	inService(t, func(s *service) {
+		c := s.replica()
+		var want []event.Event
+		for _, key := range []string{" ", "a||b", "\x00", "\xff", "posts||claim", "é"} {
+			e := created(s.T, "a")
+			commit(s.T, c, key, "a", e)
+			want = append(want, e)
 		}
-	}
+		s.wantPublished(want...)
+		claims := s.store.Keys("claim-")
+		if len(claims) != len(want) {
+			t.Errorf("%d claims, want %d", len(claims), len(want))
+		}
+		for _, key := range claims {
+			if digits, ok := strings.CutPrefix(key, "claim-"); !ok || strings.Trim(digits, "0123456789abcdef") != "" {
+				t.Errorf("the store's key is %q", key)
+			}
+		}
+	})
 }
 
 // No replica wrote a document that is no claim. The request must fail, and not look
@@ -356,13 +447,28 @@ func TestADamagedClaimFailsTheRequest(t *testing.T) {
 		"no event": `{"request":"` + digest([]byte("a")) + `","event":{}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			bus, store := &topic{}, statetest.New()
-			key := "claim-" + digest([]byte("key"))
-			store.Put(key, value)
-			if _, err := New(bus, store).Publish(context.Background(), "key", []byte("a"), created(t, "a")); err == nil {
-				t.Error("it succeeded")
-			}
-			wantPublished(t, bus)
+			inService(t, func(s *service) {
+				s.store.Put("claim-"+digest([]byte("key")), value)
+				_, err := try(s.replica(), "key", "a", created(s.T, "a"))
+				var p *web.Problem
+				if err == nil || errors.As(err, &p) {
+					t.Errorf("error %v, want one that is no problem of the client's", err)
+				}
+				s.wantPublished()
+			})
 		})
 	}
+}
+
+func TestAnEventThatCannotBeEncodedIsNoProblemOfTheClients(t *testing.T) {
+	inService(t, func(s *service) {
+		bad := created(s.T, "a")
+		bad.Time = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+		_, err := try(s.replica(), "", "a", bad)
+		var p *web.Problem
+		if err == nil || errors.As(err, &p) {
+			t.Errorf("error %v", err)
+		}
+		s.wantPublished()
+	})
 }

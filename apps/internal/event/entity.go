@@ -3,6 +3,7 @@ package event
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,9 +19,11 @@ const (
 	MaxBody    = 10_000
 	MaxContent = 10_000
 	MaxAuthor  = 100
+	MaxStatus  = 40
 )
 
-// Status is the state of a comment in moderation.
+// Status is the state of a comment in moderation: a word of lower-case letters, digits and
+// hyphens.
 type Status string
 
 // The three statuses.
@@ -29,6 +32,13 @@ const (
 	Approved Status = "approved"
 	Rejected Status = "rejected"
 )
+
+// Statuses lists every status.
+var Statuses = []Status{Pending, Approved, Rejected}
+
+// IsKnown reports whether this version knows the status. A newer version may give comments
+// others. This one counts them as not approved.
+func (s Status) IsKnown() bool { return slices.Contains(Statuses, s) }
 
 // Post is a post. Its id is a UUIDv7, so ids sort by the time at which they were made.
 type Post struct {
@@ -95,6 +105,15 @@ func (c Comment) Contradicts(d Comment) bool {
 	return c.unrevised() != d.unrevised() || c.Revision == d.Revision && (c.Status != d.Status || c.Reason != d.Reason)
 }
 
+// Public is the comment as its readers may see it. With a status that is not known it has
+// no name, no text and no reason: the newer version may have withheld them.
+func (c Comment) Public() Comment {
+	if !c.Status.IsKnown() {
+		c.Author, c.Content, c.Reason = "", "", ""
+	}
+	return c
+}
+
 // FieldError names a field that is out of bounds, and how.
 type FieldError struct {
 	Field, Detail string
@@ -120,7 +139,8 @@ func (p *Post) validTexts() error {
 }
 
 // Validate returns a *FieldError for the first field that is out of bounds. It takes all
-// that any version has published, so also content that ValidateText refuses.
+// that any version has published, so also content that ValidateText refuses, and a status
+// that is not known.
 func (c *Comment) Validate() error {
 	return cmp.Or(validID("id", c.ID), validID("postId", c.PostID), c.validTexts(),
 		validStatus(c.Status), validVersion(c.CreatedAt, c.Revision))
@@ -169,8 +189,9 @@ func validText(field, s string, least, most int) error {
 }
 
 func validStatus(s Status) error {
-	if s != Pending && s != Approved && s != Rejected {
-		return &FieldError{"status", fmt.Sprintf("%q is not pending, approved or rejected", s)}
+	isOther := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
+	if s == "" || len(s) > MaxStatus || strings.ContainsFunc(string(s), isOther) {
+		return &FieldError{"status", fmt.Sprintf("%.60q is no word of 1 to %d lower-case letters, digits and hyphens", s, MaxStatus)}
 	}
 	return nil
 }

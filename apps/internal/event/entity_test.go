@@ -64,6 +64,13 @@ func TestFieldsAreBoundAtTheirEdges(t *testing.T) {
 		{"a comment that is approved", comment(func(c *Comment) { c.Status = Approved }), ""},
 		{"a comment that is rejected", comment(func(c *Comment) { c.Status = Rejected }), ""},
 		{"a comment without status", comment(func(c *Comment) { c.Status = "" }), "status"},
+		{"a status of a newer version", comment(func(c *Comment) { c.Status = "held-2" }), ""},
+		{"a status of 40 characters", comment(func(c *Comment) { c.Status = Status(strings.Repeat("x", 40)) }), ""},
+		{"a status of 41 characters", comment(func(c *Comment) { c.Status = Status(strings.Repeat("x", 41)) }), "status"},
+		{"a status of two words", comment(func(c *Comment) { c.Status = "held back" }), "status"},
+		{"a status with a control character", comment(func(c *Comment) { c.Status = "held\n" }), "status"},
+		{"a status that is not ASCII", comment(func(c *Comment) { c.Status = "hëld" }), "status"},
+		{"a status that is not UTF-8", comment(func(c *Comment) { c.Status = "held\xff" }), "status"},
 		{"a status in another case", comment(func(c *Comment) { c.Status = "Pending" }), "status"},
 		{"a comment at revision 0", comment(func(c *Comment) { c.Revision = 0 }), "revision"},
 		{"a comment without createdAt", comment(func(c *Comment) { c.CreatedAt = time.Time{} }), "createdAt"},
@@ -81,6 +88,25 @@ func TestFieldsAreBoundAtTheirEdges(t *testing.T) {
 				t.Errorf("says %q, which does not begin with the field", field.Error())
 			}
 		})
+	}
+}
+
+// A newer version may withhold what it has given another status.
+func TestOfACommentWithAnUnknownStatusOnlyTheStatusIsPublic(t *testing.T) {
+	c := moderated()
+	c.Author, c.Reason = "Ann", "so"
+	for _, status := range Statuses {
+		if c.Status = status; c.Public() != c || !status.IsKnown() {
+			t.Errorf("%s: %+v", status, c.Public())
+		}
+	}
+	c.Status = "held"
+	want := Comment{ID: c.ID, PostID: c.PostID, Status: "held", CreatedAt: c.CreatedAt, Revision: c.Revision}
+	if got := c.Public(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if c.Content == "" || c.Author == "" || c.Reason == "" {
+		t.Error("the comment itself has lost its text")
 	}
 }
 

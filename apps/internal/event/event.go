@@ -31,6 +31,10 @@ const (
 // Types lists every event type, in the order in which they happen.
 var Types = []Type{PostCreated, CommentCreated, CommentModerated, CommentUpdated}
 
+// IsKnown reports whether this version knows the type. A newer version may put others into
+// the log.
+func (t Type) IsKnown() bool { return slices.Contains(Types, t) }
+
 // MaxBytes bounds an encoded event. A command's body has at most 64 KiB, and encoding
 // cannot double it. So no service publishes a larger event.
 const MaxBytes = 128 << 10
@@ -59,7 +63,8 @@ type Event struct {
 	// Data is the entity, its members sorted.
 	Data json.RawMessage `json:"data"`
 
-	// Post is the decoded data of PostCreated, otherwise nil.
+	// Post is the decoded data of PostCreated, otherwise nil. Both are nil for a type that
+	// is not known.
 	Post *Post `json:"-"`
 	// Comment is the decoded data of the three comment events, otherwise nil.
 	Comment *Comment `json:"-"`
@@ -140,7 +145,11 @@ func Marshal(v any) ([]byte, error) {
 // is an ErrMalformed with the reason. The event's Data may be a part of raw.
 func Parse(topic Type, raw []byte) (Event, error) {
 	e, err := parse(raw, MaxBytes)
-	if err == nil && e.Type != topic {
+	switch {
+	case err != nil:
+	case !e.Type.IsKnown():
+		err = fmt.Errorf("unknown type %.40q", e.Type)
+	case e.Type != topic:
 		err = fmt.Errorf("type %q on topic %s", e.Type, topic)
 	}
 	if err != nil {
@@ -176,6 +185,9 @@ func ParseStored(raw []byte) (Event, error) {
 }
 
 // ParseBatch decodes a JSON array of events, as the event log serves it.
+// The log may have events of types that this version does not know, because a newer version
+// ran before it or runs beside it. Readers count them and skip them. The error is an
+// ErrMalformed.
 func ParseBatch(raw []byte) ([]Event, error) {
 	if lines, ok := canonicalLines(raw); ok {
 		if events, err := parseAll(lines); err == nil {
@@ -216,11 +228,10 @@ func parse(raw []byte, limit int) (Event, error) {
 	if err := e.validateAttributes(); err != nil {
 		return Event{}, err
 	}
-	if !slices.Contains(Types, e.Type) {
-		return Event{}, fmt.Errorf("unknown type %.40q", e.Type)
-	}
-	if err := e.validateData(); err != nil {
-		return Event{}, fmt.Errorf("data: %w", err)
+	if e.Type.IsKnown() {
+		if err := e.validateData(); err != nil {
+			return Event{}, fmt.Errorf("data: %w", err)
+		}
 	}
 	return e, nil
 }
@@ -252,18 +263,19 @@ func decodeEnvelope(raw []byte) (e Event, err error) {
 	return e, nil
 }
 
-// decodeData decodes the entity of an event of a known type, without checking it.
+// decodeData decodes the entity of an event, without checking it. An event of an unknown
+// type has none.
 func (e *Event) decodeData() error {
 	var err error
 	switch {
+	case !e.Type.IsKnown():
+		return nil
 	case e.Type == PostCreated:
 		e.Post = new(Post)
 		err = jsonv2.Unmarshal(e.Data, e.Post)
-	case slices.Contains(Types, e.Type):
+	default:
 		e.Comment = new(Comment)
 		err = jsonv2.Unmarshal(e.Data, e.Comment)
-	default:
-		return nil
 	}
 	if err == nil {
 		// Formats the data as the log has it, so that the two can be compared. The
@@ -276,7 +288,7 @@ func (e *Event) decodeData() error {
 	return nil
 }
 
-// validateAttributes checks what an event has beside its type and its data.
+// validateAttributes checks what an event of any type has beside its data.
 func (e *Event) validateAttributes() error {
 	switch {
 	case e.SpecVersion != "1.0":
@@ -285,6 +297,8 @@ func (e *Event) validateAttributes() error {
 		return fmt.Errorf("an id of %d bytes", len(e.ID))
 	case e.Source == "":
 		return errors.New("no source")
+	case e.Type == "":
+		return errors.New("no type")
 	case e.Time.IsZero():
 		return errors.New("no time")
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,7 +138,7 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		"a specversion that is missing":         {PostCreated, members{"specversion": nil}, "specversion"},
 		"another specversion":                   {PostCreated, members{"specversion": "0.3"}, "specversion"},
-		"a type that is missing":                {PostCreated, members{"type": nil}, "unknown type"},
+		"a type that is missing":                {PostCreated, members{"type": nil}, "no type"},
 		"an unknown type":                       {PostCreated, members{"type": "PostDeleted"}, "unknown type"},
 		"a type in another case":                {PostCreated, members{"type": "postcreated"}, "unknown type"},
 		"another topic's type":                  {CommentModerated, members{"type": "CommentUpdated"}, "on topic"},
@@ -171,7 +172,8 @@ func TestParseRefuses(t *testing.T) {
 		"a postId that is no UUID":              {CommentCreated, members{"data.postId": "1"}, "postId"},
 		"content of 10,001 characters":          {CommentCreated, members{"data.content": strings.Repeat("x", 10_001)}, "10001 characters"},
 		"a status that is missing":              {CommentCreated, members{"data.status": nil}, "status"},
-		"an unknown status":                     {CommentModerated, members{"data.status": "maybe"}, "status"},
+		"a status that is no word":              {CommentModerated, members{"data.status": "may be"}, "status"},
+		"an unknown status of a new comment":    {CommentCreated, members{"data.status": "held"}, "status"},
 		"a CommentCreated that is approved":     {CommentCreated, members{"data.status": "approved"}, "status"},
 		"a CommentCreated that is rejected":     {CommentCreated, members{"data.status": "rejected"}, "status"},
 		"a CommentModerated that is pending":    {CommentModerated, members{"data.status": "pending"}, "status"},
@@ -407,6 +409,66 @@ func TestParseBatch(t *testing.T) {
 				t.Errorf("got %d events and error %v, want none and ErrMalformed", len(events), err)
 			}
 		})
+	}
+}
+
+// Replicas of a newer version may run beside this one, or have run before it.
+func TestReadersOfTheLogSkipTypesThatTheyDoNotKnow(t *testing.T) {
+	number := func(n int) string { return fmt.Sprintf("%020d", n) }
+	post := wire(t, PostCreated, map[string]any{"sequence": number(1)})
+	comment := wire(t, CommentUpdated, map[string]any{"sequence": number(4)})
+	var lines [][]byte
+	for i, data := range []any{map[string]any{"open": false}, nil} {
+		lines = append(lines, wire(t, CommentCreated, map[string]any{"type": "CommentingChanged", "sequence": number(2 + i), "data": data, "subject": "no entity"}))
+	}
+	alike := bytes.Replace(canonicalLine(t, CommentUpdated, nil), []byte("CommentUpdated"), []byte("CommentHeld"), 1)
+	alike = bytes.Replace(alike, []byte(number(17)), []byte(number(5)), 1)
+	lines = append([][]byte{post}, append(lines, comment, alike)...)
+	for name, batch := range map[string][]byte{
+		"on one line":       append(append([]byte("["), bytes.Join(lines, []byte(","))...), ']'),
+		"as the log has it": append(append([]byte("[\n"), bytes.Join(lines, []byte(",\n"))...), "\n]\n"...),
+	} {
+		events, err := ParseBatch(batch)
+		if err != nil || len(events) != len(lines) {
+			t.Fatalf("%s: %d events, error %v", name, len(events), err)
+		}
+		for i, e := range events {
+			known := i == 0 || i == 3
+			if e.ID == "" || int(e.Sequence) != i+1 || e.Type.IsKnown() != known || (e.Post != nil || e.Comment != nil) != known { //nolint:gosec // small
+				t.Errorf("%s: event %d is %+v", name, i+1, e)
+			}
+		}
+	}
+	// A topic has events of its own type alone.
+	for _, raw := range lines[1:3] {
+		for _, topic := range append(slices.Clone(Types), "CommentingChanged") {
+			if e, err := Parse(topic, raw); !errors.Is(err, ErrMalformed) {
+				t.Errorf("topic %s takes %+v, error %v", topic, e, err)
+			}
+		}
+	}
+}
+
+// Without its id and type an event can't be skipped: positions name ids.
+func TestReadersOfTheLogRefuseAnEventOfNoTypeOrID(t *testing.T) {
+	for name, change := range map[string]map[string]any{
+		"no type": {"type": ""}, "no id": {"type": "Other", "id": ""}, "a long id": {"type": "Other", "id": strings.Repeat("x", MaxIDLength+1)},
+	} {
+		if events, err := ParseBatch(fmt.Appendf(nil, "[%s]", wire(t, PostCreated, change))); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: got %+v, error %v", name, events, err)
+		}
+	}
+}
+
+func TestAStatusThatIsNotKnownIsTaken(t *testing.T) {
+	for _, typ := range []Type{CommentModerated, CommentUpdated} {
+		raw := wire(t, typ, map[string]any{"data.status": "held"})
+		if e, err := Parse(typ, raw); err != nil || e.Comment.Status != "held" || e.Comment.Status.IsKnown() {
+			t.Errorf("%s: got %+v, error %v", typ, e.Comment, err)
+		}
+		if events, err := ParseBatch(fmt.Appendf(nil, "[%s]", raw)); err != nil || events[0].Comment.Status != "held" {
+			t.Errorf("%s in the log: got %+v, error %v", typ, events, err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -88,6 +89,50 @@ func TestAReadOfTheLogSaysWhatWasAnswered(t *testing.T) {
 	_, _, err := c.Read(t.Context(), eventlog.Position{}, 1, 0)
 	if err == nil || !strings.Contains(err.Error(), "403") || !strings.Contains(err.Error(), "access control") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Positions go on over events of types that only a newer version knows.
+func TestReadersOfTheLogGoOnOverTypesThatTheyDoNotKnow(t *testing.T) {
+	events := posts(t, 4)
+	events[1].Type, events[2].Type, events[2].Post = "PostHidden", "PolicyChanged", nil
+	inMemory := eventlogtest.New(events...)
+	segment, _, err := (&eventlog.Segment{}).With(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overHTTP := clientOf(func(w http.ResponseWriter, r *http.Request) {
+		after, err := strconv.ParseUint(r.URL.Query().Get("after"), 10, 64)
+		if err != nil {
+			t.Error(err)
+		}
+		lines, err := segment.Lines(after, after+2)
+		if err != nil {
+			t.Error(err)
+		}
+		inMemory.Position(4).SetHeaders(w.Header())
+		_, _ = w.Write(eventlog.Batch(lines))
+	})
+	for name, log := range map[string]eventlog.Reader{"a client": overHTTP, "in memory": inMemory} {
+		var got []event.Event
+		for at := (eventlog.Position{}); at.Sequence < 4; {
+			read, _, err := log.Read(t.Context(), at, 2, 0)
+			if err != nil || len(read) != 2 {
+				t.Fatalf("%s: after %s came %v, error %v", name, at, read, err)
+			}
+			got = append(got, read...)
+			last := read[len(read)-1]
+			at = eventlog.Position{Sequence: uint64(last.Sequence), Event: last.ID}
+		}
+		for i, e := range got {
+			known := i == 0 || i == 3
+			if e.ID != events[i].ID || int(e.Sequence) != i+1 || e.Type != events[i].Type || (e.Post != nil) != known || e.Comment != nil { //nolint:gosec // small
+				t.Errorf("%s: event %d is %+v", name, i+1, e)
+			}
+		}
+		if e, err := eventlog.EventAt(t.Context(), log, 2); err != nil || e.ID != events[1].ID {
+			t.Errorf("%s: event 2 is %+v, error %v", name, e, err)
+		}
 	}
 }
 

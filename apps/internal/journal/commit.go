@@ -66,8 +66,8 @@ func (e storedEntry) claim() Claim { return Claim{Key: e.Key, Request: e.Request
 // Commit writes an event, and its claim if that has a key, to the service's store. It
 // returns when both are there. If another claim stands for the key, Commit returns that
 // one, and the event is not committed. Otherwise standing is the claim itself. The error is
-// ErrFull, that of ctx, or says that the service stops. After these last two the event may
-// be committed all the same.
+// ErrFull, ErrStopped or that of ctx. After these last two the event may be committed all the
+// same. An event that cannot be encoded, or a damaged claim, is another error.
 func (j *Journal) Commit(ctx context.Context, e event.Event, claim Claim) (standing Claim, err error) {
 	raw, err := event.Marshal(e)
 	if err != nil {
@@ -100,7 +100,7 @@ func (j *Journal) wait(ctx context.Context, c *commit) (standing []byte, err err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-j.stopped:
-		return nil, errStopped
+		return nil, ErrStopped
 	}
 	select {
 	case r := <-c.done:
@@ -224,7 +224,7 @@ func (j *Journal) keep(ctx context.Context, items []state.Item) (map[string]stat
 			failing = true
 		}
 		if pause(ctx, retryPause); ctx.Err() != nil {
-			return nil, errStopped
+			return nil, ErrStopped
 		}
 	}
 }
@@ -303,7 +303,7 @@ func (j *Journal) holdLease(ctx context.Context) error {
 func (j *Journal) beat(ctx context.Context) error {
 	for j.Registry.Beat(ctx) != nil {
 		if pause(ctx, retryPause); ctx.Err() != nil {
-			return errStopped
+			return ErrStopped
 		}
 	}
 	return nil

@@ -53,8 +53,9 @@ const (
 // ErrFull is the error of Commit at a bound of the journal.
 var ErrFull = errors.New("the journal is full: the log does not take its events")
 
-// errStopped is the error of Commit when the process stops.
-var errStopped = errors.New("the service stops")
+// ErrStopped is the error of Commit when the process stops. The event may be committed all
+// the same.
+var ErrStopped = errors.New("the service stops")
 
 // Known answers which events a log has. It is an *eventlog.Client, or a fake.
 type Known interface {

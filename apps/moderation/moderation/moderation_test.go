@@ -69,7 +69,7 @@ func created(t *testing.T, content string) event.Event {
 func TestEachCommentIsAnsweredByItsDecision(t *testing.T) {
 	bus := &topic{}
 	in := []event.Event{created(t, "Hello"), created(t, "An orange"), created(t, "Bye")}
-	if err := errors.Join(newModerator(bus, statetest.New()).Created(context.Background(), in)...); err != nil {
+	if err := errors.Join(newModerator(bus, statetest.New()).decideAll(context.Background(), in)...); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(bus.types, []event.Type{event.CommentModerated}) || len(bus.events) != len(in) {
@@ -102,7 +102,7 @@ func TestEachCommentIsAnsweredByItsDecision(t *testing.T) {
 func TestTheEventThatIsDeliveredIsNotChanged(t *testing.T) {
 	in := created(t, "orange")
 	before := *in.Comment
-	newModerator(&topic{}, statetest.New()).Created(context.Background(), []event.Event{in})
+	newModerator(&topic{}, statetest.New()).decideAll(context.Background(), []event.Event{in})
 	if *in.Comment != before {
 		t.Errorf("the comment that came is now %+v", in.Comment)
 	}
@@ -112,10 +112,10 @@ func TestTheEventThatIsDeliveredIsNotChanged(t *testing.T) {
 func TestARedeliveryIsAnsweredByTheSameBytes(t *testing.T) {
 	a, b := created(t, "Hello"), created(t, "orange")
 	first, second, store := &topic{}, &topic{}, statetest.New()
-	newModerator(first, store).Created(context.Background(), []event.Event{a, b})
+	newModerator(first, store).decideAll(context.Background(), []event.Event{a, b})
 	other := newModerator(second, store)
-	other.Created(context.Background(), []event.Event{b})
-	other.Created(context.Background(), []event.Event{a})
+	other.decideAll(context.Background(), []event.Event{b})
+	other.decideAll(context.Background(), []event.Event{a})
 	for i, j := range []int{1, 0} {
 		x, err := event.Marshal(first.events[i])
 		if err != nil {
@@ -134,7 +134,7 @@ func TestARedeliveryIsAnsweredByTheSameBytes(t *testing.T) {
 func TestTheAnswersIDIsDerivedFromTheComment(t *testing.T) {
 	bus := &topic{}
 	in := created(t, "Hello")
-	newModerator(bus, statetest.New()).Created(context.Background(), []event.Event{in})
+	newModerator(bus, statetest.New()).decideAll(context.Background(), []event.Event{in})
 	if got, want := bus.events[0].ID, event.IDOf(event.CommentModerated, in.Comment.ID, 2); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -147,7 +147,7 @@ func TestTheAnswersIDIsDerivedFromTheComment(t *testing.T) {
 func TestWhatIsNotPublishedIsNotAcknowledged(t *testing.T) {
 	down := errors.New("bus is down")
 	bus := &topic{errs: []error{nil, down, nil}}
-	errs := newModerator(bus, statetest.New()).Created(context.Background(), []event.Event{created(t, "a"), created(t, "b"), created(t, "c")})
+	errs := newModerator(bus, statetest.New()).decideAll(context.Background(), []event.Event{created(t, "a"), created(t, "b"), created(t, "c")})
 	if !reflect.DeepEqual(errs, bus.errs) {
 		t.Errorf("errors %v, want %v", errs, bus.errs)
 	}
@@ -157,7 +157,7 @@ func TestAnAnswerThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
 	bad := created(t, "b")
 	bad.Comment.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 	bus := &topic{}
-	errs := newModerator(bus, statetest.New()).Created(context.Background(), []event.Event{created(t, "a"), bad})
+	errs := newModerator(bus, statetest.New()).decideAll(context.Background(), []event.Event{created(t, "a"), bad})
 	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || len(bus.events) > 0 {
 		t.Errorf("errors %v and %d events published", errs, len(bus.events))
 	}
@@ -166,11 +166,11 @@ func TestAnAnswerThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
 // A later policy does not change a decision.
 func TestTheFirstDecisionStands(t *testing.T) {
 	store, in := statetest.New(), created(t, "Hello")
-	newModerator(&topic{}, store).Created(context.Background(), []event.Event{in})
+	newModerator(&topic{}, store).decideAll(context.Background(), []event.Event{in})
 	key := "decision-" + in.Comment.ID
 	store.Put(key, strings.Replace(store.Value(key), `"approved"`, `"rejected","reason":"an older policy"`, 1))
 	bus := &topic{}
-	if err := errors.Join(newModerator(bus, store).Created(context.Background(), []event.Event{in})...); err != nil {
+	if err := errors.Join(newModerator(bus, store).decideAll(context.Background(), []event.Event{in})...); err != nil {
 		t.Fatal(err)
 	}
 	if c := bus.events[0].Comment; c.Status != event.Rejected || c.Reason != "an older policy" {
@@ -191,7 +191,7 @@ func TestAnotherCommentOfTheSameIDIsPoison(t *testing.T) {
 		bus, store := &topic{}, statetest.New()
 		var errs []error
 		for _, batch := range batches {
-			errs = append(errs, newModerator(bus, store).Created(context.Background(), batch)...)
+			errs = append(errs, newModerator(bus, store).decideAll(context.Background(), batch)...)
 		}
 		if len(errs) != 3 || errs[0] != nil || !errors.Is(errs[1], internalbus.ErrPoison) || errs[2] != nil {
 			t.Errorf("%s: errors %v", name, errs)
@@ -208,13 +208,13 @@ func TestWhileTheStoreIsDownModerationsEventsAreRedelivered(t *testing.T) {
 	in, store, bus := created(t, "Hello"), statetest.New(), &topic{}
 	store.Decide(statetest.Always(statetest.Lost))
 	store.Fail(statetest.ErrDown, statetest.Get)
-	errs := newModerator(bus, store).Created(context.Background(), []event.Event{in})
+	errs := newModerator(bus, store).decideAll(context.Background(), []event.Event{in})
 	if len(errs) != 1 || !errors.Is(errs[0], statetest.ErrDown) || len(bus.events) > 0 {
 		t.Errorf("errors %v and %d events", errs, len(bus.events))
 	}
 	store.Decide(nil)
 	store.Fail(nil)
-	if errs := newModerator(bus, store).Created(context.Background(), []event.Event{in}); errs[0] != nil || len(bus.events) != 1 || store.Written() != 1 {
+	if errs := newModerator(bus, store).decideAll(context.Background(), []event.Event{in}); errs[0] != nil || len(bus.events) != 1 || store.Written() != 1 {
 		t.Errorf("errors %v, %d events, %d writes", errs, len(bus.events), store.Written())
 	}
 }
@@ -222,7 +222,7 @@ func TestWhileTheStoreIsDownModerationsEventsAreRedelivered(t *testing.T) {
 func TestADamagedDecisionIsAnError(t *testing.T) {
 	in, store, bus := created(t, "Hello"), statetest.New(), &topic{}
 	store.Put("decision-"+in.Comment.ID, "{")
-	errs := newModerator(bus, store).Created(context.Background(), []event.Event{in})
+	errs := newModerator(bus, store).decideAll(context.Background(), []event.Event{in})
 	if errs[0] == nil || errors.Is(errs[0], internalbus.ErrPoison) || len(bus.events) > 0 {
 		t.Errorf("errors %v and %d events", errs, len(bus.events))
 	}
@@ -257,7 +257,7 @@ func TestEachDeliveryOfSlowCommentsMakesProgress(t *testing.T) {
 		}
 		for answered := 0; len(left) > 0; {
 			bus.errs = make([]error, min(most, len(left)))
-			errs := m.Created(context.Background(), left)
+			errs := m.decideAll(context.Background(), left)
 			if len(errs) != len(left) {
 				t.Fatalf("%s: %d errors for %d events", takes, len(errs), len(left))
 			}

@@ -10,16 +10,20 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/journal"
+	"github.com/postbus/postbus/apps/internal/journal/journaltest"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-func create(bus *topic, store *statetest.Memory, key, body string) *httptest.ResponseRecorder {
+func create(j command.Journal, store *statetest.Memory, key, body string) *httptest.ResponseRecorder {
 	engine := web.NewEngine()
-	New("posts", bus, store, time.Now).Routes(engine)
+	New("posts", j, store, time.Now).Routes(engine)
 	req := httptest.NewRequest(http.MethodPost, "/posts/create", strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
 	if key != "" {
@@ -30,18 +34,18 @@ func create(bus *topic, store *statetest.Memory, key, body string) *httptest.Res
 	return res
 }
 
-// The publish is the commit: the store is written when the event comes back.
+// The journal's commit is all: the post is stored when the event comes back.
 func TestCreatePublishesThePostAndStoresNothing(t *testing.T) {
-	bus, store := &topic{}, statetest.New()
-	res := create(bus, store, "", `{"title":"A <title>","body":"A body"}`)
-	if res.Code != http.StatusCreated || len(bus.events) != 1 || store.Written() > 0 {
-		t.Fatalf("answered %d with %d events and %d writes: %s", res.Code, len(bus.events), store.Written(), res.Body)
+	j, store := journaltest.New(), statetest.New()
+	res := create(j, store, "", `{"title":"A <title>","body":"A body"}`)
+	if res.Code != http.StatusCreated || len(j.Events()) != 1 || store.Written() > 0 {
+		t.Fatalf("answered %d with %d events and %d writes: %s", res.Code, len(j.Events()), store.Written(), res.Body)
 	}
 	var got event.Post
 	if err := json.Unmarshal(res.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	e := bus.events[0]
+	e := j.Events()[0]
 	if got != *e.Post || got.Title != "A <title>" || got.Body != "A body" || got.Revision != 1 {
 		t.Errorf("answered %+v, published %+v", got, e.Post)
 	}
@@ -64,30 +68,30 @@ func TestARepeatWithTheSameKeyAnswersTheSameBody(t *testing.T) {
 	var log bytes.Buffer
 	defer slog.SetDefault(slog.Default())
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
-	bus, store := &topic{}, statetest.New()
-	first := create(bus, store, "key", `{"title":"a <b> \u2028"}`)
-	again := create(bus, store, "key", `{"title":"a <b> \u2028"}`)
+	j, store := journaltest.New(), statetest.New()
+	first := create(j, store, "key", `{"title":"a <b> \u2028"}`)
+	again := create(j, store, "key", `{"title":"a <b> \u2028"}`)
 	if first.Code != http.StatusCreated || again.Code != first.Code || again.Body.String() != first.Body.String() {
 		t.Errorf("answered %d %s, then %d %s", first.Code, first.Body, again.Code, again.Body)
 	}
 	if first.Header().Get("Location") != again.Header().Get("Location") {
 		t.Errorf("at %s, then at %s", first.Header().Get("Location"), again.Header().Get("Location"))
 	}
-	if len(bus.events) != 2 || bus.events[0].ID != bus.events[1].ID {
-		t.Errorf("%d events were published", len(bus.events))
+	if len(j.Events()) != 2 || j.Events()[0].ID != j.Events()[1].ID {
+		t.Errorf("%d events were published", len(j.Events()))
 	}
 	if got := log.String(); strings.Count(got, "repeat=false") != 1 || strings.Count(got, "repeat=true") != 1 {
 		t.Errorf("the log does not say which is the repeat:\n%s", got)
 	}
-	if res := create(bus, store, "key", `{"title":"b"}`); res.Code != http.StatusUnprocessableEntity {
+	if res := create(j, store, "key", `{"title":"b"}`); res.Code != http.StatusUnprocessableEntity {
 		t.Errorf("another request with the key is answered %d", res.Code)
 	}
 }
 
 // A key belongs to what the client asked for, whatever the spacing and order of its JSON.
 func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
-	bus, store := &topic{}, statetest.New()
-	first := create(bus, store, "key", `{"title":"a","body":"b <c>"}`)
+	j, store := journaltest.New(), statetest.New()
+	first := create(j, store, "key", `{"title":"a","body":"b <c>"}`)
 	if first.Code != http.StatusCreated {
 		t.Fatalf("answered %d %s", first.Code, first.Body)
 	}
@@ -104,7 +108,7 @@ func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
 		"title and body": {`{"title":"b <c>","body":"a"}`, 422},
 	} {
 		t.Run(name, func(t *testing.T) {
-			res := create(bus, store, "key", test.body)
+			res := create(j, store, "key", test.body)
 			if res.Code != test.status {
 				t.Fatalf("answered %d %s, want %d", res.Code, res.Body, test.status)
 			}
@@ -113,13 +117,13 @@ func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
 			}
 		})
 	}
-	for _, e := range bus.events {
-		if e.ID != bus.events[0].ID {
+	for _, e := range j.Events() {
+		if e.ID != j.Events()[0].ID {
 			t.Errorf("another event was published: %+v", e)
 		}
 	}
-	none := create(bus, store, "another key", `{"title":"a"}`)
-	if res := create(bus, store, "another key", `{"title":"a","body":""}`); res.Code != http.StatusCreated || res.Body.String() != none.Body.String() {
+	none := create(j, store, "another key", `{"title":"a"}`)
+	if res := create(j, store, "another key", `{"title":"a","body":""}`); res.Code != http.StatusCreated || res.Body.String() != none.Body.String() {
 		t.Errorf("no body and an empty one: answered %d %s, and at first %s", res.Code, res.Body, none.Body)
 	}
 }
@@ -127,15 +131,17 @@ func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
 // Replicas of commit 3b4f435 compare this digest. During an upgrade one of them may get a
 // repeat.
 func TestAClaimHasTheDigestOfTheBody(t *testing.T) {
-	store := statetest.New()
-	create(&topic{}, store, "key", ` {"title":"a"}`)
-	var claim struct{ Request string }
-	if err := json.Unmarshal([]byte(store.Value(fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key"))))), &claim); err != nil {
-		t.Fatal(err)
-	}
-	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(` {"title":"a"}`))); claim.Request != want {
-		t.Errorf("the digest is %s, want %s", claim.Request, want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		store := statetest.New()
+		create(journaltest.Start(t, store, &journaltest.Bus{}), store, "key", ` {"title":"a"}`)
+		var claim struct{ Request string }
+		if err := json.Unmarshal([]byte(store.Value(fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key"))))), &claim); err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("%x", sha256.Sum256([]byte(` {"title":"a"}`))); claim.Request != want {
+			t.Errorf("the digest is %s, want %s", claim.Request, want)
+		}
+	})
 }
 
 func postJSON(t *testing.T, title, body string) string {
@@ -149,13 +155,13 @@ func postJSON(t *testing.T, title, body string) string {
 
 func TestATitleThatShowsNothingIsRefusedAndABodyLikeThatIsNone(t *testing.T) {
 	for _, blank := range []string{"   ", "\u200b", "\u00ad", "\u2800", "\u3164", "\u0007"} {
-		bus, store := &topic{}, statetest.New()
-		res := create(bus, store, "", postJSON(t, blank, ""))
-		if res.Code != http.StatusUnprocessableEntity || len(bus.events) > 0 || !strings.Contains(res.Body.String(), "title must not be empty") {
+		j, store := journaltest.New(), statetest.New()
+		res := create(j, store, "", postJSON(t, blank, ""))
+		if res.Code != http.StatusUnprocessableEntity || len(j.Events()) > 0 || !strings.Contains(res.Body.String(), "title must not be empty") {
 			t.Errorf("title %+q: %d %s", blank, res.Code, res.Body)
 		}
-		res = create(bus, store, "", postJSON(t, "\u200bx👨‍👩‍👧", blank))
-		if res.Code != http.StatusCreated || bus.events[0].Post.Body != "" || bus.events[0].Post.Title != "\u200bx👨‍👩‍👧" {
+		res = create(j, store, "", postJSON(t, "\u200bx👨‍👩‍👧", blank))
+		if res.Code != http.StatusCreated || j.Events()[0].Post.Body != "" || j.Events()[0].Post.Title != "\u200bx👨‍👩‍👧" {
 			t.Errorf("body %+q: %d %s", blank, res.Code, res.Body)
 		}
 	}
@@ -172,16 +178,49 @@ func TestWhatIsRefusedIsNotPublished(t *testing.T) {
 		`[]`:                                                         400,
 		strings.Repeat(" ", 65_537):                                  413,
 	} {
-		bus, store := &topic{}, statetest.New()
-		res := create(bus, store, "key", body)
-		if res.Code != status || len(bus.events) > 0 || store.Written() > 0 {
-			t.Errorf("%.40q is answered %d with %d events and %d writes, want %d", body, res.Code, len(bus.events), store.Written(), status)
+		j, store := journaltest.New(), statetest.New()
+		res := create(j, store, "key", body)
+		if res.Code != status || len(j.Events()) > 0 || store.Written() > 0 {
+			t.Errorf("%.40q is answered %d with %d events and %d writes, want %d", body, res.Code, len(j.Events()), store.Written(), status)
 		}
 	}
 }
 
-func TestWhileTheBusIsDownCreateIsUnavailable(t *testing.T) {
-	res := create(&topic{err: statetest.ErrDown}, statetest.New(), "", `{"title":"a"}`)
+// The bus gets the post when it is back.
+func TestWhileTheBusIsDownPostsAreCreated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, bus := statetest.New(), &journaltest.Bus{}
+		bus.Fail(statetest.ErrDown)
+		res := create(journaltest.Start(t, store, bus), store, "", `{"title":"a"}`)
+		if res.Code != http.StatusCreated || len(bus.Events()) > 0 {
+			t.Errorf("answered %d %s", res.Code, res.Body)
+		}
+		bus.Fail(nil)
+		time.Sleep(time.Second) // of the bubble's clock
+		if events := bus.Events(); len(events) != 1 || events[0].Post.Title != "a" {
+			t.Errorf("published %+v", events)
+		}
+	})
+}
+
+func TestWhileTheStoreIsDownCreateIsUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := statetest.New()
+		j := journaltest.Start(t, store, &journaltest.Bus{})
+		store.Fail(statetest.ErrDown)
+		wantUnavailable(t, create(j, store, "", `{"title":"a"}`))
+		store.Fail(nil)
+	})
+}
+
+func TestAtTheJournalsBoundCreateIsUnavailable(t *testing.T) {
+	j := journaltest.New()
+	j.Fail(journal.ErrFull)
+	wantUnavailable(t, create(j, statetest.New(), "", `{"title":"a"}`))
+}
+
+func wantUnavailable(t *testing.T, res *httptest.ResponseRecorder) {
+	t.Helper()
 	if res.Code != http.StatusServiceUnavailable || res.Header().Get("Retry-After") == "" {
 		t.Errorf("answered %d %s", res.Code, res.Body)
 	}

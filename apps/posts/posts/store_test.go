@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/journal/journaltest"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
@@ -48,9 +50,9 @@ func wantErrors(t *testing.T, errs []error, want ...error) {
 
 func TestAPostIsStoredOnce(t *testing.T) {
 	store := statetest.New()
-	p := New("posts", &topic{}, store, time.Now)
+	p := New("posts", journaltest.New(), store, time.Now)
 	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
-	wantErrors(t, p.Created(context.Background(), []event.Event{a, b}), nil, nil)
+	wantErrors(t, p.keep(context.Background(), []event.Event{a, b}), nil, nil)
 	for _, e := range []event.Event{a, b} {
 		var got event.Post
 		if err := json.Unmarshal([]byte(store.Value("post-"+e.Post.ID)), &got); err != nil || got != *e.Post {
@@ -58,7 +60,7 @@ func TestAPostIsStoredOnce(t *testing.T) {
 		}
 	}
 	// Again, in another order, and twice in a batch.
-	wantErrors(t, p.Created(context.Background(), []event.Event{b, a, b}), nil, nil, nil)
+	wantErrors(t, p.keep(context.Background(), []event.Event{b, a, b}), nil, nil, nil)
 	if store.Written() != 2 || len(store.Keys("")) != 2 {
 		t.Errorf("%d writes of %d keys, want 2 of 2", store.Written(), len(store.Keys("")))
 	}
@@ -67,7 +69,7 @@ func TestAPostIsStoredOnce(t *testing.T) {
 func TestAPostTwiceInItsFirstBatchIsStoredOnce(t *testing.T) {
 	store := statetest.New()
 	a := created(t, event.NewID(), "a")
-	wantErrors(t, New("posts", &topic{}, store, time.Now).Created(context.Background(), []event.Event{a, a}), nil, nil)
+	wantErrors(t, New("posts", journaltest.New(), store, time.Now).keep(context.Background(), []event.Event{a, a}), nil, nil)
 	if store.Written() != 1 {
 		t.Errorf("%d writes, want 1", store.Written())
 	}
@@ -75,11 +77,11 @@ func TestAPostTwiceInItsFirstBatchIsStoredOnce(t *testing.T) {
 
 func TestAnotherPostOfTheSameIDIsPoison(t *testing.T) {
 	store := statetest.New()
-	p := New("posts", &topic{}, store, time.Now)
+	p := New("posts", journaltest.New(), store, time.Now)
 	first := created(t, event.NewID(), "first")
 	forged := created(t, first.Post.ID, "forged")
-	wantErrors(t, p.Created(context.Background(), []event.Event{first, forged}), nil, bus.ErrPoison)
-	wantErrors(t, p.Created(context.Background(), []event.Event{forged, created(t, event.NewID(), "b"), first}), bus.ErrPoison, nil, nil)
+	wantErrors(t, p.keep(context.Background(), []event.Event{first, forged}), nil, bus.ErrPoison)
+	wantErrors(t, p.keep(context.Background(), []event.Event{forged, created(t, event.NewID(), "b"), first}), bus.ErrPoison, nil, nil)
 	var got event.Post
 	if err := json.Unmarshal([]byte(store.Value("post-"+first.Post.ID)), &got); err != nil || got.Title != "first" {
 		t.Errorf("stored %+v (error %v)", got, err)
@@ -99,11 +101,11 @@ func TestWhileTheStoreIsDownEventsAreRedelivered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := statetest.New()
 			fail(store)
-			p := New("posts", &topic{}, store, time.Now)
-			wantErrors(t, p.Created(context.Background(), []event.Event{a, b}), statetest.ErrDown, statetest.ErrDown)
+			p := New("posts", journaltest.New(), store, time.Now)
+			wantErrors(t, p.keep(context.Background(), []event.Event{a, b}), statetest.ErrDown, statetest.ErrDown)
 			store.Fail(nil)
 			store.Decide(nil)
-			wantErrors(t, p.Created(context.Background(), []event.Event{a, b}), nil, nil)
+			wantErrors(t, p.keep(context.Background(), []event.Event{a, b}), nil, nil)
 			if store.Written() != 2 {
 				t.Errorf("%d writes, want 2", store.Written())
 			}
@@ -115,8 +117,26 @@ func TestAPostThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
 	bad := created(t, event.NewID(), "b")
 	bad.Post.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 	store := statetest.New()
-	errs := New("posts", &topic{}, store, time.Now).Created(context.Background(), []event.Event{created(t, event.NewID(), "a"), bad})
+	errs := New("posts", journaltest.New(), store, time.Now).keep(context.Background(), []event.Event{created(t, event.NewID(), "a"), bad})
 	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || store.Written() > 0 {
 		t.Errorf("errors %v and %d writes", errs, store.Written())
+	}
+}
+
+func TestAPostIsMissingUntilItIsStored(t *testing.T) {
+	store := statetest.New()
+	c := New("posts", journaltest.New(), store, time.Now).Consumers()
+	if len(c) != 1 || c[0].Type != event.PostCreated || c[0].React != nil {
+		t.Fatalf("the consumers are %+v", c)
+	}
+	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
+	wantErrors(t, c[0].Effect(t.Context(), []event.Event{b}), nil)
+	missing, err := c[0].Missing(t.Context(), []event.Event{a, b, a})
+	if err != nil || !slices.Equal(missing, []bool{true, false, true}) {
+		t.Errorf("missing is %v (error %v)", missing, err)
+	}
+	store.Fail(statetest.ErrDown)
+	if _, err := c[0].Missing(t.Context(), []event.Event{a}); !errors.Is(err, statetest.ErrDown) {
+		t.Errorf("error %v", err)
 	}
 }

@@ -266,7 +266,10 @@ func TestAReaderWhoComesBackGetsWhatIsForgottenFromTheLog(t *testing.T) {
 // A post's frame is a copy of its newest comments: many posts are many megabytes.
 func TestAReaderWhoComesBackToMuchGetsAllOfItInParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := slices.Repeat([]event.Event{querytest.Posted(1)}, 30)
+		var log []event.Event
+		for i := range 30 {
+			log = append(log, querytest.PostOf(1, 1+i, "post 1"))
+		}
 		for i := range model.DefaultComments {
 			log = append(log, querytest.CommentOf(event.CommentCreated, 100+i, 1, 1, strings.Repeat("x", 10_000)))
 		}
@@ -352,6 +355,44 @@ func TestAStreamThatCantBeResumedEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A log may have an event twice: eventlog recognises a repeat only among its last events.
+// And it has events of types that only a newer version knows.
+func TestAStreamSendsEachEventOnceAndNothingOfAnUnknownType(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unknown := querytest.UnknownOf(querytest.Posted(1))
+		log := querytest.Numbered(
+			0,
+			querytest.Posted(1), querytest.Commented(101, 1), unknown, querytest.Commented(101, 1), querytest.Approved(101, 1), // 1 to 5
+			querytest.Posted(1), querytest.Commented(101, 1), querytest.Approved(101, 1), querytest.Approved(102, 1), // 6 to 9
+			querytest.Approved(102, 1), querytest.Commented(102, 1), querytest.Commented(102, 1), unknown, // 10 to 13
+		)
+		want := []int{1, 2, 5, 9, 11} // 11 is the first CommentCreated of its comment
+		live := querytest.ModelOf(t, nil)
+		l := listen(t, serve(live), "")
+		for i := range log {
+			if err := live.Apply("", log[i:i+1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantFrames(t, l, 0, want, log)
+		replayed := model.New()
+		if err := replayed.Apply("", log); err != nil {
+			t.Fatal(err)
+		}
+		replayed.SetReady()
+		for name, h := range map[string]http.Handler{
+			"from memory": serve(live), "from the log": engine(context.Background(), replayed, querytest.ClientOf(querytest.NewLogServer(log))),
+		} {
+			for after := range len(log) {
+				t.Log(name, after)
+				l := listen(t, h, strconv.Itoa(after))
+				wantFrames(t, l, uint64(after), beyond(want, after), log) //nolint:gosec // never negative
+				l.leave()
+			}
+		}
+	})
 }
 
 // The replica that it was at before may have been further.

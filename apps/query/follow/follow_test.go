@@ -95,6 +95,37 @@ func TestAFollowerCatchesUpAndGoesOn(t *testing.T) {
 	})
 }
 
+// A newer version may run beside this one, or have run before it.
+func TestAFollowerGoesOnOverWhatItDoesNotKnow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unknown := querytest.UnknownOf(querytest.Posted(1))
+		log := append(querytest.SomeLog(), unknown, querytest.Posted(50), querytest.Held(querytest.Approved(102, 1)), querytest.UnknownOf(querytest.Posted(2)))
+		log = querytest.Numbered(0, log...)
+		l := querytest.LogOf(querytest.OneLog, log)
+		l.Most = 4 // so that some batches end with what is not known
+		store := statetest.New()
+		f := follow(t, l, store)
+		synctest.Wait()
+		querytest.WantAt(t, f.model, log, true)
+		log = append(log, querytest.Numbered(len(log), unknown)...)
+		l.Append(unknown)
+		synctest.Wait() // no time goes by: the read that waits brings it
+		querytest.WantAt(t, f.model, log, true)
+		if at := f.model.Status().At; at != l.End() {
+			t.Errorf("the model stands at %s, and the log at %s", at, l.End())
+		}
+		// A snapshot stands at an event that is not known.
+		if err := snapshot.New(f.model, store, time.Second, time.Now).Save(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		log = append(log, querytest.Numbered(len(log), querytest.Approved(103, 1))...)
+		l.Append(querytest.Approved(103, 1))
+		again := follow(t, l, store)
+		synctest.Wait()
+		querytest.WantAt(t, again.model, log, true)
+	})
+}
+
 func TestAnEmptyLogIsReadyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := follow(t, querytest.NewLogServer(nil), statetest.New())

@@ -118,10 +118,13 @@ func (m *Model) positionOf(e event.Event) eventlog.Position {
 }
 
 // frame is a change as a server-sent event: the event's entity as it now stands, or nil if
-// readers see nothing of it.
+// readers see nothing of it. The model has folded the event.
 func (m *Model) frame(e event.Event) []byte {
+	if !isShown(e.Type) {
+		return nil
+	}
 	p, entry := m.posts[postOf(e)], m.entry(e)
-	if entry == nil || !p.isVisible() || e.Type == event.CommentModerated {
+	if entry == nil || !p.isVisible() || p.isStale(uint64(e.Sequence)) {
 		return nil
 	}
 	var data []byte

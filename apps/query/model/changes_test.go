@@ -88,7 +88,7 @@ func TestACommentIsRenderedAsItsStructIsEncoded(t *testing.T) {
 			t.Errorf("got %s with error %v, want %s", got, err, want)
 		}
 	}
-	if got, err := renderComment(&event.Comment{Content: "\xff"}); err == nil {
+	if got, err := renderComment(&event.Comment{Content: "\xff", Status: event.Pending}); err == nil {
 		t.Errorf("what is not UTF-8 becomes %s", got)
 	}
 }

@@ -22,7 +22,7 @@ var ErrGap = errors.New("not the next event")
 
 // Model is the read model. It is a prefix of the log and nothing else: Apply takes the
 // next event only. It is safe for concurrent use, and nothing outside has its lock. The
-// events that its methods take are valid, as event.Parse leaves them.
+// events that its methods take are valid, as event.ParseBatch leaves them.
 type Model struct {
 	mu     sync.RWMutex
 	status Status
@@ -155,22 +155,30 @@ func (m *Model) applyInOrder(events []event.Event) error {
 	return nil
 }
 
+// isShown says whether readers may see an event of the type. Of a CommentModerated they see
+// the CommentUpdated that follows, and of a type that is not known nothing.
+func isShown(t event.Type) bool {
+	return t == event.PostCreated || t == event.CommentCreated || t == event.CommentUpdated
+}
+
 // fold applies one event. Any permutation of events, with any of them repeated, folds to
 // the same model.
 func (m *Model) fold(e event.Event) error {
-	switch e.Type {
-	case event.PostCreated, event.CommentCreated, event.CommentUpdated:
-	default:
-		return nil // readers see of a CommentModerated the CommentUpdated that follows
+	if !isShown(e.Type) {
+		return nil
 	}
 	entry, err := entryOf(e)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case e.Comment == nil:
-		m.putPost(entry)
-	default:
-		m.post(postOf(e)).put(entry)
+	}
+	isNews := false
+	if e.Comment == nil {
+		isNews = m.putPost(entry)
+	} else {
+		isNews = m.post(postOf(e)).putComment(e.Type, entry)
+	}
+	if !isNews {
+		m.post(postOf(e)).markStale(entry.Sequence)
 	}
 	return nil
 }
@@ -194,11 +202,25 @@ func (m *Model) Contradicts(e event.Event) bool {
 		return false
 	}
 	claimed, err := entryOf(e)
-	return err == nil && event.Contradicts(claimed.shown(e), have.shown(e))
+	return err == nil && contradicts(claimed.shown(e), have.shown(e))
+}
+
+// contradicts is event.Contradicts of what readers see. Nobody sees the text of a comment
+// with a status that is not known, so it is not compared.
+func contradicts(a, b event.Event) bool {
+	if a.Comment != nil && (!a.Comment.Status.IsKnown() || !b.Comment.Status.IsKnown()) {
+		for _, c := range []*event.Comment{a.Comment, b.Comment} {
+			c.Author, c.Content, c.Reason = "", "", ""
+		}
+	}
+	return event.Contradicts(a, b)
 }
 
 // entry returns the entry of an event's entity, or nil if it is not in the model.
 func (m *Model) entry(e event.Event) *Entry {
+	if !e.Type.IsKnown() {
+		return nil
+	}
 	p := m.posts[postOf(e)]
 	switch {
 	case p == nil || e.Comment == nil && !p.isVisible():

@@ -44,6 +44,105 @@ func TestAnyOrderAndAnyRepeatsFoldToTheSame(t *testing.T) {
 	})
 }
 
+// Beyond its window of ids the event log may have an event twice.
+func TestRepeatsAndUnknownTypesShowNothingAnywhere(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		log := querytest.AnyLog(r)
+		long, before := querytest.WithRepeats(r, log)
+		since := rapid.IntRange(0, len(log)).Draw(r, "since") // when the model is ready
+		want, got := querytest.ModelIn(t, querytest.OneLog, log, since), querytest.ModelIn(t, querytest.OneLog, long, before[since])
+		if at := querytest.At(got); at != uint64(len(long)) {
+			r.Fatalf("the model stands at %d of %d", at, len(long))
+		}
+		if a, b := querytest.Everything(want), querytest.Everything(got); a != b {
+			r.Fatalf("without:\n%s\nwith:\n%s", a, b)
+		}
+		same := func(a, b []string) {
+			r.Helper()
+			if !slices.Equal(a, b) {
+				r.Fatalf("a stream is sent without:\n%s\nwith:\n%s", strings.Join(a, ""), strings.Join(b, ""))
+			}
+		}
+		same(querytest.Sent(want, log), querytest.Sent(got, long))
+		wanted, _, _ := want.ChangesAfter(uint64(since))      //nolint:gosec // never negative
+		sent, _, _ := got.ChangesAfter(uint64(before[since])) //nolint:gosec // never negative
+		same(querytest.WithoutNumbers(wanted), querytest.WithoutNumbers(sent))
+	})
+}
+
+// An event of an unknown type may be about an entity that the model has.
+func TestEventsOfUnknownTypesCountAndShowNothing(t *testing.T) {
+	log := querytest.SomeLog()
+	m := querytest.ModelOf(t, log)
+	before, at := querytest.Everything(m), querytest.At(m)
+	strange := querytest.UnknownOf(querytest.Posted(1))
+	strange.Subject = "no id of an entity"
+	unknown := []event.Event{querytest.UnknownOf(querytest.Posted(1)), querytest.UnknownOf(querytest.Approved(101, 1)), strange}
+	more := querytest.Numbered(len(log), append(unknown, querytest.Posted(90))...)
+	if err := m.Apply("", more[:3]); err != nil {
+		t.Fatal(err)
+	}
+	if got := querytest.Everything(m); got != before || querytest.At(m) != at+3 || m.Status().At.Event != strange.ID {
+		t.Errorf("at %s the model is\n%s\nwant\n%s", m.Status().At, got, before)
+	}
+	if err := m.Apply("", more); err != nil {
+		t.Fatal(err)
+	}
+	if frames, _, ok := m.ChangesAfter(at); !ok || len(frames) != 1 || numberOf(t, frames[0]) != at+4 {
+		t.Errorf("the changes after %d are %s, %v", at, frames, ok)
+	}
+	if frames, upTo := m.Frames(more); len(frames) != 1 || upTo.Sequence != at+4 {
+		t.Errorf("from the log the changes up to %s are %s", upTo, frames)
+	}
+	for _, e := range unknown {
+		if m.Has(e) || m.Contradicts(e) {
+			t.Errorf("the model has, or contradicts, %+v", e)
+		}
+	}
+}
+
+func TestOfACommentWithAnUnknownStatusOnlyTheStatusIsShown(t *testing.T) {
+	held := querytest.Held(querytest.Approved(101, 1))
+	m := querytest.ModelIn(t, "", querytest.Numbered(0, querytest.Posted(1), querytest.Commented(101, 1), held), 2)
+	want := `{"id":"` + querytest.UUID7(101) + `","content":"","status":"held","createdAt":"2026-11-23T12:00:00Z"}`
+	if page := m.Posts(model.Newest, 20); !strings.Contains(string(page.JSON), `"comments":[`+want+`],"commentCount":1`) {
+		t.Errorf("the page is %s", page.JSON)
+	}
+	frames, _, _ := m.ChangesAfter(2)
+	if len(frames) != 1 || !strings.HasSuffix(string(frames[0]), "\nevent: CommentUpdated\ndata: {\"postId\":\""+querytest.UUID7(1)+"\","+want[1:]+"\n\n") {
+		t.Errorf("a stream is sent %s", frames)
+	}
+	// A later decision that is known shows the comment again.
+	approved := querytest.CommentOf(event.CommentUpdated, 101, 1, 3, "comment 101")
+	if err := m.Apply("", querytest.Numbered(3, approved)); err != nil {
+		t.Fatal(err)
+	}
+	if page := m.Posts(model.Newest, 20); !strings.Contains(string(page.JSON), `"content":"comment 101","status":"approved"`) {
+		t.Errorf("the page is %s", page.JSON)
+	}
+}
+
+// The model does not have the text of such a comment.
+func TestTheTextOfACommentWithAnUnknownStatusContradictsNothing(t *testing.T) {
+	held := querytest.Held(querytest.Approved(101, 1))
+	m := querytest.ModelOf(t, querytest.Numbered(0, querytest.Posted(1), querytest.Commented(101, 1), held, querytest.Approved(102, 1)))
+	for name, c := range map[string]struct {
+		e    event.Event
+		want bool
+	}{
+		"the comment, pending":            {querytest.Commented(101, 1), false},
+		"the comment, held":               {held, false},
+		"a later decision":                {querytest.CommentOf(event.CommentUpdated, 101, 1, 3, "comment 101"), false},
+		"another decision":                {querytest.Approved(101, 1), true},
+		"an approved comment, held later": {querytest.Held(querytest.CommentOf(event.CommentUpdated, 102, 1, 3, "comment 102")), false},
+		"an approved comment, held":       {querytest.Held(querytest.Approved(102, 1)), true},
+	} {
+		if got := m.Contradicts(c.e); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 // A fold that is right by being simple: of each entity the event that wins.
 func TestTheHighestRevisionWinsAndOfEqualOnesTheFirst(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {

@@ -27,6 +27,13 @@ type Entry struct {
 type Post struct {
 	Entry
 	Comments []Entry
+	// Stale are the numbers of the events of the post and its comments that told readers
+	// nothing new, ascending: repeats, and revisions that came too late. Nearly always there
+	// are none. Streams that are read from the log leave them out.
+	Stale []uint64
+	// Early are the comments, by id, whose CommentUpdated is in the log and whose
+	// CommentCreated has not come. Without them that could not be told from a repeat.
+	Early []uuid.UUID
 }
 
 type post struct {
@@ -81,11 +88,12 @@ func (m *Model) post(id uuid.UUID) *post {
 	return p
 }
 
-// putPost takes the entry for its post, unless the post has one that wins.
-func (m *Model) putPost(e Entry) {
+// putPost takes the entry for its post, unless the post has one that wins. It says whether
+// it has taken it.
+func (m *Model) putPost(e Entry) bool {
 	p := m.post(e.ID)
 	if p.isVisible() && !e.wins(p.Entry) {
-		return
+		return false
 	}
 	if !p.isVisible() {
 		at, _ := find(m.visible, e.ID)
@@ -93,10 +101,12 @@ func (m *Model) putPost(e Entry) {
 	}
 	p.Entry = e
 	p.newest.Store(nil)
+	return true
 }
 
-// put takes the entry of a comment, unless the post has one of that comment that wins.
-func (p *post) put(e Entry) {
+// put takes the entry of a comment, unless the post has one of that comment that wins. It
+// says whether it has taken it, and whether it is the first one of the comment.
+func (p *post) put(e Entry) (taken, isFirst bool) {
 	at, found := find(p.Comments, e.ID)
 	switch {
 	case !found:
@@ -104,17 +114,46 @@ func (p *post) put(e Entry) {
 	case e.wins(p.Comments[at]):
 		p.Comments[at] = e
 	default:
-		return
+		return false, false
 	}
 	p.newest.Store(nil)
+	return true, !found
+}
+
+// putComment takes the entry of a comment as put does, from an event of the type. It says
+// whether readers are shown the event: it has changed the comment, or it is the first
+// CommentCreated, which readers count, and an update came before it.
+func (p *post) putComment(t event.Type, e Entry) (isNews bool) {
+	taken, isFirst := p.put(e)
+	at, isEarly := slices.BinarySearchFunc(p.Early, e.ID, compareIDs)
+	switch {
+	case isFirst && t != event.CommentCreated:
+		p.Early = slices.Insert(p.Early, at, e.ID)
+	case isEarly && t == event.CommentCreated:
+		p.Early = slices.Delete(p.Early, at, at+1)
+		return true
+	}
+	return taken
+}
+
+func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
+
+// markStale notes the number of an event that told readers nothing new.
+func (p *post) markStale(sequence uint64) {
+	at, found := slices.BinarySearch(p.Stale, sequence)
+	if !found {
+		p.Stale = slices.Insert(p.Stale, at, sequence)
+	}
+}
+
+func (p *post) isStale(sequence uint64) bool {
+	_, found := slices.BinarySearch(p.Stale, sequence)
+	return found
 }
 
 // find returns where in a list by id the id is, or would be.
 func find[T interface{ id() uuid.UUID }](sorted []T, id uuid.UUID) (int, bool) {
-	compare := func(t T, id uuid.UUID) int {
-		other := t.id()
-		return bytes.Compare(other[:], id[:])
-	}
+	compare := func(t T, id uuid.UUID) int { return compareIDs(t.id(), id) }
 	if n := len(sorted); n == 0 || compare(sorted[n-1], id) < 0 {
 		return n, false // the usual case: younger than all
 	}
@@ -126,11 +165,11 @@ func (m *Model) Copy() (eventlog.Position, []Post) {
 	m.mu.RLock()
 	posts := make([]Post, 0, len(m.posts))
 	for _, p := range m.posts {
-		posts = append(posts, Post{p.Entry, slices.Clone(p.Comments)})
+		posts = append(posts, Post{p.Entry, slices.Clone(p.Comments), slices.Clone(p.Stale), slices.Clone(p.Early)})
 	}
 	at := m.status.At
 	m.mu.RUnlock()
-	slices.SortFunc(posts, func(a, b Post) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	slices.SortFunc(posts, func(a, b Post) int { return compareIDs(a.ID, b.ID) })
 	return at, posts
 }
 
@@ -148,6 +187,14 @@ func (m *Model) Restore(posts []Post) {
 		to := m.post(p.ID)
 		for _, c := range p.Comments {
 			to.put(c)
+		}
+		for _, sequence := range p.Stale {
+			to.markStale(sequence)
+		}
+		for _, id := range p.Early {
+			if at, found := slices.BinarySearchFunc(to.Early, id, compareIDs); !found {
+				to.Early = slices.Insert(to.Early, at, id)
+			}
 		}
 	}
 }

@@ -26,7 +26,8 @@ func renderPost(p *event.Post) ([]byte, error) {
 }
 
 // renderComment returns what readers see of a comment.
-func renderComment(c *event.Comment) ([]byte, error) {
+func renderComment(comment *event.Comment) ([]byte, error) {
+	c := comment.Public()
 	return render("}",
 		member{name: "id", value: c.ID},
 		member{name: "content", value: c.Content},

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// format changes whenever the records or the rendered JSON in them do; a snapshot of
-	// another format is ignored.
+	// format changes whenever the records or the rendered JSON in them do, and when readers
+	// are shown events of another type, or the text of another status: a snapshot of the
+	// version before has left those out. A snapshot of another format is ignored.
 	format      = 1
 	manifestKey = "snapshot-manifest"
 )

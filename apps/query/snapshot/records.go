@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/google/uuid"
 
@@ -13,13 +14,18 @@ import (
 // chunkBytes is the size at which a chunk is complete. Its last record may exceed it.
 const chunkBytes = 1 << 20
 
-// A chunk consists of records: a post, and after it its comments. A record has a kind (one
-// byte), the entity's id (16 bytes), its event's number, its revision and the length of its
-// JSON (varints), and the JSON. If a post's comments go on in the next chunk, that chunk
-// begins with the post again.
+// A chunk consists of records: a post, and after it its comments, its early comments and
+// its stale numbers. A record has a kind (one byte), the entity's id (16 bytes), its event's
+// number, its revision and the length of its JSON (varints), and the JSON. If a post's
+// records go on in the next chunk, that chunk begins with the post again.
+//
+// Commit 3b4f435 knows only posts and comments. It ignores a snapshot with others, which are
+// rare, and replays the log.
 const (
 	postRecord    = 'P'
 	commentRecord = 'C'
+	earlyRecord   = 'E' // has only the id, of the comment
+	staleRecord   = 'S' // has only the number
 )
 
 var errCutOff = errors.New("a record is cut off")
@@ -29,12 +35,12 @@ func encode(posts []model.Post, write func(chunk []byte)) {
 	var chunk []byte
 	for _, p := range posts {
 		chunk = appendRecord(chunk, postRecord, p.Entry)
-		for _, c := range p.Comments {
+		for kind, e := range recordsOf(p) {
 			if len(chunk) >= chunkBytes {
 				write(chunk)
 				chunk = appendRecord(nil, postRecord, p.Entry)
 			}
-			chunk = appendRecord(chunk, commentRecord, c)
+			chunk = appendRecord(chunk, kind, e)
 		}
 		if len(chunk) >= chunkBytes {
 			write(chunk)
@@ -43,6 +49,27 @@ func encode(posts []model.Post, write func(chunk []byte)) {
 	}
 	if len(chunk) > 0 {
 		write(chunk)
+	}
+}
+
+// recordsOf are the records that follow a post's own, by kind.
+func recordsOf(p model.Post) iter.Seq2[byte, model.Entry] {
+	return func(yield func(byte, model.Entry) bool) {
+		for _, c := range p.Comments {
+			if !yield(commentRecord, c) {
+				return
+			}
+		}
+		for _, id := range p.Early {
+			if !yield(earlyRecord, model.Entry{ID: id}) {
+				return
+			}
+		}
+		for _, sequence := range p.Stale {
+			if !yield(staleRecord, model.Entry{Sequence: sequence}) {
+				return
+			}
+		}
 	}
 }
 
@@ -65,12 +92,21 @@ func decode(chunk []byte) ([]model.Post, error) {
 			return nil, err
 		}
 		chunk = rest
-		switch {
-		case kind == postRecord:
+		if kind == postRecord {
 			posts = append(posts, model.Post{Entry: entry})
-		case kind == commentRecord && len(posts) > 0:
-			p := &posts[len(posts)-1]
+			continue
+		}
+		if len(posts) == 0 {
+			return nil, fmt.Errorf("a record of kind %q before any post", kind)
+		}
+		p := &posts[len(posts)-1]
+		switch kind {
+		case commentRecord:
 			p.Comments = append(p.Comments, entry)
+		case earlyRecord:
+			p.Early = append(p.Early, entry.ID)
+		case staleRecord:
+			p.Stale = append(p.Stale, entry.Sequence)
 		default:
 			return nil, fmt.Errorf("a record of kind %q", kind)
 		}

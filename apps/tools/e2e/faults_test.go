@@ -451,8 +451,9 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	r.writes, r.created, r.retries = l.attempts.Load(), l.created.Load(), l.retries.Load()
 	b := l.books()
 	if len(l.wrong) > 0 {
-		t.Errorf("%d writes went wrong; the first: %v", len(l.wrong), l.wrong[0])
+		t.Errorf("%d calls went wrong; the first: %v", len(l.wrong), l.wrong[0])
 	}
+	l.checkHistory(t)
 	r.lost, r.repeated = s.settle(t, start, b)
 	within(t, settledWithin, func() error { return s.nothingPending(t, store) })
 	s.remember(b)

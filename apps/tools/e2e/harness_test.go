@@ -37,8 +37,10 @@ type stack struct {
 	dir   string
 	redis *system.Redis
 	log   *os.File
-	// replicas are the second instances of services, while there are any.
-	replicas []system.App
+	// replicas are the second instances of services, while there are any. A load reads
+	// them as it runs.
+	replicas  []system.App
+	replicaMu sync.Mutex
 	// posts are the ids of the posts of earlier faults' loads. earlier is the rest of
 	// their books.
 	posts   map[string]bool
@@ -238,8 +240,12 @@ func (s *stack) replica(t *testing.T, name string, env ...string) system.App {
 		t.Cleanup(func() { _ = p.Kill(context.Background()) })
 	}
 	awaitReady(t, b)
+	s.replicaMu.Lock()
+	defer s.replicaMu.Unlock()
 	s.replicas = append(s.replicas, b)
 	t.Cleanup(func() {
+		s.replicaMu.Lock()
+		defer s.replicaMu.Unlock()
 		s.replicas = slices.DeleteFunc(s.replicas, func(a system.App) bool { return a.Port == b.Port })
 	})
 	return b
@@ -251,6 +257,8 @@ func (s *stack) all(name string) []system.App {
 		return s.replicasOf(name)
 	}
 	apps := []system.App{s.App(name)}
+	s.replicaMu.Lock()
+	defer s.replicaMu.Unlock()
 	for _, b := range s.replicas {
 		if b.Name == name {
 			apps = append(apps, b)

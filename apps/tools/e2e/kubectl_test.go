@@ -286,5 +286,5 @@ func reach(host, address string) {
 		return dialer.DialContext(ctx, network, to)
 	}
 	client.Transport = &http.Transport{DialContext: dial}
-	loadClient.Transport = &http.Transport{DialContext: dial, MaxIdleConnsPerHost: writers}
+	loadClient.Transport = &http.Transport{DialContext: dial, MaxIdleConnsPerHost: writers + pageReaders}
 }

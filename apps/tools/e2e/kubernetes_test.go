@@ -369,7 +369,9 @@ func accessControl(t *testing.T) {
 		allowed           []string // the only callers who may
 	}{
 		{"GET", "eventlog", "/events?limit=1", []string{"posts", "comments", "moderation", "query"}},
-		{"GET", "eventlog", "/dead-letters?limit=1", []string{"posts", "comments", "moderation"}},
+		{"GET", "eventlog", "/events/known?id=x", []string{"posts", "comments", "moderation", "query"}},
+		{"GET", "eventlog", "/dead-letters?limit=1", nil},
+		{"GET", "eventlog", "/dead-letters/known?id=x", []string{"posts", "comments", "moderation"}},
 		{"GET", "posts", "/repairs", nil},
 		{"GET", "comments", "/repairs", nil},
 		{"GET", "moderation", "/repairs", nil},

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,10 +17,14 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/tools/history"
 )
 
 // load is a group of writers that create posts and comments at a steady rate. Like good
-// clients they use an Idempotency-Key and repeat until a 201.
+// clients they use an Idempotency-Key and repeat until a 201. A few readers read what they
+// write.
 type load struct {
 	s      *stack
 	cancel context.CancelFunc
@@ -29,7 +35,12 @@ type load struct {
 	// attempts counts the writes that were begun, created those with a 201.
 	attempts, created, retries atomic.Int64
 
+	// history has all calls, of writers and readers.
+	history *history.History
+
 	mu       sync.Mutex
+	kept     []command         // commands that were answered 201, to repeat
+	shown    eventlog.Position // the furthest that a reader was shown
 	posts    []string          // ids
 	comments map[string]string // post, by id
 	expected map[string]string // final status, by comment id
@@ -62,30 +73,29 @@ const (
 func begin(t *testing.T, s *stack, seed uint64) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{s: s, cancel: cancel, comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}, poison: map[deadKey]int{}}
+	l := &load{s: s, cancel: cancel, history: history.New(), comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}, poison: map[deadKey]int{}}
 	for i := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // to be repeatable
 		l.all.Go(func() {
-			tick := time.NewTicker(time.Second * writers / writesPerSecond)
-			defer tick.Stop()
-			for n := 0; ; n++ {
+			every(ctx, time.Second*writers/writesPerSecond, func(n int) {
 				if n%postShare == 0 || l.somePost(random) == "" {
 					l.writePost(fmt.Sprintf("post %d of writer %d", n, i))
-				} else {
-					text := fmt.Sprintf(`comment %d of writer %d: <b>&\u2028più`, n, i) // what JSON in HTML would escape
-					if random.IntN(4) == 0 {
-						text += ", orange"
-					}
-					l.writeComment(l.somePost(random), text)
-				}
-				select {
-				case <-tick.C:
-				case <-ctx.Done():
 					return
 				}
-			}
+				text := fmt.Sprintf(`comment %d of writer %d: <b>&\u2028più`, n, i) // what JSON in HTML would escape
+				if random.IntN(4) == 0 {
+					text += ", orange"
+				}
+				l.writeComment(l.somePost(random), text)
+			})
 		})
 	}
+	for i := range pageReaders {
+		random := rand.New(rand.NewPCG(seed, uint64(writers+i))) //nolint:gosec // to be repeatable
+		l.all.Go(func() { l.browse(ctx, strconv.Itoa(i), random) })
+	}
+	random := rand.New(rand.NewPCG(seed, writers+pageReaders)) //nolint:gosec // to be repeatable
+	l.all.Go(func() { l.followLog(ctx, random) })
 	return l
 }
 
@@ -151,42 +161,84 @@ func (l *load) failedBefore(service string, sent time.Time) []failure {
 	return found
 }
 
-// giveUp bounds how long a write is repeated. A write that takes longer counts as lost.
-const giveUp = 2 * time.Minute
+const (
+	// giveUp bounds how long a write is repeated. A write that takes longer counts as lost.
+	giveUp = 2 * time.Minute
+	// repeatShare is how many writes there are to one of each kind of repeat.
+	repeatShare = 32
+)
 
-var loadClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: writers}}
+var loadClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: writers + pageReaders}}
 
-// write sends a command until it gets a 201, sometimes repeats it after that, and returns
-// the id.
+// command is a POST with its Idempotency-Key.
+type command struct{ url, body, key string }
+
+// write sends a command until it gets a 201, and returns the id. Some commands are sent
+// twice at once, again after their 201, or again much later. Some keys are used again with
+// another body.
 func (l *load) write(url, body string) string {
-	key, id := uuid.NewString(), ""
-	repeat := l.attempts.Add(1)%32 == 0
+	c := command{url, body, uuid.NewString()}
+	kind := l.attempts.Add(1) % repeatShare
+	if kind == 0 {
+		l.all.Go(func() { l.again(c) })
+	}
+	id := l.untilCreated(c)
+	if id == "" {
+		return ""
+	}
+	switch kind {
+	case 1:
+		l.again(c)
+	case 2:
+		l.again(l.earlier(c))
+	case 3:
+		l.again(command{url, strings.Replace(body, `":"`, `":"not `, 1), c.key})
+	}
+	return id
+}
+
+// earlier keeps a command, and returns the one that was kept half as long after the
+// load's begin.
+func (l *load) earlier(c command) command {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = append(l.kept, c)
+	return l.kept[len(l.kept)/2]
+}
+
+func (l *load) untilCreated(c command) string {
 	for begun := time.Now(); time.Since(begun) < giveUp; {
-		status, got, sent, err := send(url, body, key)
+		status, got, err := l.try(c)
 		switch {
 		case err == nil && status == http.StatusCreated:
-			if id != "" && id != got {
-				l.fail(fmt.Errorf("two 201s of one key name %s and %s", id, got))
-			}
-			if id = got; !repeat {
-				return id
-			}
-			repeat = false
-			continue
+			return got
 		case err == nil && status != http.StatusServiceUnavailable && status != http.StatusBadGateway:
-			l.fail(fmt.Errorf("POST %s: %d %s", url, status, got))
+			l.fail(fmt.Errorf("POST %s: %d %s", c.url, status, got))
 			return ""
 		}
 		l.retries.Add(1)
-		if err != nil {
-			l.mu.Lock()
-			l.failed = append(l.failed, failure{url, sent, err})
-			l.mu.Unlock()
-		}
 		time.Sleep(50 * time.Millisecond) // a client's pause between two tries
 	}
-	l.fail(fmt.Errorf("POST %s: no 201 within %s", url, giveUp))
+	l.fail(fmt.Errorf("POST %s: no 201 within %s", c.url, giveUp))
 	return ""
+}
+
+// again sends a command that was sent before. The history's model says what the answer has
+// to be.
+func (l *load) again(c command) { _, _, _ = l.try(c) }
+
+// try sends a command once and records the call.
+func (l *load) try(c command) (status int, idOrWhy string, err error) {
+	record := l.history.Command(c.key, c.url+" "+c.body)
+	status, idOrWhy, answer, sent, err := send(c)
+	if err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.failed = append(l.failed, failure{c.url, sent, err})
+		return 0, "", err
+	}
+	record.Answered(status, answer)
+	return status, idOrWhy, nil
 }
 
 func (l *load) fail(err error) {
@@ -195,9 +247,9 @@ func (l *load) fail(err error) {
 	l.wrong = append(l.wrong, err)
 }
 
-// send posts a command once. It returns the id of the new entity, or the reason for
-// failure. sent is the time at which the request was sent, if it was.
-func send(url, body, key string) (status int, idOrWhy string, sent time.Time, err error) {
+// send posts a command. It returns the id of the new entity, or the reason for failure,
+// and the whole answer. sent is the time at which the request was sent, if it was.
+func send(c command) (status int, idOrWhy, answer string, sent time.Time, err error) {
 	var wrote atomic.Pointer[time.Time]
 	defer func() {
 		if at := wrote.Load(); at != nil {
@@ -209,25 +261,29 @@ func send(url, body, key string) (status int, idOrWhy string, sent time.Time, er
 			wrote.Store(&now)
 		}
 	}}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), http.MethodPost, url, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), http.MethodPost, c.url, strings.NewReader(c.body))
 	if err != nil {
-		return 0, "", time.Time{}, err
+		return 0, "", "", time.Time{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", key)
+	req.Header.Set("Idempotency-Key", c.key)
 	res, err := loadClient.Do(req)
 	if err != nil {
-		return 0, "", time.Time{}, err
+		return 0, "", "", time.Time{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
-	var answer struct{ ID, Detail string }
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return 0, "", time.Time{}, err
+	raw, err := io.ReadAll(res.Body)
+	var says struct{ ID, Detail string }
+	if err == nil {
+		err = json.Unmarshal(raw, &says)
+	}
+	if err != nil {
+		return 0, "", "", time.Time{}, err
 	}
 	if res.StatusCode == http.StatusCreated {
-		return res.StatusCode, answer.ID, time.Time{}, nil
+		return res.StatusCode, says.ID, string(raw), time.Time{}, nil
 	}
-	return res.StatusCode, answer.Detail, time.Time{}, nil
+	return res.StatusCode, says.Detail, string(raw), time.Time{}, nil
 }
 
 // books are what the writers know: what must exist, and nothing else may.

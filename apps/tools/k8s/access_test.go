@@ -16,7 +16,9 @@ var calls = []struct {
 }{
 	{"GET", "/events", "eventlog", []string{"posts", "comments", "moderation", "query"}},
 	{"POST", "/events", "eventlog", nil},
-	{"GET", "/dead-letters", "eventlog", []string{"posts", "comments", "moderation"}},
+	{"GET", "/events/known", "eventlog", []string{"posts", "comments", "moderation", "query"}},
+	{"GET", "/dead-letters", "eventlog", nil},
+	{"GET", "/dead-letters/known", "eventlog", []string{"posts", "comments", "moderation"}},
 	{"POST", "/posts/create", "posts", []string{"client"}},
 	{"POST", "/posts/1/comments", "comments", []string{"client"}},
 	{"GET", "/posts/1/comments", "comments", []string{"client"}},

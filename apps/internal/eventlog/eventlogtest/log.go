@@ -27,12 +27,16 @@ func New(events ...event.Event) *Log {
 	return l
 }
 
-// Append adds events, which get their numbers, and wakes up the reads that wait.
+// Append adds events, which get their numbers, and wakes up the reads that wait. An event of
+// a type that is not known is read without its entity, as Client reads it.
 func (l *Log) Append(events ...event.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range events {
 		e.Sequence = event.Sequence(len(l.events) + 1) //nolint:gosec // never negative
+		if !e.Type.IsKnown() {
+			e.Post, e.Comment = nil, nil
+		}
 		l.events = append(l.events, e)
 	}
 	close(l.grown)

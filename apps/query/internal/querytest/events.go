@@ -86,6 +86,43 @@ func Moderated(i, post int) event.Event {
 	return CommentOf(event.CommentModerated, i, post, 2, "comment "+strconv.Itoa(i))
 }
 
+// Held is e, a CommentUpdated, with a status that this version does not know.
+func Held(e event.Event) event.Event {
+	c := *e.Comment
+	c.Status, c.Author, c.Reason = "held", "Ann", "a word"
+	held, err := event.OfComment(e.Type, "comments", c, someTime, "")
+	if err != nil {
+		panic(err)
+	}
+	return held
+}
+
+// UnknownOf is an event of a type that this version does not know, about e's entity, as a
+// reader of the log gets it.
+func UnknownOf(e event.Event) event.Event {
+	e.ID, e.Type, e.Post, e.Comment = event.NewID(), "Reported", nil, nil
+	return e
+}
+
+// WithRepeats draws a log that has the events of another in the same order, and after each
+// some repeats of earlier ones and events of a type that this version does not know. It
+// returns after how many events of that log each event of the first one comes, and last how
+// many there are.
+func WithRepeats(r *rapid.T, log []event.Event) (events []event.Event, before []int) {
+	for i := range log {
+		before = append(before, len(events))
+		events = append(events, log[i])
+		for range rapid.IntRange(0, 2).Draw(r, "more") {
+			more := log[rapid.IntRange(0, i).Draw(r, "which")]
+			if rapid.Bool().Draw(r, "unknown") {
+				more = UnknownOf(more)
+			}
+			events = append(events, more)
+		}
+	}
+	return Numbered(0, events...), append(before, len(events))
+}
+
 // Posts are the PostCreated of the posts from, from+1, ... to-1.
 func Posts(from, to int) []event.Event {
 	var events []event.Event

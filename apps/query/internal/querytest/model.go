@@ -61,6 +61,25 @@ func Everything(m *model.Model) string {
 	return b.String()
 }
 
+// Sent is what a stream sends from the log, from its start on, without the numbers.
+func Sent(m *model.Model, log []event.Event) (sent []string) {
+	for len(log) > 0 {
+		frames, at := m.Frames(log)
+		sent = append(sent, WithoutNumbers(frames)...)
+		log = log[at.Sequence+1-uint64(log[0].Sequence):]
+	}
+	return sent
+}
+
+// WithoutNumbers are the frames of a stream without the numbers in their ids.
+func WithoutNumbers(frames [][]byte) (all []string) {
+	for _, frame := range frames {
+		_, rest, _ := strings.Cut(string(frame), "/")
+		all = append(all, rest)
+	}
+	return all
+}
+
 // WantAt checks that a model has folded a log, all of it and nothing else.
 func WantAt(t testing.TB, m *model.Model, log []event.Event, ready bool) {
 	t.Helper()

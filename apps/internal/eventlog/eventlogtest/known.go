@@ -1,0 +1,24 @@
+package eventlogtest
+
+import "context"
+
+// Known returns which of the ids the log has, as eventlog.Client does. It recognises all
+// events of the log.
+func (l *Log) Known(ctx context.Context, ids []string) (map[string]bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	asked := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		asked[id] = true
+	}
+	known := map[string]bool{}
+	for _, e := range l.events {
+		if asked[e.ID] {
+			known[e.ID] = true
+		}
+	}
+	return known, nil
+}
