@@ -1,4 +1,4 @@
-package history
+package world
 
 import (
 	"cmp"
@@ -25,11 +25,11 @@ var services = []string{posts, comments, moderation, eventlog, query}
 const (
 	// lastCommand is when users make their last command at the latest. They may repeat it
 	// later.
-	lastCommand = 20 * time.Second
+	lastCommand = 12 * time.Second
 	// lastFault is when the last fault begins at the latest.
-	lastFault = 25 * time.Second
+	lastFault = 16 * time.Second
 	// mended is when all faults end.
-	mended = 30 * time.Second
+	mended = 20 * time.Second
 )
 
 // Least numbers of a history.

@@ -1,7 +1,7 @@
-// Package history runs the services' real code in one process against a world that is made
+// Package world runs the services' real code in one process against a world that is made
 // up: its bus, stores, invocations and clocks fail by a seed. After each history it checks
 // the accounts by exact id (../README.md).
-package history
+package world
 
 import (
 	"context"
@@ -16,7 +16,7 @@ const (
 	// wholeWithin is how long after the end of all faults the system is whole.
 	wholeWithin = 4 * time.Minute
 	// settled is for how long the world goes on after that, to show that nothing more happens.
-	settled = 20 * time.Second
+	settled = 12 * time.Second
 	// ended is how long the goroutines of dead processes may take to end.
 	ended = 2 * time.Minute
 	// Window is how many of the log's last events are recognised when they come again, at
