@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A change is an exact text replacement in a source file.
+// change is an exact replacement of a text in a source file.
 type change struct {
 	// file is relative to the checkout's apps folder, or to the src folder of Go.
 	file string
@@ -18,27 +18,29 @@ type change struct {
 
 // overlay writes changed copies of source files into dir, and the JSON file that has
 // `go test -overlay` build with them, whose name it returns. It fails if a text to replace
-// is not there exactly once: the change has to be written anew.
-func overlay(dir, root string, changes []change) (string, error) {
-	replace := map[string]string{}
+// is not there exactly once: then the change has to be written anew.
+func overlay(dir string, changes []change) (string, error) {
+	texts := map[string]string{}
 	for _, c := range changes {
-		file := filepath.Join(root, c.file)
-		current := file
-		if copied, again := replace[file]; again {
-			current = copied
+		text, isChanged := texts[c.file]
+		if !isChanged {
+			source, err := os.ReadFile(c.file)
+			if err != nil {
+				return "", err
+			}
+			text = string(source)
 		}
-		text, err := os.ReadFile(current) //nolint:gosec // a source file
-		if err != nil {
+		if n := strings.Count(text, c.old); n != 1 {
+			return "", fmt.Errorf("%s has %d times, and not once, the text\n%s", c.file, n, c.old)
+		}
+		texts[c.file] = strings.Replace(text, c.old, c.new, 1)
+	}
+	replace := map[string]string{}
+	for file, text := range texts {
+		replace[file] = filepath.Join(dir, strings.ReplaceAll(strings.TrimPrefix(file, "/"), "/", "+"))
+		if err := os.WriteFile(replace[file], []byte(text), 0o600); err != nil {
 			return "", err
 		}
-		if n := strings.Count(string(text), c.old); n != 1 {
-			return "", fmt.Errorf("%s has %d times, and not once, the text\n%s", file, n, c.old)
-		}
-		copied := filepath.Join(dir, strings.ReplaceAll(c.file, "/", "+"))
-		if err := os.WriteFile(copied, []byte(strings.Replace(string(text), c.old, c.new, 1)), 0o600); err != nil {
-			return "", err
-		}
-		replace[file] = copied
 	}
 	list, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {

@@ -4,48 +4,49 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 )
 
 var (
-	first  = flag.Uint64("first", 1, "the first `seed`")
-	step   = flag.Uint64("step", 1, "the difference between two seeds")
-	count  = flag.Int("count", 10, "how many seeds to run")
-	keep   = flag.String("keep", "", "the `names` of the commands and faults to keep, separated by commas; all if empty")
-	traces = flag.Bool("traces", false, "hash the trace of each history")
-	show   = flag.Bool("show", false, "print the plan and the trace of each history")
-	out    = flag.String("out", "", "a `file` for a line of JSON a history")
+	first       = flag.Uint64("first", 1, "the first `seed`")
+	step        = flag.Uint64("step", 1, "the difference between two seeds")
+	count       = flag.Int("count", 10, "how many seeds to run")
+	keep        = flag.String("keep", "", "the `names` of the commands and faults to keep, separated by commas; all if empty")
+	traces      = flag.Bool("traces", false, "hash the trace of each history")
+	show        = flag.Bool("show", false, "print the plan and the trace of each history")
+	results     = flag.Int("results", 0, "the `number` of an open file that gets a line of JSON for each history")
+	isShrinking = flag.Bool("shrink", false, "shorten the history of the first seed")
 )
 
 // line is what the file of results has of a history.
 type line struct {
 	Seed uint64
 	Outcome
-	Error string
-	Trace string `json:",omitempty"`
-	Names []string
+	Error            string
+	Trace            string `json:",omitempty"`
+	Faults, Replicas int
 }
 
 // TestHistories runs the histories of the flags.
 func TestHistories(t *testing.T) {
-	lines := json.NewEncoder(discard{})
-	if *out != "" {
-		file, err := os.Create(*out)
-		if err != nil {
-			t.Fatal(err)
-		}
+	lines := json.NewEncoder(io.Discard)
+	if *results > 0 {
+		file := os.NewFile(uintptr(*results), "results")
 		defer func() { _ = file.Close() }()
 		lines = json.NewEncoder(file)
+		takeCollectorAway()
+		warmUp(t)
 	}
-	takeCollectorAway()
 	for i := range *count {
 		seed := *first + uint64(i)*(*step)
 		l := runSeed(t, seed)
@@ -59,15 +60,46 @@ func TestHistories(t *testing.T) {
 	}
 }
 
-type discard struct{}
+// warmUp runs a history that counts for nothing. The first one fills what the process keeps
+// for all that follow: caches of types, and pools.
+func warmUp(t *testing.T) {
+	synctest.Test(t, func(*testing.T) { Run(NewPlan(0), nil) })
+}
 
-func (discard) Write(b []byte) (int, error) { return len(b), nil }
+// TestShrink shortens the history of the first seed.
+func TestShrink(t *testing.T) {
+	if !*isShrinking {
+		plan := NewPlan(1)
+		want := []string{"c3", "f2"}
+		got := Shrink(plan.Names(), 1000, func(names []string) bool {
+			return slices.Contains(names, "c3") && slices.Contains(names, "f2")
+		})
+		if !slices.Equal(got, want) {
+			t.Errorf("%v is left of a history that fails with %v", got, want)
+		}
+		return
+	}
+	takeCollectorAway()
+	warmUp(t)
+	plan := NewPlan(*first)
+	fails := func(names []string) bool {
+		collect()
+		return runPlan(t, plan.Keep(names)).Error != ""
+	}
+	if fails(plan.Names()) {
+		fmt.Printf("keep: %s\n", strings.Join(Shrink(plan.Names(), 300, fails), ","))
+	}
+}
 
 func runSeed(t *testing.T, seed uint64) line {
 	plan := NewPlan(seed)
 	if *keep != "" {
 		plan = plan.Keep(strings.Split(*keep, ","))
 	}
+	return runPlan(t, plan)
+}
+
+func runPlan(t *testing.T, plan *Plan) line {
 	var trace *Trace
 	if *traces || *show {
 		trace = new(Trace)
@@ -76,9 +108,9 @@ func runSeed(t *testing.T, seed uint64) line {
 		fmt.Print(plan)
 		trace.Lines = os.Stdout
 	}
-	l := line{Seed: seed, Names: plan.Names()}
+	l := line{Seed: plan.Seed, Faults: len(plan.Faults), Replicas: slices.Max(slices.Collect(maps.Values(plan.Replicas)))}
 	synctest.Test(t, func(*testing.T) {
-		for range seed % 4096 {
+		for range plan.Seed % 4096 { // so that not all histories have the same chance
 			rand.Uint64()
 		}
 		l.Outcome = Run(plan, trace)
@@ -109,5 +141,3 @@ func collect() {
 		runtime.GC()
 	}
 }
-
-var _ = time.Now

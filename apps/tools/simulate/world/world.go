@@ -44,7 +44,7 @@ type World struct {
 // Outcome is how a history ended.
 type Outcome struct {
 	// Err is what is wrong, or nil.
-	Err error
+	Err error `json:"-"`
 	// Hits are how often each kind of fault struck.
 	Hits map[Kind]int
 	// Commands counts the commands, and Accepted those that were answered 201.
