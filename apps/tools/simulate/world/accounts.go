@@ -8,6 +8,9 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	logformat "github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/repairs"
 )
 
 // errWrong says that something can't come right any more.
@@ -44,10 +47,7 @@ func (w *World) outcome() Outcome {
 	err := w.becomeWhole()
 	took := time.Since(whole)
 	if err == nil {
-		time.Sleep(settled)
-		if err = w.check(); err != nil {
-			err = fmt.Errorf("%v after it was whole: %w", settled, err)
-		}
+		err = w.staysWhole()
 	}
 	if err == nil {
 		err = w.checkReads()
@@ -72,6 +72,20 @@ func (w *World) becomeWhole() error {
 	}
 }
 
+// staysWhole checks that nothing more happens.
+func (w *World) staysWhole() error {
+	before, err := w.storedLog()
+	if err != nil {
+		return err
+	}
+	time.Sleep(settled)
+	after, err := w.storedLog()
+	if err == nil && len(after) != len(before) {
+		return fmt.Errorf("the log has grown from %d to %d events after all was whole", len(before), len(after))
+	}
+	return errors.Join(err, w.check())
+}
+
 // check returns why the system is not whole, or nil.
 func (w *World) check() error {
 	w.users.mu.Lock()
@@ -91,7 +105,9 @@ func (w *World) check() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errWrong, err)
 	}
-	for _, check := range []func([]logged) error{w.checkRepeats, w.checkAttempts, w.checkReactions, w.checkLogs, w.checkModels, w.checkStores} {
+	for _, check := range []func([]logged) error{
+		w.checkRepeats, w.checkAttempts, w.checkReactions, w.checkLogs, w.checkModels, w.checkStores, w.checkCursors, w.checkRepairs,
+	} {
 		if err := check(events); err != nil {
 			return err
 		}
@@ -99,11 +115,16 @@ func (w *World) check() error {
 	return nil
 }
 
-// checkRepeats checks that the log has no event twice within the window, and never two
-// different events with one id.
+// checkRepeats checks that the log has no event twice within the window, never two different
+// events with one id, and never one version of an entity under two ids.
 func (w *World) checkRepeats(events []logged) error {
-	last := map[string]logged{}
+	last, ids := map[string]logged{}, map[string]string{}
 	for _, e := range events {
+		version := fmt.Sprintf("%s %s %d", e.Type, e.Subject, e.entity.Revision)
+		if id, again := ids[version]; again && id != e.ID {
+			return fmt.Errorf("%w: %s has the ids %s and %s", errWrong, version, id, e.ID)
+		}
+		ids[version] = e.ID
 		before, again := last[e.ID]
 		switch {
 		case again && (string(before.Data) != string(e.Data) || before.Type != e.Type || before.Subject != e.Subject):
@@ -300,12 +321,68 @@ func (w *World) checkStores(events []logged) error {
 	return nil
 }
 
-func (w *World) stored(service, key string, into *entity) error {
+func (w *World) stored(service, key string, into any) error {
 	raw := w.stores[service].value(key)
 	if raw == nil {
 		return fmt.Errorf("the store of %s has no %s", service, key)
 	}
 	return json.Unmarshal(raw, into)
+}
+
+// checkCursors checks that the services have handled all of the log, and that their
+// journals are empty.
+func (w *World) checkCursors(events []logged) error {
+	for _, name := range []string{posts, comments, moderation} {
+		var cursor struct {
+			At string `json:"at"`
+		}
+		if err := w.stored(name, "cursor", &cursor); err != nil {
+			return err
+		}
+		at, err := logformat.ParsePosition(cursor.At)
+		if err != nil {
+			return fmt.Errorf("%w: the cursor of %s: %w", errWrong, name, err)
+		}
+		if n := uint64(len(events)); at.Sequence != n || n > 0 && at.Event != events[n-1].ID {
+			return fmt.Errorf("the cursor of %s is at %s, and the log ends at %d", name, at, n)
+		}
+		if pages := w.stores[name].keys("journal-"); len(pages) > 0 {
+			return fmt.Errorf("the journal of %s has %v", name, pages)
+		}
+	}
+	return nil
+}
+
+// checkRepairs checks that nothing was refused: no message of a history can't be taken.
+func (w *World) checkRepairs([]logged) error {
+	for _, name := range []string{posts, comments, moderation} {
+		for _, p := range w.services[name].all() {
+			raw, err := p.get(repairs.Path)
+			if err != nil {
+				return err
+			}
+			var counts map[repairs.Kind]int
+			if err := json.Unmarshal(raw, &counts); err != nil {
+				return err
+			}
+			for kind, n := range counts {
+				isRefused := kind == repairs.GivenUp || kind == repairs.DeadLettered
+				if n < 0 || isRefused && n > 0 {
+					return fmt.Errorf("%w: %s counts %d of the repair %s", errWrong, p, n, kind)
+				}
+			}
+		}
+	}
+	for _, p := range w.services[eventlog].all() {
+		letters, err := p.get(logformat.DeadLettersPath + "?after=0")
+		if err != nil {
+			return err
+		}
+		if got := strings.TrimSpace(string(letters)); got != "[]" {
+			return fmt.Errorf("%w: there are dead letters: %s", errWrong, got)
+		}
+	}
+	return nil
 }
 
 // checkReads checks that each page that a reader got was the fold of the log up to the
