@@ -43,8 +43,15 @@ fuzz: ## fuzz what parses the input of others (FUZZTIME=1h, of each target; make
 	@go run ./apps/tools/check -only fuzz -fuzztime $(or $(FUZZTIME),10m)
 
 .PHONY: test-faults
-test-faults: ## break everything under load, one thing at a time (10 minutes; SEED= repeats a run)
-	@cd apps/tools/e2e && go test -count=1 -v -timeout 60m -run 'TestFaults|TestTheAccounts' . -args -all-faults $(if $(SEED),-seed $(SEED))
+test-faults: ## break everything under load, one thing at a time (10 minutes; SEED= repeats a run, CASE='kill -9 Redis' runs a part)
+	@cd apps/tools/e2e && go test -count=1 -v -timeout 60m -run "TestFaults$${CASE:+/($$CASE|what all)}|TestTheAccounts" . -args -all-faults $(if $(SEED),-seed $(SEED))
+
+.PHONY: prove
+prove: ## run tests by their names, wherever they are (TEST='TestOne TestTwo')
+	@names="($${TEST// /|})"; \
+	  folders=$$(grep -rlE "^func $$names\(" apps --include='*_test.go' --exclude-dir=node_modules | xargs -r dirname | sort -u) || true; \
+	  [ -n "$$folders" ] || { echo "postbus: no test is named $$names" >&2; exit 1; }; \
+	  for folder in $$folders; do (cd $$folder && go test -count=1 -v -timeout 40m -run "^$$names$$" .); done
 
 .PHONY: images
 images: $(launcher) ## build the container images (APPS="posts query", LOAD="minikube image load")

@@ -242,7 +242,7 @@ func TestWhatMayBeOnItsWayIsReadThreeTimesAndUnavailable(t *testing.T) {
 				if reads := len(s.store.Calls(statetest.Get)) - before; reads != 3 || s.store.Named(statetest.Get, fmt.Sprintf(test.key, id)) != 3 {
 					t.Errorf("%d reads: %q", reads, s.store.Calls(statetest.Get)[before:])
 				}
-				if n := len(s.bus.events) + s.store.Named(statetest.Swap, "claim-"); n > 0 {
+				if n := len(s.journal.Events()) + s.journal.Claims(); n > 0 {
 					t.Errorf("%d events and claims", n)
 				}
 			})
@@ -329,7 +329,7 @@ func TestARequestIsAnsweredWhenItsPostArrives(t *testing.T) {
 		s := newSite(t, idAt(time.Now(), 0))
 		id := idAt(time.Now(), 1)
 		time.AfterFunc(110*time.Millisecond, func() {
-			wantErrors(t, s.PostCreated(context.Background(), []event.Event{postCreated(t, id, "a")}), nil)
+			wantErrors(t, s.deliver(event.PostCreated)(context.Background(), []event.Event{postCreated(t, id, "a")}), nil)
 		})
 		start := time.Now()
 		if res := s.do(http.MethodPost, "/posts/"+id+"/comments", "", `{"content":"a"}`); res.Code != http.StatusCreated {

@@ -116,8 +116,8 @@ func asLogged(stored *event.Comment, logged []*event.Comment) *event.Comment {
 	return latest
 }
 
-// load returns the comments with those ids, in that order, without those that are not
-// stored.
+// load returns the comments with those ids as readers may see them, in that order, without
+// those that are not stored.
 func load(ctx context.Context, store state.Store, ids ...string) ([]event.Comment, error) {
 	keys := make([]string, len(ids))
 	for i, id := range ids {
@@ -131,7 +131,7 @@ func load(ctx context.Context, store state.Store, ids ...string) ([]event.Commen
 	comments := make([]event.Comment, 0, len(stored))
 	for _, c := range stored {
 		if c != nil {
-			comments = append(comments, *c)
+			comments = append(comments, c.Public())
 		}
 	}
 	return comments, err

@@ -32,7 +32,7 @@ func TestANewBatchIsOneReadAndOneWrite(t *testing.T) {
 	for n := range 100 {
 		events = append(events, about(t, aComment(aPost, n)))
 	}
-	wantErrors(t, replicaOn(m).CommentCreated(context.Background(), events), make([]error, 100)...)
+	wantErrors(t, replicaOn(m).deliver(event.CommentCreated)(context.Background(), events), make([]error, 100)...)
 	for _, e := range events {
 		wantComment(t, m, *e.Comment)
 	}
@@ -59,9 +59,9 @@ func TestTheHighestRevisionWinsInAnyOrder(t *testing.T) {
 			m := statetest.New()
 			s := replicaOn(m)
 			for _, batch := range batches {
-				merge := s.CommentModerated
+				merge := s.deliver(event.CommentModerated)
 				if batch[0].Type == event.CommentCreated || len(batch) > 1 {
-					merge = s.CommentCreated
+					merge = s.deliver(event.CommentCreated)
 				}
 				wantErrors(t, merge(context.Background(), batch), make([]error, len(batch))...)
 			}
@@ -77,8 +77,8 @@ func TestACommentCostsFourCalls(t *testing.T) {
 	s := replicaOn(m)
 	first, second := aComment(aPost, 1), aComment(aPost, 2)
 	for _, c := range []event.Comment{first, second} {
-		wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, c)}), nil)
-		wantErrors(t, s.CommentModerated(context.Background(), []event.Event{about(t, moderated(c))}), nil)
+		wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, c)}), nil)
+		wantErrors(t, s.deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, moderated(c))}), nil)
 		wantComment(t, m, moderated(c))
 	}
 	if reads, writes := len(m.Calls(statetest.Get)), len(m.Calls(statetest.Swap)); reads != 2*2 || writes != 2*2 {
@@ -97,8 +97,8 @@ func TestABatchReadsAndWritesEachKeyOnce(t *testing.T) {
 		created = append(created, about(t, c), about(t, c))
 		decided = append(decided, about(t, moderated(c)), about(t, moderated(c)))
 	}
-	wantErrors(t, s.CommentCreated(context.Background(), created), make([]error, len(created))...)
-	wantErrors(t, s.CommentModerated(context.Background(), decided), make([]error, len(decided))...)
+	wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), created), make([]error, len(created))...)
+	wantErrors(t, s.deliver(event.CommentModerated)(context.Background(), decided), make([]error, len(decided))...)
 	for _, calls := range [][]statetest.Call{m.Calls(statetest.Get), m.Calls(statetest.Swap)} {
 		var sizes []int
 		for _, call := range calls {
@@ -116,11 +116,11 @@ func TestWhatTheStoreLostIsWrittenAgain(t *testing.T) {
 	m := statetest.New()
 	s := replicaOn(m)
 	kept, lost := aComment(aPost, 1), aComment(aPost, 2)
-	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, kept)}), nil)
-	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, lost)}), nil)
+	wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, kept)}), nil)
+	wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, lost)}), nil)
 	m.Remove("comment-" + lost.ID)
 
-	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, lost)}), nil)
+	wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, lost)}), nil)
 	wantComment(t, m, kept)
 	wantComment(t, m, lost)
 }
@@ -129,12 +129,12 @@ func TestWhatAnotherReplicaWroteIsNotOverwritten(t *testing.T) {
 	m := statetest.New()
 	a, b := replicaOn(m), replicaOn(m)
 	first, second := aComment(aPost, 1), aComment(aPost, 2)
-	wantErrors(t, a.CommentCreated(context.Background(), []event.Event{about(t, first)}), nil)
-	wantErrors(t, b.CommentCreated(context.Background(), []event.Event{about(t, second)}), nil)
-	wantErrors(t, b.CommentModerated(context.Background(), []event.Event{about(t, moderated(first))}), nil)
+	wantErrors(t, a.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, first)}), nil)
+	wantErrors(t, b.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, second)}), nil)
+	wantErrors(t, b.deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, moderated(first))}), nil)
 
-	wantErrors(t, a.CommentModerated(context.Background(), []event.Event{about(t, moderated(first)), about(t, moderated(second))}), nil, nil)
-	wantErrors(t, a.CommentCreated(context.Background(), []event.Event{about(t, first), about(t, second)}), nil, nil)
+	wantErrors(t, a.deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, moderated(first)), about(t, moderated(second))}), nil, nil)
+	wantErrors(t, a.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, first), about(t, second)}), nil, nil)
 	for _, c := range []event.Comment{first, second} {
 		wantComment(t, m, moderated(c))
 	}
@@ -158,12 +158,12 @@ func TestWhatContradictsAStoredCommentIsPoison(t *testing.T) {
 			s := replicaOn(m)
 			pending := aComment(aPost, 1)
 			last := moderated(pending)
-			wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, pending)}), nil)
-			wantErrors(t, s.CommentModerated(context.Background(), []event.Event{about(t, last)}), nil)
+			wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, pending)}), nil)
+			wantErrors(t, s.deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, last)}), nil)
 			forged := last
 			forge(&forged)
 			other := aComment(aPost, 2)
-			errs := s.CommentCreated(context.Background(), []event.Event{about(t, forged), about(t, other)})
+			errs := s.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, forged), about(t, other)})
 			wantErrors(t, errs, bus.ErrPoison, nil)
 			wantComment(t, m, last)
 			wantComment(t, m, other)
@@ -178,7 +178,7 @@ func TestOfTwoThatContradictInOneBatchTheFirstIsTaken(t *testing.T) {
 	m := statetest.New()
 	first, forged := aComment(aPost, 1), aComment(aPost, 1)
 	forged.Content = "forged"
-	wantErrors(t, replicaOn(m).CommentCreated(context.Background(), []event.Event{about(t, first), about(t, forged)}), nil, bus.ErrPoison)
+	wantErrors(t, replicaOn(m).deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, first), about(t, forged)}), nil, bus.ErrPoison)
 	wantComment(t, m, first)
 }
 
@@ -187,9 +187,9 @@ func TestTheSameTimeInAnotherZoneIsNoContradiction(t *testing.T) {
 	m := statetest.New()
 	s := replicaOn(m)
 	c := aComment(aPost, 1)
-	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, c)}), nil)
+	wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, c)}), nil)
 	c.CreatedAt = c.CreatedAt.In(time.FixedZone("", 3600))
-	wantErrors(t, s.CommentModerated(context.Background(), []event.Event{about(t, moderated(c))}), nil)
+	wantErrors(t, s.deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, moderated(c))}), nil)
 }
 
 func TestWhileTheStoreIsDownEveryEventIsAskedForAgain(t *testing.T) {
@@ -201,13 +201,11 @@ func TestWhileTheStoreIsDownEveryEventIsAskedForAgain(t *testing.T) {
 		"reads fail":  {func(m *statetest.Memory) { m.Fail(errDown, statetest.Get) }, errDown},
 		"writes fail": {func(m *statetest.Memory) { m.Decide(statetest.Always(statetest.Refused)) }, state.ErrUnknown},
 	} {
-		for handler, handle := range map[string]func(*Service, context.Context, []event.Event) []error{
-			"CommentCreated": (*Service).CommentCreated, "CommentModerated": (*Service).CommentModerated,
-		} {
-			t.Run(name+", "+handler, func(t *testing.T) {
+		for _, topic := range []event.Type{event.CommentCreated, event.CommentModerated} {
+			t.Run(name+", "+string(topic), func(t *testing.T) {
 				m := statetest.New()
 				test.breakIt(m)
-				errs := handle(replicaOn(m), context.Background(), events)
+				errs := replicaOn(m).deliver(topic)(context.Background(), events)
 				wantErrors(t, errs, test.want, test.want)
 				if errors.Is(errs[0], bus.ErrPoison) {
 					t.Error("it would be a dead letter")
@@ -220,7 +218,7 @@ func TestWhileTheStoreIsDownEveryEventIsAskedForAgain(t *testing.T) {
 func TestADocumentIsTriedSomeTimes(t *testing.T) {
 	m := statetest.New()
 	m.Decide(statetest.Always(statetest.Refused))
-	wantErrors(t, replicaOn(m).CommentModerated(context.Background(), []event.Event{about(t, aComment(aPost, 1))}), state.ErrUnknown)
+	wantErrors(t, replicaOn(m).deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, aComment(aPost, 1))}), state.ErrUnknown)
 	if got := m.Named(statetest.Swap, "comment-"); got != 4 {
 		t.Errorf("%d tries, want 4", got)
 	}
@@ -230,7 +228,7 @@ func TestADamagedDocumentIsAnErrorAndStays(t *testing.T) {
 	m := statetest.New()
 	c := aComment(aPost, 1)
 	m.Put("comment-"+c.ID, "{")
-	errs := replicaOn(m).CommentCreated(context.Background(), []event.Event{about(t, c)})
+	errs := replicaOn(m).deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, c)})
 	if len(errs) != 1 || errs[0] == nil || errors.Is(errs[0], bus.ErrPoison) {
 		t.Errorf("errors %v", errs)
 	}
@@ -245,10 +243,10 @@ func TestADamagedDocumentIsAnErrorAndStays(t *testing.T) {
 // The property test interleaves two replicas; here they really run at once.
 func TestReplicasAtOnceStoreEveryComment(t *testing.T) {
 	const comments, batch = 400, 40
-	handlers := []func(*Service, context.Context, []event.Event) []error{(*Service).CommentCreated, (*Service).CommentModerated}
+	topics := []event.Type{event.CommentCreated, event.CommentModerated}
 	m := statetest.New()
 	var all sync.WaitGroup
-	events := [2][]event.Event{} // by handler
+	events := [2][]event.Event{} // by topic
 	for n := range comments {
 		c := aComment(aPost, n)
 		events[0], events[1] = append(events[0], about(t, c)), append(events[1], about(t, moderated(c)))
@@ -256,14 +254,14 @@ func TestReplicasAtOnceStoreEveryComment(t *testing.T) {
 	for r := range uint64(2) {
 		s := replicaOn(m)
 		random := rand.New(rand.NewPCG(7, r))
-		for i, handle := range handlers { // batches of one replica run at once too
+		for i, topic := range topics { // batches of one replica run at once too
 			mine := slices.Clone(events[i])
 			random.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
 			all.Go(func() {
 				for len(mine) > 0 {
 					n := min(batch, len(mine))
 					var again []event.Event
-					for i, err := range handle(s, context.Background(), mine[:n]) {
+					for i, err := range s.deliver(topic)(context.Background(), mine[:n]) {
 						if errors.Is(err, bus.ErrPoison) {
 							t.Errorf("a dead letter: %v", err)
 						} else if err != nil {
@@ -316,7 +314,9 @@ func TestAwaitingAComment(t *testing.T) {
 				}
 				c := aComment(aPost, 1)
 				c.ID = test.id(time.Now())
-				come := func() { wantErrors(t, replica.CommentCreated(context.Background(), []event.Event{about(t, c)}), nil) }
+				come := func() {
+					wantErrors(t, replica.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, c)}), nil)
+				}
 				switch {
 				case test.comes != never && test.at == 0:
 					come()
@@ -352,7 +352,7 @@ func TestACommentArrivesWithWhicheverEventIsFirst(t *testing.T) {
 		c := aComment(aPost, 1)
 		c.ID = idAt(time.Now(), 1)
 		time.AfterFunc(110*time.Millisecond, func() {
-			wantErrors(t, s.CommentModerated(context.Background(), []event.Event{about(t, moderated(c))}), nil)
+			wantErrors(t, s.deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, moderated(c))}), nil)
 		})
 		start := time.Now()
 		got, err := s.find(context.Background(), c.ID)

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/journal/journaltest"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
@@ -19,7 +21,38 @@ var errDown = statetest.ErrDown
 
 // newService is one replica, on a store and a bus that it may share with others.
 func newService(store state.Store, bus bus.Publisher) *Service {
-	return New("comments", bus, store, &index{}, time.Now)
+	return New(Config{
+		Source: "comments", Journal: journaltest.New(), Publisher: bus, Store: store,
+		Progress: &followed{}, ReadModel: &index{}, Now: time.Now,
+	})
+}
+
+// deliver is the handler of the deliveries of type t.
+func (s *Service) deliver(t event.Type) bus.Handler {
+	return catchup.New(catchup.Config{Consumers: s.Consumers(), Progress: &catchup.Progress{}, Now: time.Now}).Deliver(t)
+}
+
+// followed is how far a service has followed the log.
+type followed struct {
+	mu sync.Mutex
+	at time.Time
+	// isOther says that the store was emptied since.
+	isOther bool
+}
+
+// IsOf says that the store is the one that was followed, unless a test says otherwise.
+func (f *followed) IsOf([]byte) bool { return !f.isOther }
+
+func (f *followed) Current() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.at
+}
+
+func (f *followed) upTo(at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at = at
 }
 
 // replicaOn is a replica on a store, with a bus of its own.
@@ -27,20 +60,10 @@ func replicaOn(store state.Store) *Service { return newService(store, &topic{}) 
 
 // topic is a bus that keeps what was published.
 type topic struct {
+	bus.Publisher
 	mu     sync.Mutex
 	events []event.Event
-	err    error
 	errs   []error
-}
-
-func (p *topic) Publish(_ context.Context, e event.Event) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.err != nil {
-		return p.err
-	}
-	p.events = append(p.events, e)
-	return nil
 }
 
 func (p *topic) PublishAll(_ context.Context, _ event.Type, events []event.Event) []error {

@@ -14,33 +14,45 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"github.com/postbus/postbus/apps/internal/state/statetest"
-
+	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/journal"
+	"github.com/postbus/postbus/apps/internal/journal/journaltest"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
 // site is the API of one replica.
 type site struct {
 	*Service
-	bus       *topic
+	journal   *journaltest.Fake
 	store     *statetest.Memory
 	readModel *index
 	handler   http.Handler
 }
 
-// newSite is a replica that knows the post.
+// newSite is a replica that knows the post, and has followed the log until now.
 func newSite(t *testing.T, post string) *site {
 	t.Helper()
-	s := &site{bus: &topic{}, store: statetest.New(), readModel: &index{ids: map[string][]string{}}}
-	s.Service = New("comments", s.bus, s.store, s.readModel, time.Now)
+	s := &site{journal: journaltest.New(), store: statetest.New(), readModel: &index{ids: map[string][]string{}}}
+	s.start(t, s.journal, post)
+	return s
+}
+
+// start starts a service with a journal.
+func (s *site) start(t *testing.T, j command.Journal, post string) {
+	t.Helper()
+	s.Service = New(Config{
+		Source: "comments", Journal: j, Publisher: &topic{}, Store: s.store,
+		Progress: &followed{at: time.Now()}, ReadModel: s.readModel, Now: time.Now,
+	})
 	addPosts(t, s.posts, post)
 	engine := web.NewEngine()
 	s.Routes(engine)
 	s.handler = engine
-	return s
 }
 
 func (s *site) do(method, target, key, body string) *httptest.ResponseRecorder {
@@ -54,26 +66,26 @@ func (s *site) do(method, target, key, body string) *httptest.ResponseRecorder {
 	return res
 }
 
-// The publish is the commit: the store is written when the event comes back.
+// The journal's commit is all: the comment is stored when the event comes back.
 func TestCreatePublishesTheCommentAndStoresNothing(t *testing.T) {
 	post := idAt(time.Now(), 1)
 	s := newSite(t, post)
 	res := s.do(http.MethodPost, "/posts/"+post+"/comments", "", `{"content":"<b>","author":"Ann"}`)
-	if res.Code != http.StatusCreated || len(s.bus.events) != 1 || s.store.Named(statetest.Swap, "comment-") > 0 {
-		t.Fatalf("answered %d with %d events: %s", res.Code, len(s.bus.events), res.Body)
+	if res.Code != http.StatusCreated || len(s.journal.Events()) != 1 || s.store.Named(statetest.Swap, "comment-") > 0 {
+		t.Fatalf("answered %d with %d events: %s", res.Code, len(s.journal.Events()), res.Body)
 	}
 	var got event.Comment
 	if err := json.Unmarshal(res.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	e := onTheBus(t, s.bus.events[0], nil)
+	e := onTheBus(t, s.journal.Events()[0], nil)
 	if got != *e.Comment || got.PostID != post || got.Content != "<b>" || got.Author != "Ann" || got.Status != event.Pending || got.Revision != 1 {
 		t.Errorf("answered %+v, published %+v", got, e.Comment)
 	}
 	if loc := res.Header().Get("Location"); loc != "/posts/"+post+"/comments/"+got.ID {
 		t.Errorf("Location is %s", loc)
 	}
-	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{e}), nil)
+	wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), []event.Event{e}), nil)
 	if read := s.do(http.MethodGet, res.Header().Get("Location"), "", ""); read.Code != http.StatusOK || read.Body.String() != res.Body.String() {
 		t.Errorf("at its Location there is %d %s, not %s", read.Code, read.Body, res.Body)
 	}
@@ -110,8 +122,8 @@ func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
 			}
 		})
 	}
-	for _, e := range s.bus.events {
-		if e.ID != s.bus.events[0].ID {
+	for _, e := range s.journal.Events() {
+		if e.ID != s.journal.Events()[0].ID {
 			t.Errorf("another event was published: %+v", e)
 		}
 	}
@@ -124,16 +136,19 @@ func TestAKeyHoldsHoweverTheBodyIsWritten(t *testing.T) {
 // Replicas of commit 3b4f435 compare this digest: during an upgrade one of them may
 // get a repeat.
 func TestAClaimHasTheDigestOfThePostAndTheBody(t *testing.T) {
-	post := idAt(time.Now(), 1)
-	s := newSite(t, post)
-	s.do(http.MethodPost, "/posts/"+post+"/comments", "key", ` {"content":"a"}`)
-	var claim struct{ Request string }
-	if err := json.Unmarshal([]byte(s.store.Value(fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key"))))), &claim); err != nil {
-		t.Fatal(err)
-	}
-	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(post+"\n"+` {"content":"a"}`))); claim.Request != want {
-		t.Errorf("the digest is %s, want %s", claim.Request, want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		post := idAt(time.Now(), 1)
+		s := &site{store: statetest.New(), readModel: &index{}}
+		s.start(t, journaltest.Start(t, s.store, &journaltest.Bus{}), post)
+		s.do(http.MethodPost, "/posts/"+post+"/comments", "key", ` {"content":"a"}`)
+		var claim struct{ Request string }
+		if err := json.Unmarshal([]byte(s.store.Value(fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key"))))), &claim); err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("%x", sha256.Sum256([]byte(post+"\n"+` {"content":"a"}`))); claim.Request != want {
+			t.Errorf("the digest is %s, want %s", claim.Request, want)
+		}
+	})
 }
 
 func TestAKeyIsThatOfThePostAndTheBody(t *testing.T) {
@@ -167,14 +182,14 @@ func TestContentThatShowsNothingIsRefusedAndANameLikeThatIsNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		res := s.do(http.MethodPost, "/posts/"+post+"/comments", "", fmt.Sprintf(`{"content":%s}`, content))
-		if res.Code != http.StatusUnprocessableEntity || len(s.bus.events) > 0 || !strings.Contains(res.Body.String(), "content must not be empty") {
+		if res.Code != http.StatusUnprocessableEntity || len(s.journal.Events()) > 0 || !strings.Contains(res.Body.String(), "content must not be empty") {
 			t.Errorf("content %+q: %d %s", blank, res.Code, res.Body)
 		}
 		res = s.do(http.MethodPost, "/posts/"+post+"/comments", "", fmt.Sprintf(`{"content":"x\u200b","author":%s}`, content))
-		if res.Code != http.StatusCreated || strings.Contains(res.Body.String(), "author") || len(s.bus.events) != 1 {
+		if res.Code != http.StatusCreated || strings.Contains(res.Body.String(), "author") || len(s.journal.Events()) != 1 {
 			t.Fatalf("author %+q: %d %s", blank, res.Code, res.Body)
 		}
-		if c := s.bus.events[0].Comment; c.Author != "" || c.Content != "x\u200b" {
+		if c := s.journal.Events()[0].Comment; c.Author != "" || c.Content != "x\u200b" {
 			t.Errorf("author %+q: published %+v", blank, c)
 		}
 	}
@@ -198,8 +213,8 @@ func TestWhatIsRefusedIsNotPublished(t *testing.T) {
 		{none, `{"content":""}`, 422}, // what the client can mend comes first
 	} {
 		s := newSite(t, post)
-		if res := s.do(http.MethodPost, "/posts/"+test.post+"/comments", "key", test.body); res.Code != test.status || len(s.bus.events) > 0 || s.store.Named(statetest.Swap, "claim-") > 0 {
-			t.Errorf("%.40q is answered %d with %d events, want %d", test.body, res.Code, len(s.bus.events), test.status)
+		if res := s.do(http.MethodPost, "/posts/"+test.post+"/comments", "key", test.body); res.Code != test.status || len(s.journal.Events()) > 0 || s.journal.Claims() > 0 {
+			t.Errorf("%.40q is answered %d with %d events, want %d", test.body, res.Code, len(s.journal.Events()), test.status)
 		}
 	}
 }
@@ -210,7 +225,7 @@ func TestWhileSomethingIsDownRequestsAreUnavailable(t *testing.T) {
 		breakIt              func(*site)
 		method, target, body string
 	}{
-		"create, the bus":         {func(s *site) { s.bus.err = errDown }, http.MethodPost, "/posts/" + post + "/comments", `{"content":"a"}`},
+		"create, a full journal":  {func(s *site) { s.journal.Fail(journal.ErrFull) }, http.MethodPost, "/posts/" + post + "/comments", `{"content":"a"}`},
 		"create, another's store": {func(s *site) { s.store.Fail(errDown, statetest.Get) }, http.MethodPost, "/posts/" + idAt(time.Now(), 2) + "/comments", `{"content":"a"}`},
 		"list":                    {func(s *site) { s.store.Fail(errDown, statetest.Get) }, http.MethodGet, "/posts/" + post + "/comments", ""},
 		"list, the read model":    {func(s *site) { s.readModel.err = errDown }, http.MethodGet, "/posts/" + post + "/comments", ""},
@@ -226,10 +241,43 @@ func TestWhileSomethingIsDownRequestsAreUnavailable(t *testing.T) {
 	}
 }
 
+// The journal has the comment. The bus gets it when it is back.
+func TestWhileTheBusIsDownCommentsAreCreated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		post, bus := idAt(time.Now(), 1), &journaltest.Bus{}
+		bus.Fail(errDown)
+		s := &site{store: statetest.New(), readModel: &index{}}
+		s.start(t, journaltest.Start(t, s.store, bus), post)
+		res := s.do(http.MethodPost, "/posts/"+post+"/comments", "", `{"content":"a"}`)
+		if res.Code != http.StatusCreated || len(bus.Events()) > 0 {
+			t.Errorf("answered %d %s", res.Code, res.Body)
+		}
+		bus.Fail(nil)
+		time.Sleep(time.Second) // of the bubble's clock
+		if events := bus.Events(); len(events) != 1 || events[0].Comment.Content != "a" {
+			t.Errorf("published %+v", events)
+		}
+	})
+}
+
+func TestWhileTheStoreIsDownNoCommentIsCreated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		post := idAt(time.Now(), 1)
+		s := &site{store: statetest.New(), readModel: &index{}}
+		s.start(t, journaltest.Start(t, s.store, &journaltest.Bus{}), post)
+		s.store.Fail(errDown, statetest.Swap)
+		res := s.do(http.MethodPost, "/posts/"+post+"/comments", "", `{"content":"a"}`)
+		if res.Code != http.StatusServiceUnavailable || res.Header().Get("Retry-After") == "" {
+			t.Errorf("answered %d %s", res.Code, res.Body)
+		}
+		s.store.Fail(nil)
+	})
+}
+
 func TestACommentIsFoundOnItsPostAlone(t *testing.T) {
 	s := newSite(t, aPost)
 	c := aComment(aPost, 1)
-	wantErrors(t, s.CommentCreated(context.Background(), []event.Event{about(t, c)}), nil)
+	wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, c)}), nil)
 	for target, status := range map[string]int{
 		aPost + "/comments/" + c.ID:                        200,
 		idAt(noon, 2) + "/comments/" + c.ID:                404,
@@ -254,7 +302,7 @@ func (s *site) addComments(t *testing.T, post string, comments int) (listed []ev
 		events[n], listed = about(t, c), append(listed, c)
 		s.readModel.ids[post] = append(s.readModel.ids[post], c.ID)
 	}
-	wantErrors(t, s.CommentCreated(context.Background(), events), make([]error, comments)...)
+	wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), events), make([]error, comments)...)
 	return listed
 }
 
@@ -292,7 +340,7 @@ func TestTheLinksOfTheListWalkEveryCommentOnce(t *testing.T) {
 func TestTheListShowsCommentsAsTheServiceKnowsThem(t *testing.T) {
 	s := newSite(t, aPost)
 	listed := s.addComments(t, aPost, 5)
-	wantErrors(t, s.CommentModerated(context.Background(), []event.Event{about(t, moderated(listed[3]))}), nil)
+	wantErrors(t, s.deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, moderated(listed[3]))}), nil)
 	var want []string
 	for _, c := range slices.Backward(listed) {
 		one := s.do(http.MethodGet, "/posts/"+aPost+"/comments/"+c.ID, "", "")

@@ -94,11 +94,7 @@ func (w *world) deliver(replica int) {
 		}
 	}
 	w.queue = rest
-	handle := w.replicas[replica].CommentModerated
-	if first == event.CommentCreated {
-		handle = w.replicas[replica].CommentCreated
-	}
-	errs := handle(context.Background(), batch)
+	errs := w.replicas[replica].deliver(first)(context.Background(), batch)
 	if len(errs) != len(batch) {
 		w.Fatalf("%d results for %d events", len(errs), len(batch))
 	}

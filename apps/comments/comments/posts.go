@@ -40,10 +40,10 @@ type knownPosts struct {
 	arrivals *arrivals
 	// seen is when a post was last found in the store, by the post's id.
 	seen     *lru.Cache[string, time.Time]
-	progress *catchup.Progress
+	progress Progress
 }
 
-func newKnownPosts(store state.Store, progress *catchup.Progress, now func() time.Time) *knownPosts {
+func newKnownPosts(store state.Store, progress Progress, now func() time.Time) *knownPosts {
 	seen, _ := lru.New[string, time.Time](maxRemembered) // the size is valid
 	return &knownPosts{store: store, now: now, arrivals: newArrivals(), seen: seen, progress: progress}
 }
@@ -65,14 +65,14 @@ func (k *knownPosts) await(ctx context.Context, id string) error {
 		// Decided before the read. If an old post exists, it was stored by now, and the read
 		// finds it. A post that becomes old during the read may be missed by it.
 		cannotBe := made.Before(k.progress.Current().Add(-postDelay)) || made.Sub(now) > maxClockAhead
-		items, err := k.store.Get(ctx, postKey(id))
+		items, err := k.store.Get(ctx, postKey(id), catchup.OriginKey)
 		switch {
 		case err != nil:
 			return false, err
 		case items[0].Exists():
 			k.seen.Add(id, now)
 			return true, nil
-		case cannotBe:
+		case cannotBe && k.progress.IsOf(items[1].Value): // else the store was emptied since
 			return false, errNoPost
 		}
 		return false, nil

@@ -13,8 +13,11 @@ import (
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
-// postsOf are the known posts of a replica.
-func postsOf(store state.Store) *knownPosts { return newKnownPosts(store, time.Now) }
+// postsOf are the known posts of a replica that has not followed the log yet.
+func postsOf(store state.Store) *knownPosts { return newKnownPosts(store, &followed{}, time.Now) }
+
+// follow has a replica have followed the log up to a time.
+func (k *knownPosts) follow(upTo time.Time) { k.progress.(*followed).upTo(upTo) }
 
 // addPosts has k add posts, each of which has to be taken.
 func addPosts(t *testing.T, k *knownPosts, ids ...string) {
@@ -89,27 +92,11 @@ func TestAPostFromTheFarFutureIsNoneAtOnce(t *testing.T) {
 	})
 }
 
-func TestADamagedTimeOfTheYoungestPostIsWrittenAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := statetest.New()
-		m.Put(youngestKey, "yesterday")
-		k := postsOf(m)
-		k.loadYoungest(t.Context()) // comes back, rather than to try for ever
-		addPosts(t, k, idAt(time.Now(), 1))
-		again := postsOf(m)
-		again.loadYoungest(t.Context())
-		if again.youngestMade().IsZero() {
-			t.Error("it is still damaged")
-		}
-	})
-}
-
 func TestAnUnknownPostIsNoneAtOnceOnlyIfItIsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := statetest.New()
-		k := postsOf(m)
+		k := postsOf(statetest.New())
 		now := time.Now()
-		addPosts(t, k, idAt(now, 1))
+		k.follow(now)
 		wantAwait(t, k, idAt(now.Add(-postDelay-time.Millisecond), 2), errNoPost, 0)
 		wantAwait(t, k, idAt(now.Add(-24*time.Hour), 2), errNoPost, 0)
 		wantAwait(t, k, idAt(now.Add(-postDelay), 2), errNotArrived, arrivalWait)
@@ -118,16 +105,29 @@ func TestAnUnknownPostIsNoneAtOnceOnlyIfItIsOld(t *testing.T) {
 	})
 }
 
-// Old is measured by what was delivered, and not by the clock: while comments is
+// Old is measured by what was read in the log, and not by the clock: while comments is
 // behind, or just started, a post of an hour ago may be on its way.
-func TestBehindTheBusNoPostIsOld(t *testing.T) {
+func TestBehindTheLogNoPostIsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := postsOf(statetest.New())
 		old := time.Now().Add(-time.Hour)
 		wantAwait(t, k, idAt(old, 2), errNotArrived, arrivalWait)
-		addPosts(t, k, idAt(old, 1))
+		addPosts(t, k, idAt(time.Now(), 1)) // a delivery says nothing of those before it
+		wantAwait(t, k, idAt(old, 2), errNotArrived, arrivalWait)
+		k.follow(old)
 		wantAwait(t, k, idAt(old.Add(time.Minute), 2), errNotArrived, arrivalWait)
 		wantAwait(t, k, idAt(old.Add(-time.Minute), 2), errNoPost, 0)
+	})
+}
+
+// Until the follower has noticed that the store was emptied, it says how far the former
+// one's log was followed.
+func TestInAnEmptiedStoreNoPostIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := postsOf(statetest.New())
+		k.follow(time.Now())
+		k.progress.(*followed).isOther = true
+		wantAwait(t, k, idAt(time.Now().Add(-time.Hour), 2), errNotArrived, arrivalWait)
 	})
 }
 
@@ -176,7 +176,7 @@ func TestAPostThatDoesNotArriveIsReadThreeTimes(t *testing.T) {
 			t.Errorf("read %v, want the post three times", reads)
 		}
 		// One that can't be on its way is read once.
-		addPosts(t, k, idAt(time.Now(), 2))
+		k.follow(time.Now())
 		before := len(m.Calls(statetest.Get))
 		wantAwait(t, k, idAt(time.Now().Add(-time.Hour), 3), errNoPost, 0)
 		if reads := m.Calls(statetest.Get)[before:]; len(reads) != 1 {
@@ -192,7 +192,7 @@ func TestAPostThatTurnsOutOldIsNone(t *testing.T) {
 		m := statetest.New()
 		k := postsOf(m)
 		start := time.Now()
-		time.AfterFunc(110*time.Millisecond, func() { addPosts(t, k, idAt(start, 1)) })
+		time.AfterFunc(110*time.Millisecond, func() { k.follow(start) })
 		wantAwait(t, k, idAt(start.Add(-time.Minute), 2), errNoPost, arrivalPause)
 		wantNobodyWaits(t, k.arrivals)
 	})
@@ -207,7 +207,7 @@ func TestAwaitingAPostEndsWithItsRequestAndWithTheStore(t *testing.T) {
 		if err := k.await(ctx, idAt(time.Now(), 1)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
-		addPosts(t, k, idAt(time.Now(), 2))
+		k.follow(time.Now())
 		m.Fail(errDown, statetest.Get)
 		// Down is neither "no such post" nor "on its way", for an old one either.
 		wantAwait(t, k, idAt(time.Now(), 1), errDown, 0)
@@ -215,169 +215,16 @@ func TestAwaitingAPostEndsWithItsRequestAndWithTheStore(t *testing.T) {
 	})
 }
 
-func TestTheYoungestPostOutlivesARestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := statetest.New()
-		now := time.Now()
-		addPosts(t, postsOf(m), idAt(now, 1))
-		k := postsOf(m)
-		wantAwait(t, k, idAt(now.Add(-time.Minute), 2), errNotArrived, arrivalWait)
-		k.loadYoungest(context.Background())
-		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("the youngest is of %v, want %v", k.youngestMade(), now)
-		}
-		wantAwait(t, k, idAt(now.Add(-time.Minute), 2), errNoPost, 0)
-	})
-}
-
-func TestLoadingWithNothingStoredChangesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := postsOf(statetest.New())
-		k.loadYoungest(context.Background())
-		if k.youngest.Load() != 0 {
-			t.Errorf("the youngest is of %v", k.youngestMade())
-		}
-	})
-}
-
-func TestLoadingDoesNotGoBehindWhatWasDeliveredSince(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := statetest.New()
-		now := time.Now()
-		addPosts(t, postsOf(m), idAt(now.Add(-time.Hour), 1))
-		before := m.Value(youngestKey)
-		k := postsOf(m)
-		addPosts(t, k, idAt(now, 2))
-		m.Put(youngestKey, before) // as a load that began before the delivery reads it
-		k.loadYoungest(context.Background())
-		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("the youngest is of %v, want %v", k.youngestMade(), now)
-		}
-	})
-}
-
-func TestLoadingTriesUntilTheStoreAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := statetest.New()
-		now := time.Now()
-		addPosts(t, postsOf(m), idAt(now, 1))
-		m.Fail(errDown, statetest.Get)
-		k := postsOf(m)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			k.loadYoungest(context.Background())
-		}()
-		<-time.After(2500 * time.Millisecond)
-		m.Fail(nil, statetest.Get)
-		<-done
-		if took := time.Since(now); took != 3*time.Second || k.youngest.Load() == 0 {
-			t.Errorf("took %v, and the youngest is of %v", took, k.youngestMade())
-		}
-	})
-}
-
-func TestLoadingEndsWithTheService(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := statetest.New()
-		m.Fail(errDown, statetest.Get)
-		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
-		defer cancel()
-		start := time.Now()
-		postsOf(m).loadYoungest(ctx)
-		if took := time.Since(start); took != 1500*time.Millisecond {
-			t.Errorf("took %v", took)
-		}
-	})
-}
-
-// One forged id would otherwise make every post of the next years a 404.
+// One forged id must not make every post of the next years a 404.
 func TestAPostFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := statetest.New()
-		k := postsOf(m)
+		k := postsOf(statetest.New())
+		k.follow(time.Now())
 		addPosts(t, k, idAt(time.Now().AddDate(10, 0, 0), 1))
-		if k.youngestMade().After(time.Now()) {
-			t.Errorf("the youngest is of %v", k.youngestMade())
-		}
 		wantAwait(t, k, idAt(time.Now().Add(-time.Second), 2), errNotArrived, arrivalWait)
 		id := idAt(time.Now(), 3)
 		time.AfterFunc(110*time.Millisecond, func() { addPosts(t, k, id) })
 		wantAwait(t, k, id, nil, 110*time.Millisecond)
-		// Nor after a restart.
-		again := postsOf(m)
-		again.loadYoungest(context.Background())
-		wantAwait(t, again, idAt(time.Now().Add(-time.Second), 4), errNotArrived, arrivalWait)
-	})
-}
-
-func TestTheYoungestIsTheYoungestOfAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := postsOf(statetest.New())
-		now := time.Now()
-		addPosts(t, k, idAt(now.Add(-time.Hour), 1), idAt(now, 2), idAt(now.Add(-time.Minute), 3))
-		addPosts(t, k, idAt(now.Add(-2*time.Hour), 4))
-		if !k.youngestMade().Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("the youngest is of %v, want %v", k.youngestMade(), now)
-		}
-	})
-}
-
-// A batch of older posts, or of the same again, writes nothing.
-func TestTheYoungestPostIsSavedByEachBatchThatMovesIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := statetest.New()
-		k := postsOf(m)
-		for n := range 50 {
-			addPosts(t, k, idAt(time.Now(), n))
-			addPosts(t, k, idAt(time.Now(), n), idAt(time.Now().Add(-time.Minute), 100+n))
-			again := postsOf(m)
-			again.loadYoungest(t.Context())
-			if !again.youngestMade().Equal(time.Now().Truncate(time.Millisecond)) {
-				t.Errorf("the youngest is of %v, want %v", again.youngestMade(), time.Now())
-			}
-			<-time.After(50 * time.Millisecond)
-		}
-		if got := m.Named(statetest.Swap, youngestKey); got != 50 {
-			t.Errorf("%d writes, want 50", got)
-		}
-	})
-}
-
-func TestWhatCouldNotBeSavedIsSavedByTheNextBatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := statetest.New()
-		k := postsOf(m)
-		m.Decide(func(item state.Item) statetest.Fate {
-			if item.Key == youngestKey {
-				return statetest.Refused
-			}
-			return statetest.Written
-		})
-		now := time.Now()
-		addPosts(t, k, idAt(now, 1)) // the event is taken all the same
-		m.Decide(nil)
-		addPosts(t, k, idAt(now, 2))
-		again := postsOf(m)
-		again.loadYoungest(context.Background())
-		if !again.youngestMade().Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("the youngest is of %v, want %v", again.youngestMade(), now)
-		}
-	})
-}
-
-// The replicas share the key, and one of them is behind.
-func TestAReplicaThatIsBehindDoesNotTakeBackWhatWasSaved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := statetest.New()
-		now := time.Now()
-		addPosts(t, postsOf(m), idAt(now, 1))
-		addPosts(t, postsOf(m), idAt(now.Add(-time.Hour), 2))
-		again := postsOf(m)
-		again.loadYoungest(context.Background())
-		if !again.youngestMade().Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("the youngest is of %v, want %v", again.youngestMade(), now)
-		}
 	})
 }
 
@@ -390,9 +237,6 @@ func TestWhatCouldNotBeStoredIsNotKnown(t *testing.T) {
 		errs := k.add(context.Background(), []event.Event{postCreated(t, id, "a")})
 		if len(errs) != 1 || errs[0] == nil || errors.Is(errs[0], bus.ErrPoison) {
 			t.Fatalf("errors %v, want one that asks for it again", errs)
-		}
-		if k.youngest.Load() != 0 {
-			t.Errorf("the youngest is of %v", k.youngestMade())
 		}
 		m.Decide(nil)
 		wantAwait(t, k, id, errNotArrived, arrivalWait)

@@ -27,6 +27,15 @@ type ReadModel interface {
 	Comments(ctx context.Context, post, cursor string, limit int) (ids []string, next string, err error)
 }
 
+// Progress is how far the service has followed the log: a *catchup.Progress.
+type Progress interface {
+	// Current is the latest time at which all events of the log were handled. It is zero if
+	// there is none.
+	Current() time.Time
+	// IsOf says that the store was not emptied since, by what it has at catchup.OriginKey.
+	IsOf(origin []byte) bool
+}
+
 // Service answers commands with events, and stores the posts and comments of the events
 // that are delivered. It is safe for concurrent use.
 type Service struct {
@@ -47,8 +56,7 @@ type Config struct {
 	Journal   command.Journal
 	Publisher bus.Publisher // for the reactions
 	Store     state.Store
-	// Progress is how far the service has followed the log.
-	Progress  *catchup.Progress
+	Progress  Progress
 	ReadModel ReadModel
 	Now       func() time.Time
 }

@@ -5,19 +5,18 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/postbus/postbus/apps/internal/state/statetest"
-
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
 func TestEachEventReachesItsStore(t *testing.T) {
 	m := statetest.New()
 	h := newService(m, &topic{})
 	c := aComment(aPost, 1)
-	wantErrors(t, h.PostCreated(context.Background(), []event.Event{postCreated(t, aPost, "a")}), nil)
-	wantErrors(t, h.CommentCreated(context.Background(), []event.Event{about(t, c)}), nil)
-	wantErrors(t, h.CommentModerated(context.Background(), []event.Event{about(t, moderated(c))}), nil)
+	wantErrors(t, h.deliver(event.PostCreated)(context.Background(), []event.Event{postCreated(t, aPost, "a")}), nil)
+	wantErrors(t, h.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, c)}), nil)
+	wantErrors(t, h.deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, moderated(c))}), nil)
 	wantComment(t, m, moderated(c))
 	if m.Value("post-"+aPost) == "" {
 		t.Error("the post is not stored")
@@ -28,7 +27,7 @@ func TestEachModerationIsAnsweredByAnUpdate(t *testing.T) {
 	bus := &topic{}
 	h := newService(statetest.New(), bus)
 	in := []event.Event{about(t, moderated(aComment(aPost, 1))), about(t, moderated(aComment(aPost, 2)))}
-	wantErrors(t, h.CommentModerated(context.Background(), in), nil, nil)
+	wantErrors(t, h.deliver(event.CommentModerated)(context.Background(), in), nil, nil)
 	if len(bus.events) != 2 {
 		t.Fatalf("%d events were published, want 2", len(bus.events))
 	}
@@ -50,8 +49,8 @@ func TestARedeliveredModerationIsAnsweredByTheSameBytes(t *testing.T) {
 	bus := &topic{}
 	m := statetest.New()
 	in := []event.Event{about(t, moderated(aComment(aPost, 1)))}
-	wantErrors(t, newService(m, bus).CommentModerated(context.Background(), in), nil)
-	wantErrors(t, newService(m, bus).CommentModerated(context.Background(), in), nil)
+	wantErrors(t, newService(m, bus).deliver(event.CommentModerated)(context.Background(), in), nil)
+	wantErrors(t, newService(m, bus).deliver(event.CommentModerated)(context.Background(), in), nil)
 	first, err := event.Marshal(bus.events[0])
 	if err != nil {
 		t.Fatal(err)
@@ -73,11 +72,11 @@ func TestAnUpdateIsPublishedAfterItsDocumentAndAcknowledgedAfterThat(t *testing.
 	out := &topic{errs: []error{nil, down}}
 	h := newService(m, out)
 	forged := moderated(aComment(aPost, 1))
-	wantErrors(t, h.CommentCreated(context.Background(), []event.Event{about(t, aComment(aPost, 1))}), nil)
+	wantErrors(t, h.deliver(event.CommentCreated)(context.Background(), []event.Event{about(t, aComment(aPost, 1))}), nil)
 	forged.Content = "forged"
 	in := []event.Event{about(t, forged), about(t, moderated(aComment(aPost, 2))), about(t, moderated(aComment(aPost, 3)))}
 	// The first is not published, so the publisher's errors are of the others.
-	wantErrors(t, h.CommentModerated(context.Background(), in), bus.ErrPoison, nil, down)
+	wantErrors(t, h.deliver(event.CommentModerated)(context.Background(), in), bus.ErrPoison, nil, down)
 	if len(out.events) != 2 || out.events[0].Comment.ID != in[1].Comment.ID || out.events[1].Comment.ID != in[2].Comment.ID {
 		t.Errorf("published %+v", out.events)
 	}
@@ -90,7 +89,7 @@ func TestWhileTheStoreIsDownNoUpdateIsPublished(t *testing.T) {
 	m := statetest.New()
 	m.Fail(errDown, statetest.Get)
 	out := &topic{}
-	wantErrors(t, newService(m, out).CommentModerated(context.Background(), []event.Event{about(t, moderated(aComment(aPost, 1)))}), errDown)
+	wantErrors(t, newService(m, out).deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, moderated(aComment(aPost, 1)))}), errDown)
 	if len(out.events) > 0 {
 		t.Errorf("published %+v", out.events)
 	}

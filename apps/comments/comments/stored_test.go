@@ -34,7 +34,7 @@ func TestAStoreOfCommit3b4f435GoesOn(t *testing.T) {
 	m := storedBy3b4f435(t)
 	s := replicaOn(m)
 	addPosts(t, s.posts, aPost, idAt(noon, 2))
-	wantErrors(t, s.PostCreated(t.Context(), []event.Event{postCreated(t, aPost, "forged")}), bus.ErrPoison)
+	wantErrors(t, s.deliver(event.PostCreated)(t.Context(), []event.Event{postCreated(t, aPost, "forged")}), bus.ErrPoison)
 	var created, decided []event.Event
 	for n := range 150 {
 		c := aComment(aPost, n)
@@ -50,9 +50,9 @@ func TestAStoreOfCommit3b4f435GoesOn(t *testing.T) {
 		}
 	}
 	// The bus delivers all of it again, and more.
-	wantErrors(t, s.CommentCreated(t.Context(), created[130:]), make([]error, 20)...)
-	wantErrors(t, s.CommentCreated(t.Context(), created[:130]), make([]error, 130)...)
-	wantErrors(t, s.CommentModerated(t.Context(), decided), make([]error, 150)...)
+	wantErrors(t, s.deliver(event.CommentCreated)(t.Context(), created[130:]), make([]error, 20)...)
+	wantErrors(t, s.deliver(event.CommentCreated)(t.Context(), created[:130]), make([]error, 130)...)
+	wantErrors(t, s.deliver(event.CommentModerated)(t.Context(), decided), make([]error, 150)...)
 	for _, e := range decided {
 		wantComment(t, m, *e.Comment)
 	}
@@ -64,9 +64,9 @@ func TestADocumentIsWrittenAsCommit3b4f435WroteIt(t *testing.T) {
 	s := replicaOn(m)
 	for n := range 140 {
 		c := aComment(aPost, n)
-		wantErrors(t, s.CommentCreated(t.Context(), []event.Event{about(t, c)}), nil)
+		wantErrors(t, s.deliver(event.CommentCreated)(t.Context(), []event.Event{about(t, c)}), nil)
 		if n%4 == 0 {
-			wantErrors(t, s.CommentModerated(t.Context(), []event.Event{about(t, moderated(c))}), nil)
+			wantErrors(t, s.deliver(event.CommentModerated)(t.Context(), []event.Event{about(t, moderated(c))}), nil)
 		}
 		if got, want := m.Value("comment-"+c.ID), old.Value("comment-"+c.ID); got != want {
 			t.Errorf("comment %d is written as\n%s, not\n%s", n, got, want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -33,10 +34,10 @@ func (l *Log) Known(ctx context.Context, ids []string) ([]string, error) {
 	return known, nil
 }
 
-// ServeKnown answers which of the ids, one ?id= each, the log recognises (eventlog.KnownPath).
+// ServeKnown answers which of the ids in ?ids= the log recognises (eventlog.KnownPath).
 func ServeKnown(log *Log) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		ids := c.QueryArray("id")
+		ids := strings.Split(c.Query("ids"), ",")
 		if len(ids) > eventlog.MaxKnown {
 			web.Fail(c, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("The query names %d events, more than %d.", len(ids), eventlog.MaxKnown)))
 			return

@@ -12,8 +12,8 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// load finds the log that is in the store, or begins one, and reads the ids of its last
-// events, as many as the window has.
+// load finds the log that is in the store, or begins one, and reads the ids of the last
+// events in its window.
 func (l *Log) load(ctx context.Context) error {
 	if err := l.turn.Acquire(ctx, 1); err != nil {
 		return err

@@ -40,18 +40,20 @@ type Config struct {
 	Prefix string
 	// Now is the clock.
 	Now func() time.Time
+	// Window is how many of the last events are recognised when they come again: at least
+	// this many, at most twice as many. 0 means DefaultWindow. A log that began before logs
+	// had ids (3b4f435) needs at least eventlog.SegmentSize.
+	Window int
 	// MayWait says whether another event follows this one within some milliseconds, so that
 	// one write may have both. If MayWait is nil, no event waits.
 	MayWait func(event.Event) bool
-	// Window is how many of the last events are recognised when they come again: at least
-	// this many, at most twice as many. 0 means DefaultWindow.
-	Window int
 }
 
 // Log is one replica's view of a log that all replicas append to.
 //
 //   - Event n has number n: numbers begin with 1 and have no gaps. No number is given
-//     twice, and no event is in the log twice.
+//     twice.
+//   - No event is in the log again among the Window events after it. Beyond them it may be.
 //   - The log as the replica knows it is a prefix of the log in the store. Otherwise the
 //     store has lost events, and the replica neither appends nor serves any.
 //   - An event is acknowledged once it is in the store, and a read at the time of the write
@@ -107,8 +109,8 @@ type commit struct {
 	done   chan []error
 }
 
-// Append is the bus.Handler of every topic. It returns when the events are in the log,
-// each once: those that were there before are acknowledged and not appended.
+// Append is the bus.Handler of every topic. It returns when the events are in the log. Those
+// that were there before are acknowledged and not appended, if they are in the window.
 func (l *Log) Append(ctx context.Context, events []event.Event) []error {
 	c := commit{events: events, done: make(chan []error, 1)}
 	select {

@@ -11,7 +11,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
-// DefaultWindow is the Window of a Config without one.
+// DefaultWindow is the Window of a Config that has none.
 const DefaultWindow = 1_000_000
 
 // identity has the fields of an event that decide whether it is in the log already. Their
@@ -40,8 +40,9 @@ func identitiesOf(s *eventlog.Segment, after uint64) ([]identity, error) {
 	return ids, nil
 }
 
-// seen remembers events by 128-bit hashes of their ids, with a digest of their content. At
-// most two million are remembered, so fewer than one new event in 10^32 matches falsely.
+// seen remembers the last events, at least limit of them and at most twice as many, by
+// 128-bit hashes of their ids with a digest of their content. Of two million that are
+// remembered, fewer than one new event in 10^32 matches falsely.
 type seen struct {
 	limit         int
 	low, high     maphash.Seed

@@ -2,10 +2,16 @@ package log
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
 func ident(i int) identity {
@@ -39,6 +45,64 @@ func TestSeenForgetsWhatIsTwoGenerationsOld(t *testing.T) {
 	}
 	if known, _ := s.find(ident(limit)); !known {
 		t.Error("the first of the second generation is missing")
+	}
+}
+
+// windowed is a replica on store that recognises the last 20 events, and at most 40.
+func windowed(t testing.TB, store state.Store) *Log {
+	t.Helper()
+	return run(t, New(Config{Store: store, Now: time.Now, Window: 20}))
+}
+
+// Beyond its window a repeat may be in the log twice. No reader shows it: see query.
+func TestARepeatIsRecognisedWithinTheWindowAndNotFarBeyond(t *testing.T) {
+	store := statetest.New()
+	l, events := windowed(t, store), some(t, 0, 300)
+	log := []event.Event{}
+	repeats := func(from, to int) { // appends events again, which changes nothing
+		t.Helper()
+		mustAppend(t, l, events[from:to]...)
+		wantInOrder(t, store, log)
+	}
+	for n, e := range events[:150] {
+		mustAppend(t, l, e)
+		log = append(log, e)
+		repeats(max(0, n-19), n+1) // the last 20
+	}
+	repeats(121, 130) // up to twice the window
+	l = windowed(t, store)
+	repeats(130, 150) // also by a replica that has just read the log
+	for _, again := range []event.Event{events[0], titled(t, 1, "another title")} {
+		mustAppend(t, l, again)
+		log = append(log, again)
+		wantInOrder(t, store, log)
+	}
+	mustAppend(t, l, events[0]) // now it is among the last again
+	wantInOrder(t, store, log)
+	if errs := l.Append(t.Context(), []event.Event{titled(t, 149, "another title")}); !errors.Is(errs[0], bus.ErrPoison) {
+		t.Errorf("another event with the id of one in the window: %v", errs)
+	}
+	wantInOrder(t, store, log)
+}
+
+// wantInOrder checks that the store has these events, numbered from 1. An event may be there
+// twice.
+func wantInOrder(t testing.TB, store *statetest.Memory, want []event.Event) {
+	t.Helper()
+	got := stored(t, store)
+	if len(got) != len(want) {
+		t.Fatalf("the log has %d events, want %d", len(got), len(want))
+	}
+	for i, e := range got {
+		if e.ID != want[i].ID || int(e.Sequence) != i+1 || !bytes.Equal(e.Data, want[i].Data) { //nolint:gosec // small
+			t.Fatalf("event %d is %+v, want %+v", i+1, e, want[i])
+		}
+	}
+}
+
+func TestALogThatIsToldNoWindowRecognisesTheDefault(t *testing.T) {
+	if got := New(Config{Now: time.Now}).Window; got != 1_000_000 {
+		t.Errorf("it recognises %d", got)
 	}
 }
 

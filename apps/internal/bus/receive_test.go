@@ -239,6 +239,7 @@ func TestPoisonIsDeadLetteredAsItCameAndAcknowledged(t *testing.T) {
 		"zero bytes":             {0, 0, 0},
 		"no event":               []byte(`{"some":"thing"}`),
 		"another topic's event":  elsewhere,
+		"a type of no topic":     bytes.Replace(post(t, "a"), []byte("PostCreated"), []byte("PostHidden"), 1),
 		"as large as is kept":    bytes.Repeat([]byte("x"), mostKept),
 		"what base64 looks like": []byte("aGVsbG8="),
 	} {

@@ -32,9 +32,8 @@ import (
 )
 
 const (
-	// busyPace is the pause between two rounds, and idlePace that while nothing is under way.
-	busyPace = time.Second
-	idlePace = 2 * time.Second
+	// pace is the pause between two rounds.
+	pace = 2 * time.Second
 	// drainPace is the pause while the service stops and waits for its journal.
 	drainPace = 50 * time.Millisecond
 	// Grace is how long after the worker has read an event the bus may still deliver it.
@@ -68,6 +67,9 @@ type Consumer struct {
 	React bus.Handler
 	// Reaction is the id of the event that the log has after React.
 	Reaction func(event.Event) string
+	// IsOwnEffect says that React has written the effect of the reaction, too, which the
+	// service also consumes.
+	IsOwnEffect bool
 	// FollowsLog says that React must not decide anew what is in the log. So it waits
 	// until the service knows the log.
 	FollowsLog bool
@@ -110,7 +112,6 @@ type Follower struct {
 	// after them.
 	reactions *recent
 	isWorking bool
-	hasRead   bool // the last round has read an event
 	failing   bool // a warning was logged
 	started   time.Time
 }
@@ -135,8 +136,12 @@ func (f *Follower) Deliver(t event.Type) bus.Handler {
 		began := f.delivered.begin()
 		errs := handle(ctx, consumer, events)
 		for i, e := range events {
-			if errs[i] == nil {
-				f.delivered.add(began, e.ID)
+			if errs[i] != nil {
+				continue
+			}
+			f.delivered.add(began, e.ID)
+			if consumer.IsOwnEffect {
+				f.delivered.add(began, consumer.Reaction(e))
 			}
 		}
 		return errs
@@ -182,7 +187,7 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		f.round(ctx)
-		pause(ctx, f.pace())
+		pause(ctx, pace)
 	}
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), journal.DrainFor)
 	defer cancel()
@@ -192,18 +197,12 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// pace is the pause until the next round.
-func (f *Follower) pace() time.Duration {
-	isIdle := len(f.pending) == 0 && !f.hasRead && (f.Journal == nil || f.Journal.IsEmpty())
-	if isIdle {
-		return idlePace
-	}
-	return busyPace
-}
-
 // round reads what is new in the log, and does what is due.
 func (f *Follower) round(ctx context.Context) {
 	err := f.follow(ctx)
+	if f.Journal != nil {
+		f.Journal.Tidy(ctx)
+	}
 	switch {
 	case ctx.Err() != nil:
 	case err == nil && f.failing:
@@ -220,6 +219,7 @@ func (f *Follower) follow(ctx context.Context) error {
 	if err := f.loadCursor(ctx); err != nil {
 		return fmt.Errorf("cursor: %w", err)
 	}
+	began := f.Now() // the end that is read is that of then, or a later one
 	end, err := f.read(ctx)
 	if errors.Is(err, eventlog.ErrMisfit) {
 		slog.WarnContext(ctx, "the event log is another one, or has lost its end: following it from its start", "error", err)
@@ -236,7 +236,7 @@ func (f *Follower) follow(ctx context.Context) error {
 		err = errors.Join(err, f.removeDead(ctx))
 	}
 	if isAtEnd {
-		f.Progress.sample(end.Sequence, f.cursor.at.Sequence, f.Now())
+		f.Progress.sample(end.Sequence, f.cursor.at.Sequence, began)
 		if f.Journal != nil {
 			f.Journal.Tick(ctx, end)
 		}
@@ -257,7 +257,6 @@ func (f *Follower) removeDead(ctx context.Context) error {
 // read reads the log up to its end, or until too many events are pending. It returns where
 // the log ends, which is unknown if nothing was read.
 func (f *Follower) read(ctx context.Context) (end eventlog.Position, err error) {
-	f.hasRead = false
 	end.Sequence = f.at.Sequence + 1
 	for len(f.pending) <= maxPending || f.makeRoom(ctx) {
 		var events []event.Event
@@ -265,10 +264,12 @@ func (f *Follower) read(ctx context.Context) (end eventlog.Position, err error) 
 		if err != nil || len(events) == 0 {
 			return end, err
 		}
-		f.hasRead = true
 		isFar := end.Sequence > f.at.Sequence+farBehind
 		for _, e := range events {
 			f.take(e, end.Log, isFar)
+		}
+		if f.at.Sequence >= end.Sequence { // another read would only find that nothing came since
+			return end, nil
 		}
 	}
 	return end, nil

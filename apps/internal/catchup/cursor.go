@@ -12,10 +12,10 @@ import (
 const (
 	// cursorKey has the cursor.
 	cursorKey = "cursor"
-	// originKey has a UUIDv7 for this filling of the store. Without it the store was emptied,
+	// OriginKey has a UUIDv7 for this filling of the store. Without it the store was emptied,
 	// or is new. It is created and never changed: any other key may be written into an
 	// emptied store by a replica that has not noticed.
-	originKey = "cursor-origin"
+	OriginKey = "cursor-origin"
 )
 
 // document is the cursor as the store has it.
@@ -53,7 +53,7 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 		f.delivered.clear()
 	}
 	f.cursor = read
-	f.Progress.setRestored(read.isRestored)
+	f.Progress.setRestored(read.origin, read.isRestored)
 	isWorker := f.Registry.IsWorker()
 	if isFirst || isWorker && (isOther || !f.isWorking) {
 		f.goOnFrom(read.at)
@@ -68,7 +68,7 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 func (f *Follower) readCursor(ctx context.Context) (cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	items, err := f.Store.Get(ctx, cursorKey, originKey)
+	items, err := f.Store.Get(ctx, cursorKey, OriginKey)
 	if err != nil {
 		return cursor{}, err
 	}
@@ -90,7 +90,7 @@ func (f *Follower) readCursor(ctx context.Context) (cursor, error) {
 func (f *Follower) beginCursor(ctx context.Context) (cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	kept := state.Keep(ctx, f.Store, state.Item{Key: originKey, Value: []byte(event.NewID())})[originKey]
+	kept := state.Keep(ctx, f.Store, state.Item{Key: OriginKey, Value: []byte(event.NewID())})[OriginKey]
 	if kept.Err != nil {
 		return cursor{}, kept.Err
 	}
@@ -156,6 +156,6 @@ func (f *Follower) writeCursor(ctx context.Context, at eventlog.Position, isRest
 		slog.InfoContext(ctx, "the store has what the log says", "at", at.Sequence)
 	}
 	f.cursor.at, f.cursor.isRestored = at, isRestored
-	f.Progress.setRestored(isRestored)
+	f.Progress.setRestored(f.cursor.origin, isRestored)
 	return nil
 }

@@ -15,6 +15,7 @@ type Progress struct {
 	sampled   uint64
 	sampledAt time.Time
 	current   time.Time
+	origin    string // of the cursor
 }
 
 // IsRestored says that the store has the effects of the log. It is false after the store
@@ -33,9 +34,18 @@ func (p *Progress) Current() time.Time {
 	return p.current
 }
 
-func (p *Progress) setRestored(is bool) {
+// IsOf says that the store is the one whose progress this is, by what it has at OriginKey:
+// it was not emptied since.
+func (p *Progress) IsOf(origin []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.origin != "" && p.origin == string(origin)
+}
+
+func (p *Progress) setRestored(origin string, is bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.origin = origin
 	if p.isRestored = is; !is {
 		p.current, p.sampledAt = time.Time{}, time.Time{}
 	}

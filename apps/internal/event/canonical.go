@@ -11,10 +11,10 @@ import (
 )
 
 // The canonical form is that of every event of a known type, on the bus and in the log,
-// whose text needs no escapes. It has these members in this order, the members of its entity sorted by
-// name, and no spaces. Nearly all events are in it. Reading it takes a quarter of the
-// time of a JSON decoder, and decoding is most of the cost of a replay. Any other form is
-// left to the JSON decoder; a fuzz test compares the two.
+// whose text needs no escapes. It has these members in this order, the members of its
+// entity sorted by name, and no spaces. Nearly all events are in it. Reading it takes a
+// quarter of the time of a JSON decoder, and decoding is most of the cost of a replay. Any
+// other form is left to the JSON decoder; a fuzz test compares the two.
 
 // parseCanonical decodes an event in the canonical form. ok is false for any other form.
 // The event's Data may be a part of raw.

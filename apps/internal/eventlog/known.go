@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
-// KnownPath, after EventsPath or DeadLettersPath, is where a log is asked which events it
-// has: an ?id= for each.
+// KnownPath is, after EventsPath or DeadLettersPath, where a log is asked which events it
+// has: ?ids= has their ids, with commas between them.
 const KnownPath = "/known"
 
 // MaxKnown is how many ids one request may name.
@@ -22,11 +23,11 @@ type KnownAnswer struct {
 	Known []string `json:"known"`
 }
 
-// Known returns which of the ids, at most MaxKnown, the log recognises.
+// Known returns which of the ids, at most MaxKnown and without commas, the log recognises.
 func (c *Client) Known(ctx context.Context, ids []string) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	res, err := c.get(ctx, c.url+KnownPath+"?"+url.Values{"id": ids}.Encode())
+	res, err := c.get(ctx, c.url+KnownPath+"?"+url.Values{"ids": {strings.Join(ids, ",")}}.Encode())
 	if err != nil {
 		return nil, err
 	}

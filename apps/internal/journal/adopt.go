@@ -3,14 +3,15 @@ package journal
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/members"
-	"github.com/postbus/postbus/apps/internal/repairs"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
@@ -41,10 +42,12 @@ func (j *Journal) adopt(ctx context.Context, dead members.Member) error {
 		delete(j.adopted, dead.ID)
 		return nil
 	}
+	var errs []error
 	for from := dead.From; from < dead.Until; from += readAtOnce {
-		if err := j.adoptPages(ctx, dead, from, min(from+readAtOnce, dead.Until)); err != nil {
-			return err
-		}
+		errs = append(errs, j.adoptPages(ctx, dead, from, min(from+readAtOnce, dead.Until)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -53,8 +56,10 @@ func (j *Journal) adopt(ctx context.Context, dead members.Member) error {
 }
 
 // adoptPages adopts those pages of a dead member that exist, from a number up to, and
-// without, another one.
+// without, another one. A page that cannot be adopted does not keep it from the others.
 func (j *Journal) adoptPages(ctx context.Context, dead members.Member, from, until uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	var keys []string
 	for number := from; number < until; number++ {
 		keys = append(keys, pageKey(dead.ID, number))
@@ -63,84 +68,95 @@ func (j *Journal) adoptPages(ctx context.Context, dead members.Member, from, unt
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for i, item := range items {
-		if !item.Exists() {
-			continue
-		}
-		p := &page{key: item.Key, number: from + uint64(i), owner: dead.ID} //nolint:gosec // never negative
-		if err := j.adoptPage(ctx, p, item); err != nil {
-			return err
+		if item.Exists() && !j.hasPage(item.Key) {
+			p := &page{key: item.Key, number: from + uint64(i), owner: dead.ID} //nolint:gosec // never negative
+			errs = append(errs, j.adoptPage(ctx, p, item.Value, dead.HasLeft))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+func (j *Journal) hasPage(key string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.pages[key] != nil
 }
 
 // adoptPage makes the events of a page entries, except those whose claim stands for another
-// event. A claim that is missing is made: the dead process may have written its page alone.
-func (j *Journal) adoptPage(ctx context.Context, p *page, item state.Item) error {
-	j.mu.Lock()
-	_, isMine := j.pages[p.key]
-	j.mu.Unlock()
-	if isMine {
-		return nil
-	}
+// event. The log may have them, so it is asked first. A process that has left may have
+// published them just now; one that is dead has not for as long as its lease.
+func (j *Journal) adoptPage(ctx context.Context, p *page, value []byte, hasLeft bool) error {
 	var read stored
-	if err := jsonv2.Unmarshal(item.Value, &read); err != nil {
-		return fmt.Errorf("decoding %s: %w", item.Key, err)
+	if err := jsonv2.Unmarshal(value, &read); err != nil {
+		return fmt.Errorf("decoding %s: %w", p.key, err)
 	}
-	var claims []state.Item
-	for _, e := range read.Entries {
-		if e.Key == "" {
-			continue
-		}
-		claim, err := e.claim().item()
-		if err != nil {
-			return err
-		}
-		claims = append(claims, claim)
+	stands, err := j.standing(ctx, read.Entries)
+	if err != nil {
+		return fmt.Errorf("claims of %s: %w", p.key, err)
 	}
-	kept := state.Keep(ctx, j.Store, claims...)
 	var events []event.Event
 	var sizes []int
-	for _, stored := range read.Entries {
-		e, err := event.ParseStored(stored.Event)
+	for i, entry := range read.Entries {
+		e, err := event.ParseStored(entry.Event)
 		if err != nil {
-			return fmt.Errorf("decoding %s: %w", item.Key, err)
+			return fmt.Errorf("decoding %s: %w", p.key, err)
 		}
-		if stored.Key != "" {
-			if kept[stored.Key].Err != nil {
-				return kept[stored.Key].Err
-			}
-			claim, err := stored.claim().item()
-			if err != nil {
-				return err
-			}
-			if !bytes.Equal(kept[stored.Key].Value, claim.Value) {
-				continue
-			}
+		if stands[i] {
+			events, sizes = append(events, e), append(sizes, len(entry.Event))
 		}
-		events, sizes = append(events, e), append(sizes, len(stored.Event))
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.pages[p.key] = p
+	checkAt := j.Now()
+	if hasLeft {
+		checkAt = checkAt.Add(absentAfter)
+	}
 	for i, e := range events {
-		j.take(p, e, sizes[i])
+		j.take(p, e, sizes[i], checkAt)
 	}
 	slog.WarnContext(ctx, "adopted a page of a dead process's journal", "page", p.key, "events", len(events))
 	return nil
 }
 
-// take makes an event of an adopted page an entry. It may be in the log, so the log is
-// asked first. The caller holds the lock.
-func (j *Journal) take(p *page, e event.Event, size int) {
+// standing says, by index, which entries have no claim or one that stands. A claim that is
+// missing is made: the dead process may have written its page alone.
+func (j *Journal) standing(ctx context.Context, entries []storedEntry) ([]bool, error) {
+	claims := make([]state.Item, len(entries)) // without a key for an entry without a claim
+	var items []state.Item
+	for i, e := range entries {
+		if e.Key == "" {
+			continue
+		}
+		claim, err := e.claim().item()
+		if err != nil {
+			return nil, err
+		}
+		claims[i], items = claim, append(items, claim)
+	}
+	kept := state.Keep(ctx, j.Store, items...)
+	stands := make([]bool, len(entries))
+	for i, claim := range claims {
+		k := kept[claim.Key]
+		if k.Err != nil {
+			return nil, k.Err
+		}
+		stands[i] = claim.Key == "" || bytes.Equal(k.Value, claim.Value)
+	}
+	return stands, nil
+}
+
+// take makes an event of an adopted page an entry. The caller holds the lock.
+func (j *Journal) take(p *page, e event.Event, size int, checkAt time.Time) {
 	p.open++
 	known := j.entries[e.ID]
 	if known == nil {
-		known = &entry{event: e, size: size, published: j.Now(), checkAt: j.Now()}
+		j.order++
+		known = &entry{event: e, size: size, published: j.Now(), order: j.order, checkAt: checkAt, isAdopted: true}
 		j.entries[e.ID] = known
 		j.bytes += size
-		j.Repairs.Add(repairs.Adopted, 1)
 	}
 	known.pages = append(known.pages, p)
 }

@@ -76,7 +76,9 @@ func (j *Journal) Commit(ctx context.Context, e event.Event, claim Claim) (stand
 	claim.Event = raw
 	c := &commit{event: e, size: len(raw), entry: storedEntry{raw, claim.Key, claim.Request}, done: make(chan result, 1)}
 	if claim.Key == "" {
-		_, err := j.wait(ctx, c)
+		if !j.repeat(e) {
+			_, err = j.wait(ctx, c)
+		}
 		return claim, err
 	}
 	if c.claim, err = claim.item(); err != nil {
@@ -91,6 +93,20 @@ func (j *Journal) Commit(ctx context.Context, e event.Event, claim Claim) (stand
 		return claim, fmt.Errorf("decoding claim %s: %w", claim.Key, err)
 	}
 	return standing, nil
+}
+
+// repeat has an event that is committed already published again. It says whether the event is
+// in the journal: then it needs no other page.
+func (j *Journal) repeat(e event.Event) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	known := j.entries[e.ID]
+	if known == nil {
+		return false
+	}
+	j.enqueue(known)
+	j.wakePublisher()
+	return true
 }
 
 // wait hands a commit to the writer, and returns the claim that stands.
@@ -115,6 +131,7 @@ func (j *Journal) writeAll(ctx context.Context) {
 	for {
 		select {
 		case first := <-j.commits:
+			j.awaitPublisher(ctx)
 			j.write(ctx, j.gather(first))
 		case <-ctx.Done():
 			return
@@ -122,9 +139,24 @@ func (j *Journal) writeAll(ctx context.Context) {
 	}
 }
 
+// awaitPublisher returns when all committed events are published, and after publishFirst at
+// the latest.
+func (j *Journal) awaitPublisher(ctx context.Context) {
+	j.mu.Lock()
+	busy := j.busy
+	j.mu.Unlock()
+	if busy == nil {
+		return
+	}
+	select {
+	case <-busy:
+	case <-time.After(publishFirst):
+	case <-ctx.Done():
+	}
+}
+
 // gather returns first and the commits that wait now and fit into the same page and into
-// the journal. Of commits with the same claim only one is in a page. The others are
-// answered once that one is.
+// the journal. Of commits with the same key the claim of the first stands.
 func (j *Journal) gather(first *commit) []*commit {
 	var group []*commit
 	size := 0
@@ -146,11 +178,11 @@ func (j *Journal) gather(first *commit) []*commit {
 }
 
 // isFull says that the journal has no room beside the events of a page that is not written
-// yet.
+// yet. The pages are bounded, too: those of which no event is needed may not be removed yet.
 func (j *Journal) isFull(events, size int) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return len(j.entries)+events >= MaxEvents || j.bytes+size >= MaxBytes
+	return len(j.entries)+events >= MaxEvents || j.bytes+size >= MaxBytes || len(j.pages) >= MaxEvents
 }
 
 // write writes a page for the group, and answers the commits. While the store does not
@@ -164,26 +196,29 @@ func (j *Journal) write(ctx context.Context, group []*commit) {
 		answerAll(group, result{err: err})
 		return
 	}
-	key := pageKey(j.Registry.ID(), number)
-	items, err := encode(key, group)
+	p := &page{key: pageKey(j.Registry.ID(), number), number: number, open: 1, owner: j.Registry.ID()}
+	items, err := encode(p.key, group)
 	if err != nil {
 		answerAll(group, result{err: err})
 		return
 	}
+	// From now on the page may be in the store. If the process stops before it knows that,
+	// another one looks for the page.
+	j.mu.Lock()
+	j.pages[p.key] = p
+	j.mu.Unlock()
 	kept, err := j.keep(ctx, items)
+	if err == nil && !bytes.Equal(kept[p.key].Value, items[0].Value) {
+		err = fmt.Errorf("page %s is there already", p.key)
+	}
+	if err == nil {
+		err = j.holdLease(ctx)
+	}
 	if err != nil {
 		answerAll(group, result{err: err})
 		return
 	}
-	if !bytes.Equal(kept[key].Value, items[0].Value) {
-		answerAll(group, result{err: fmt.Errorf("page %s is there already", key)})
-		return
-	}
-	if err := j.holdLease(ctx); err != nil {
-		answerAll(group, result{err: err})
-		return
-	}
-	j.add(&page{key: key, number: number, owner: j.Registry.ID()}, group, kept)
+	j.add(p, group, kept)
 }
 
 // encode returns the items of a page: the page itself, and the claims of its commits.
@@ -232,12 +267,12 @@ func (j *Journal) keep(ctx context.Context, items []state.Item) (map[string]stat
 // add makes the commits of a page entries, publishes them, and answers them.
 func (j *Journal) add(p *page, group []*commit, kept map[string]state.Kept) {
 	j.mu.Lock()
-	j.pages[p.key] = p
 	for _, c := range group {
 		if c.claim.Key == "" || bytes.Equal(kept[c.claim.Key].Value, c.claim.Value) {
 			j.include(p, c.event, c.size)
 		}
 	}
+	p.open-- // it is written
 	j.mu.Unlock()
 	j.wakePublisher()
 	for _, c := range group {
@@ -264,11 +299,14 @@ func (j *Journal) enqueue(e *entry) {
 	if !e.queued {
 		e.queued = true
 		j.queue = append(j.queue, e)
+		if j.busy == nil {
+			j.busy = make(chan struct{})
+		}
 	}
 }
 
 // reserve returns the number of the next page. The members know which numbers may be used,
-// so that whoever adopts the journal finds all pages.
+// so that the process that adopts the journal finds all pages.
 func (j *Journal) reserve(ctx context.Context) (uint64, error) {
 	if j.next == j.until {
 		from := j.next

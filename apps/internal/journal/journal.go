@@ -44,6 +44,9 @@ const (
 	reserved = 200
 	// retryPause is the pause after a call to the store or the bus that failed.
 	retryPause = 200 * time.Millisecond
+	// publishFirst is how long the next page waits for the publishes of those before it. Under
+	// load more commands share a page, and its events a publish, so that both cost less.
+	publishFirst = 10 * time.Millisecond
 	// callTimeout bounds one call.
 	callTimeout = 5 * time.Second
 	// DrainFor bounds how long a process that stops waits until the log has its events.
@@ -88,14 +91,19 @@ type Journal struct {
 	mu      sync.Mutex // guards the fields below
 	entries map[string]*entry
 	queue   []*entry // the entries to publish, oldest first
-	bytes   int
-	pages   map[string]*page
-	order   uint64 // of the last publish
+	// busy is closed when nothing is left to publish. It is nil if that is so.
+	busy  chan struct{}
+	bytes int
+	pages map[string]*page
+	order uint64 // of the last publish or adoption
 	// latest is the order of the latest publish of each topic that the log has.
-	latest   map[event.Type]uint64
-	end      eventlog.Position
-	endSince time.Time // since when the log ends there
-	adopted  map[string]members.Member
+	latest map[event.Type]uint64
+	// tickedAt is when the log was last read to its end, and since from when on that has
+	// happened without a long pause. At endSince the log ended where it ends now.
+	tickedAt, since, endSince time.Time
+	end                       eventlog.Position
+	repairedAt                time.Time // when entries were last taken for absent
+	adopted                   map[string]members.Member
 }
 
 // entry is an event that the log is not known to have.
@@ -103,22 +111,25 @@ type entry struct {
 	event event.Event
 	size  int // of the encoded event, in bytes
 	pages []*page
-	// published is when the last publish succeeded. It is zero before the first one.
+	// published is when the last publish that succeeded began, or when the entry was adopted.
 	published time.Time
-	order     uint64 // of that publish
+	order     uint64 // of that publish or adoption
 	// checkAt is when the log is asked for the event.
 	checkAt time.Time
 	// repeats counts the publishes again.
 	repeats int
 	// queued says that the entry waits to be published, or is being published.
 	queued bool
+	// isAdopted says that the entry is of another process, and was not published by this one
+	// yet.
+	isAdopted bool
 }
 
-// page is a document of the journal.
+// page is a document of the journal, or one that is being written.
 type page struct {
 	key    string
 	number uint64
-	open   int    // how many of its events are still needed
+	open   int    // how many of its events are still needed; its write counts as one
 	owner  string // the member that wrote it
 }
 

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -19,14 +20,18 @@ const (
 	absentAfter = 10 * time.Second
 	// stillFor is how long the log's end must stand still for the bus to be taken as empty.
 	stillFor = 3 * time.Second
+	// awayAfter is how long after the last look at the log's end eventlog counts as away.
+	// When it is back, it may have to take what the bus has kept for it.
+	awayAfter = 10 * time.Second
 	// absentAnyway is how long after its publish an event is taken for lost even if the log
 	// grows on, and without a later event of this process on its topic. It doubles with each
 	// publish, up to absentAtMost.
 	absentAnyway = 30 * time.Second
 	absentAtMost = 5 * time.Minute
-	// checksAtOnce bounds how many events one round asks the log for, and publishes again.
-	// A round takes a second or more.
+	// checksAtOnce bounds how many events the log is asked for, and are published again, in
+	// one round. A round begins checkPause after the one before, or later.
 	checksAtOnce = 5 * eventlog.MaxKnown
+	checkPause   = time.Second
 	// publishAtOnce bounds one publish.
 	publishAtOnce = 100
 )
@@ -78,6 +83,10 @@ func (j *Journal) takeQueue() []*entry {
 		}
 	}
 	j.queue = slices.Delete(j.queue, 0, n)
+	if len(batch) == 0 && j.busy != nil {
+		close(j.busy)
+		j.busy = nil
+	}
 	return batch
 }
 
@@ -129,15 +138,11 @@ func (j *Journal) remove(e *entry) {
 	}
 }
 
-// Tick publishes again what is absent, now that the log was read up to its end, removes the
-// pages that are needed no more and, if this process is the worker, adopts the journals of
-// dead processes.
+// Tick publishes again what is absent, now that the log was read up to its end. If this
+// process is the worker, it also adopts the journals of dead processes.
 func (j *Journal) Tick(ctx context.Context, end eventlog.Position) {
 	if err := j.repair(ctx, j.absent(end)); err != nil {
 		slog.WarnContext(ctx, "can't ask the log for events of the journal, retrying", "error", err)
-	}
-	if err := j.removePages(ctx); err != nil {
-		slog.WarnContext(ctx, "can't remove pages of the journal, retrying", "error", err)
 	}
 	if !j.Registry.IsWorker() {
 		return
@@ -154,21 +159,41 @@ func (j *Journal) absent(end eventlog.Position) []*entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := j.Now()
-	if end != j.end || j.endSince.IsZero() {
+	wasAway := now.Sub(j.tickedAt) >= awayAfter
+	if wasAway {
+		j.since = now
+	}
+	if wasAway || end != j.end {
 		j.end, j.endSince = end, now
 	}
-	isStill := now.Sub(j.endSince) >= stillFor
+	j.tickedAt = now
+	if now.Sub(j.repairedAt) < checkPause {
+		return nil
+	}
 	var absent []*entry
 	for _, e := range j.entries {
-		anyway := min(absentAnyway<<min(e.repeats, 10), absentAtMost)
-		switch {
-		case e.queued || e.published.IsZero() || now.Before(e.checkAt):
-		case isStill, e.order < j.latest[e.event.Type], now.Sub(e.published) >= anyway:
+		if j.isAbsent(e, now) {
 			absent = append(absent, e)
 		}
 	}
-	slices.SortFunc(absent, func(a, b *entry) int { return a.published.Compare(b.published) })
+	if len(absent) > 0 {
+		j.repairedAt = now
+	}
+	slices.SortFunc(absent, func(a, b *entry) int {
+		return cmp.Or(a.published.Compare(b.published), cmp.Compare(a.order, b.order))
+	})
 	return absent[:min(len(absent), checksAtOnce)]
+}
+
+// isAbsent says whether an entry seems to be lost. The caller holds the lock.
+func (j *Journal) isAbsent(e *entry, now time.Time) bool {
+	if e.queued || now.Before(e.checkAt) {
+		return false
+	}
+	anyway := min(absentAnyway<<min(e.repeats, 10), absentAtMost)
+	isStill := now.Sub(j.endSince) >= stillFor
+	isOvertaken := e.order < j.latest[e.event.Type]
+	return e.isAdopted || isStill || isOvertaken || now.Sub(e.published) >= anyway && now.Sub(j.since) >= anyway
 }
 
 // repair asks eventlog for the entries. Those that it has, or has refused, are removed. The
@@ -209,13 +234,24 @@ func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool)
 		j.remove(e)
 	default:
 		slog.WarnContext(ctx, "the log lacks an event of a command, publishing it again", "type", e.event.Type, "event", e.event.ID, "entity", e.event.Subject)
-		j.Repairs.Add(repairs.PublishedAgain, 1)
+		kind := repairs.PublishedAgain
+		if e.isAdopted {
+			kind = repairs.Adopted
+		}
+		j.Repairs.Add(kind, 1)
+		e.isAdopted = false
 		e.repeats++
 		j.enqueue(e)
 	}
 }
 
-// removePages removes the pages of which no event is needed any more.
+// Tidy removes the pages of which no event is needed any more.
+func (j *Journal) Tidy(ctx context.Context) {
+	if err := j.removePages(ctx); err != nil {
+		slog.WarnContext(ctx, "can't remove pages of the journal, retrying", "error", err)
+	}
+}
+
 func (j *Journal) removePages(ctx context.Context) error {
 	j.mu.Lock()
 	var keys []string

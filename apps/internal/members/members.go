@@ -156,8 +156,9 @@ func (r *Registry) write(ctx context.Context, me *Member) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	wasAway := began.Sub(r.beatAt) >= HeldFor
 	r.beatAt, r.members = began, members
-	r.look()
+	r.look(wasAway)
 	return nil
 }
 
@@ -178,8 +179,10 @@ func (r *Registry) update(ctx context.Context, change func([]Member) []Member) e
 	})
 }
 
-// look notes which beats have changed. The caller holds r.mu.
-func (r *Registry) look() {
+// look notes which beats have changed. If this process was away, it could not see the others
+// beat, or they could not beat either: then the others have a new lease. The caller holds
+// r.mu.
+func (r *Registry) look(wasAway bool) {
 	now := r.now()
 	was := r.seen
 	r.seen = make(map[string]sighting, len(r.members))
@@ -190,6 +193,8 @@ func (r *Registry) look() {
 			before = sighting{beat: m.Beat, at: now}
 		case before.beat != m.Beat:
 			before = sighting{beat: m.Beat, at: now, isLive: true}
+		case wasAway:
+			before.at = now
 		}
 		r.seen[m.ID] = before
 	}
@@ -215,11 +220,15 @@ func (r *Registry) IsWorker() bool {
 	})
 }
 
-// Dead returns the members that have left, or have not beaten for Lease.
+// Dead returns the members that have left, or have not beaten for Lease. A process that has
+// not looked for HeldFor takes nobody for dead.
 func (r *Registry) Dead() []Member {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
+	if now.Sub(r.beatAt) >= HeldFor {
+		return nil
+	}
 	var dead []Member
 	for _, m := range r.members {
 		if m.ID != r.id && (m.HasLeft || now.Sub(r.seen[m.ID].at) >= Lease) {
@@ -234,6 +243,8 @@ var errIsBack = errors.New("the member has beaten again")
 
 // Remove removes a dead member, unless it has beaten since.
 func (r *Registry) Remove(ctx context.Context, dead Member) error {
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
 	isBack := false
 	err := r.update(ctx, func(all []Member) []Member {
 		isBack = false

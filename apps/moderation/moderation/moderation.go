@@ -40,7 +40,7 @@ func New(source string, publisher bus.Publisher, store state.Store, rules Policy
 func (s *Service) Consumers() []catchup.Consumer {
 	return []catchup.Consumer{
 		{Type: event.CommentModerated, Missing: s.missing, Effect: s.restore},
-		{Type: event.CommentCreated, React: s.decideAll, FollowsLog: true, Reaction: func(e event.Event) string {
+		{Type: event.CommentCreated, React: s.decideAll, IsOwnEffect: true, FollowsLog: true, Reaction: func(e event.Event) string {
 			return event.IDOf(event.CommentModerated, e.Subject, e.Comment.Revision+1)
 		}},
 	}

@@ -92,12 +92,14 @@ func (a *API) post(life context.Context, c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
+	// Read before the page is: a post that comes between the two is missing up to here.
+	missingUpTo := a.model.Status().At
 	var page *model.Page
 	if _, ok := event.IDTime(c.Param("id")); ok {
 		page = a.model.Post(uuid.MustParse(c.Param("id")), before, limit)
 	}
 	if page == nil && life.Err() == nil {
-		a.model.Status().At.SetHeaders(c.Writer.Header())
+		missingUpTo.SetHeaders(c.Writer.Header())
 		web.Fail(c, web.NewProblem(http.StatusNotFound, "There is no post with this id."))
 		return
 	}

@@ -19,6 +19,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
@@ -216,6 +218,31 @@ func TestAWalkThroughTheCommentsOfAPostShowsEachOnce(t *testing.T) {
 	}
 }
 
+// Beyond its window of ids the event log may have an event twice.
+func TestAnswersAreTheSameWithAndWithoutRepeats(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		log := querytest.AnyLog(r)
+		long, _ := querytest.WithRepeats(r, log)
+		want, got := serve(querytest.ModelOf(t, log)), serve(querytest.ModelOf(t, long))
+		walk := func(target string) {
+			for target != "" {
+				a, b := get(t, want, target), get(t, got, target)
+				if a.Code != b.Code || a.Body.String() != b.Body.String() || a.Header().Get("Etag") != b.Header().Get("Etag") || a.Header().Get("Link") != b.Header().Get("Link") {
+					r.Fatalf("%s is answered without\n%d %v %s\nand with repeats\n%d %v %s", target, a.Code, a.Header(), a.Body, b.Code, b.Header(), b.Body)
+				}
+				target = nextOf(t, a)
+			}
+		}
+		for _, target := range []string{"/posts", "/posts?limit=1", "/posts?limit=3"} {
+			walk(target)
+		}
+		for i := range 4 {
+			walk("/posts/" + querytest.UUID7(i))
+			walk("/posts/" + querytest.UUID7(i) + "?limit=1")
+		}
+	})
+}
+
 func TestAPageOfPostsHasTheNewestFiftyComments(t *testing.T) {
 	log := []event.Event{querytest.Posted(1)}
 	for i := range 60 {
@@ -318,6 +345,32 @@ func TestReadsBeforeTheModelIsReadyAre503(t *testing.T) {
 	m.SetReady()
 	if res := get(t, h, "/posts"); res.Code != http.StatusOK {
 		t.Errorf("when it is ready: %d", res.Code)
+	}
+}
+
+// What a 404 says about the log must hold: up to the number that it names, there is no such
+// post.
+func TestAPostThatComesIsMissingOnlyBeforeItsNumber(t *testing.T) {
+	const posts = 3_000
+	m := querytest.ModelOf(t, nil)
+	h := serve(m)
+	go func() {
+		for n := range posts {
+			if err := m.Apply("", querytest.Numbered(n, querytest.Posted(n+1))); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for n := 1; n <= posts; {
+		res := get(t, h, "/posts/"+querytest.UUID7(n))
+		at, err := strconv.Atoi(res.Header().Get(eventlog.SequenceHeader))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isThere := res.Code == http.StatusOK; isThere != (at >= n) {
+			t.Fatalf("post %d is at number %[1]d, and the answer at %d is %d", n, at, res.Code)
+		}
+		n = max(n, at) + 1
 	}
 }
 

@@ -15,8 +15,12 @@ import (
 	"github.com/postbus/postbus/apps/comments/comments"
 	"github.com/postbus/postbus/apps/eventlog/log"
 	"github.com/postbus/postbus/apps/internal/bus"
+	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/journal"
+	"github.com/postbus/postbus/apps/internal/members"
+	"github.com/postbus/postbus/apps/internal/repairs"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 	"github.com/postbus/postbus/apps/moderation/moderation"
@@ -62,6 +66,41 @@ func (b *memoryBus) subscribe(handle bus.Handler, types ...event.Type) {
 	}
 }
 
+// process is what each service has beside its handlers: a store, a journal and a follower of
+// the log.
+type process struct {
+	store    *statetest.Memory
+	progress *catchup.Progress
+	config   catchup.Config
+}
+
+// newProcess returns the process of a service.
+func newProcess(events *memoryBus, logged, refused *eventlog.Client) *process {
+	store, counts := statetest.New(), repairs.New()
+	registry, progress := members.New(store, time.Now), &catchup.Progress{}
+	return &process{store, progress, catchup.Config{
+		Store: store, Log: logged, Registry: registry, Progress: progress, Repairs: counts, Now: time.Now,
+		Journal: journal.New(journal.Config{
+			Store: store, Bus: events, Log: logged, DeadLetters: refused, Eventlog: "eventlog",
+			Registry: registry, Repairs: counts, Now: time.Now,
+		}),
+		DeadLetter: func(_ context.Context, e event.Event, reason error) error {
+			return fmt.Errorf("%s is refused: %w", e.ID, reason)
+		},
+	}}
+}
+
+// follow has the service follow the log and subscribe to what it consumes from the bus.
+func (p *process) follow(events *memoryBus, consumers []catchup.Consumer, types ...event.Type) {
+	p.config.Consumers = consumers
+	follower := catchup.New(p.config)
+	for _, t := range types {
+		events.subscribe(follower.Deliver(t), t)
+	}
+	go p.config.Journal.Run(events.ctx)
+	go follower.Run(events.ctx)
+}
+
 // start runs a system until the test ends, and returns the address of its API.
 func start(t *testing.T) string {
 	ctx := t.Context()
@@ -71,34 +110,36 @@ func start(t *testing.T) string {
 	t.Cleanup(server.Close)
 	address := "http://" + server.Listener.Addr().String()
 
-	kept := log.New(log.Config{Store: statetest.New(), Now: time.Now})
+	store := statetest.New()
+	kept, letters := log.New(log.Config{Store: store, Now: time.Now}), log.New(log.Config{Store: store, Now: time.Now, Prefix: "dead-letters-"})
 	engine.GET(eventlog.EventsPath, log.Serve(ctx, kept))
+	engine.GET(eventlog.EventsPath+eventlog.KnownPath, log.ServeKnown(kept))
+	engine.GET(eventlog.DeadLettersPath+eventlog.KnownPath, log.ServeKnown(letters))
 	events.subscribe(kept.Append, event.Types...)
-
-	p := posts.New("posts", events, statetest.New(), time.Now)
-	p.Routes(engine)
-	events.subscribe(p.Created, event.PostCreated)
-
-	m := moderation.New("moderation", events, statetest.New(), policy.Default, time.Now)
-	events.subscribe(m.Created, event.CommentCreated)
+	client, refused := eventlog.NewClient(address+eventlog.EventsPath, ""), eventlog.NewClient(address+eventlog.DeadLettersPath, "")
 
 	shown := model.New()
-	client := eventlog.NewClient(address+eventlog.EventsPath, "")
-	snapshots := snapshot.New(shown, statetest.New(), time.Minute, time.Now)
-	follower := follow.New(shown, client, snapshots, time.Now)
+	follower := follow.New(shown, client, snapshot.New(shown, statetest.New(), time.Minute, time.Now), time.Now)
 	api.New(ctx, shown, client, follower.Wake, make(web.Streams, 1), time.Now).Routes(engine)
 	events.subscribe(follower.Deliver, event.PostCreated, event.CommentCreated, event.CommentUpdated)
 
-	c := comments.New("comments", events, statetest.New(), nil, time.Now) // nobody asks for its lists here
+	postsProcess, commentsProcess, moderationProcess := newProcess(events, client, refused), newProcess(events, client, refused), newProcess(events, client, refused)
+	p := posts.New("posts", postsProcess.config.Journal, postsProcess.store, time.Now)
+	p.Routes(engine)
+	c := comments.New(comments.Config{ // nobody asks for its lists here
+		Source: "comments", Journal: commentsProcess.config.Journal, Publisher: events, Store: commentsProcess.store,
+		Progress: commentsProcess.progress, Now: time.Now,
+	})
 	c.Routes(engine)
-	events.subscribe(c.PostCreated, event.PostCreated)
-	events.subscribe(c.CommentCreated, event.CommentCreated)
-	events.subscribe(c.CommentModerated, event.CommentModerated)
+	m := moderation.New("moderation", events, moderationProcess.store, policy.Default, time.Now)
 
 	server.Start()
 	go kept.Run(ctx)
+	go letters.Run(ctx)
 	go follower.Run(ctx)
-	go c.Load(ctx)
+	postsProcess.follow(events, p.Consumers(), event.PostCreated)
+	commentsProcess.follow(events, c.Consumers(), event.PostCreated, event.CommentCreated, event.CommentModerated)
+	moderationProcess.follow(events, m.Consumers(), event.CommentCreated)
 	return address
 }
 

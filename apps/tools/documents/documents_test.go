@@ -196,6 +196,8 @@ func goLines(t *testing.T, path string) (lines int) {
 
 var (
 	testName = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]+)`")
+	// testNames are those that make prove runs.
+	testNames = regexp.MustCompile(`TEST='([^']+)'`)
 	testFunc = regexp.MustCompile(`(?m)^func (Test[A-Z]\w+)\(`)
 )
 
@@ -209,9 +211,12 @@ func TestTheTestsThatAreCitedExist(t *testing.T) {
 		}
 	})
 	for file, text := range documents(t) {
-		for _, m := range testName.FindAllStringSubmatch(text, -1) {
-			if !exist[m[1]] {
-				t.Errorf("%s cites %s, which is not there", file, m[1])
+		cited := append(testName.FindAllStringSubmatch(text, -1), testNames.FindAllStringSubmatch(text, -1)...)
+		for _, m := range cited {
+			for name := range strings.FieldsSeq(m[1]) {
+				if !exist[name] {
+					t.Errorf("%s cites %s, which is not there", file, name)
+				}
 			}
 		}
 	}
@@ -283,6 +288,7 @@ func TestTheCommandsExist(t *testing.T) {
 func TestMissingThingsAreNoticed(t *testing.T) {
 	const document = "# Some `words`, here\n\n    make fuzz FUZZTIME=1h\n    cd apps/tools/k8s && GOWORK=off go run ./images -push\n" +
 		"`k8s/backup postbus.rdb`, `make nothing`, [a link](../a/b.md#some-words-here), `TestNothing`\n" +
+		"`make prove TEST='TestNone TestNoOther'`\n" +
 		"| 1 | [a](apps/a), [b](apps/b) | 1,234 | x |\n"
 	var found bytes.Buffer
 	for _, command := range commands(document) {
@@ -305,6 +311,9 @@ func TestMissingThingsAreNoticed(t *testing.T) {
 	}
 	if m := testName.FindStringSubmatch(document); m == nil || m[1] != "TestNothing" {
 		t.Errorf("the test is %q", m)
+	}
+	if m := testNames.FindStringSubmatch(document); m == nil || m[1] != "TestNone TestNoOther" {
+		t.Errorf("the tests are %q", m)
 	}
 	if m := counted.FindStringSubmatch(document); m == nil || m[3] != "1,234" || len(paths.FindAllString(m[0], -1)) != 2 {
 		t.Errorf("the row is %q", m)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,8 +39,12 @@ type fault struct {
 	name string
 	// short means that `make test` runs it too.
 	short bool
-	// own means that it needs its own system, because it leaves something behind.
-	own bool
+	// on starts a system of its own for it, because it needs another one or leaves
+	// something behind. If nil, it shares one.
+	on func(t *testing.T) *stack
+	// within bounds, in a full run, the time until everything is whole again. If zero, it
+	// is wholeWithin.
+	within time.Duration
 	// run returns when everything is mended. It may end the load before that.
 	run func(t *testing.T, s *stack, l *load)
 }
@@ -46,7 +52,16 @@ type fault struct {
 // hang is how long a process stays stopped.
 const hang = 20 * time.Second
 
+// faults are all of them, in the order in which they run.
 func faults() []fault {
+	return slices.Concat(
+		[]fault{{name: "none", short: true, run: nothing}},
+		processFaults(), busFaults(), sidecarFaults(), storeFaults(), versionFaults(),
+	)
+}
+
+// processFaults kill and stop processes. The bus and the stores lose nothing.
+func processFaults() []fault {
 	var all []fault
 	add := func(name string, short bool, run func(t *testing.T, s *stack, l *load)) {
 		all = append(all, fault{name: name, short: short, run: run})
@@ -68,8 +83,7 @@ func faults() []fault {
 		})
 		add("SIGTERM "+name, name == "posts" || name == "comments", func(t *testing.T, s *stack, l *load) { s.terminate(t, name, l) })
 		add(fmt.Sprintf("SIGSTOP %s for %s", name, hang), false, func(t *testing.T, s *stack, _ *load) {
-			p := s.process(t, app(s))
-			s.stopFor(t, hang, p.Signal)
+			whileStopped(t, s.process(t, app(s)).Signal, func() { pause(t, hang) })
 		})
 	}
 	add("kill -9 Redis", true, func(t *testing.T, s *stack, _ *load) {
@@ -78,7 +92,7 @@ func faults() []fault {
 		}
 	})
 	add(fmt.Sprintf("SIGSTOP Redis for %s", hang), false, func(t *testing.T, s *stack, _ *load) {
-		s.stopFor(t, hang, s.redis.Signal)
+		whileStopped(t, s.redis.Signal, func() { pause(t, hang) })
 	})
 	add("Redis's connections cut every second for 20 s", false, func(t *testing.T, s *stack, _ *load) {
 		store := s.store(t)
@@ -111,9 +125,15 @@ func faults() []fault {
 		s.restart(t, killed)
 	})
 	return append(all,
-		fault{name: "two replicas of every service, one of each killed", own: true, run: killReplicas},
-		fault{name: "1,000 messages of ten kinds on each topic, 900 of them poison", own: true, run: poisonAll},
+		fault{name: "two replicas of every service, one of each killed", on: alone, run: killReplicas},
+		fault{name: "1,000 messages of ten kinds on each topic, 900 of them poison", on: alone, run: poisonAll},
 	)
+}
+
+// alone starts a system without the race detector.
+func alone(t *testing.T) *stack {
+	t.Helper()
+	return another(t, nil, plain(t))
 }
 
 // killReplicas starts a second replica of every service, kills these replicas and their
@@ -305,13 +325,14 @@ func (s *stack) restart(t *testing.T, killed []*system.Process) {
 	}
 }
 
-func (s *stack) stopFor(t *testing.T, long time.Duration, signal func(syscall.Signal) error) {
+// whileStopped calls f while a process is stopped (SIGSTOP).
+func whileStopped(t *testing.T, signal func(syscall.Signal) error, f func()) {
 	t.Helper()
 	if err := signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = signal(syscall.SIGCONT) }) // also when this fails
-	pause(t, long)
+	f()
 	if err := signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -333,8 +354,10 @@ type row struct {
 	name                     string
 	writes, created, retries int64
 	lost, repeated           int
-	whole                    time.Duration
-	failed                   bool
+	// repairs is the number of repairs, or unknown.
+	repairs int
+	whole   time.Duration
+	failed  bool
 }
 
 // wholeWithin bounds, in a full run, the time until everything that was written is
@@ -348,7 +371,7 @@ const (
 func TestFaults(t *testing.T) {
 	// `make test` also shows lines that begin with a bar.
 	fmt.Printf("| seed %d; SEED=%d repeats it\n", *seed, *seed)
-	s := another(t, nil, plain(t))
+	s := alone(t)
 	var rows []*row
 	for _, f := range faults() {
 		if !f.short && !*allFaults {
@@ -356,8 +379,8 @@ func TestFaults(t *testing.T) {
 		}
 		rows = append(rows, runFault(t, f, func(t *testing.T) *stack {
 			t.Helper()
-			if f.own {
-				return another(t, nil, plain(t))
+			if f.on != nil {
+				return f.on(t)
 			}
 			return s
 		}))
@@ -391,8 +414,8 @@ func runFault(t *testing.T, f fault, on func(*testing.T) *stack) *row {
 }
 
 func printTable(rows []*row) {
-	fmt.Println("| case | writes | 201s | retries | lost | repeated | whole again after |")
-	fmt.Println("|---|---|---|---|---|---|---|")
+	fmt.Println("| case | writes | 201s | retries | lost | repeated | repairs | whole again after |")
+	fmt.Println("|---|---|---|---|---|---|---|---|")
 	for _, r := range rows {
 		if r.writes == 0 && !r.failed {
 			continue // -run has left it out
@@ -401,15 +424,19 @@ func printTable(rows []*row) {
 		if r.failed {
 			name += " **FAILED**"
 		}
-		fmt.Printf("| %s | %d | %d | %d | %d | %d | %s |\n", name, r.writes, r.created, r.retries, r.lost, r.repeated, r.whole.Round(10*time.Millisecond))
+		repairs := strconv.Itoa(r.repairs)
+		if r.repairs == unknown {
+			repairs = "unknown"
+		}
+		fmt.Printf("| %s | %d | %d | %d | %d | %d | %s | %s |\n", name, r.writes, r.created, r.retries, r.lost, r.repeated, repairs, r.whole.Round(10*time.Millisecond))
 	}
 }
 
 func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	t.Helper()
-	store := s.store(t)
-	start := len(events(t, s.App("eventlog")))
-	dead := lastOf(t, store, "dead-letters")
+	streams := s.streams(t)
+	start, repairs := len(events(t, s.App("eventlog"))), s.repairs()
+	dead := lastOf(t, streams, "dead-letters")
 	l := begin(t, s, *seed)
 	defer l.cancel()
 	pause(t, 2*time.Second) // the load before the fault
@@ -417,33 +444,15 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	mended := time.Now()
 	before := l.books() // all commands that had their 201 by now
 
-	within(t, settledWithin, func() error {
-		inLog, err := inTheLogSoFar(s.App("eventlog"), start)
-		if err != nil {
+	err := system.Until(t.Context(), settledWithin, func() error {
+		if err := s.settledUpTo(start, before); err != nil || l.alsoWhole == nil {
 			return err
 		}
-		var missing []string
-		for id := range before.posts {
-			if inLog["PostCreated "+id] == 0 {
-				missing = append(missing, id)
-			}
-		}
-		for id := range before.comments {
-			if inLog["CommentUpdated "+id] == 0 {
-				missing = append(missing, id)
-			}
-		}
-		if len(missing) > 0 {
-			return fmt.Errorf("%d are not settled, among them %s", len(missing), missing[0])
-		}
-		// Every query shows it, too.
-		for _, a := range s.all("query") {
-			if _, err = get(a.URL()+fmt.Sprintf("/posts?limit=1&min_sequence=%d", start+inLog["events"]), &map[string]post{}); err != nil {
-				return err
-			}
-		}
-		return nil
+		return l.alsoWhole(before)
 	})
+	if err != nil {
+		t.Errorf("not whole again: %v", err) // the accounts say what is lost
+	}
 	r.whole = time.Since(mended)
 	pause(t, time.Second) // and the load after it
 	l.end()
@@ -455,17 +464,47 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	}
 	l.checkHistory(t)
 	r.lost, r.repeated = s.settle(t, start, b)
-	within(t, settledWithin, func() error { return s.nothingPending(t, store) })
+	within(t, settledWithin, func() error { return s.nothingPending(t, streams) })
 	s.remember(b)
-	within(t, settledWithin, func() error { return sameDeadLetters(t, store, dead, l.poison, l.deadLetteredAgain) })
+	within(t, settledWithin, func() error { return sameDeadLetters(t, streams, dead, l.poison, l.deadLetteredAgain) })
 	if l.afterwards != nil {
 		l.afterwards()
 	}
+	r.repairs = repairs.until(s.repairs())
 	// On a machine that is busy with other tests this time says nothing about the
 	// settings.
-	if *allFaults && r.whole > wholeWithin {
+	if *allFaults && r.whole > cmp.Or(f.within, wholeWithin) {
 		t.Errorf("whole again only after %s", r.whole)
 	}
+}
+
+// settledUpTo returns nil when the log has, after a number, the last event of everything
+// in the books, and every query shows it.
+func (s *stack) settledUpTo(start int, b books) error {
+	inLog, err := inTheLogSoFar(s.App("eventlog"), start)
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for id := range b.posts {
+		if inLog["PostCreated "+id] == 0 {
+			missing = append(missing, id)
+		}
+	}
+	for id := range b.comments {
+		if inLog["CommentUpdated "+id] == 0 {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%d are not settled, among them %s", len(missing), missing[0])
+	}
+	for _, a := range s.all("query") {
+		if _, err = get(a.URL()+fmt.Sprintf("/posts?limit=1&min_sequence=%d", start+inLog["events"]), &map[string]post{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle does the accounts everywhere until they are right, and returns the last result.

@@ -36,7 +36,9 @@ type stack struct {
 	alone *system.Alone
 	dir   string
 	redis *system.Redis
-	log   *os.File
+	// bus is the Redis of the event bus, if the stores have another one.
+	bus *system.Redis
+	log *os.File
 	// replicas are the second instances of services, while there are any. A load reads
 	// them as it runs.
 	replicas  []system.App
@@ -226,16 +228,9 @@ func awaitReady(t *testing.T, a system.App) {
 // and on other ports. It ends with the test.
 func (s *stack) replica(t *testing.T, name string, env ...string) system.App {
 	t.Helper()
-	const by = 50
-	a := s.App(name)
-	b := a
-	b.Port, b.AppPort, b.HTTPPort, b.GRPCPort, b.InternalPort, b.MetricsPort = a.Port+by, a.AppPort+by, a.HTTPPort+by, a.GRPCPort+by, a.InternalPort+by, a.MetricsPort+by
-	ports := []int{a.Port, a.AppPort, a.HTTPPort, a.GRPCPort, a.InternalPort, a.MetricsPort}
-	for _, port := range []int{a.HTTPPort, a.Port} { // the sidecar, then the app
-		p := s.process(t, port).Shifted(ports, by)
-		if port == a.Port {
-			p.Env = append(p.Env, env...)
-		}
+	b, sidecar, app := s.shifted(t, name)
+	app.Env = append(app.Env, env...)
+	for _, p := range []*system.Process{sidecar, app} {
 		s.launch(t, p)
 		t.Cleanup(func() { _ = p.Kill(context.Background()) })
 	}
@@ -249,6 +244,18 @@ func (s *stack) replica(t *testing.T, name string, env ...string) system.App {
 		s.replicas = slices.DeleteFunc(s.replicas, func(a system.App) bool { return a.Port == b.Port })
 	})
 	return b
+}
+
+// shifted returns what a second instance of a service would be, with its sidecar, on
+// other ports.
+func (s *stack) shifted(t *testing.T, name string) (b system.App, sidecar, app *system.Process) {
+	t.Helper()
+	const by = 50
+	a := s.App(name)
+	b = a
+	b.Port, b.AppPort, b.HTTPPort, b.GRPCPort, b.InternalPort, b.MetricsPort = a.Port+by, a.AppPort+by, a.HTTPPort+by, a.GRPCPort+by, a.InternalPort+by, a.MetricsPort+by
+	ports := []int{a.Port, a.AppPort, a.HTTPPort, a.GRPCPort, a.InternalPort, a.MetricsPort}
+	return b, s.process(t, a.HTTPPort).Shifted(ports, by), s.process(t, a.Port).Shifted(ports, by)
 }
 
 // all are the replicas of a service.
@@ -272,6 +279,17 @@ func (s *stack) store(t *testing.T) *redis.Client {
 	t.Helper()
 	at := s.redisAt
 	c := redis.NewClient(&at)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// streams is a client of the Redis that has the topics: the bus's own, if there is one.
+func (s *stack) streams(t *testing.T) *redis.Client {
+	t.Helper()
+	if s.bus == nil {
+		return s.store(t)
+	}
+	c := redis.NewClient(&redis.Options{Addr: s.bus.Address()})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }

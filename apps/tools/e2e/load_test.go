@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,19 +30,30 @@ type load struct {
 	s      *stack
 	cancel context.CancelFunc
 	all    sync.WaitGroup
+	// alsoWhole, if set, returns nil when what the log and query do not show is whole again.
+	alsoWhole func(books) error
 	// afterwards, if set, checks a fault's own conditions when everything is settled.
 	afterwards func()
+	// commenting is held while a comment is written, from the first try to the last, and
+	// while a command is repeated.
+	commenting sync.RWMutex
 
 	// attempts counts the writes that were begun, created those with a 201.
 	attempts, created, retries atomic.Int64
 
 	// history has all calls, of writers and readers.
 	history *history.History
+	// numbersOnly says that some replica may know no positions, only numbers of the log.
+	numbersOnly atomic.Bool
 
-	mu       sync.Mutex
-	kept     []command         // commands that were answered 201, to repeat
-	shown    eventlog.Position // the furthest that a reader was shown
-	posts    []string          // ids
+	mu    sync.Mutex
+	kept  []command         // commands that were answered 201, to repeat
+	shown eventlog.Position // the furthest that a reader was shown
+	posts []string          // ids
+	// commented are the posts on which comments are written, or nil for all.
+	commented []string
+	// orange is the text of which moderation rejects a comment.
+	orange   string
 	comments map[string]string // post, by id
 	expected map[string]string // final status, by comment id
 	planted  map[string]bool   // comments that no writer wrote, on posts that never come
@@ -73,15 +85,16 @@ const (
 func begin(t *testing.T, s *stack, seed uint64) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{s: s, cancel: cancel, history: history.New(), comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}, poison: map[deadKey]int{}}
+	l := &load{s: s, cancel: cancel, orange: "orange", history: history.New(), comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}, poison: map[deadKey]int{}}
 	for i := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // to be repeatable
 		l.all.Go(func() {
 			every(ctx, time.Second*writers/writesPerSecond, func(n int) {
-				if n%postShare == 0 || l.somePost(random) == "" {
+				if n%postShare == 0 || l.somePost(random) == "" || !l.commenting.TryRLock() {
 					l.writePost(fmt.Sprintf("post %d of writer %d", n, i))
 					return
 				}
+				defer l.commenting.RUnlock()
 				text := fmt.Sprintf(`comment %d of writer %d: <b>&\u2028più`, n, i) // what JSON in HTML would escape
 				if random.IntN(4) == 0 {
 					text += ", orange"
@@ -108,10 +121,32 @@ func (l *load) end() {
 func (l *load) somePost(random *rand.Rand) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.posts) == 0 {
+	posts := l.posts
+	if l.commented != nil {
+		posts = l.commented
+	}
+	if len(posts) == 0 {
 		return ""
 	}
-	return l.posts[random.IntN(len(l.posts))]
+	return posts[random.IntN(len(posts))]
+}
+
+// commentOnlyOnThese has the writers comment only on the posts that there are now.
+func (l *load) commentOnlyOnThese() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.commented = slices.Clone(l.posts)
+}
+
+// withoutComments calls f while no comment is written, and only posts are. No
+// Idempotency-Key is used both before and after f.
+func (l *load) withoutComments(f func()) {
+	l.commenting.Lock()
+	defer l.commenting.Unlock()
+	l.mu.Lock()
+	l.kept = nil
+	l.mu.Unlock()
+	f()
 }
 
 func (l *load) writePost(title string) {
@@ -138,7 +173,7 @@ func (l *load) bookComment(id, post, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.comments[id] = post
-	l.expected[id] = map[bool]string{true: "rejected", false: "approved"}[strings.Contains(text, "orange")]
+	l.expected[id] = map[bool]string{true: "rejected", false: "approved"}[strings.Contains(text, l.orange)]
 }
 
 // plant records a comment that stays invisible.
@@ -179,8 +214,12 @@ type command struct{ url, body, key string }
 func (l *load) write(url, body string) string {
 	c := command{url, body, uuid.NewString()}
 	kind := l.attempts.Add(1) % repeatShare
-	if kind == 0 {
-		l.all.Go(func() { l.again(c) })
+	again := func(c command) { l.again(func() command { return c }) }
+	if kind == 0 && l.commenting.TryRLock() {
+		l.all.Go(func() {
+			defer l.commenting.RUnlock()
+			_, _, _ = l.try(c)
+		})
 	}
 	id := l.untilCreated(c)
 	if id == "" {
@@ -188,11 +227,11 @@ func (l *load) write(url, body string) string {
 	}
 	switch kind {
 	case 1:
-		l.again(c)
+		again(c)
 	case 2:
-		l.again(l.earlier(c))
+		l.again(func() command { return l.earlier(c) })
 	case 3:
-		l.again(command{url, strings.Replace(body, `":"`, `":"not `, 1), c.key})
+		again(command{url, strings.Replace(body, `":"`, `":"not `, 1), c.key})
 	}
 	return id
 }
@@ -223,9 +262,14 @@ func (l *load) untilCreated(c command) string {
 	return ""
 }
 
-// again sends a command that was sent before. The history's model says what the answer has
-// to be.
-func (l *load) again(c command) { _, _, _ = l.try(c) }
+// again sends a command that was sent before, unless no key may be used now. The history's
+// model says what the answer has to be.
+func (l *load) again(c func() command) {
+	if l.commenting.TryRLock() {
+		defer l.commenting.RUnlock()
+		_, _, _ = l.try(c())
+	}
+}
 
 // try sends a command once and records the call.
 func (l *load) try(c command) (status int, idOrWhy string, err error) {

@@ -18,7 +18,7 @@ var calls = []struct {
 	{"POST", "/events", "eventlog", nil},
 	{"GET", "/events/known", "eventlog", []string{"posts", "comments", "moderation", "query"}},
 	{"GET", "/dead-letters", "eventlog", nil},
-	{"GET", "/dead-letters/known", "eventlog", []string{"posts", "comments", "moderation"}},
+	{"GET", "/dead-letters/known", "eventlog", []string{"posts", "comments"}},
 	{"POST", "/posts/create", "posts", []string{"client"}},
 	{"POST", "/posts/1/comments", "comments", []string{"client"}},
 	{"GET", "/posts/1/comments", "comments", []string{"client"}},

@@ -1,9 +1,10 @@
-/** The state of a comment in moderation. */
-export type Status = 'pending' | 'approved' | 'rejected'
+/** The state of a comment in moderation. A newer version of the services may give it others, which count as pending. */
+export type Status = 'pending' | 'approved' | 'rejected' | (string & {})
 
 /** A comment as query shows it. Ids are UUIDv7, so they sort by the time at which they were made. */
 export interface Comment {
   id: string
+  /** Empty if the status is not known. */
   content: string
   status: Status
   /** Why it was rejected. */

@@ -11,8 +11,12 @@ interface Props {
 
 /** A comment, or what moderation made of it. */
 export const CommentItem = memo(function CommentItem({ comment, own }: Props) {
-  // Only its writer sees the name and the text of a pending comment. Nobody sees a rejected text.
-  const named = own || comment.status === 'approved'
+  // Only its writer sees the name and the text of a pending comment. Nobody sees a rejected text, nor the name and text of a
+  // comment whose status only a newer version knows.
+  const approved = comment.status === 'approved'
+  const rejected = comment.status === 'rejected'
+  const pending = comment.status === 'pending'
+  const named = approved || (own && (pending || rejected))
   return (
     <li className={styles.item}>
       <article className={styles.comment} data-status={comment.status}>
@@ -21,13 +25,13 @@ export const CommentItem = memo(function CommentItem({ comment, own }: Props) {
           {own && <span className={styles.own}>you</span>}
           <Ago time={comment.createdAt} />
         </p>
-        {comment.status !== 'approved' && (
+        {!approved && (
           <p className={styles.status} role={own ? 'status' : undefined}>
-            {comment.status === 'pending' ? 'This comment is awaiting moderation' : 'This comment has been rejected'}
-            {comment.status === 'rejected' && comment.reason && <span className={styles.reason}>: {comment.reason}</span>}
+            {rejected ? 'This comment has been rejected' : 'This comment is awaiting moderation'}
+            {rejected && comment.reason && <span className={styles.reason}>: {comment.reason}</span>}
           </p>
         )}
-        {(comment.status === 'approved' || (own && comment.status === 'pending')) && <p className={styles.content}>{comment.content}</p>}
+        {(approved || (own && pending)) && <p className={styles.content}>{comment.content}</p>}
       </article>
     </li>
   )

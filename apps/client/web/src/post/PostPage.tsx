@@ -63,7 +63,8 @@ export function PostPage({ id }: { id: string }) {
             read.addOwn(comment)
             // The stream may have delivered the moderated comment before the POST was answered.
             const { status } = read.known(comment.id) ?? comment
-            announce(status === 'pending' ? 'Your comment is sent. It is awaiting moderation.' : `Your comment is ${status}.`)
+            const isDecided = status === 'approved' || status === 'rejected'
+            announce(isDecided ? `Your comment is ${status}.` : 'Your comment is sent. It is awaiting moderation.')
           }}
         />
         {comments.length > 0 && (

@@ -1,0 +1,30 @@
+import { createElement } from 'react'
+import { renderToStaticMarkup } from 'react-dom/server'
+import { describe, expect, test, vi } from 'vitest'
+import { CommentItem } from './CommentItem'
+
+vi.mock('../ui/Ago', () => ({ Ago: () => null })) // it needs a browser's clock
+
+/** A comment as a visitor sees it. */
+const seen = (status: string, own: boolean) => {
+  const comment = { id: '1', content: 'The text.', author: 'Ann', reason: 'a word', status, createdAt: '2026-11-24T09:01:00Z' }
+  return renderToStaticMarkup(createElement(CommentItem, { comment, own }))
+}
+
+describe('a comment', () => {
+  test.each([
+    ['approved', false, ['Ann', 'The text.'], ['a word', 'awaiting', 'rejected']],
+    ['approved', true, ['Ann', 'The text.', 'you'], ['a word', 'awaiting', 'rejected']],
+    ['pending', false, ['awaiting moderation'], ['Ann', 'The text.', 'a word']],
+    ['pending', true, ['Ann', 'The text.', 'awaiting moderation', 'you'], ['a word']],
+    ['rejected', false, ['has been rejected', 'a word'], ['Ann', 'The text.']],
+    ['rejected', true, ['Ann', 'has been rejected', 'a word'], ['The text.']],
+    // A newer version may withhold what it has given a status of its own.
+    ['held', false, ['awaiting moderation'], ['Ann', 'The text.', 'a word', 'rejected']],
+    ['held', true, ['awaiting moderation', 'you'], ['Ann', 'The text.', 'a word', 'rejected']],
+  ])('that is %s, own %s, shows %j and not %j', (status, own, shown, hidden) => {
+    const html = seen(status, own)
+    for (const text of shown) expect(html).toContain(text)
+    for (const text of hidden) expect(html.replace(`data-status="${status}"`, '')).not.toContain(text)
+  })
+})

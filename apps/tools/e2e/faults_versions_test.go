@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/apps/tools/system"
+)
+
+// firstVersion is the commit of the version from which a system is rolled to this one, and
+// to which it is rolled back.
+const firstVersion = "3b4f435"
+
+// versionFaults replace the services of one version by those of another, under load. The
+// resources are this version's from the start: on Kubernetes they are applied first.
+func versionFaults() []fault {
+	var first string
+	return []fault{{
+		name: "rolled from " + firstVersion + " to this version, and back", within: repairedWithin,
+		on: func(t *testing.T) *stack {
+			t.Helper()
+			first = buildFirstVersion(t)
+			return another(t, nil, first)
+		},
+		run: func(t *testing.T, s *stack, l *load) {
+			l.numbersOnly.Store(true)
+			s.rollTo(t, plain(t))
+			pause(t, 5*time.Second) // of this version alone
+			s.rollTo(t, first)
+		},
+	}}
+}
+
+// buildFirstVersion builds the services of that commit, which the history must have.
+func buildFirstVersion(t *testing.T) (binaries string) {
+	t.Helper()
+	dir := t.TempDir()
+	archive, source := filepath.Join(dir, "source.tar"), filepath.Join(dir, "source")
+	git := exec.CommandContext(t.Context(), "git", "-C", built.checkout.Root, "archive", "--output", archive, firstVersion, "apps", "go.work", "go.work.sum")
+	if out, err := git.CombinedOutput(); err != nil {
+		t.Fatalf("the git history has no commit %s, which this test builds (git fetch --unshallow gets it): %v\n%s", firstVersion, err, out)
+	}
+	if err := os.Mkdir(source, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "tar", "-xf", archive, "-C", source).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	binaries = filepath.Join(dir, "bin")
+	if err := (system.Checkout{Root: source}).CompileServices(t.Context(), binaries); err != nil {
+		t.Fatal(err)
+	}
+	return binaries
+}
+
+// rollTo replaces each service by that of a folder of binaries. As on Kubernetes, the new
+// one works before the old one ends, and query is first (../../../k8s/README.md).
+func (s *stack) rollTo(t *testing.T, binaries string) {
+	t.Helper()
+	for _, name := range []string{"query", "eventlog", "posts", "comments", "moderation"} {
+		a, program := s.App(name), filepath.Join(binaries, name)
+		b, sidecar, app := s.shifted(t, name)
+		app.Args[0] = program
+		s.launch(t, sidecar)
+		s.launch(t, app)
+		awaitReady(t, b)
+		pause(t, time.Second) // of both versions
+
+		old := []*system.Process{s.process(t, a.HTTPPort), s.process(t, a.Port)}
+		endInOrder(t, old[1], old[0])
+		old[1].Args[0] = program
+		for _, p := range old { // the new ones now
+			s.launch(t, p)
+		}
+		awaitReady(t, a)
+		endInOrder(t, app, sidecar)
+	}
+}
+
+// endInOrder ends an app and then its sidecar (SIGTERM), as the kubelet ends a pod whose
+// sidecar is a native one.
+func endInOrder(t *testing.T, app, sidecar *system.Process) {
+	t.Helper()
+	for _, p := range []*system.Process{app, sidecar} {
+		if err := errors.Join(p.Signal(syscall.SIGTERM), p.AwaitEnd(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
