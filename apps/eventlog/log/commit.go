@@ -38,22 +38,39 @@ func (l *Log) commitGroup(ctx context.Context, group []commit) {
 	}
 }
 
-// commit appends the events that are not in the log yet. The errors are by index.
+// commit appends the events that are not in the log yet. The errors are by index. Events
+// that one round has appended are not compared again by the next one: a window of few
+// events may have forgotten them by then.
 func (l *Log) commit(ctx context.Context, events []event.Event) []error {
 	if err := l.turn.Acquire(ctx, 1); err != nil {
 		return bus.All(len(events), err)
 	}
 	defer l.turn.Release(1)
+	errs := make([]error, len(events))
+	left := make([]int, len(events)) // the indexes of the events that are not appended yet
+	for i := range left {
+		left[i] = i
+	}
 	for failures := 0; ; {
-		todo, errs, err := l.commitSegment(ctx, events)
-		if err == nil && len(todo) == 0 {
+		rest := make([]event.Event, len(left))
+		for i, at := range left {
+			rest[i] = events[at]
+		}
+		todo, refused, err := l.commitSegment(ctx, rest)
+		if errors.Is(err, errUnusable) || err != nil && len(todo) == 0 {
+			return bus.All(len(events), err)
+		}
+		for i, why := range refused {
+			errs[left[i]] = why
+		}
+		for i, at := range todo {
+			todo[i] = left[at]
+		}
+		if left = todo; err == nil && len(left) == 0 {
 			return errs
 		}
 		if err == nil {
 			continue
-		}
-		if errors.Is(err, errUnusable) || len(todo) == 0 {
-			return bus.All(len(events), err)
 		}
 		// Perhaps the segment was written all the same, or another replica wrote first. The
 		// store decides: the next round compares with what this read finds.
@@ -61,12 +78,12 @@ func (l *Log) commit(ctx context.Context, events []event.Event) []error {
 		if failures++; readErr == nil && failures < commitTries {
 			continue
 		}
-		slog.WarnContext(ctx, "could not append", "events", len(todo), "error", errors.Join(err, readErr))
+		slog.WarnContext(ctx, "could not append", "events", len(left), "error", errors.Join(err, readErr))
 		if errors.Is(readErr, errUnusable) {
 			return bus.All(len(events), readErr)
 		}
-		for _, i := range todo {
-			errs[i] = err
+		for _, at := range left {
+			errs[at] = err
 		}
 		return errs
 	}

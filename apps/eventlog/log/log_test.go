@@ -968,3 +968,15 @@ func TestALogWithAGapIsNotLoaded(t *testing.T) {
 		}
 	}
 }
+
+// A window of few events forgets the first events of a commit while the last ones are
+// being appended.
+func TestACommitLargerThanTheWindowIsAppendedOnce(t *testing.T) {
+	store := statetest.New()
+	l := run(t, New(Config{Store: store, Now: time.Now, Window: 10}))
+	all := some(t, 0, 3*eventlog.SegmentSize)
+	mustAppend(t, l, all...)
+	wantLog(t, store, all, true)
+	mustAppend(t, l, all[len(all)-10:]...)
+	wantLog(t, store, all, true)
+}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/state"
 )
@@ -63,7 +65,7 @@ type Registry struct {
 	now   func() time.Time
 	id    string
 
-	beating sync.Mutex // held during a beat
+	beating *semaphore.Weighted // held during a beat
 	beats   uint64
 
 	mu      sync.Mutex // guards the fields below
@@ -76,7 +78,7 @@ type Registry struct {
 
 // New returns the view of a new process.
 func New(store state.Store, now func() time.Time) *Registry {
-	return &Registry{store: store, now: now, id: event.NewID(), seen: map[string]sighting{}}
+	return &Registry{store: store, now: now, id: event.NewID(), beating: semaphore.NewWeighted(1), seen: map[string]sighting{}}
 }
 
 // ID is the id of this process, a UUIDv7.
@@ -107,8 +109,10 @@ func (r *Registry) Run(ctx context.Context) {
 
 // Beat says in the document that this process lives, and reads who else does.
 func (r *Registry) Beat(ctx context.Context) error {
-	r.beating.Lock()
-	defer r.beating.Unlock()
+	if err := r.beating.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.beating.Release(1)
 	r.beats++
 	r.mu.Lock()
 	me := Member{ID: r.id, Beat: r.beats, From: r.from, Until: r.until}
@@ -119,8 +123,10 @@ func (r *Registry) Beat(ctx context.Context) error {
 // Leave removes this process from the document. If its journal has pages left, it stays
 // there, for another process to adopt them at once.
 func (r *Registry) Leave(ctx context.Context, pagesLeft bool) error {
-	r.beating.Lock()
-	defer r.beating.Unlock()
+	if err := r.beating.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.beating.Release(1)
 	if !pagesLeft {
 		return r.write(ctx, nil)
 	}

@@ -1,0 +1,226 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/state"
+)
+
+// store is the state store of a service. It survives the service's processes. Of several
+// items in one Swap each is written or not for itself. A key that does not exist takes a
+// write with any ETag.
+type store struct {
+	world *World
+	name  string
+	dice  dice
+
+	mu   sync.Mutex
+	docs map[string]doc
+	// made counts the ETags that were made, if they are opaque.
+	made int
+	down int // the faults that keep it down
+}
+
+type doc struct {
+	value   []byte
+	etag    string
+	expires time.Time // zero is never
+}
+
+// client is a store as a process sees it.
+type client struct {
+	*store
+	of *process
+}
+
+var _ state.Store = client{}
+
+func (c client) call(what string, refused, unknown, late Kind, effect func() error) call {
+	return call{
+		to: "store", what: what, at: c.name, refused: string(refused), unknown: string(unknown), late: string(late), slow: string(StoreSlow),
+		down: c.isDown, effect: effect,
+	}
+}
+
+// Get implements state.Store.
+func (c client) Get(ctx context.Context, keys ...string) ([]state.Item, error) {
+	var items []state.Item
+	err := c.of.do(ctx, c.call("get "+strings.Join(keys, " "), ReadFails, "", "", func() error {
+		items = c.read(keys)
+		return nil
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("reading %v: %w", keys, err)
+	}
+	return items, nil
+}
+
+// Swap implements state.Store.
+func (c client) Swap(ctx context.Context, items ...state.Item) error {
+	items = slices.Clone(items)
+	var names []string
+	for i := range items {
+		items[i].Value = slices.Clone(items[i].Value)
+		names = append(names, items[i].Key+"@"+items[i].ETag)
+	}
+	err := c.of.do(ctx, c.call("swap "+strings.Join(names, " "), WriteRefused, WriteUnknown, WriteLate, func() error {
+		return c.write(items)
+	}))
+	if err != nil {
+		return fmt.Errorf("%w: %w", state.ErrUnknown, err)
+	}
+	return nil
+}
+
+// Delete implements state.Store.
+func (c client) Delete(ctx context.Context, item state.Item) error {
+	err := c.of.do(ctx, c.call("delete "+item.Key+"@"+item.ETag, WriteRefused, WriteUnknown, WriteLate, func() error {
+		return c.remove(item)
+	}))
+	if err != nil {
+		return fmt.Errorf("deleting %s: %w", item.Key, err)
+	}
+	return nil
+}
+
+// Drop implements state.Store.
+func (c client) Drop(ctx context.Context, keys ...string) error {
+	keys = slices.Clone(keys)
+	err := c.of.do(ctx, c.call("drop "+strings.Join(keys, " "), WriteRefused, WriteUnknown, WriteLate, func() error {
+		return c.drop(keys)
+	}))
+	if err != nil {
+		return fmt.Errorf("removing %v: %w", keys, err)
+	}
+	return nil
+}
+
+func (s *store) drop(keys []string) (failed error) {
+	isPart := len(keys) > 1 && s.world.faults.strike(WritePart, s.name) != nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range keys {
+		if isPart && s.dice.chance(0.5) {
+			failed = errRefused
+		} else {
+			delete(s.docs, key)
+		}
+	}
+	return failed
+}
+
+func (s *store) read(keys []string) []state.Item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	items := make([]state.Item, len(keys))
+	for i, key := range keys {
+		items[i].Key = key
+		if d, exists := s.doc(key); exists {
+			items[i].Value, items[i].ETag = slices.Clone(d.value), d.etag
+		}
+	}
+	return items
+}
+
+func (s *store) write(items []state.Item) (failed error) {
+	isPart := len(items) > 1 && s.world.faults.strike(WritePart, s.name) != nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, item := range items {
+		d, exists := s.doc(item.Key)
+		switch {
+		case isPart && s.dice.chance(0.5):
+			failed = errRefused
+		case exists && item.ETag != d.etag:
+			failed = fmt.Errorf("%s is at %s, not %q", item.Key, d.etag, item.ETag)
+		default:
+			s.put(item, d)
+		}
+	}
+	return failed
+}
+
+func (s *store) put(item state.Item, was doc) {
+	is := doc{value: item.Value, expires: was.expires}
+	if s.world.plan.Opaque {
+		s.made++
+		is.etag = "v" + strconv.Itoa(s.made)
+	} else {
+		n, _ := strconv.Atoi(was.etag)
+		is.etag = strconv.Itoa(n + 1)
+	}
+	if item.TTL > 0 {
+		is.expires = time.Now().Add(item.TTL)
+	}
+	s.docs[item.Key] = is
+}
+
+func (s *store) remove(item state.Item) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d, exists := s.doc(item.Key); exists && item.ETag != d.etag {
+		return fmt.Errorf("it is at %s, not %q", d.etag, item.ETag)
+	}
+	delete(s.docs, item.Key)
+	return nil
+}
+
+func (s *store) doc(key string) (doc, bool) {
+	d, exists := s.docs[key]
+	if exists && !d.expires.IsZero() && !time.Now().Before(d.expires) {
+		delete(s.docs, key)
+		return doc{}, false
+	}
+	return d, exists
+}
+
+// keys are the keys with the prefix, sorted.
+func (s *store) keys(prefix string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var keys []string
+	for key := range s.docs {
+		if _, exists := s.doc(key); exists && strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (s *store) value(key string) []byte { return s.read([]string{key})[0].Value }
+
+func (s *store) isDown() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.down > 0
+}
+
+func (s *store) setDown(by int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down += by
+}
+
+func (w *World) storeDown(f *fault) (end func()) {
+	w.faults.began(f)
+	s := w.stores[f.At]
+	s.setDown(1)
+	return func() { s.setDown(-1) }
+}
+
+func (w *World) emptyStore(f *fault) (end func()) {
+	w.faults.began(f)
+	s := w.stores[f.At]
+	w.users.storeEmptied(f.At)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.docs)
+	return nil
+}
