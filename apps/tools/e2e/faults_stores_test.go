@@ -10,11 +10,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/postbus/postbus/apps/tools/system"
 )
+
+// oldPosts is longer than a post may be on its way to the comments service.
+const oldPosts = 35 * time.Second
 
 // storeFaults empty the stores that are caches of the log. Each has a system of its own,
 // because the services then read the log from its start.
@@ -28,6 +32,7 @@ func storeFaults() []fault {
 			l.decisionsComeBack(t)
 		}},
 		{name: "comments' store emptied", on: alone, within: repairedWithin, run: func(t *testing.T, s *stack, l *load) {
+			pause(t, oldPosts) // from now on comments could say of such a post that it does not exist
 			l.withoutComments(func() { s.empty(t, "comments") })
 			l.commentsComeBack()
 		}},
