@@ -280,13 +280,8 @@ func TestFarBehindTheEndEffectsAreNotLeftToTheBus(t *testing.T) {
 	bubble(t, func(w *world) {
 		r := w.settled()
 		first, comment, last := w.post(), w.comment(), w.post()
-		var between []event.Event
-		for range farBehind {
-			e := w.made(event.CommentUpdated)
-			between = append(between, e)
-		}
 		w.log.Append(first, comment)
-		w.log.Append(between...)
+		w.log.Append(w.many(event.CommentUpdated, farBehind)...)
 		w.log.Append(last)
 		r.follow()
 		w.wantDone([]event.Event{first}, nil) // reactions may be anywhere in the log
@@ -301,12 +296,8 @@ func TestOnlySoManyEventsAreReadBeforeTheyAreHandled(t *testing.T) {
 	bubble(t, func(w *world) {
 		r := w.settled()
 		const total = maxPending + 3*2048
-		var comments []event.Event
-		for range total {
-			comments = append(comments, w.comment())
-		}
+		comments := w.many(event.CommentCreated, total)
 		w.log.Append(comments...)
-		w.log.fail(nil)
 		r.followFor(5 * time.Second)
 		if n := len(r.pending); n <= maxPending || n > maxPending+2048 {
 			w.Errorf("%d events are pending", n)
@@ -314,9 +305,9 @@ func TestOnlySoManyEventsAreReadBeforeTheyAreHandled(t *testing.T) {
 		if !r.Progress.Current().IsZero() {
 			w.Errorf("it is current at %v", r.Progress.Current())
 		}
-		var reactions []event.Event
-		for _, c := range comments {
-			reactions = append(reactions, w.reactionOf(c))
+		reactions := w.many(event.CommentUpdated, total)
+		for i, c := range comments {
+			reactions[i].ID = reactionTo(c)
 		}
 		w.log.Append(reactions...)
 		r.followFor(30 * time.Second) // those that it has read are known to the log
@@ -589,10 +580,10 @@ func TestAnIdleServiceOnlyReads(t *testing.T) {
 func TestRunFollowsEveryTwoSeconds(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start()
-		before := w.log.reads
+		before := w.log.timesRead()
 		time.Sleep(time.Minute) // of the bubble's clock
 		synctest.Wait()
-		if n := w.log.reads - before; n != 30 {
+		if n := w.log.timesRead() - before; n != 30 {
 			w.Errorf("%d reads", n)
 		}
 	})

@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/eventlog/eventlogtest"
@@ -52,20 +51,26 @@ func newWorld(t *testing.T) *world {
 	return &world{T: t, store: statetest.New(), log: &fakeLog{Log: eventlogtest.New()}, fails: func(string, string) error { return nil }}
 }
 
-// fakeLog is a log that may be down, and forgets the ids before a number.
+// fakeLog is a log that may be down, and counts what it is asked for.
 type fakeLog struct {
 	*eventlogtest.Log
-	mu      sync.Mutex
-	err     error
-	reads   int
-	asked   []string
-	forgets map[string]bool
+	mu    sync.Mutex
+	err   error
+	reads int
+	asked []string // the ids
 }
 
 func (l *fakeLog) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = err
+}
+
+// timesRead counts the reads so far.
+func (l *fakeLog) timesRead() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reads
 }
 
 func (l *fakeLog) Read(ctx context.Context, from eventlog.Position, limit int, wait time.Duration) ([]event.Event, eventlog.Position, error) {
@@ -89,11 +94,7 @@ func (l *fakeLog) Known(ctx context.Context, ids []string) (map[string]bool, err
 	if len(ids) > eventlog.MaxKnown {
 		return nil, fmt.Errorf("%d ids", len(ids))
 	}
-	known, err := l.Log.Known(ctx, ids)
-	for id := range l.forgets {
-		delete(known, id)
-	}
-	return known, err
+	return l.Log.Known(ctx, ids)
 }
 
 func (w *world) failing(fails func(step, id string) error) {
@@ -247,6 +248,16 @@ func (w *world) post() event.Event      { return w.made(event.PostCreated) }
 func (w *world) comment() event.Event   { return w.made(event.CommentCreated) }
 func (w *world) moderated() event.Event { return w.made(event.CommentModerated) }
 
+// many are n events of a type, which differ in their ids alone.
+func (w *world) many(t event.Type, n int) []event.Event {
+	w.Helper()
+	events := slices.Repeat([]event.Event{w.made(t)}, n)
+	for i := range events {
+		events[i].ID = fmt.Sprintf("%s %d", t, i)
+	}
+	return events
+}
+
 // reactionOf is the reaction to e, as the log has it.
 func (w *world) reactionOf(e event.Event) event.Event {
 	r := w.made(event.CommentUpdated)
@@ -309,7 +320,7 @@ func (w *world) wantCursor(want uint64) {
 	}
 }
 
-// reads counts the documents of effects that were read since the last call.
+// reads counts the documents of effects that were read.
 func (w *world) reads() int { return w.store.Named(statetest.Get, "effect-") }
 
 // settled is a process that has followed the log, whose store has what the log says.
@@ -322,8 +333,6 @@ func (w *world) settled() *replica {
 	}
 	return r
 }
-
-var _ bus.Handler = (*world)(nil).effect
 
 // journalOf is a journal whose bus is the log, unless loses says otherwise.
 func (w *world) journalOf(r *replica, loses func(event.Event) bool) *journal.Journal {

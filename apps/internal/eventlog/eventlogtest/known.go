@@ -10,14 +10,10 @@ func (l *Log) Known(ctx context.Context, ids []string) (map[string]bool, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	asked := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		asked[id] = true
-	}
 	known := map[string]bool{}
-	for _, e := range l.events {
-		if asked[e.ID] {
-			known[e.ID] = true
+	for _, id := range ids {
+		if l.ids[id] {
+			known[id] = true
 		}
 	}
 	return known, nil

@@ -17,7 +17,8 @@ type Log struct {
 	mu     sync.Mutex
 	id     string
 	events []event.Event
-	grown  chan struct{} // closed at every change
+	ids    map[string]bool // of the events
+	grown  chan struct{}   // closed at every change
 }
 
 // New returns a log of the events, which get their numbers.
@@ -38,6 +39,7 @@ func (l *Log) Append(events ...event.Event) {
 			e.Post, e.Comment = nil, nil
 		}
 		l.events = append(l.events, e)
+		l.ids[e.ID] = true
 	}
 	close(l.grown)
 	l.grown = make(chan struct{})
@@ -46,7 +48,7 @@ func (l *Log) Append(events ...event.Event) {
 // Replace puts another log in the place of this one, or another end of this one.
 func (l *Log) Replace(id string, events ...event.Event) {
 	l.mu.Lock()
-	l.id, l.events = id, nil
+	l.id, l.events, l.ids = id, nil, map[string]bool{}
 	l.mu.Unlock()
 	l.Append(events...)
 }
