@@ -102,18 +102,17 @@ func highest(stored *event.Comment, delivered []*event.Comment) *event.Comment {
 }
 
 // asLogged returns the highest of a comment's revisions. Of equal ones that of the log
-// stands, unless it is of another comment with the same id.
+// stands. Revisions of another comment with the same id do not count.
 func asLogged(stored *event.Comment, logged []*event.Comment) *event.Comment {
-	latest := highest(nil, logged)
-	switch {
-	case stored == nil:
-		return latest
-	case stored.Revision > latest.Revision, !latest.IsVersionOf(*stored):
-		return stored
-	case stored.Revision == latest.Revision && !latest.Contradicts(*stored):
-		return stored
+	if stored == nil {
+		return highest(nil, logged)
 	}
-	return latest
+	latest := highest(nil, slices.DeleteFunc(slices.Clone(logged), func(c *event.Comment) bool { return !stored.IsVersionOf(*c) }))
+	isNew := latest != nil && (latest.Revision > stored.Revision || latest.Revision == stored.Revision && latest.Contradicts(*stored))
+	if isNew {
+		return latest
+	}
+	return stored
 }
 
 // load returns the comments with those ids as readers may see them, in that order, without

@@ -31,6 +31,7 @@ type site struct {
 	journal   *journaltest.Fake
 	store     *statetest.Memory
 	readModel *index
+	progress  *followed
 	handler   http.Handler
 }
 
@@ -45,9 +46,10 @@ func newSite(t *testing.T, post string) *site {
 // start starts a service with a journal.
 func (s *site) start(t *testing.T, j command.Journal, post string) {
 	t.Helper()
+	s.progress = &followed{at: time.Now()}
 	s.Service = New(Config{
 		Source: "comments", Journal: j, Publisher: &topic{}, Store: s.store,
-		Progress: &followed{at: time.Now()}, ReadModel: s.readModel, Now: time.Now,
+		Progress: s.progress, ReadModel: s.readModel, Now: time.Now,
 	})
 	addPosts(t, s.posts, post)
 	engine := web.NewEngine()
@@ -237,6 +239,38 @@ func TestWhileSomethingIsDownRequestsAreUnavailable(t *testing.T) {
 			if res := s.do(test.method, test.target, "", test.body); res.Code != http.StatusServiceUnavailable || res.Header().Get("Retry-After") == "" {
 				t.Errorf("answered %d %s", res.Code, res.Body)
 			}
+		})
+	}
+}
+
+// Whether a post exists is known from the log alone. Until the service has followed it past
+// the post's time, a post that it does not know may be on its way.
+func TestBehindTheLogAnUnknownPostIsUnavailableAndNotAbsent(t *testing.T) {
+	for name, test := range map[string]struct{ method, body string }{
+		"list": {http.MethodGet, ""}, "create": {http.MethodPost, `{"content":"a"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, old := newSite(t, idAt(time.Now(), 1)), idAt(time.Now().Add(-time.Hour), 2)
+				path := "/posts/" + old + "/comments"
+				for _, behind := range []time.Time{{}, time.Now().Add(-2 * time.Hour), time.Now().Add(postDelay - time.Hour)} {
+					s.progress.upTo(behind)
+					res := s.do(test.method, path, "", test.body)
+					if res.Code != http.StatusServiceUnavailable || res.Header().Get("Retry-After") == "" {
+						t.Errorf("followed up to %v: answered %d %s", behind, res.Code, res.Body)
+					}
+				}
+				s.progress.upTo(time.Now().Add(postDelay - time.Hour + time.Millisecond))
+				if res := s.do(test.method, path, "", test.body); res.Code != http.StatusNotFound {
+					t.Errorf("answered %d %s", res.Code, res.Body)
+				}
+				// A post that is stored is there, however far behind the service is.
+				s.progress.upTo(time.Time{})
+				addPosts(t, s.posts, old)
+				if res := s.do(test.method, path, "", test.body); res.Code >= http.StatusMultipleChoices {
+					t.Errorf("answered %d %s", res.Code, res.Body)
+				}
+			})
 		})
 	}
 }
