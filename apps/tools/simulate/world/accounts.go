@@ -346,7 +346,7 @@ func (w *World) checkCursors(events []logged) error {
 		if n := uint64(len(events)); at.Sequence != n || n > 0 && at.Event != events[n-1].ID {
 			return fmt.Errorf("the cursor of %s is at %s, and the log ends at %d", name, at, n)
 		}
-		if pages := w.stores[name].keys("journal-"); len(pages) > 0 {
+		if pages := w.stores[name].pages(); len(pages) > 0 {
 			return fmt.Errorf("the journal of %s has %v", name, pages)
 		}
 	}
