@@ -16,7 +16,7 @@ const (
 	// wholeWithin is how long after the end of all faults the system is whole.
 	wholeWithin = 4 * time.Minute
 	// settled is for how long the world goes on after that, to show that nothing more happens.
-	settled = 12 * time.Second
+	settled = 5 * time.Second
 	// ended is how long the goroutines of dead processes may take to end.
 	ended = 2 * time.Minute
 	// Window is how many of the log's last events are recognised when they come again, at
