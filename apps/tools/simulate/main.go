@@ -23,6 +23,7 @@ var (
 	keep      = flag.String("keep", "", "with -seed: the `names` of the commands and faults to keep, separated by commas")
 	twice     = flag.Int("twice", 100, "how `many` histories to run twice, to compare their traces")
 	mutate    = flag.Int("mutate", 10_000, "within how `many` histories each planted mistake must be found; 0 plants none")
+	output    = flag.String("o", "", "build the test binary into a `file`, and run nothing")
 	workers   = flag.Int("workers", runtime.NumCPU(), "how `many` processes run histories")
 )
 
@@ -50,6 +51,9 @@ func simulate(ctx context.Context, checkout system.Checkout) error {
 	binary, err := b.build(ctx, nil)
 	if err != nil {
 		return err
+	}
+	if *output != "" {
+		return os.Rename(binary, *output)
 	}
 	if *seed != 0 {
 		return showOne(ctx, binary, *seed, *keep)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+
 	logformat "github.com/postbus/postbus/apps/internal/eventlog"
 )
 
@@ -48,7 +50,7 @@ const (
 // decodeLog decodes a batch of events. The error says that their numbers have a gap.
 func decodeLog(batch []byte) ([]logged, error) {
 	var events []logged
-	if err := json.Unmarshal(batch, &events); err != nil {
+	if err := jsonv2.Unmarshal(batch, &events); err != nil {
 		return nil, err
 	}
 	for i := range events {
@@ -57,20 +59,20 @@ func decodeLog(batch []byte) ([]logged, error) {
 		if want := fmt.Sprintf("%020d", e.number); e.Sequence != want {
 			return nil, fmt.Errorf("event %d of the log has the number %s", e.number, e.Sequence)
 		}
-		if err := json.Unmarshal(e.Data, &e.entity); err != nil {
+		if err := jsonv2.Unmarshal(e.Data, &e.entity); err != nil {
 			return nil, err
 		}
 	}
 	return events, nil
 }
 
-// storedLog reads the log in eventlog's store.
-func (w *World) storedLog() ([]logged, error) {
+// storedLines are the lines of the log in eventlog's store, as far as it has segments.
+func (w *World) storedLines() ([][]byte, error) {
 	s := w.stores[eventlog]
 	var origin logformat.Origin
 	if raw := s.value(logformat.OriginKey); raw == nil {
 		return nil, nil
-	} else if err := json.Unmarshal(raw, &origin); err != nil {
+	} else if err := jsonv2.Unmarshal(raw, &origin); err != nil {
 		return nil, err
 	}
 	var lines [][]byte
@@ -85,9 +87,18 @@ func (w *World) storedLog() ([]logged, error) {
 		}
 		lines = append(lines, more...)
 		if !segment.Full() {
-			return decodeLog(logformat.Batch(lines))
+			return lines, nil
 		}
 	}
+}
+
+// storedLog is the log in eventlog's store.
+func (w *World) storedLog() ([]logged, error) {
+	lines, err := w.storedLines()
+	if err != nil || len(lines) == 0 {
+		return nil, err
+	}
+	return decodeLog(logformat.Batch(lines))
 }
 
 // idsInLog are the ids of the entities that the log has.
@@ -172,7 +183,7 @@ func pageLines(page []byte) ([]string, error) {
 		Comments     []entity `json:"comments"`
 		CommentCount int      `json:"commentCount"`
 	}
-	if err := json.Unmarshal(page, &of); err != nil {
+	if err := jsonv2.Unmarshal(page, &of); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, page)
 	}
 	var lines []string

@@ -22,6 +22,8 @@ type store struct {
 
 	mu   sync.Mutex
 	docs map[string]doc
+	// removed are the keys that were removed once.
+	removed map[string]bool
 	// made counts the ETags that were made, if they are opaque.
 	made int
 	down int // the faults that keep it down
@@ -31,6 +33,8 @@ type doc struct {
 	value   []byte
 	etag    string
 	expires time.Time // zero is never
+	// isBack says that the key had been removed before.
+	isBack bool
 }
 
 // client is a store as a process sees it.
@@ -110,6 +114,7 @@ func (s *store) drop(keys []string) (failed error) {
 			failed = errRefused
 		} else {
 			delete(s.docs, key)
+			s.removed[key] = true
 		}
 	}
 	return failed
@@ -147,7 +152,7 @@ func (s *store) write(items []state.Item) (failed error) {
 }
 
 func (s *store) put(item state.Item, was doc) {
-	is := doc{value: item.Value, expires: was.expires}
+	is := doc{value: item.Value, expires: was.expires, isBack: was.isBack || s.removed[item.Key]}
 	if s.world.plan.Opaque {
 		s.made++
 		is.etag = "v" + strconv.Itoa(s.made)
@@ -192,6 +197,16 @@ func (s *store) keys(prefix string) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// pages are the pages of the service's journal. One that is back, by a write that landed
+// after the page was removed, is not counted: it does no harm but takes place.
+func (s *store) pages() []string {
+	return slices.DeleteFunc(s.keys("journal-"), func(key string) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.docs[key].isBack
+	})
 }
 
 func (s *store) value(key string) []byte { return s.read([]string{key})[0].Value }

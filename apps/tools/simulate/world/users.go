@@ -81,7 +81,7 @@ func newCommands(d dice) []Command {
 		if c.IsKeyed {
 			c.IsDouble = d.chance(0.3)
 			for range d.IntN(3) {
-				c.Again = append(c.Again, d.between(10*time.Millisecond, 20*time.Second))
+				c.Again = append(c.Again, d.between(10*time.Millisecond, 10*time.Second))
 			}
 			c.IsReused = d.chance(0.1)
 		}

@@ -16,7 +16,7 @@ const (
 	// wholeWithin is how long after the end of all faults the system is whole.
 	wholeWithin = 4 * time.Minute
 	// settled is for how long the world goes on after that, to show that nothing more happens.
-	settled = 12 * time.Second
+	settled = 5 * time.Second
 	// ended is how long the goroutines of dead processes may take to end.
 	ended = 2 * time.Minute
 	// Window is how many of the log's last events are recognised when they come again, at
@@ -88,7 +88,7 @@ func newWorld(plan *Plan, trace *Trace) *World {
 	w.users = newUsers(w)
 	w.faults = faults{active: map[Kind][]*fault{}, hits: map[Kind]int{}, trace: trace}
 	for _, name := range services {
-		w.stores[name] = &store{world: w, name: name, dice: newDice(plan.Seed, "store "+name), docs: map[string]doc{}}
+		w.stores[name] = &store{world: w, name: name, dice: newDice(plan.Seed, "store "+name), docs: map[string]doc{}, removed: map[string]bool{}}
 		w.services[name] = &service{world: w, name: name, dice: newDice(plan.Seed, "service "+name), running: make([]*process, plan.Replicas[name])}
 	}
 	for _, f := range plan.Faults {
