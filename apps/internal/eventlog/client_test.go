@@ -252,3 +252,51 @@ func TestAnOriginIsAsItWas(t *testing.T) {
 		t.Errorf("segment 17 is at %s", got)
 	}
 }
+
+func TestAClientAsksWhichEventsALogHas(t *testing.T) {
+	var asked, token string
+	c := clientOf(func(w http.ResponseWriter, r *http.Request) {
+		asked, token = r.URL.String(), r.Header.Get("dapr-api-token")
+		_, _ = fmt.Fprint(w, `{"known":["a b","c"]}`)
+	})
+	known, err := c.Known(t.Context(), []string{"a b", "b&c=d", "c"})
+	if err != nil || len(known) != 2 || !known["a b"] || !known["c"] {
+		t.Errorf("known are %v (error %v)", known, err)
+	}
+	if want := "http://sidecar/v1.0/invoke/eventlog/method/events/known?ids=a+b%2Cb%26c%3Dd%2Cc"; asked != want || token != "secret" {
+		t.Errorf("asked for %s with token %q, want %s", asked, token, want)
+	}
+}
+
+// What is not answered is not known to be absent: it would be published again.
+func TestAnEventlogThatDoesNotAnswerSaysNothingOfItsEvents(t *testing.T) {
+	for name, handler := range map[string]http.HandlerFunc{
+		"an error":                   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"a version without the path": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
+		"no JSON":                    func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, `{"known":["a"`) },
+		"nothing":                    func(http.ResponseWriter, *http.Request) {},
+	} {
+		if known, err := clientOf(handler).Known(t.Context(), []string{"a"}); err == nil {
+			t.Errorf("%s: known are %v, and no error", name, known)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	hangs := clientOf(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	if _, err := hangs.Known(ctx, []string{"a"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestALogInMemoryKnowsItsEvents(t *testing.T) {
+	all := posts(t, 3)
+	log := eventlogtest.New(all[:2]...)
+	known, err := log.Known(t.Context(), []string{all[0].ID, all[1].ID, all[2].ID, ""})
+	if err != nil || len(known) != 2 || !known[all[0].ID] || !known[all[1].ID] {
+		t.Errorf("known are %v (error %v)", known, err)
+	}
+	log.Replace(someLog, all[2])
+	if known, err := log.Known(t.Context(), []string{all[0].ID, all[2].ID}); err != nil || len(known) != 1 || !known[all[2].ID] {
+		t.Errorf("of another log known are %v (error %v)", known, err)
+	}
+}

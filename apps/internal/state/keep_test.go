@@ -3,6 +3,7 @@ package state_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/postbus/postbus/apps/internal/state"
@@ -135,4 +136,21 @@ func TestKeepReturnsTheErrorOfWriting(t *testing.T) {
 	m.Fail(statetest.ErrDown, statetest.Swap)
 	wantKept(t, m, []state.Item{doc("a", "other"), doc("b", "2")}, values{"a": "1", "b": statetest.ErrDown})
 	wantValues(t, m, map[string]string{"a": "1"})
+}
+
+func TestMissingSaysWhichKeysDoNotExist(t *testing.T) {
+	m := statetest.New()
+	m.Put("a", "")
+	m.Put("c", "3")
+	missing, err := state.Missing(t.Context(), m, "a", "b", "c", "b")
+	if err != nil || !slices.Equal(missing, []bool{false, true, false, true}) {
+		t.Errorf("missing are %v (error %v)", missing, err)
+	}
+	if missing, err := state.Missing(t.Context(), m); err != nil || len(missing) != 0 {
+		t.Errorf("of no keys missing are %v (error %v)", missing, err)
+	}
+	m.Fail(statetest.ErrDown, statetest.Get)
+	if _, err := state.Missing(t.Context(), m, "a"); !errors.Is(err, statetest.ErrDown) {
+		t.Errorf("error %v", err)
+	}
 }

@@ -157,6 +157,9 @@ func (s *sidecarStore) Delete(ctx context.Context, item Item) error {
 }
 
 func (s *sidecarStore) Drop(ctx context.Context, keys ...string) error {
+	if len(keys) == 0 {
+		return nil
+	}
 	if err := s.client.DeleteBulkState(ctx, s.component, keys, nil); err != nil {
 		return fmt.Errorf("removing %d keys from %s on: %w", len(keys), keys[0], err)
 	}

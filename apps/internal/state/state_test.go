@@ -27,6 +27,7 @@ type sidecar struct {
 	deleted  string
 	etag     *dapr.ETag
 	options  *dapr.StateOptions
+	dropped  []string
 }
 
 func (s *sidecar) GetState(_ context.Context, component, key string, _ map[string]string) (*dapr.StateItem, error) {
@@ -52,6 +53,11 @@ func (s *sidecar) ExecuteStateTransaction(_ context.Context, component string, _
 		}
 		s.saved = append(s.saved, o.Item)
 	}
+	return s.err
+}
+
+func (s *sidecar) DeleteBulkState(_ context.Context, component string, keys []string, _ map[string]string) error {
+	s.component, s.dropped = component, append(s.dropped, keys...)
 	return s.err
 }
 
@@ -174,5 +180,23 @@ func TestDeleteIsACompareAndSwapToo(t *testing.T) {
 	s.err = errors.New("sidecar is down")
 	if err := state.New(s, "store").Delete(context.Background(), state.Item{Key: "a"}); !errors.Is(err, s.err) {
 		t.Errorf("error %v, want %v", err, s.err)
+	}
+}
+
+func TestDropRemovesKeysInOneCallWhateverTheirVersion(t *testing.T) {
+	s := &sidecar{}
+	store := state.New(s, "posts-store")
+	if err := store.Drop(context.Background(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	if s.component != "posts-store" || !reflect.DeepEqual(s.dropped, []string{"a", "b"}) || s.etag != nil {
+		t.Errorf("removed %q from %s with ETag %v", s.dropped, s.component, s.etag)
+	}
+	s.err = errors.New("store is down")
+	if err := store.Drop(context.Background(), "a"); !errors.Is(err, s.err) {
+		t.Errorf("error %v", err)
+	}
+	if err := store.Drop(context.Background()); err != nil {
+		t.Errorf("nothing to remove: error %v", err)
 	}
 }

@@ -68,6 +68,26 @@ func TestDeleteIsACompareAndSwap(t *testing.T) {
 	}
 }
 
+func TestDropRemovesKeysAtAnyVersion(t *testing.T) {
+	m := statetest.New()
+	for _, key := range []string{"a", "a", "b", "c"} {
+		m.Put(key, "1")
+	}
+	if err := m.Drop(t.Context(), "a", "none", "c"); err != nil {
+		t.Fatal(err)
+	}
+	if keys := m.Keys(""); len(keys) != 1 || keys[0] != "b" {
+		t.Errorf("there are %q", keys)
+	}
+	m.Fail(statetest.ErrDown, statetest.Drop)
+	if err := m.Drop(t.Context(), "b"); !errors.Is(err, statetest.ErrDown) || m.Value("b") != "1" {
+		t.Errorf("error %v, and b is %q", err, m.Value("b"))
+	}
+	if m.Named(statetest.Drop, "") != 4 {
+		t.Errorf("%d keys in calls", m.Named(statetest.Drop, ""))
+	}
+}
+
 func TestAnItemExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := statetest.New()
