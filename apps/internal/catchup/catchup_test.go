@@ -62,7 +62,7 @@ func TestALostEffectIsWrittenTenSecondsAfterItWasRead(t *testing.T) {
 		if n := w.reads(); n > 0 {
 			w.Errorf("%d effects were asked for", n)
 		}
-		time.Sleep(1) // of the bubble's clock
+		time.Sleep(time.Nanosecond) // of the bubble's clock
 		r.follow()
 		w.wantDone([]event.Event{post}, nil)
 		w.wantCursor(1)
@@ -105,7 +105,7 @@ func TestALostReactionIsPublishedUntilTheLogHasIt(t *testing.T) {
 				time.Sleep(Grace - 1) // of the bubble's clock
 				r.follow()
 				w.wantDone(effects, []event.Event{e})
-				time.Sleep(1) // of the bubble's clock
+				time.Sleep(time.Nanosecond) // of the bubble's clock
 				r.follow()
 				w.wantDone(effects, []event.Event{e, e})
 				r.followFor(9 * time.Second) // it may be on its way
@@ -378,7 +378,7 @@ func TestADeliveryOfWhichNothingIsStoredPublishesNothing(t *testing.T) {
 	})
 }
 
-// A service whose handlers have no errors to tell.
+// Nil says that no event failed.
 func TestHandlersMayReturnNoErrors(t *testing.T) {
 	none := func(context.Context, []event.Event) []error { return nil }
 	for _, c := range []Consumer{{Effect: none}, {React: none}, {Effect: none, React: none}} {

@@ -125,7 +125,7 @@ func TestAPublishEndsAfterItsTimeout(t *testing.T) {
 		time.Sleep(callTimeout + retryPause - 1) // of the bubble's clock
 		w.wantPublished()
 		w.busHangs.Store(false)
-		time.Sleep(1) // of the bubble's clock
+		time.Sleep(time.Nanosecond) // of the bubble's clock
 		w.wantPublished(e)
 	})
 }
@@ -196,7 +196,7 @@ func TestAnEventIsAbsentTenSecondsAfterItsPublishInALogThatStandsStill(t *testin
 		if n := w.log.timesAsked() + w.letters.timesAsked(); n > 0 {
 			w.Errorf("the log was asked %d times", n)
 		}
-		time.Sleep(1) // of the bubble's clock
+		time.Sleep(time.Nanosecond) // of the bubble's clock
 		p.follow()
 		w.wantPublished(e, e)
 		p.wantRepairs(map[repairs.Kind]int{repairs.PublishedAgain: 1})
@@ -258,11 +258,11 @@ func TestTheLogMustStandStillForThreeSeconds(t *testing.T) {
 			w.grow()
 			p.followFor(time.Second)
 		}
-		w.wantPublished(e) // its last growth is seen now
-		time.Sleep(stillFor - 1)
+		w.wantPublished(e)       // its last growth is seen now
+		time.Sleep(stillFor - 1) // of the bubble's clock
 		p.follow()
 		w.wantPublished(e)
-		time.Sleep(1) // of the bubble's clock
+		time.Sleep(time.Nanosecond) // of the bubble's clock
 		p.follow()
 		w.wantPublished(e, e)
 	})
