@@ -325,7 +325,7 @@ func (p *process) followFor(long time.Duration) {
 func (p *process) commit(e event.Event) {
 	p.w.Helper()
 	if _, err := p.journal.Commit(context.Background(), e, Claim{}); err != nil {
-		p.w.Errorf("%s: %v", e.Subject, err)
+		p.w.Errorf("%s: %v", e.Subject, err) // and not Fatal: it may run in a goroutine
 	}
 }
 
