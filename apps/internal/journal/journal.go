@@ -32,9 +32,9 @@ import (
 )
 
 const (
-	// MaxEvents bounds the events of a process that the log does not have yet.
+	// MaxEvents bounds the events of a process that the log does not have yet, and the pages.
 	MaxEvents = 50_000
-	// MaxBytes bounds the same events, encoded.
+	// MaxBytes bounds the encoded events of a process that the log does not have yet.
 	MaxBytes = 64 << 20
 	// pageEvents and pageBytes bound a page, so that it fits into a sidecar's message
 	// together with its claims, which have the events, too. The last event may exceed
