@@ -48,9 +48,12 @@ func busFaults() []fault {
 	add("each topic trimmed to 10 messages every second, for 15 s", false, nil, trimTopics)
 	add("each consumer group destroyed, and made again at the end", false, nil, remakeGroups)
 	add("the bus's Redis, which is not the stores', flushed", false, withItsOwnBus, func(t *testing.T, s *stack, _ *load) {
-		if err := s.streams(t).FlushDB(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
+		whileStopped(t, s.process(t, s.App("eventlog").HTTPPort).Signal, func() { // so that there is a backlog
+			pause(t, 3*time.Second)
+			if err := s.streams(t).FlushDB(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+		})
 	})
 	add("the bus's Redis, which is not the stores', away for 30 s", false, withItsOwnBus, busAway)
 	add("eventlog and its sidecar away for the whole load, and each topic deleted before it is back", false, nil, func(t *testing.T, s *stack, l *load) {

@@ -39,7 +39,7 @@ func storeFaults() []fault {
 		{name: "both stores emptied and the policy changed while both are down", on: alone, within: repairedWithin, run: func(t *testing.T, s *stack, l *load) {
 			changePolicy(t, s, l, func() {})
 		}},
-		{name: "the same, and every comment is delivered again", on: alone, within: repairedWithin, run: func(t *testing.T, s *stack, l *load) {
+		{name: "both stores emptied, the policy changed, and every comment delivered again", on: alone, within: repairedWithin, run: func(t *testing.T, s *stack, l *load) {
 			changePolicy(t, s, l, func() {
 				s.moveGroups(t, "moderation", "0")
 				s.moveGroups(t, "comments", "0")
