@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,10 +71,10 @@ func (s *stack) empty(t *testing.T, service string) {
 func (l *load) commentsComeBack() {
 	var shown sync.Map
 	l.alsoWhole = func(b books) error {
-		var reads errgroup.Group
+		reads, failed := errgroup.WithContext(context.Background())
 		reads.SetLimit(commentReads)
 		for id, post := range b.comments {
-			if _, ok := shown.Load(id); ok {
+			if _, ok := shown.Load(id); ok || failed.Err() != nil {
 				continue
 			}
 			reads.Go(func() error {
