@@ -9,20 +9,8 @@ type mutation struct {
 var mutations = []mutation{
 	{"a delivery is acknowledged before its effect", change{
 		"internal/catchup/catchup.go",
-		`		errs := handle(ctx, consumer, events)
-		for i, e := range events {
-			if errs[i] == nil {
-				f.delivered.add(e.ID)
-			}
-		}
-		return errs
-`,
-		`		for _, e := range events {
-			f.delivered.add(e.ID)
-		}
-		go handle(context.WithoutCancel(ctx), consumer, events)
-		return nil
-`,
+		"		errs := handle(ctx, consumer, events)\n",
+		"		errs := make([]error, len(events))\n		go handle(context.WithoutCancel(ctx), consumer, events)\n",
 	}},
 	{"a compare-and-swap is a plain write", change{
 		"internal/state/update.go",

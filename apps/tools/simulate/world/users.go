@@ -122,7 +122,7 @@ type attempt struct {
 	// isExposed says that the service's store was emptied when the log did not have the
 	// attempt's event yet. From then on only the process that took it knows of it.
 	isExposed bool
-	// isExcused says that this process has died, too.
+	// isExcused says that this process is dead, too: the store had promised to keep it.
 	isExcused bool
 }
 
@@ -314,8 +314,8 @@ func (u *users) request(d dice, service, method, path string, header http.Header
 	return res
 }
 
-// storeEmptied notes that a service's store is emptied now. An event that the log does not
-// have yet is lost if its process dies, too: that was promised by the store.
+// storeEmptied notes that a service's store is emptied now. What the log does not have yet is
+// known only to the process that took it, if that lives.
 func (u *users) storeEmptied(service string) {
 	has := u.world.idsInLog()
 	u.mu.Lock()
@@ -326,10 +326,10 @@ func (u *users) storeEmptied(service string) {
 			a.isExposed = true
 		}
 	}
+	u.excuse(has)
 }
 
-// died notes that a process is dead. What was promised by the store that it had is excused,
-// and so are the repeats of it, which other processes may have answered.
+// died notes that a process is dead.
 func (u *users) died(p *process) {
 	u.mu.Lock()
 	isExposed := slices.ContainsFunc(u.attempts, func(a *attempt) bool { return a.isExposed && a.by == p })
@@ -340,9 +340,15 @@ func (u *users) died(p *process) {
 	has := u.world.idsInLog()
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.excuse(has)
+}
+
+// excuse excuses the loss of what only a dead process knew, and of the repeats of it, which
+// other processes may have answered. The caller has the lock.
+func (u *users) excuse(has map[string]bool) {
 	keys := map[string]bool{}
 	for _, a := range u.attempts {
-		if a.isExposed && a.by == p && !has[a.id] {
+		if a.isExposed && a.by != nil && a.by.isDead() && !has[a.id] {
 			a.isExcused, keys[a.key] = true, true
 		}
 	}
