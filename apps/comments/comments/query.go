@@ -23,14 +23,16 @@ const firstCallTimeout = 500 * time.Millisecond
 // Query is a ReadModel that asks the query service (GET /posts/:id) by Dapr's service
 // invocation. It is safe for concurrent use.
 type Query struct {
-	http       *http.Client
+	// HTTP makes the calls.
+	HTTP *http.Client
+
 	url, token string
 }
 
 // NewQuery returns the read model that invokes the app with that id through the sidecar at
 // a URL. The token is that of the sidecar's API, or empty.
 func NewQuery(sidecar, appID, token string) *Query {
-	return &Query{http: &http.Client{}, url: sidecar + "/v1.0/invoke/" + appID + "/method/posts/", token: token}
+	return &Query{HTTP: &http.Client{}, url: sidecar + "/v1.0/invoke/" + appID + "/method/posts/", token: token}
 }
 
 // Comments implements ReadModel.
@@ -58,7 +60,7 @@ func (q *Query) page(ctx context.Context, post, cursor string, limit int) (ids [
 	if parent := web.TraceParent(ctx); parent != "" {
 		req.Header.Set("Traceparent", parent)
 	}
-	res, err := q.http.Do(req)
+	res, err := q.HTTP.Do(req)
 	if err != nil {
 		return nil, "", err
 	}

@@ -23,7 +23,7 @@ func (s sidecar) RoundTrip(req *http.Request) (*http.Response, error) { return s
 // queryBehind is the read model behind a sidecar.
 func queryBehind(s sidecar) *Query {
 	q := NewQuery("http://127.0.0.1:3501", "query-7", "the token")
-	q.http.Transport = s
+	q.HTTP.Transport = s
 	return q
 }
 

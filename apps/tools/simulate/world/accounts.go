@@ -1,7 +1,6 @@
 package world
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,14 +17,9 @@ var errWrong = errors.New("wrong for good")
 
 // get asks a process, past all faults.
 func (p *process) get(path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, path, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	req.RequestURI = path
-	res, err := p.serve(req)
+	req := newRequest(answerWithin, http.MethodGet, path, http.Header{}, nil)
+	defer req.cancel()
+	res, err := p.serve(req.Request)
 	if err != nil {
 		return nil, err
 	}
@@ -390,16 +384,21 @@ func (w *World) checkRepairs([]logged) error {
 	return nil
 }
 
-// checkReads checks that each page that a reader got was the fold of the log up to the
-// page's position.
+// checkReads checks all that readers saw.
 func (w *World) checkReads() error {
+	w.users.watch(newDice(w.plan.Seed, "last look"), time.Second)
 	events, err := w.storedLog()
 	if err != nil {
 		return err
 	}
 	w.users.mu.Lock()
 	defer w.users.mu.Unlock()
-	for _, r := range w.users.reads {
+	return errors.Join(w.users.wrong, w.users.checkPages(events), w.users.checkLists(events), w.users.checkStream(events))
+}
+
+// checkPages checks that each page was the fold of the log up to the page's position.
+func (u *users) checkPages(events []logged) error {
+	for _, r := range u.reads {
 		n := r.at.Sequence
 		if n > uint64(len(events)) || n > 0 && events[n-1].ID != r.at.Event {
 			return fmt.Errorf("a reader saw %s, which is not in the log", r.at)
@@ -411,6 +410,71 @@ func (w *World) checkReads() error {
 		if err := differ(fmt.Sprintf("a page at %s", r.at), got, readersSee(events[:n]).lines()); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkLists checks that each comment in a list is a version that the log has.
+func (u *users) checkLists(events []logged) error {
+	versions := map[string]bool{}
+	for _, e := range events {
+		versions[commentLine(e.entity)] = true
+	}
+	for _, c := range u.lists {
+		if !versions[commentLine(c)] {
+			return fmt.Errorf("a reader saw a comment that the log does not have:\n%s", commentLine(c))
+		}
+	}
+	return nil
+}
+
+// checkStream checks that the stream showed each change once and in the log's order, and that
+// whoever followed it knows all that readers see.
+func (u *users) checkStream(events []logged) error {
+	seen := fold(nil)
+	var last uint64
+	for _, f := range u.frames {
+		n := f.at.Sequence
+		switch {
+		case n <= last:
+			return fmt.Errorf("the stream shows %s after %d", f.at, last)
+		case n > uint64(len(events)) || events[n-1].ID != f.at.Event || events[n-1].Type != f.event:
+			return fmt.Errorf("the stream shows %s at %s, which is not in the log", f.event, f.at)
+		case !isNews(events, int(n)): //nolint:gosec // the log is smaller than that
+			return fmt.Errorf("the stream shows %s at %s, which is nothing new", f.event, f.at)
+		}
+		last = n
+		if err := seen.take(f); err != nil {
+			return err
+		}
+	}
+	return differ("a reader of the stream", seen.lines(), readersSee(events).lines())
+}
+
+// isNews says whether the event with the number changes what readers see.
+func isNews(events []logged, number int) bool {
+	before, after := readersSee(events[:number-1]), readersSee(events[:number])
+	id := events[number-1].Subject
+	return before.posts[id] != after.posts[id] || before.comments[id] != after.comments[id]
+}
+
+// take applies a frame of a stream.
+func (f *folded) take(shown frame) error {
+	var e struct {
+		entity
+		Comments []entity `json:"comments"`
+	}
+	if err := json.Unmarshal([]byte(shown.data), &e); err != nil {
+		return fmt.Errorf("%w: %s", err, shown.data)
+	}
+	if shown.event != postCreated {
+		f.comments[e.ID] = e.entity
+		return nil
+	}
+	f.posts[e.ID] = e.entity
+	for _, c := range e.Comments {
+		c.PostID = e.ID
+		f.comments[c.ID] = c
 	}
 	return nil
 }

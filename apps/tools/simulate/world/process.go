@@ -246,6 +246,28 @@ func (p *process) serve(req *http.Request) (*answer, error) {
 	}
 }
 
+// Flush implements http.Flusher.
+func (a *answer) Flush() { a.WriteHeader(http.StatusOK) }
+
+// watch is serve for an answer that has no end but that of the request's context. It returns
+// what was written until then, or until the process died.
+func (p *process) watch(req *http.Request) (*answer, error) {
+	ctx, cancel := context.WithCancel(context.WithValue(req.Context(), processKey{}, p))
+	defer cancel()
+	defer context.AfterFunc(p.alive, cancel)()
+	if err := p.awake(ctx); err != nil {
+		return nil, err
+	}
+	a := &answer{header: http.Header{}}
+	answered := make(chan struct{})
+	p.answering.Go(func() {
+		defer close(answered)
+		p.engine.ServeHTTP(a, req.WithContext(ctx))
+	})
+	<-answered
+	return a, nil
+}
+
 // subscribed are the topics that are delivered to the process.
 func (p *process) subscribed() (topics []string) {
 	for _, r := range p.engine.Routes() {

@@ -114,8 +114,10 @@ func buildPosts(p *process) {
 func buildComments(p *process) {
 	f := newFollower(p)
 	f.withJournal(p)
+	model := commentsservice.NewQuery(sidecar, query, "")
+	model.HTTP = &http.Client{Transport: invocations{p}}
 	s := commentsservice.New(commentsservice.Config{
-		Source: comments, Journal: f.journal, Publisher: f.bus, Store: f.store, Progress: f.progress, Now: p.now,
+		Source: comments, Journal: f.journal, Publisher: f.bus, Store: f.store, Progress: f.progress, ReadModel: model, Now: p.now,
 	})
 	s.Routes(p.engine)
 	f.handle(p, s.Consumers())

@@ -97,6 +97,9 @@ type users struct {
 	mu       sync.Mutex
 	attempts []*attempt
 	reads    []*read
+	lists    []entity // what readers saw in lists of comments
+	frames   []frame  // what a reader saw in a stream, and its last id
+	lastID   string
 	// created is closed when a command's post is known, or never will be.
 	created map[int]chan struct{}
 	ids     map[int]string // of the posts
@@ -287,11 +290,25 @@ func (u *users) fail(format string, args ...any) {
 	}
 }
 
+// request is a request with its end.
+type request struct {
+	*http.Request
+	cancel context.CancelFunc
+}
+
+func newRequest(within time.Duration, method, path string, header http.Header, body []byte) request {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	req, err := http.NewRequestWithContext(ctx, method, path, bytes.NewReader(body))
+	if err != nil {
+		panic(err)
+	}
+	req.RequestURI, req.Header = path, header
+	return request{req, cancel}
+}
+
 // request makes a request at one of the service's processes. It returns nil if there was no
 // answer.
 func (u *users) request(d dice, service, method, path string, header http.Header, body []byte, chosen func(*process)) *answer {
-	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
-	defer cancel()
 	w := u.world
 	time.Sleep(d.between(quickest, slowest))
 	p := w.services[service].choose(d)
@@ -301,13 +318,9 @@ func (u *users) request(d dice, service, method, path string, header http.Header
 	if chosen != nil {
 		chosen(p)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, path, bytes.NewReader(body))
-	if err != nil {
-		panic(err)
-	}
-	req.RequestURI = path
-	req.Header = header.Clone()
-	res, err := p.serve(req)
+	req := newRequest(answerWithin, method, path, header, body)
+	defer req.cancel()
+	res, err := p.serve(req.Request)
 	if err != nil || w.faults.strike(AnswerLost, service) != nil {
 		return nil
 	}
