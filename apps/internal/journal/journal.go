@@ -115,6 +115,9 @@ type entry struct {
 	// published is when the last publish that succeeded began, or when the entry was adopted.
 	published time.Time
 	order     uint64 // of that publish or adoption
+	// mayBeLogged says that the event was committed before: the log may have it where this
+	// process does not read any more. So the log is asked at once.
+	mayBeLogged bool
 	// checkAt is when the log is asked for the event.
 	checkAt time.Time
 	// repeats counts the publishes again.
