@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -386,7 +387,7 @@ func (w *World) checkRepairs([]logged) error {
 
 // checkReads checks all that readers saw.
 func (w *World) checkReads() error {
-	w.users.watch(newDice(w.plan.Seed, "last look"), time.Second)
+	w.users.watch(newDice(w.plan.Seed, "last look"), time.Second, false)
 	events, err := w.storedLog()
 	if err != nil {
 		return err
@@ -451,11 +452,15 @@ func (u *users) checkStream(events []logged) error {
 	return differ("a reader of the stream", seen.lines(), readersSee(events).lines())
 }
 
-// isNews says whether the event with the number changes what readers see.
+// isNews says whether readers are shown the event with the number: it changes what they see,
+// or it is the first CommentCreated of its comment, which comes after an update.
 func isNews(events []logged, number int) bool {
 	before, after := readersSee(events[:number-1]), readersSee(events[:number])
-	id := events[number-1].Subject
-	return before.posts[id] != after.posts[id] || before.comments[id] != after.comments[id]
+	e := events[number-1]
+	if before.posts[e.Subject] != after.posts[e.Subject] || before.comments[e.Subject] != after.comments[e.Subject] {
+		return true
+	}
+	return e.Type == commentCreated && !slices.ContainsFunc(events[:number-1], func(other logged) bool { return other.ID == e.ID })
 }
 
 // take applies a frame of a stream.

@@ -162,12 +162,13 @@ func (u *users) watchNowAndThen() {
 	u.lastID = "0"
 	for range readsEach {
 		time.Sleep(d.between(0, mended/readsEach))
-		u.watch(d, d.between(100*time.Millisecond, 2*mended/readsEach))
+		u.watch(d, d.between(100*time.Millisecond, 2*mended/readsEach), d.chance(0.5))
 	}
 }
 
-// watch follows the stream for a while, at any of query's processes.
-func (u *users) watch(d dice, long time.Duration) {
+// watch follows the stream for a while, at any of query's processes. If the stream is cut
+// off, not all of it arrives.
+func (u *users) watch(d dice, long time.Duration, isCut bool) {
 	p := u.world.services[query].choose(d)
 	if p == nil {
 		return
@@ -185,7 +186,7 @@ func (u *users) watch(d dice, long time.Duration) {
 		u.fail("the stream after %s is answered %d: %s", u.lastID, res.status, body)
 		return
 	}
-	if d.chance(0.5) { // not all of it has arrived
+	if isCut {
 		body = body[:d.IntN(len(body)+1)]
 	}
 	frames, lastID, err := parseFrames(body, u.lastID)
