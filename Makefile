@@ -43,8 +43,8 @@ fuzz: ## fuzz what parses the input of others (FUZZTIME=1h, of each target; make
 	@go run ./apps/tools/check -only fuzz -fuzztime $(or $(FUZZTIME),10m)
 
 .PHONY: test-faults
-test-faults: ## break everything under load, one thing at a time (10 minutes; SEED= repeats a run, CASE='kill -9 Redis' runs a part)
-	@cd apps/tools/e2e && go test -count=1 -v -timeout 60m -run "TestFaults$${CASE:+/($$CASE|what all)}|TestTheAccounts" . -args -all-faults $(if $(SEED),-seed $(SEED))
+test-faults: ## break everything under load, one thing at a time (30 minutes; SEED= repeats a run, CASE='kill -9 Redis' runs a part)
+	@cd apps/tools/e2e && go test -count=1 -v -timeout 90m -run "TestFaults$${CASE:+/($$CASE|what all)}|TestTheAccounts" . -args -all-faults $(if $(SEED),-seed $(SEED))
 
 .PHONY: prove
 prove: ## run tests by their names, wherever they are (TEST='TestOne TestTwo')

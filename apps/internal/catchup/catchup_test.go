@@ -378,7 +378,7 @@ func TestADeliveryOfWhichNothingIsStoredPublishesNothing(t *testing.T) {
 	})
 }
 
-// A service whose handlers have no errors to tell.
+// Nil says that no event failed.
 func TestHandlersMayReturnNoErrors(t *testing.T) {
 	none := func(context.Context, []event.Event) []error { return nil }
 	for _, c := range []Consumer{{Effect: none}, {React: none}, {Effect: none, React: none}} {

@@ -386,7 +386,7 @@ func TestAServiceIsNotCurrentAtATimeAfterItsLastRead(t *testing.T) {
 	})
 }
 
-// Whatever is delivered, to whichever replica, whatever fails and whoever is killed: all
+// Whatever is delivered, to whichever replica, whatever fails and is killed: all
 // that is before the cursor is handled, and at the end everything is, once.
 func TestTheCursorNeverPassesWhatIsNotHandled(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

@@ -72,7 +72,7 @@ func (c *Commands) Commit(ctx context.Context, key string, request []byte, e eve
 		return e, web.NewProblem(http.StatusUnprocessableEntity, "This Idempotency-Key was used for another request.")
 	}
 	// The earlier try may have written its claim alone, so its event is committed again.
-	if _, err := c.journal.Commit(ctx, first, journal.Claim{}); err != nil {
+	if _, err := c.journal.Commit(ctx, first, journal.Claim{IsRepeat: true}); err != nil {
 		return e, c.problem(ctx, e, err)
 	}
 	return first, nil

@@ -282,7 +282,9 @@ func TestAnEventlogThatDoesNotAnswerSaysNothingOfItsEvents(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	hangs := clientOf(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	ended := make(chan struct{})
+	defer close(ended)
+	hangs := clientOf(func(http.ResponseWriter, *http.Request) { <-ended })
 	if _, err := hangs.Known(ctx, []string{"a"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}

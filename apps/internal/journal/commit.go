@@ -25,6 +25,8 @@ type Claim struct {
 	Request string `json:"request"`
 	// Event is the command's encoded event. Commit sets it.
 	Event json.RawMessage `json:"event"`
+	// IsRepeat says that the event was committed before, perhaps. It has no key then.
+	IsRepeat bool `json:"-"`
 }
 
 func (c Claim) item() (state.Item, error) {
@@ -41,7 +43,9 @@ type commit struct {
 	size  int // of the encoded event, in bytes
 	entry storedEntry
 	claim state.Item // without a key if there is none
-	done  chan result
+	// isRepeat says that the event was committed before, perhaps.
+	isRepeat bool
+	done     chan result
 }
 
 type result struct {
@@ -74,7 +78,7 @@ func (j *Journal) Commit(ctx context.Context, e event.Event, claim Claim) (stand
 		return claim, fmt.Errorf("encoding event %s: %w", e.ID, err)
 	}
 	claim.Event = raw
-	c := &commit{event: e, size: len(raw), entry: storedEntry{raw, claim.Key, claim.Request}, done: make(chan result, 1)}
+	c := &commit{event: e, size: len(raw), entry: storedEntry{raw, claim.Key, claim.Request}, isRepeat: claim.IsRepeat, done: make(chan result, 1)}
 	if claim.Key == "" {
 		if !j.repeat(e) {
 			_, err = j.wait(ctx, c)
@@ -269,7 +273,7 @@ func (j *Journal) add(p *page, group []*commit, kept map[string]state.Kept) {
 	j.mu.Lock()
 	for _, c := range group {
 		if c.claim.Key == "" || bytes.Equal(kept[c.claim.Key].Value, c.claim.Value) {
-			j.include(p, c.event, c.size)
+			j.include(p, c)
 		}
 	}
 	p.open-- // it is written
@@ -280,15 +284,15 @@ func (j *Journal) add(p *page, group []*commit, kept map[string]state.Kept) {
 	}
 }
 
-// include makes an event of a page an entry that is to be published. The caller holds the
+// include makes the event of a page's commit an entry that is to be published. The caller holds the
 // lock.
-func (j *Journal) include(p *page, e event.Event, size int) {
+func (j *Journal) include(p *page, c *commit) {
 	p.open++
-	known := j.entries[e.ID]
+	known := j.entries[c.event.ID]
 	if known == nil {
-		known = &entry{event: e, size: size}
-		j.entries[e.ID] = known
-		j.bytes += size
+		known = &entry{event: c.event, size: c.size, mayBeLogged: c.isRepeat}
+		j.entries[c.event.ID] = known
+		j.bytes += c.size
 	}
 	known.pages = append(known.pages, p)
 	j.enqueue(known)

@@ -591,3 +591,24 @@ func TestPagesAreWrittenWithinWhatIsReserved(t *testing.T) {
 		w.wantPages(1)
 	})
 }
+
+// Nothing that the process still reads confirms such an event. A stop must not wait for the
+// time after which an event counts as lost.
+func TestARepeatThatTheLogHasLeavesTheJournalAtOnce(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.start()
+		e, lost := titled(w, "a"), titled(w, "b")
+		w.log.Append(e)
+		p.follow()
+		for _, again := range []event.Event{e, lost} {
+			if _, err := p.journal.Commit(context.Background(), again, Claim{IsRepeat: true}); err != nil {
+				w.Fatal(err)
+			}
+		}
+		p.followFor(2 * time.Second)
+		p.wantJournal(1, 1) // of lost, which is perhaps on its way
+		w.wantPublished(e, lost)
+		p.followFor(absentAfter + stillFor)
+		w.wantPublished(e, lost, lost)
+	})
+}

@@ -32,9 +32,9 @@ import (
 )
 
 const (
-	// MaxEvents bounds the events of a process that the log does not have yet.
+	// MaxEvents bounds the events of a process that the log does not have yet, and the pages.
 	MaxEvents = 50_000
-	// MaxBytes bounds the same events, encoded.
+	// MaxBytes bounds the encoded events of a process that the log does not have yet.
 	MaxBytes = 64 << 20
 	// pageEvents and pageBytes bound a page, so that it fits into a sidecar's message
 	// together with its claims, which have the events, too. The last event may exceed
@@ -115,6 +115,9 @@ type entry struct {
 	// published is when the last publish that succeeded began, or when the entry was adopted.
 	published time.Time
 	order     uint64 // of that publish or adoption
+	// mayBeLogged says that the event was committed before: the log may have it where this
+	// process does not read any more. So the log is asked at once.
+	mayBeLogged bool
 	// checkAt is when the log is asked for the event.
 	checkAt time.Time
 	// repeats counts the publishes again.

@@ -114,6 +114,9 @@ func (j *Journal) publishBatch(ctx context.Context, batch []*entry) error {
 		j.order++
 		e.queued = false
 		e.published, e.order, e.checkAt = began, j.order, began.Add(absentAfter)
+		if e.mayBeLogged {
+			e.checkAt = began
+		}
 	}
 	j.queue = append(failed, j.queue...)
 	return err
@@ -193,7 +196,7 @@ func (j *Journal) isAbsent(e *entry, now time.Time) bool {
 	anyway := min(absentAnyway<<min(e.repeats, 10), absentAtMost)
 	isStill := now.Sub(j.endSince) >= stillFor
 	isOvertaken := e.order < j.latest[e.event.Type]
-	return e.isAdopted || isStill || isOvertaken || now.Sub(e.published) >= anyway && now.Sub(j.since) >= anyway
+	return e.isAdopted || e.mayBeLogged || isStill || isOvertaken || now.Sub(e.published) >= anyway && now.Sub(j.since) >= anyway
 }
 
 // repair asks eventlog for the entries. Those that it has, or has refused, are removed. The
@@ -232,6 +235,8 @@ func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool)
 		j.remove(e)
 	case isKnown:
 		j.remove(e)
+	case e.mayBeLogged: // it was published now, and may be on its way
+		e.mayBeLogged, e.checkAt = false, e.published.Add(absentAfter)
 	default:
 		slog.WarnContext(ctx, "the log lacks an event of a command, publishing it again", "type", e.event.Type, "event", e.event.ID, "entity", e.event.Subject)
 		kind := repairs.PublishedAgain

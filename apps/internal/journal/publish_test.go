@@ -258,8 +258,8 @@ func TestTheLogMustStandStillForThreeSeconds(t *testing.T) {
 			w.grow()
 			p.followFor(time.Second)
 		}
-		w.wantPublished(e) // its last growth is seen now
-		time.Sleep(stillFor - 1)
+		w.wantPublished(e)       // its last growth is seen now
+		time.Sleep(stillFor - 1) // of the bubble's clock
 		p.follow()
 		w.wantPublished(e)
 		time.Sleep(time.Nanosecond) // of the bubble's clock

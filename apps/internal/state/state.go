@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -26,7 +25,8 @@ type Item struct {
 	Value []byte
 	// ETag is the version that was read. It is empty for a key that does not exist.
 	ETag string
-	// TTL is how long a written item lives, in whole seconds. 0 means for ever.
+	// TTL is how long a written item lives, in whole seconds. 0 means for ever. It may begin
+	// again for the value that is there if the write conflicts.
 	TTL time.Duration
 }
 
@@ -123,15 +123,17 @@ func (s *sidecarStore) Swap(ctx context.Context, items ...Item) error {
 }
 
 func (s *sidecarStore) save(ctx context.Context, set []*dapr.SetStateItem) error {
-	// In a transaction the component sets a TTL even if the write conflicts, and so on
-	// the value of another writer.
-	expires := func(item *dapr.SetStateItem) bool { return item.Metadata != nil }
-	if len(set) < 2 || slices.ContainsFunc(set, expires) {
+	if len(set) < 2 {
 		return s.client.SaveBulkState(ctx, s.component, set...)
 	}
-	operations := make([]*dapr.StateOperation, len(set))
-	for i, item := range set {
-		operations[i] = &dapr.StateOperation{Type: dapr.StateOperationTypeUpsert, Item: item}
+	return s.together(ctx, dapr.StateOperationTypeUpsert, set)
+}
+
+// together sends operations of one type as a transaction.
+func (s *sidecarStore) together(ctx context.Context, operation dapr.OperationType, items []*dapr.SetStateItem) error {
+	operations := make([]*dapr.StateOperation, len(items))
+	for i, item := range items {
+		operations[i] = &dapr.StateOperation{Type: operation, Item: item}
 	}
 	return s.client.ExecuteStateTransaction(ctx, s.component, nil, operations)
 }
@@ -160,7 +162,11 @@ func (s *sidecarStore) Drop(ctx context.Context, keys ...string) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	if err := s.client.DeleteBulkState(ctx, s.component, keys, nil); err != nil {
+	items := make([]*dapr.SetStateItem, len(keys))
+	for i, key := range keys {
+		items[i] = &dapr.SetStateItem{Key: key}
+	}
+	if err := s.together(ctx, dapr.StateOperationTypeDelete, items); err != nil {
 		return fmt.Errorf("removing %d keys from %s on: %w", len(keys), keys[0], err)
 	}
 	return nil

@@ -48,16 +48,13 @@ func (s *sidecar) SaveBulkState(_ context.Context, component string, items ...*d
 func (s *sidecar) ExecuteStateTransaction(_ context.Context, component string, _ map[string]string, operations []*dapr.StateOperation) error {
 	s.component, s.together = component, true
 	for _, o := range operations {
-		if o.Type != dapr.StateOperationTypeUpsert {
-			return errors.New("not an upsert")
+		switch o.Type {
+		case dapr.StateOperationTypeUpsert:
+			s.saved = append(s.saved, o.Item)
+		case dapr.StateOperationTypeDelete:
+			s.dropped = append(s.dropped, o.Item.Key)
 		}
-		s.saved = append(s.saved, o.Item)
 	}
-	return s.err
-}
-
-func (s *sidecar) DeleteBulkState(_ context.Context, component string, keys []string, _ map[string]string) error {
-	s.component, s.dropped = component, append(s.dropped, keys...)
 	return s.err
 }
 
@@ -128,7 +125,7 @@ func TestEveryWriteIsACompareAndSwap(t *testing.T) {
 	}{
 		"one":           {[]state.Item{doc("new", "1")}, false},
 		"several":       {[]state.Item{doc("new", "1"), {Key: "old", Value: []byte("2"), ETag: "7"}}, true},
-		"one that ends": {[]state.Item{doc("new", "1"), {Key: "old", Value: []byte("2"), ETag: "7", TTL: 90 * time.Second}}, false},
+		"one that ends": {[]state.Item{doc("new", "1"), {Key: "old", Value: []byte("2"), ETag: "7", TTL: 90 * time.Second}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &sidecar{}
