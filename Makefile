@@ -53,6 +53,10 @@ prove: ## run tests by their names, wherever they are (TEST='TestOne TestTwo')
 	  [ -n "$$folders" ] || { echo "postbus: no test is named $$names" >&2; exit 1; }; \
 	  for folder in $$folders; do (cd $$folder && go test -count=1 -v -timeout 40m -run "^$$names$$" .); done
 
+.PHONY: simulate
+simulate: go ## run 100,000 histories of all services in a world that fails (SEED= repeats one, KEEP= a part of it)
+	@go run ./apps/tools/simulate $(if $(SEED),-seed $(SEED) -keep '$(KEEP)') $(ARGS)
+
 .PHONY: images
 images: $(launcher) ## build the container images (APPS="posts query", LOAD="minikube image load")
 	@$(launcher) web
