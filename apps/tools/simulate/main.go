@@ -76,16 +76,19 @@ func runAll(ctx context.Context, binary string) error {
 	shown := began
 	failed, err := run(ctx, binary, *first, *histories, nil, func(o outcome) (goOn bool) {
 		t.add(o)
-		if now := time.Now(); now.Sub(shown) > 30*time.Second {
+		if o.Error != "" {
+			fmt.Printf("seed %d FAILED: %s\n", o.Seed, o.Error)
+		}
+		if now := time.Now(); now.Sub(shown) > time.Minute {
 			shown = now
 			fmt.Printf("  %d histories, %.1f a second\n", t.histories, float64(t.histories)/now.Sub(began).Seconds())
 		}
 		return true
 	})
+	fmt.Print(t.report(time.Since(began)))
 	if err != nil {
 		return err
 	}
-	fmt.Print(t.report(time.Since(began)))
 	if len(failed) == 0 {
 		fmt.Printf("%d histories, and all accounts are right.\n", t.histories)
 		return nil
@@ -100,12 +103,12 @@ func runAll(ctx context.Context, binary string) error {
 
 // explain shortens a history that has failed, and says how to repeat it.
 func explain(ctx context.Context, binary string, o outcome) error {
-	fmt.Printf("seed %d FAILED: %s\n", o.Seed, o.Error)
 	names, err := shrink(ctx, binary, o.Seed)
 	if err != nil {
+		fmt.Printf("Repeat it:  make simulate SEED=%d\n", o.Seed)
 		return err
 	}
-	fmt.Printf("  The shortest history of it that still fails:  make simulate SEED=%d KEEP=%s\n", o.Seed, names)
+	fmt.Printf("The shortest history of seed %d that still fails:  make simulate SEED=%d KEEP=%s\n", o.Seed, o.Seed, names)
 	return nil
 }
 

@@ -1,6 +1,6 @@
 package main
 
-// seededGo are changes of Go's runtime, for the test binary alone: in a synctest bubble
+// seededGo are changes of Go's runtime and library, for the test binary alone: in a synctest bubble
 // everything that Go leaves to chance is taken from one sequence of numbers, and no
 // goroutine is interrupted because a moment has passed on the machine's clock. So a history
 // that is run again, with GOMAXPROCS=1, runs in the same order.
@@ -48,6 +48,32 @@ var bubbleGen atomic.Uint64`,
 		"runtime/mheap.go",
 		"func runtime_debug_freeOSMemory() {\n",
 		"func runtime_debug_freeOSMemory() {\n	if getg().bubble != nil {\n		return\n	}\n",
+	}, { // the contexts that end with another one, which are in a map by their addresses
+		"context/context.go",
+		"	children map[canceler]struct{} // set",
+		"	added    int\n	children map[canceler]int // set",
+	}, {
+		"context/context.go",
+		"			p.children = make(map[canceler]struct{})\n",
+		"			p.children = make(map[canceler]int)\n",
+	}, {
+		"context/context.go",
+		"			p.children[child] = struct{}{}\n",
+		"			p.added++\n			p.children[child] = p.added\n",
+	}, {
+		"context/context.go",
+		"	for child := range c.children {\n",
+		`	ordered := make([]canceler, 0, len(c.children))
+	for child := range c.children {
+		ordered = append(ordered, child)
+	}
+	for i := range ordered {
+		for ; i > 0 && c.children[ordered[i]] < c.children[ordered[i-1]]; i-- {
+			ordered[i], ordered[i-1] = ordered[i-1], ordered[i]
+		}
+	}
+	for _, child := range ordered {
+`,
 	}, { // for speed alone: requests grow their stacks to this size
 		"runtime/stack.go",
 		"var startingStackSize uint32 = fixedStack",

@@ -25,23 +25,16 @@ type outcome struct {
 	Whole            time.Duration
 }
 
-// run runs the histories of n seeds, with each worker every so manyth, until all are run or
-// each returns false. It returns those that failed.
+// run runs the histories of n seeds, each worker every so manyth, until all are run or each
+// returns false. It returns those that failed.
 func run(ctx context.Context, binary string, first uint64, n int, args []string, each func(outcome) (goOn bool)) (failed []outcome, err error) {
-	ctx, stop := context.WithCancel(ctx)
+	working, stop := context.WithCancel(ctx)
 	defer stop()
 	outcomes, ended := make(chan outcome), make(chan error, *workers)
 	var running sync.WaitGroup
 	for i := range *workers {
-		mine := (n - i + *workers - 1) / *workers
-		if mine <= 0 {
-			continue
-		}
-		running.Go(func() {
-			ended <- work(ctx, binary, append([]string{
-				"-first", fmt.Sprint(first + uint64(i)), "-step", fmt.Sprint(*workers), "-count", fmt.Sprint(mine), //nolint:gosec // never negative
-			}, args...), outcomes)
-		})
+		mine := seeds{first + uint64(i), uint64(*workers), (n - i + *workers - 1) / *workers} //nolint:gosec // never negative
+		running.Go(func() { ended <- workAll(working, binary, mine, args, outcomes) })
 	}
 	go func() {
 		running.Wait()
@@ -61,13 +54,35 @@ func run(ctx context.Context, binary string, first uint64, n int, args []string,
 			stop()
 		}
 	}
-	if isOver {
-		return failed, nil
-	}
 	for e := range ended {
-		err = errors.Join(err, e)
+		if !isOver {
+			err = errors.Join(err, e)
+		}
 	}
-	return failed, err
+	return failed, errors.Join(err, ctx.Err())
+}
+
+// seeds are count seeds from first on, with a step between two.
+type seeds struct {
+	first, step uint64
+	count       int
+}
+
+// workAll runs the histories of the seeds. One that ends its process has failed, and the
+// next one begins in another process.
+func workAll(ctx context.Context, binary string, s seeds, args []string, outcomes chan<- outcome) error {
+	for s.count > 0 && ctx.Err() == nil {
+		done, crash, err := work(ctx, binary, s, args, outcomes)
+		if err != nil {
+			return err
+		}
+		s.first, s.count = s.first+uint64(done)*s.step, s.count-done //nolint:gosec // never negative
+		if s.count > 0 && ctx.Err() == nil {
+			outcomes <- outcome{Seed: s.first, Error: "it ended its process: " + crash}
+			s.first, s.count = s.first+s.step, s.count-1
+		}
+	}
+	return nil
 }
 
 // command is the test binary, which runs one goroutine at a time.
@@ -77,39 +92,37 @@ func command(ctx context.Context, binary, test string, args ...string) *exec.Cmd
 	return cmd
 }
 
-// work runs histories in a process of its own. A history that ends that process fails, and
-// the others of the process are not run.
-func work(ctx context.Context, binary string, args []string, outcomes chan<- outcome) error {
+// work runs histories in a process of its own, and returns how many have ended. If not all
+// have, crash is the end of what the process said.
+func work(ctx context.Context, binary string, s seeds, args []string, outcomes chan<- outcome) (done int, crash string, err error) {
 	lines, write, err := os.Pipe()
 	if err != nil {
-		return err
+		return 0, "", err
 	}
 	defer func() { _ = lines.Close() }()
 	var said strings.Builder
-	cmd := command(ctx, binary, "TestHistories", append(args, "-results", "3")...)
+	cmd := command(ctx, binary, "TestHistories", append(args[:len(args):len(args)],
+		"-first", fmt.Sprint(s.first), "-step", fmt.Sprint(s.step), "-count", fmt.Sprint(s.count), "-results", "3")...)
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.Stdout, cmd.Stderr = &said, &said
 	err = cmd.Start()
 	_ = write.Close()
 	if err != nil {
-		return err
+		return 0, "", err
 	}
 	read := bufio.NewScanner(lines)
 	read.Buffer(nil, 1<<20)
-	var last uint64
 	for read.Scan() {
 		var o outcome
 		if err := json.Unmarshal(read.Bytes(), &o); err != nil {
-			return fmt.Errorf("%w: %s", err, read.Bytes())
+			return done, "", fmt.Errorf("%w: %s", err, read.Bytes())
 		}
-		last = o.Seed
 		outcomes <- o
+		done++
 	}
-	err = errors.Join(cmd.Wait(), read.Err())
-	if err != nil && ctx.Err() == nil && !strings.Contains(said.String(), "--- FAIL: TestHistories") {
-		return fmt.Errorf("the history after that of seed %d has ended its process: %w\n%s", last, err, said.String())
-	}
-	return ctx.Err()
+	_ = cmd.Wait() // it fails if a history has failed
+	text := said.String()
+	return done, text[:min(len(text), 4000)], read.Err()
 }
 
 // showOne runs one history, and prints all that happens in it.

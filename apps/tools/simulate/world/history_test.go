@@ -1,6 +1,7 @@
 package world
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -106,7 +107,7 @@ func runPlan(t *testing.T, plan *Plan) line {
 	}
 	if *show {
 		fmt.Print(plan)
-		trace.Lines = os.Stdout
+		trace.Lines = new(bytes.Buffer) // printed afterwards: a system call lets other goroutines run
 	}
 	l := line{Seed: plan.Seed, Faults: len(plan.Faults), Replicas: slices.Max(slices.Collect(maps.Values(plan.Replicas)))}
 	synctest.Test(t, func(*testing.T) {
@@ -117,6 +118,9 @@ func runPlan(t *testing.T, plan *Plan) line {
 	})
 	if l.Err != nil {
 		l.Error = l.Err.Error()
+	}
+	if *show {
+		_, _ = trace.Lines.WriteTo(os.Stdout)
 	}
 	if trace != nil {
 		l.Trace = fmt.Sprintf("%016x", trace.Sum())

@@ -1,10 +1,10 @@
 package world
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"log/slog"
 	"time"
 )
@@ -13,7 +13,7 @@ import (
 // world. Two runs of a plan have the same trace. A nil Trace records nothing.
 type Trace struct {
 	// Lines, if set, gets the lines.
-	Lines io.Writer
+	Lines *bytes.Buffer
 	began time.Time
 	hash  uint64
 }
