@@ -46,6 +46,10 @@ fuzz: ## fuzz what parses the input of others (FUZZTIME=1h, of each target; make
 test-faults: ## break everything under load, one thing at a time (30 minutes; SEED= repeats a run, CASE='kill -9 Redis' runs a part)
 	@cd apps/tools/e2e && go test -count=1 -v -timeout 90m -run "TestFaults$${CASE:+/($$CASE|what all)}|TestTheAccounts" . -args -all-faults $(if $(SEED),-seed $(SEED))
 
+.PHONY: simulate
+simulate: go ## run 100,000 histories of a simulated system, and look for planted mistakes (ARGS=-h)
+	@go run ./apps/tools/simulate $(ARGS)
+
 .PHONY: prove
 prove: ## run tests by their names, wherever they are (TEST='TestOne TestTwo')
 	@names="($${TEST// /|})"; \
