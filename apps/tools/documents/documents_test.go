@@ -198,7 +198,7 @@ var (
 	testName = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]+)`")
 	// testNames are those that make prove runs.
 	testNames = regexp.MustCompile(`TEST='([^']+)'`)
-	testFunc = regexp.MustCompile(`(?m)^func (Test[A-Z]\w+)\(`)
+	testFunc  = regexp.MustCompile(`(?m)^func (Test[A-Z]\w+)\(`)
 )
 
 func TestTheTestsThatAreCitedExist(t *testing.T) {
