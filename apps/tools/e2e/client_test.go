@@ -292,7 +292,7 @@ func TestWithAServiceDownTheRestGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The answer is the service's own, within its own deadline.
-		if err != nil || r.status != 503 || !strings.Contains(string(r.body), "event bus") || r.took > downWithin {
+		if err != nil || r.status != 503 || !strings.Contains(string(r.body), "service's store") || r.took > downWithin {
 			t.Errorf("%s, %v after %s", r, err, r.took)
 		}
 	})

@@ -136,6 +136,22 @@ func TestAPostThatMayBeOnItsWayIsNever404(t *testing.T) {
 			resource["scopes"] = []any{"nobody"}
 		}
 	}, built.binaries)
+	comment := func(post string) (response, error) {
+		return do("POST", s.url("comments", "/posts/"+post+"/comments"), `{"content":"too early"}`)
+	}
+	inTheLog := func(post string) func() error { // comments reads there what it was not delivered
+		return func() error {
+			r, err := comment(post)
+			if err == nil && r.status == 404 {
+				t.Fatalf("%s", r)
+			}
+			if err != nil || r.status != 201 {
+				return fmt.Errorf("%s, %w", r, err)
+			}
+			return nil
+		}
+	}
+	eventually(t, inTheLog(s.createPost(t, "so that comments follows the log").ID))
 	p := s.createPost(t, "not delivered")
 	r := want(t, 503, "POST", s.url("comments", "/posts/"+p.ID+"/comments"), `{"content":"too early"}`)
 	if r.header.Get("Retry-After") == "" {
@@ -144,4 +160,5 @@ func TestAPostThatMayBeOnItsWayIsNever404(t *testing.T) {
 	if r.took < 600*time.Millisecond || r.took > 10*time.Second {
 		t.Errorf("it waited for %s, not for about 0.6 s", r.took)
 	}
+	eventually(t, inTheLog(p.ID))
 }
