@@ -46,16 +46,16 @@ fuzz: ## fuzz what parses the input of others (FUZZTIME=1h, of each target; make
 test-faults: ## break everything under load, one thing at a time (30 minutes; SEED= repeats a run, CASE='kill -9 Redis' runs a part)
 	@cd apps/tools/e2e && go test -count=1 -v -timeout 90m -run "TestFaults$${CASE:+/($$CASE|what all)}|TestTheAccounts" . -args -all-faults $(if $(SEED),-seed $(SEED))
 
-.PHONY: simulate
-simulate: go ## run 100,000 histories of a simulated system, and look for planted mistakes (ARGS=-h)
-	@go run ./apps/tools/simulate $(ARGS)
-
 .PHONY: prove
 prove: ## run tests by their names, wherever they are (TEST='TestOne TestTwo')
 	@names="($${TEST// /|})"; \
 	  folders=$$(grep -rlE "^func $$names\(" apps --include='*_test.go' --exclude-dir=node_modules | xargs -r dirname | sort -u) || true; \
 	  [ -n "$$folders" ] || { echo "postbus: no test is named $$names" >&2; exit 1; }; \
 	  for folder in $$folders; do (cd $$folder && go test -count=1 -v -timeout 40m -run "^$$names$$" .); done
+
+.PHONY: simulate
+simulate: go ## run 100,000 histories of all services in a world that fails (SEED= repeats one, KEEP= a part of it)
+	@go run ./apps/tools/simulate $(if $(SEED),-seed $(SEED) -keep '$(KEEP)') $(ARGS)
 
 .PHONY: images
 images: $(launcher) ## build the container images (APPS="posts query", LOAD="minikube image load")

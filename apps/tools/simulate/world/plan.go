@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -60,7 +61,20 @@ type dice struct{ *rand.Rand }
 func newDice(seed uint64, part string) dice {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(part))
-	return dice{rand.New(rand.NewPCG(seed, h.Sum64()))} //nolint:gosec // it is to be predictable
+	return dice{rand.New(&source{from: rand.NewPCG(seed, h.Sum64())})} //nolint:gosec // it is to be predictable
+}
+
+// source is a source of numbers that is safe for concurrent use.
+type source struct {
+	mu   sync.Mutex
+	from *rand.PCG
+}
+
+// Uint64 implements rand.Source.
+func (s *source) Uint64() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.from.Uint64()
 }
 
 // chance is true with probability p.

@@ -35,6 +35,8 @@ type process struct {
 	dice    dice
 	// engine serves the API and the deliveries. (In a real process those are two.)
 	engine *gin.Engine
+	// api has the routes that a service gives to package service as its API.
+	api gin.IRoutes
 	// tasks run in the background.
 	tasks []func(context.Context)
 

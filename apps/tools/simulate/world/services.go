@@ -26,6 +26,7 @@ import (
 // build makes what a process runs. It does what the main function of the service does.
 func build(p *process) {
 	p.engine = web.NewEngine()
+	p.api = p.engine.Group("/", web.WellFormedQuery)
 	switch p.service.name {
 	case posts:
 		buildPosts(p)
@@ -107,7 +108,7 @@ func buildPosts(p *process) {
 	f := newFollower(p)
 	f.withJournal(p)
 	s := postsservice.New(posts, f.journal, f.store, p.now)
-	s.Routes(p.engine)
+	s.Routes(p.api)
 	f.handle(p, s.Consumers())
 }
 
@@ -119,7 +120,7 @@ func buildComments(p *process) {
 	s := commentsservice.New(commentsservice.Config{
 		Source: comments, Journal: f.journal, Publisher: f.bus, Store: f.store, Progress: f.progress, ReadModel: model, Now: p.now,
 	})
-	s.Routes(p.engine)
+	s.Routes(p.api)
 	f.handle(p, s.Consumers())
 }
 
@@ -134,10 +135,10 @@ func buildEventlog(p *process) {
 	mayWait := func(e event.Event) bool { return e.Type == event.CommentCreated || e.Type == event.CommentModerated }
 	events := log.New(log.Config{Store: store, Now: p.now, MayWait: mayWait, Window: Window})
 	letters := log.New(log.Config{Store: store, Now: p.now, Prefix: "dead-letters-", Window: Window})
-	p.engine.GET(logclient.EventsPath, log.Serve(p.serving, events))
-	p.engine.GET(logclient.EventsPath+logclient.KnownPath, log.ServeKnown(events))
-	p.engine.GET(logclient.DeadLettersPath, log.Serve(p.serving, letters))
-	p.engine.GET(logclient.DeadLettersPath+logclient.KnownPath, log.ServeKnown(letters))
+	p.api.GET(logclient.EventsPath, log.Serve(p.serving, events))
+	p.api.GET(logclient.EventsPath+logclient.KnownPath, log.ServeKnown(events))
+	p.api.GET(logclient.DeadLettersPath, log.Serve(p.serving, letters))
+	p.api.GET(logclient.DeadLettersPath+logclient.KnownPath, log.ServeKnown(letters))
 	r := bus.NewReceiver(eventlog, p.newBus())
 	for _, t := range event.Types {
 		r.Handle(p.engine, t, events.Append)
@@ -151,7 +152,7 @@ func buildQuery(p *process) {
 	client := p.newLog(logclient.EventsPath)
 	snapshots := snapshot.New(m, p.newStore(), snapshotEvery, p.now)
 	follower := follow.New(m, client, snapshots, p.now)
-	api.New(p.serving, m, client, follower.Wake, make(web.Streams, 10), p.now).Routes(p.engine)
+	api.New(p.serving, m, client, follower.Wake, make(web.Streams, 10), p.now).Routes(p.api)
 	r := bus.NewReceiver(query, p.newBus())
 	for _, t := range []event.Type{event.PostCreated, event.CommentCreated, event.CommentUpdated} {
 		r.Handle(p.engine, t, follower.Deliver)
