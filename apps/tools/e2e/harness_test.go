@@ -49,6 +49,8 @@ type stack struct {
 	earlier books
 	// redisAt is the address of its Redis.
 	redisAt redis.Options
+	// rate is how much a load writes in a second. If zero, it is writesPerSecond.
+	rate int
 	// replicasOf, if set, returns all replicas of a service, and replaces replicas.
 	replicasOf func(name string) []system.App
 }

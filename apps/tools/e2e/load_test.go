@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -89,7 +90,7 @@ func begin(t *testing.T, s *stack, seed uint64) *load {
 	for i := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // to be repeatable
 		l.all.Go(func() {
-			every(ctx, time.Second*writers/writesPerSecond, func(n int) {
+			every(ctx, time.Second*writers/time.Duration(cmp.Or(s.rate, writesPerSecond)), func(n int) {
 				if n%postShare == 0 || l.somePost(random) == "" || !l.commenting.TryRLock() {
 					l.writePost(fmt.Sprintf("post %d of writer %d", n, i))
 					return
