@@ -150,13 +150,9 @@ func (j *Journal) standing(ctx context.Context, entries []storedEntry) ([]bool, 
 
 // take makes an event of an adopted page an entry. The caller holds the lock.
 func (j *Journal) take(p *page, e event.Event, size int, checkAt time.Time) {
-	p.open++
-	known := j.entries[e.ID]
-	if known == nil {
+	held, isNew := j.hold(p, e, size)
+	if isNew {
 		j.order++
-		known = &entry{event: e, size: size, published: j.Now(), order: j.order, checkAt: checkAt, isAdopted: true}
-		j.entries[e.ID] = known
-		j.bytes += size
+		held.published, held.order, held.checkAt, held.isAdopted = j.Now(), j.order, checkAt, true
 	}
-	known.pages = append(known.pages, p)
 }

@@ -284,18 +284,28 @@ func (j *Journal) add(p *page, group []*commit, kept map[string]state.Kept) {
 	}
 }
 
-// include makes the event of a page's commit an entry that is to be published. The caller holds the
-// lock.
+// include makes the event of a page's commit an entry that is to be published. The caller
+// holds the lock.
 func (j *Journal) include(p *page, c *commit) {
-	p.open++
-	known := j.entries[c.event.ID]
-	if known == nil {
-		known = &entry{event: c.event, size: c.size, mayBeLogged: c.isRepeat}
-		j.entries[c.event.ID] = known
-		j.bytes += c.size
+	known, isNew := j.hold(p, c.event, c.size)
+	if isNew {
+		known.mayBeLogged = c.isRepeat
 	}
-	known.pages = append(known.pages, p)
 	j.enqueue(known)
+}
+
+// hold returns the entry of an event that a page has, and says whether it is new. The page
+// stays until the entry is removed. The caller holds the lock.
+func (j *Journal) hold(p *page, e event.Event, size int) (held *entry, isNew bool) {
+	p.open++
+	held = j.entries[e.ID]
+	if isNew = held == nil; isNew {
+		held = &entry{event: e, size: size}
+		j.entries[e.ID] = held
+		j.bytes += size
+	}
+	held.pages = append(held.pages, p)
+	return held, isNew
 }
 
 // enqueue has an entry published. The caller holds the lock.

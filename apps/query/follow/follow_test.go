@@ -268,13 +268,13 @@ func TestAFollowerWarnsOfALogThatIsAwayOnlyIfItStaysAwayOrWasThere(t *testing.T)
 func TestAFollowerThatBeginsAnewWarnsOfALogThatGoesAway(t *testing.T) {
 	for name, beginAnew := range map[string]func(l *querytest.LogServer, answers *atomic.Int64){
 		"the log was read, and is replaced": func(l *querytest.LogServer, answers *atomic.Int64) {
-			answers.Store(2) // one to the read that catches up, and one to the read that waits
-			time.Sleep(2 * retryDelay)
+			answers.Store(2)           // one to the read that catches up, and one to the read that waits
+			time.Sleep(2 * retryDelay) // of the bubble's clock
 			l.Replace(querytest.OtherLog, querytest.OtherEvents(3))
 		},
 		"the log's first answer is that it is another one": func(l *querytest.LogServer, answers *atomic.Int64) {
 			l.Replace(querytest.OtherLog, querytest.OtherEvents(3))
-			time.Sleep(eventlog.QuietStart - time.Second)
+			time.Sleep(eventlog.QuietStart - time.Second) // of the bubble's clock
 			answers.Store(1)
 		},
 	} {
@@ -871,7 +871,7 @@ func TestAfterAWakeupWhoseReadFailsTheNextReadDoesNotWait(t *testing.T) {
 				woken := time.Now()
 				time.Sleep(time.Millisecond) // of the bubble's clock
 				f.Wake()
-				time.Sleep(failures * retryDelay)
+				time.Sleep(failures * retryDelay) // of the bubble's clock
 				synctest.Wait()
 				asked := l.Questions()[before:]
 				if len(asked) != failures+2 {

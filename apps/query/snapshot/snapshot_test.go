@@ -268,7 +268,7 @@ func TestChunksAreRestoredInTheirOrderWhateverTheOrderOfTheAnswers(t *testing.T)
 					if got := entriesOf(m); !slices.Equal(got, whole[:min(len(got), len(whole))]) {
 						t.Errorf("%d entries are restored, and they are not the first ones", len(got))
 					}
-					time.Sleep(time.Second)
+					time.Sleep(time.Second) // of the bubble's clock
 				}
 				if got := entriesOf(m); !slices.Equal(got, whole) || querytest.At(m) != uint64(len(log)) {
 					t.Errorf("%d of %d entries are restored, and the model stands at %d", len(got), len(whole), querytest.At(m))

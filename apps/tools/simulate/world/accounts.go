@@ -430,7 +430,7 @@ func (u *users) checkLists(events []logged) error {
 }
 
 // checkStream checks that the stream showed each change once and in the log's order, and that
-// whoever followed it knows all that readers see.
+// a reader who followed it knows all that readers see.
 func (u *users) checkStream(events []logged) error {
 	seen := fold(nil)
 	var last uint64

@@ -1,6 +1,8 @@
 // Package world runs the services' real code in one process against a world that is made
 // up: its bus, stores, invocations and clocks fail by a seed. After each history it checks
 // the accounts by exact id (../README.md).
+//
+// A history is a synctest bubble: every pause here is of the bubble's clock.
 package world
 
 import (
