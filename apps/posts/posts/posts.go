@@ -84,11 +84,13 @@ func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	return committed.Post, nil
 }
 
+func postKey(id string) string { return "post-" + id }
+
 // missing says, by index, which events' posts are not in the store.
 func (s *Service) missing(ctx context.Context, events []event.Event) ([]bool, error) {
 	keys := make([]string, len(events))
 	for i, e := range events {
-		keys[i] = "post-" + e.Post.ID
+		keys[i] = postKey(e.Post.ID)
 	}
 	return state.Missing(ctx, s.store, keys...)
 }
@@ -103,7 +105,7 @@ func (s *Service) keep(ctx context.Context, events []event.Event) []error {
 		if err != nil {
 			return bus.All(len(events), err)
 		}
-		items[i] = state.Item{Key: "post-" + e.Post.ID, Value: value}
+		items[i] = state.Item{Key: postKey(e.Post.ID), Value: value}
 	}
 	kept := state.Keep(ctx, s.store, items...)
 	errs := make([]error, len(events))
