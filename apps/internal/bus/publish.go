@@ -33,15 +33,9 @@ func New(client dapr.Client) *Bus { return On(daprTopics{client}) }
 // On returns the bus that has the topics.
 func On(topics Topics) *Bus { return &Bus{topics} }
 
-// Publish puts e on its topic. A nil error means that the broker has it. After any other
-// error it is not known whether the broker has it. Events travel byte for byte
-// (../README.md, "Raw payloads").
-func (b *Bus) Publish(ctx context.Context, e event.Event) error {
-	return first(b.PublishAll(ctx, e.Type, []event.Event{e}))
-}
-
-// PublishAll puts events, all of type t, on their topic in one call. The errors are by
-// index, as those of Publish; nil means that all events were published.
+// PublishAll puts events, all of type t, on their topic in one call, byte for byte
+// (../README.md, "Raw payloads"). The errors are by index; nil means that the broker has all
+// events. After any other error it is not known whether the broker has that event.
 func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event) []error {
 	if len(events) == 0 {
 		return nil

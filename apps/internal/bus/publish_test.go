@@ -71,7 +71,7 @@ func unencodable() event.Event {
 func TestPublishPutsTheEventOnItsTopicAsACloudEvent(t *testing.T) {
 	s := &sidecar{}
 	e := events(t, "a")[0]
-	if err := New(s).Publish(context.Background(), e); err != nil {
+	if err := errors.Join(New(s).PublishAll(context.Background(), e.Type, []event.Event{e})...); err != nil {
 		t.Fatal(err)
 	}
 	check(t, "publishes", len(s.published), 1)
@@ -87,12 +87,12 @@ func TestPublishPutsTheEventOnItsTopicAsACloudEvent(t *testing.T) {
 
 func TestPublishSaysWhatFailed(t *testing.T) {
 	down := errors.New("bus is down")
-	if err := New(&sidecar{err: down}).Publish(context.Background(), events(t, "a")[0]); !errors.Is(err, down) {
-		t.Errorf("error %v, want %v", err, down)
+	if errs := New(&sidecar{err: down}).PublishAll(context.Background(), event.PostCreated, events(t, "a")); len(errs) != 1 || !errors.Is(errs[0], down) {
+		t.Errorf("errors %v, want %v", errs, down)
 	}
 	s := &sidecar{}
-	if err := New(s).Publish(context.Background(), unencodable()); err == nil || len(s.published) > 0 {
-		t.Errorf("error %v and %d publishes, want an error and none", err, len(s.published))
+	if errs := New(s).PublishAll(context.Background(), event.PostCreated, []event.Event{unencodable()}); len(errs) != 1 || errs[0] == nil || len(s.published) > 0 {
+		t.Errorf("errors %v and %d publishes, want an error and none", errs, len(s.published))
 	}
 }
 
@@ -142,8 +142,8 @@ func TestABusPublishesOnTheTopicsThatItIsGiven(t *testing.T) {
 		return errs
 	}))
 	in := events(t, "a", "b", "c")
-	if err := b.Publish(t.Context(), in[0]); !errors.Is(err, full) || !strings.Contains(err.Error(), in[0].ID) {
-		t.Errorf("error %v, want %v with the event's id", err, full)
+	if errs := b.PublishAll(t.Context(), event.PostCreated, in[:1]); len(errs) != 1 || !errors.Is(errs[0], full) || !strings.Contains(errs[0].Error(), in[0].ID) {
+		t.Errorf("errors %v, want %v with the event's id", errs, full)
 	}
 	if errs := b.PublishAll(t.Context(), event.PostCreated, in); len(errs) != 3 || errs[0] != nil || errs[1] != nil || !errors.Is(errs[2], full) {
 		t.Errorf("errors %v, want the last alone", errs)

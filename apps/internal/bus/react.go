@@ -9,7 +9,6 @@ import (
 
 // Publisher is the part of a Bus that puts events on it.
 type Publisher interface {
-	Publish(ctx context.Context, e event.Event) error
 	PublishAll(ctx context.Context, t event.Type, events []event.Event) []error
 }
 

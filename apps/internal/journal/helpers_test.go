@@ -100,9 +100,6 @@ func (l *knownLog) timesAsked() int {
 	return n
 }
 
-// Publish is not used by a journal.
-func (w *world) Publish(context.Context, event.Event) error { panic("a journal publishes all at once") }
-
 func (w *world) PublishAll(ctx context.Context, t event.Type, events []event.Event) []error {
 	w.mu.Lock()
 	hook := w.busHook

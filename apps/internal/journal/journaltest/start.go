@@ -53,14 +53,6 @@ func (b *Bus) Fail(err error) {
 	b.err = err
 }
 
-// Publish implements bus.Publisher.
-func (b *Bus) Publish(ctx context.Context, e event.Event) error {
-	if errs := b.PublishAll(ctx, e.Type, []event.Event{e}); errs != nil {
-		return errs[0]
-	}
-	return nil
-}
-
 // PublishAll implements bus.Publisher.
 func (b *Bus) PublishAll(_ context.Context, _ event.Type, events []event.Event) []error {
 	b.mu.Lock()

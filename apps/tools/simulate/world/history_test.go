@@ -61,6 +61,21 @@ func TestHistories(t *testing.T) {
 	}
 }
 
+// TestWithoutFaultsNothingIsRepaired runs the commands of histories without their faults, and
+// without late repeats: an event that the window of the log has forgotten is published again.
+func TestWithoutFaultsNothingIsRepaired(t *testing.T) {
+	for seed := range uint64(3) {
+		plan := NewPlan(seed)
+		plan.Faults = nil
+		for i := range plan.Commands {
+			plan.Commands[i].Again = nil
+		}
+		if l := runPlan(t, plan); l.Error != "" || l.Accepted == 0 {
+			t.Errorf("seed %d: %d accepted, error %q", seed, l.Accepted, l.Error)
+		}
+	}
+}
+
 // warmUp runs a history that counts for nothing. The first one fills what the process keeps
 // for all that follow: caches of types, and pools.
 func warmUp(t *testing.T) {
