@@ -31,6 +31,7 @@ var checks = []check{
 	{"documents", documents},
 	{"unit", unit},
 	{"fuzz", fuzz},
+	{"simulation", simulation},
 	{"client", client},
 	{"components", components},
 	{"k8s", k8s},
@@ -195,6 +196,18 @@ func unit(ctx context.Context, c system.Checkout) error {
 func installCompiler(ctx context.Context) error {
 	_, err := system.Install(ctx, "the race detector of Go", "gcc", "gcc", "libc6-dev")
 	return err
+}
+
+// simulation runs some of the histories of `make simulate`.
+func simulation(ctx context.Context, c system.Checkout) error {
+	cmd := exec.CommandContext(ctx, "go", "run", "./apps/tools/simulate", "-histories", "400", "-twice", "10", "-mutate", "0")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Root, os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) } // so that its processes end, too
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("the simulation: %w", err)
+	}
+	return nil
 }
 
 // client tests the React client without the system: types, lint, and unit tests.
