@@ -101,12 +101,19 @@ func (w *World) storedLog() ([]logged, error) {
 	return decodeLog(logformat.Batch(lines))
 }
 
-// idsInLog are the ids of the entities that the log has.
+// idsInLog are the ids of the entities whose creation the log has.
 func (w *World) idsInLog() map[string]bool {
 	events, _ := w.storedLog() // if it is damaged, the accounts say so
+	return created(events)
+}
+
+// created are the ids of the entities whose creation is among the events.
+func created(events []logged) map[string]bool {
 	ids := map[string]bool{}
 	for _, e := range events {
-		ids[e.Subject] = true
+		if e.Type == postCreated || e.Type == commentCreated {
+			ids[e.Subject] = true
+		}
 	}
 	return ids
 }

@@ -37,6 +37,8 @@ type process struct {
 	engine *gin.Engine
 	// api has the routes that a service gives to package service as its API.
 	api gin.IRoutes
+	// member is its id among the service's members, or empty.
+	member string
 	// tasks run in the background.
 	tasks []func(context.Context)
 

@@ -69,6 +69,7 @@ func newFollower(p *process) *follower {
 		repairs: repairs.New(), progress: &catchup.Progress{},
 	}
 	f.registry = members.New(f.store, p.now)
+	p.member = f.registry.ID()
 	p.engine.GET(repairs.Path, f.repairs.Serve)
 	return f
 }
@@ -126,7 +127,9 @@ func buildComments(p *process) {
 
 func buildModeration(p *process) {
 	f := newFollower(p)
-	s := moderationservice.New(moderation, f.bus, f.store, p.world.currentPolicy(), p.now)
+	s := moderationservice.New(moderationservice.Config{
+		Source: moderation, Publisher: f.bus, Store: f.store, Progress: f.progress, Rules: p.world.currentPolicy(), Now: p.now,
+	})
 	f.handle(p, s.Consumers())
 }
 

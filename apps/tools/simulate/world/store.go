@@ -24,6 +24,11 @@ type store struct {
 	docs map[string]doc
 	// removed are the keys that were removed once.
 	removed map[string]bool
+	// members are the processes that are among the service's members, as they have written
+	// since the store was emptied.
+	members map[*process]bool
+	// forgotten are the processes that died when they were not among the members.
+	forgotten []*process
 	// made counts the ETags that were made, if they are opaque.
 	made int
 	down int // the faults that keep it down
@@ -74,7 +79,7 @@ func (c client) Swap(ctx context.Context, items ...state.Item) error {
 		names = append(names, items[i].Key+"@"+items[i].ETag)
 	}
 	err := c.of.do(ctx, c.call("swap "+strings.Join(names, " "), WriteRefused, WriteUnknown, WriteLate, func() error {
-		return c.write(items)
+		return c.write(items, c.of)
 	}))
 	if err != nil {
 		return fmt.Errorf("%w: %w", state.ErrUnknown, err)
@@ -133,7 +138,7 @@ func (s *store) read(keys []string) []state.Item {
 	return items
 }
 
-func (s *store) write(items []state.Item) (failed error) {
+func (s *store) write(items []state.Item, by *process) (failed error) {
 	isPart := len(items) > 1 && s.world.faults.strike(WritePart, s.name) != nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,6 +151,7 @@ func (s *store) write(items []state.Item) (failed error) {
 			failed = fmt.Errorf("%s is at %s, not %q", item.Key, d.etag, item.ETag)
 		default:
 			s.put(item, d)
+			s.members[by] = s.members[by] || item.Key == "members"
 		}
 	}
 	return failed
@@ -200,13 +206,26 @@ func (s *store) keys(prefix string) []string {
 }
 
 // pages are the pages of the service's journal. One that is back, by a write that landed
-// after the page was removed, is not counted: it does no harm but takes place.
+// after the page was removed, is not counted: it does no harm but takes place. So does one of
+// a process that died before it was a member again in its emptied store.
 func (s *store) pages() []string {
 	return slices.DeleteFunc(s.keys("journal-"), func(key string) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.docs[key].isBack
+		return s.docs[key].isBack || slices.ContainsFunc(s.forgotten, func(p *process) bool { return strings.HasPrefix(key, "journal-"+p.member+"-") })
 	})
+}
+
+// forget notes that a process dies, and says whether nobody knows of its journal: the store
+// was emptied, and the process has not beaten since.
+func (s *store) forget(p *process) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.members[p] {
+		return false
+	}
+	s.forgotten = append(s.forgotten, p)
+	return true
 }
 
 func (s *store) value(key string) []byte { return s.read([]string{key})[0].Value }
@@ -237,5 +256,6 @@ func (w *World) emptyStore(f *fault) (end func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.docs)
+	clear(s.members)
 	return nil
 }

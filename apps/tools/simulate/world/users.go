@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -122,8 +121,9 @@ type attempt struct {
 	by *process
 	// emptied is how often the service's store had been emptied when the attempt began.
 	emptied int
-	// isExposed says that the service's store was emptied when the log did not have the
-	// attempt's event yet. From then on only the process that took it knows of it.
+	// isExposed says that only the process that took the attempt knew of it, when the log did
+	// not have its event yet: the service's store was emptied then, or before it and the process
+	// was not among the members again.
 	isExposed bool
 	// isExcused says that this process is dead, too: the store had promised to keep it.
 	isExcused bool
@@ -342,10 +342,24 @@ func (u *users) storeEmptied(service string) {
 	u.excuse(has)
 }
 
+// hasLost says that a service's store was emptied, so that commands may be lost.
+func (u *users) hasLost(service string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.emptied[service] > 0
+}
+
 // died notes that a process is dead.
 func (u *users) died(p *process) {
+	isForgotten := u.world.stores[p.service.name].forget(p)
 	u.mu.Lock()
-	isExposed := slices.ContainsFunc(u.attempts, func(a *attempt) bool { return a.isExposed && a.by == p })
+	isExposed := false
+	for _, a := range u.attempts {
+		if a.by == p {
+			a.isExposed = a.isExposed || isForgotten
+			isExposed = isExposed || a.isExposed
+		}
+	}
 	u.mu.Unlock()
 	if !isExposed {
 		return

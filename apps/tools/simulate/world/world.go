@@ -90,7 +90,7 @@ func newWorld(plan *Plan, trace *Trace) *World {
 	w.users = newUsers(w)
 	w.faults = faults{active: map[Kind][]*fault{}, hits: map[Kind]int{}, trace: trace}
 	for _, name := range services {
-		w.stores[name] = &store{world: w, name: name, dice: newDice(plan.Seed, "store "+name), docs: map[string]doc{}, removed: map[string]bool{}}
+		w.stores[name] = &store{world: w, name: name, dice: newDice(plan.Seed, "store "+name), docs: map[string]doc{}, members: map[*process]bool{}, removed: map[string]bool{}}
 		w.services[name] = &service{world: w, name: name, dice: newDice(plan.Seed, "service "+name), running: make([]*process, plan.Replicas[name])}
 	}
 	for _, f := range plan.Faults {
