@@ -19,9 +19,10 @@ import (
 var errNoPost = errors.New("no such post")
 
 const (
-	// postDelay bounds how long an event takes into the log, and by how much the clock of
-	// posts may be behind this service's. A post that is older than that is not on its way.
-	postDelay = 30 * time.Second
+	// postDelay bounds how long an event takes into the log, also from a journal that another
+	// process has to adopt, and by how much the clock of posts may be behind this service's.
+	// A post that is older than that is not on its way.
+	postDelay = 2 * time.Minute
 	// maxClockAhead bounds how far the clock of posts may be ahead of this service's.
 	maxClockAhead = 30 * time.Second
 	// rememberFor is for how long a post that was found in the store is not read again. It
