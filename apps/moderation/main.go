@@ -16,7 +16,9 @@ import (
 func main() {
 	s := service.New("moderation", "decides which comments readers get to see", 4003)
 	r := replica.New(s, "moderation-store")
-	m := moderation.New(s.Name, r.Bus, r.Store, policy.Default, time.Now)
+	m := moderation.New(moderation.Config{
+		Source: s.Name, Publisher: r.Bus, Store: r.Store, Progress: r.Progress, Rules: policy.Default, Now: time.Now,
+	})
 	follower := r.Follow(m.Consumers())
 
 	s.API(func(gin.IRoutes) {}) // it has none

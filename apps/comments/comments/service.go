@@ -82,7 +82,7 @@ func (s *Service) Consumers() []catchup.Consumer {
 }
 
 // updated publishes a CommentUpdated for each CommentModerated whose decision is stored.
-func (s *Service) updated(ctx context.Context, events []event.Event) []error {
+func (s *Service) updated(ctx context.Context, events []event.Event) (updates []event.Event, errs []error) {
 	return bus.React(ctx, s.publisher, event.CommentUpdated, events, func(i int) (event.Event, error) {
 		e := events[i]
 		return event.OfComment(event.CommentUpdated, s.source, *e.Comment, e.Time, e.TraceParent)

@@ -37,7 +37,11 @@ func TestEachEventHasTheErrorOfItsOwnAnswer(t *testing.T) {
 		"none is published":    {All(3, down), []error{down, noAnswer, down, down}},
 	} {
 		to := &published{errs: c.published}
-		if got := React(t.Context(), to, event.CommentUpdated, in, answer); !reflect.DeepEqual(got, c.want) {
+		made, got := React(t.Context(), to, event.CommentUpdated, in, answer)
+		if want := []event.Event{{ID: "to a"}, {}, {ID: "to c"}, {ID: "to d"}}; !reflect.DeepEqual(made, want) {
+			t.Errorf("%s: the answers are %v", name, made)
+		}
+		if !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: errors %v, want %v", name, got, c.want)
 		}
 		if want := []event.Event{{ID: "to a"}, {ID: "to c"}, {ID: "to d"}}; to.t != event.CommentUpdated || !reflect.DeepEqual(to.events, want) {

@@ -63,15 +63,17 @@ type Consumer struct {
 	// Restore writes the effects of events that were read in the log, even over what
 	// contradicts them. If it is nil, Effect does that.
 	Restore bus.Handler
-	// React publishes a reaction to each event. It is nil if there is none.
-	React bus.Handler
+	// React publishes a reaction to each event, and returns the reactions and the errors by
+	// index. If there are no errors, it may return nil instead. It is nil if there is none.
+	React func(ctx context.Context, events []event.Event) (reactions []event.Event, errs []error)
 	// Reaction is the id of the event that the log has after React.
 	Reaction func(event.Event) string
-	// IsOwnEffect says that React has written the effect of the reaction, too, which the
-	// service also consumes.
-	IsOwnEffect bool
-	// FollowsLog says that React must not decide anew what is in the log. So it waits
-	// until the service knows the log.
+	// OwnEffects are the ids of the events with the reaction's data, which the service also
+	// consumes, whose effect React has written, too. It is nil if there are none.
+	OwnEffects func(reaction event.Event) []string
+	// FollowsLog says that React must not decide anew what is in the log. So it waits until
+	// the store has what the log says. Then the service reads the log once more, for the
+	// events that React has not seen.
 	FollowsLog bool
 }
 
@@ -100,12 +102,17 @@ type Config struct {
 type Follower struct {
 	Config
 	consumers map[event.Type]*Consumer
-	delivered *recent // the ids of events whose delivery was handled
+	// mayDecide says that a consumer FollowsLog.
+	mayDecide bool
+	delivered *recent // the identities of events whose delivery was handled
 
 	// The fields below belong to Run.
-	at      eventlog.Position // up to where the log was read
-	cursor  cursor
-	pending []*pending // read and not handled, in the log's order
+	at     eventlog.Position // up to where the log was read
+	cursor cursor
+	// restoredTo is up to where the first reading of a service that may decide has found or
+	// written all effects.
+	restoredTo uint64
+	pending    []*pending // read and not handled, in the log's order
 	// awaited are the pending events whose reaction the log lacks, by the reaction's id.
 	awaited map[string]*pending
 	// reactions are the ids of events in the log that may be reactions to events that come
@@ -121,6 +128,7 @@ func New(c Config) *Follower {
 	f := &Follower{Config: c, consumers: map[event.Type]*Consumer{}, delivered: newRecent(), reactions: newRecent(), awaited: map[string]*pending{}, started: c.Now()}
 	for i := range c.Consumers {
 		f.consumers[c.Consumers[i].Type] = &c.Consumers[i]
+		f.mayDecide = f.mayDecide || c.Consumers[i].FollowsLog
 	}
 	return f
 }
@@ -134,14 +142,16 @@ func (f *Follower) Deliver(t event.Type) bus.Handler {
 			return bus.All(len(events), errCatchingUp)
 		}
 		began := f.delivered.begin()
-		errs := handle(ctx, consumer, events)
+		reactions, errs := handle(ctx, consumer, events)
 		for i, e := range events {
 			if errs[i] != nil {
 				continue
 			}
-			f.delivered.add(began, e.ID)
-			if consumer.IsOwnEffect {
-				f.delivered.add(began, consumer.Reaction(e))
+			f.delivered.add(began, identity(e.ID, e.Data))
+			if consumer.OwnEffects != nil {
+				for _, id := range consumer.OwnEffects(reactions[i]) {
+					f.delivered.add(began, identity(id, reactions[i].Data))
+				}
 			}
 		}
 		return errs
@@ -149,29 +159,33 @@ func (f *Follower) Deliver(t event.Type) bus.Handler {
 }
 
 // handle writes the effects of events, and publishes the reactions of those whose effect is
-// in the store. The errors are by index, and never nil as a whole.
-func handle(ctx context.Context, c *Consumer, events []event.Event) []error {
-	errs := make([]error, len(events))
+// in the store. Reactions and errors are by index, and never nil as a whole.
+func handle(ctx context.Context, c *Consumer, events []event.Event) (reactions []event.Event, errs []error) {
+	reactions, errs = make([]event.Event, len(events)), make([]error, len(events))
 	if c.Effect != nil {
 		copy(errs, c.Effect(ctx, events))
 	}
 	if c.React == nil {
-		return errs
+		return reactions, errs
 	}
 	var rest []event.Event
-	var outcomes []*error
+	var indexes []int // of the rest
 	for i, e := range events {
 		if errs[i] == nil {
-			rest, outcomes = append(rest, e), append(outcomes, &errs[i])
+			rest, indexes = append(rest, e), append(indexes, i)
 		}
 	}
 	if len(rest) == 0 {
-		return errs
+		return reactions, errs
 	}
-	for i, err := range c.React(ctx, rest) {
-		*outcomes[i] = err
+	made, failed := c.React(ctx, rest)
+	for i, err := range failed {
+		errs[indexes[i]] = err
 	}
-	return errs
+	for i, e := range made {
+		reactions[indexes[i]] = e
+	}
+	return reactions, errs
 }
 
 // Run follows the log until ctx is done. Then it goes on until the journal is empty, for at
@@ -219,6 +233,7 @@ func (f *Follower) follow(ctx context.Context) error {
 	if err := f.loadCursor(ctx); err != nil {
 		return fmt.Errorf("cursor: %w", err)
 	}
+	isFirstReading := f.mayDecide && !f.cursor.isRestored
 	began := f.Now() // the end that is read is that of then, or a later one
 	end, err := f.read(ctx)
 	if errors.Is(err, eventlog.ErrMisfit) {
@@ -231,6 +246,9 @@ func (f *Follower) follow(ctx context.Context) error {
 	isAtEnd := f.at.Sequence >= end.Sequence
 	if f.isWorking {
 		err = errors.Join(f.handleDue(ctx), f.saveCursor(ctx, isAtEnd))
+	}
+	if err == nil && isFirstReading && f.cursor.isRestored {
+		return f.follow(ctx) // the second reading
 	}
 	if f.isWorking && f.Journal == nil {
 		err = errors.Join(err, f.removeDead(ctx))
@@ -288,7 +306,7 @@ func (f *Follower) take(e event.Event, log string, isFar bool) {
 	if f.Journal != nil {
 		f.Journal.Confirm(e)
 	}
-	wasDelivered := f.delivered.remove(e.ID)
+	wasDelivered := f.delivered.remove(identity(e.ID, e.Data))
 	if !f.isWorking {
 		return
 	}
@@ -299,11 +317,11 @@ func (f *Follower) take(e event.Event, log string, isFar bool) {
 		f.reactions.add(f.reactions.begin(), e.ID)
 	}
 	consumer := f.consumers[e.Type]
-	if consumer == nil {
+	if consumer == nil || consumer.FollowsLog && !f.cursor.isRestored {
 		return
 	}
 	p := &pending{event: e, before: before, consumer: consumer, readAt: f.Now()}
-	p.hasEffect = consumer.Missing == nil || wasDelivered
+	p.hasEffect = consumer.Missing == nil || wasDelivered || f.at.Sequence <= f.restoredTo
 	if p.hasReaction = consumer.React == nil; !p.hasReaction {
 		p.reaction = consumer.Reaction(e)
 		if p.hasReaction = f.reactions.remove(p.reaction); !p.hasReaction {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/journal"
 	"github.com/postbus/postbus/apps/internal/repairs"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
@@ -381,8 +383,9 @@ func TestADeliveryOfWhichNothingIsStoredPublishesNothing(t *testing.T) {
 // Nil says that no event failed.
 func TestHandlersMayReturnNoErrors(t *testing.T) {
 	none := func(context.Context, []event.Event) []error { return nil }
-	for _, c := range []Consumer{{Effect: none}, {React: none}, {Effect: none, React: none}} {
-		if errs := handle(t.Context(), &c, make([]event.Event, 2)); len(errs) != 2 || errs[0] != nil || errs[1] != nil {
+	noReactions := func(context.Context, []event.Event) ([]event.Event, []error) { return nil, nil }
+	for _, c := range []Consumer{{Effect: none}, {React: noReactions}, {Effect: none, React: noReactions}} {
+		if _, errs := handle(t.Context(), &c, make([]event.Event, 2)); len(errs) != 2 || errs[0] != nil || errs[1] != nil {
 			t.Errorf("errors %v", errs)
 		}
 	}
@@ -394,7 +397,7 @@ func TestTheEffectOfAnOwnReactionNeedsNoLookAtTheStore(t *testing.T) {
 		c := w.replica().Config
 		c.Consumers = []Consumer{
 			{Type: event.CommentUpdated, Missing: w.missing, Effect: w.effect},
-			{Type: event.CommentCreated, React: w.react, Reaction: reactionTo, IsOwnEffect: true},
+			{Type: event.CommentCreated, React: w.react, Reaction: reactionTo, OwnEffects: func(reaction event.Event) []string { return []string{reaction.ID} }},
 		}
 		r := &replica{w: w, Follower: New(c)}
 		r.follow()
@@ -407,6 +410,25 @@ func TestTheEffectOfAnOwnReactionNeedsNoLookAtTheStore(t *testing.T) {
 			w.Errorf("%d effects were asked for, want 1", n)
 		}
 		r.wantRepairs(map[repairs.Kind]int{repairs.Effect: 1})
+	})
+}
+
+// The bus has delivered another event with the id of the one in the log: other data, another
+// effect.
+func TestADeliveryIsOfAnEventWithThatDataAlone(t *testing.T) {
+	bubble(t, func(w *world) {
+		r := w.replica()
+		r.follow()
+		logged := w.post()
+		delivered := logged
+		delivered.Data = []byte(strings.Replace(string(logged.Data), `"a"`, `"b"`, 1))
+		r.deliver(delivered)
+		w.log.Append(logged)
+		r.followFor(15 * time.Second)
+		if n := w.reads(); n != 1 {
+			w.Errorf("%d effects were asked for, want 1", n)
+		}
+		w.wantCursor(1)
 	})
 }
 
@@ -462,6 +484,24 @@ func TestANewStoreIsFilledFromTheLogAtOnce(t *testing.T) {
 		}
 		r.followFor(11 * time.Second)
 		w.wantDone(events, []event.Event{undecided})
+	})
+}
+
+// However many comments seem to be undecided, their decisions may come at the log's end.
+func TestAServiceDecidesNothingBeforeItKnowsTheWholeLog(t *testing.T) {
+	bubble(t, func(w *world) {
+		undecided, last := w.many(event.CommentCreated, maxPending+eventlog.ReadLimit+1), w.post()
+		w.log.Append(append(slices.Clone(undecided), last)...)
+		r := w.replica()
+		r.follow()
+		w.wantDone([]event.Event{last}, nil)
+		if !r.Progress.IsRestored() {
+			w.Error("it does not know the log's end")
+		}
+		r.followFor(11 * time.Second)
+		if n := len(w.reactions); n <= maxPending {
+			w.Errorf("%d reactions to %d comments", n, len(undecided))
+		}
 	})
 }
 

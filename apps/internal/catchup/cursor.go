@@ -48,6 +48,7 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 		return err
 	}
 	isFirst, isOther := f.cursor.origin == "", f.cursor.origin != read.origin
+	isSecondReading := f.mayDecide && read.isRestored && !f.cursor.isRestored // another worker restored the store
 	if isOther && !isFirst {
 		slog.WarnContext(ctx, "the store was emptied, and is filled again from the log", "cursor", f.cursor.at.Sequence)
 		f.delivered.clear()
@@ -55,7 +56,7 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 	f.cursor = read
 	f.Progress.setRestored(read.origin, read.isRestored)
 	isWorker := f.Registry.IsWorker()
-	if isFirst || isWorker && (isOther || !f.isWorking) {
+	if isFirst || isWorker && (isOther || !f.isWorking || isSecondReading) {
 		f.goOnFrom(read.at)
 	}
 	f.isWorking = isWorker
@@ -108,7 +109,7 @@ func (f *Follower) restart(ctx context.Context) error {
 
 // goOnFrom reads the log from a position on.
 func (f *Follower) goOnFrom(at eventlog.Position) {
-	f.at = at
+	f.at, f.restoredTo = at, 0
 	f.forgetPending()
 }
 
@@ -126,10 +127,28 @@ func (f *Follower) saveCursor(ctx context.Context, isAtEnd bool) error {
 		at = f.pending[0].before
 	}
 	isRestored := f.cursor.isRestored || isAtEnd && f.hasAllEffects()
+	if f.mayDecide && !f.cursor.isRestored {
+		return f.endFirstReading(ctx, isRestored)
+	}
 	if at == f.cursor.at && isRestored == f.cursor.isRestored {
 		return nil
 	}
 	return f.writeCursor(ctx, at, isRestored)
+}
+
+// endFirstReading begins the second reading of a service that may decide, once the store is
+// restored. The first one has left out the events on which it decides, so it moves no cursor.
+func (f *Follower) endFirstReading(ctx context.Context, isRestored bool) error {
+	if !isRestored {
+		return nil
+	}
+	if err := f.writeCursor(ctx, f.cursor.at, true); err != nil {
+		return err
+	}
+	restoredTo := f.at.Sequence
+	f.goOnFrom(f.cursor.at)
+	f.restoredTo = restoredTo
+	return nil
 }
 
 // hasAllEffects says that the store has the effect of each event that was read.

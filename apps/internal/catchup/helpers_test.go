@@ -140,8 +140,11 @@ func (w *world) missing(ctx context.Context, events []event.Event) ([]bool, erro
 	return state.Missing(ctx, w.store, keys...)
 }
 
-func (w *world) react(_ context.Context, events []event.Event) []error {
-	return w.do("react", events, func(e event.Event) error {
+func (w *world) react(_ context.Context, events []event.Event) (reactions []event.Event, errs []error) {
+	for _, e := range events {
+		reactions = append(reactions, w.reactionOf(e))
+	}
+	return reactions, w.do("react", events, func(e event.Event) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.reactions = append(w.reactions, e.ID)
@@ -260,8 +263,8 @@ func (w *world) many(t event.Type, n int) []event.Event {
 
 // reactionOf is the reaction to e, as the log has it.
 func (w *world) reactionOf(e event.Event) event.Event {
-	r := w.made(event.CommentUpdated)
-	r.ID = reactionTo(e)
+	r := e
+	r.Type, r.ID = event.CommentUpdated, reactionTo(e)
 	return r
 }
 

@@ -61,7 +61,7 @@ func (f *Follower) due(c *Consumer, needs func(*pending) bool) []*pending {
 		if p.consumer != c {
 			continue
 		}
-		if !p.hasEffect && f.delivered.remove(p.event.ID) {
+		if !p.hasEffect && f.delivered.remove(identity(p.event.ID, p.event.Data)) {
 			p.hasEffect = true
 		}
 		if needs(p) {
@@ -132,7 +132,11 @@ func (f *Follower) mendReactions(ctx context.Context, c *Consumer, due []*pendin
 	if len(lost) == 0 {
 		return nil
 	}
-	return f.mend(ctx, c.React, lost, repairs.Reaction, func(p *pending) { p.reactionDue = f.Now().Add(Grace) })
+	react := func(ctx context.Context, events []event.Event) []error {
+		_, errs := c.React(ctx, events)
+		return errs
+	}
+	return f.mend(ctx, react, lost, repairs.Reaction, func(p *pending) { p.reactionDue = f.Now().Add(Grace) })
 }
 
 // mend has a handler handle events. An event that it can never take is dead-lettered, and

@@ -1,10 +1,20 @@
 package catchup
 
-import "sync"
+import (
+	"crypto/sha256"
+	"sync"
+)
 
 // recentIDs is how many of the last ids are remembered: at least this many, at most twice
 // as many.
 const recentIDs = 10_000
+
+// identity is an event's id with a digest of its data: another event with the same id, such
+// as another decision on a comment, has another effect.
+func identity(id string, data []byte) string {
+	digest := sha256.Sum256(data)
+	return id + string(digest[:16])
+}
 
 // recent remembers the last ids that were added. It is safe for concurrent use.
 type recent struct {

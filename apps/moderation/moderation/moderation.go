@@ -21,28 +21,47 @@ type Policy interface {
 	Decide(c event.Comment) (status event.Status, reason string)
 }
 
-// Service answers each comment with its moderation. It is safe for concurrent use.
-type Service struct {
-	source    string
-	publisher bus.Publisher
-	store     state.Store
-	rules     Policy
-	now       func() time.Time
+// Progress is how far the service has followed the log: a *catchup.Progress.
+type Progress interface {
+	// IsRestored says that the store has the decisions of the log.
+	IsRestored() bool
+	// IsOf says that the store was not emptied since, by what it has at catchup.OriginKey.
+	IsOf(origin []byte) bool
 }
 
-// New returns a service that publishes with the given source, its app id.
-func New(source string, publisher bus.Publisher, store state.Store, rules Policy, now func() time.Time) *Service {
-	return &Service{source, publisher, store, rules, now}
+// Config says what a Service works with.
+type Config struct {
+	// Source is the source of the events, the app id.
+	Source    string
+	Publisher bus.Publisher
+	Store     state.Store
+	Progress  Progress
+	Rules     Policy
+	Now       func() time.Time
 }
+
+// Service answers each comment with its moderation. It is safe for concurrent use.
+type Service struct{ Config }
+
+// New returns a service.
+func New(c Config) *Service { return &Service{c} }
 
 // Consumers are the events that the service handles. It reads its own decisions in the log:
-// what is there stands, whatever the store has lost.
+// what is there stands, whatever the store has lost. A CommentUpdated has the decision, too:
+// the bus may have brought it to comments, and not into the log.
 func (s *Service) Consumers() []catchup.Consumer {
 	return []catchup.Consumer{
 		{Type: event.CommentModerated, Missing: s.missing, Effect: s.restore},
-		{Type: event.CommentCreated, React: s.decideAll, IsOwnEffect: true, FollowsLog: true, Reaction: func(e event.Event) string {
-			return event.IDOf(event.CommentModerated, e.Subject, e.Comment.Revision+1)
-		}},
+		{Type: event.CommentUpdated, Missing: s.missing, Effect: s.restore},
+		{
+			Type: event.CommentCreated, React: s.decideAll, FollowsLog: true,
+			Reaction: func(e event.Event) string {
+				return event.IDOf(event.CommentModerated, e.Subject, e.Comment.Revision+1)
+			},
+			OwnEffects: func(answer event.Event) []string {
+				return []string{answer.ID, event.IDOf(event.CommentUpdated, answer.Subject, answer.Comment.Revision)}
+			},
+		},
 	}
 }
 
@@ -51,7 +70,10 @@ func (s *Service) Consumers() []catchup.Consumer {
 // components/shared/resiliency.yaml). A delivery that times out is repeated as a whole.
 const decideWithin = 2 * time.Second
 
-var errNotDecided = errors.New("the time for this delivery's decisions is over")
+var (
+	errNotDecided = errors.New("the time for this delivery's decisions is over")
+	errEmptied    = errors.New("the store was emptied, and does not have the decisions of the log yet")
+)
 
 // decision is the decision on a comment. It is one document a comment, "decision-<id>",
 // written once and never changed. So an event that is redelivered after a change of the
@@ -67,13 +89,16 @@ type decision struct {
 // before it publishes it, and derives the event's id from the comment's. So a redelivered
 // event gets the same answer. Another comment with the same id is a bus.ErrPoison. Events
 // that are not decided within decideWithin have errors and are redelivered.
-func (s *Service) decideAll(ctx context.Context, events []event.Event) []error {
+func (s *Service) decideAll(ctx context.Context, events []event.Event) (answers []event.Event, errs []error) {
 	decisions, items, err := s.decide(events)
 	if err != nil {
-		return bus.All(len(events), err)
+		return nil, bus.All(len(events), err)
 	}
-	kept := state.Keep(ctx, s.store, items...)
-	return bus.React(ctx, s.publisher, event.CommentModerated, events, func(i int) (event.Event, error) {
+	kept := state.Keep(ctx, s.Store, items...)
+	if err := s.checkStore(ctx); err != nil {
+		return nil, bus.All(len(events), err)
+	}
+	return bus.React(ctx, s.Publisher, event.CommentModerated, events, func(i int) (event.Event, error) {
 		if i >= len(decisions) {
 			return event.Event{}, errNotDecided
 		}
@@ -86,8 +111,18 @@ func (s *Service) decideAll(ctx context.Context, events []event.Event) []error {
 		comment.Revision++
 		// The time is that of the CommentCreated, so that the answer is the same to the
 		// byte.
-		return event.OfComment(event.CommentModerated, s.source, comment, events[i].Time, events[i].TraceParent)
+		return event.OfComment(event.CommentModerated, s.Source, comment, events[i].Time, events[i].TraceParent)
 	})
+}
+
+// checkStore says whether decisions that were stored before the call count: not if the store
+// was emptied before, because the log may have others.
+func (s *Service) checkStore(ctx context.Context) error {
+	items, err := s.Store.Get(ctx, catchup.OriginKey)
+	if err == nil && !(s.Progress.IsRestored() && s.Progress.IsOf(items[0].Value)) {
+		err = errEmptied
+	}
+	return err
 }
 
 func decisionKey(comment string) string { return "decision-" + comment }
@@ -96,16 +131,16 @@ func decisionKey(comment string) string { return "decision-" + comment }
 // them. It stops after decideWithin, but decides at least one, so that each delivery
 // makes progress.
 func (s *Service) decide(events []event.Event) (decisions []decision, items []state.Item, err error) {
-	start := s.now()
+	start := s.Now()
 	for i, e := range events {
-		if i > 0 && s.now().Sub(start) >= decideWithin {
+		if i > 0 && s.Now().Sub(start) >= decideWithin {
 			break
 		}
 		digest, err := event.Digest(e.Comment)
 		if err != nil {
 			return nil, nil, err
 		}
-		status, reason := s.rules.Decide(*e.Comment)
+		status, reason := s.Rules.Decide(*e.Comment)
 		made := decision{Comment: digest, Status: status, Reason: reason}
 		value, err := event.Marshal(made)
 		if err != nil {

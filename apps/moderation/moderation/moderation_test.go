@@ -40,8 +40,22 @@ func (word banned) Decide(c event.Comment) (event.Status, string) {
 }
 
 func newModerator(bus internalbus.Publisher, store state.Store) *Service {
-	return New("moderation", bus, store, banned("orange"), func() time.Time { return noon })
+	return by(banned("orange"), bus, store)
 }
+
+// by is a service with a policy, whose store has what the log says.
+func by(rules Policy, bus internalbus.Publisher, store state.Store) *Service {
+	return New(Config{Source: "moderation", Publisher: bus, Store: store, Progress: whole{}, Rules: rules, Now: func() time.Time { return noon }})
+}
+
+// errorsOf are the errors of decideAll.
+func errorsOf(_ []event.Event, errs []error) []error { return errs }
+
+// whole is the progress of a service whose store was never emptied.
+type whole struct{}
+
+func (whole) IsRestored() bool { return true }
+func (whole) IsOf([]byte) bool { return true }
 
 var noon = time.Date(2024, 11, 27, 12, 0, 0, 123456789, time.UTC)
 
@@ -69,7 +83,7 @@ func created(t *testing.T, content string) event.Event {
 func TestEachCommentIsAnsweredByItsDecision(t *testing.T) {
 	bus := &topic{}
 	in := []event.Event{created(t, "Hello"), created(t, "An orange"), created(t, "Bye")}
-	if err := errors.Join(newModerator(bus, statetest.New()).decideAll(context.Background(), in)...); err != nil {
+	if err := errors.Join(errorsOf(newModerator(bus, statetest.New()).decideAll(context.Background(), in))...); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(bus.types, []event.Type{event.CommentModerated}) || len(bus.events) != len(in) {
@@ -147,7 +161,7 @@ func TestTheAnswersIDIsDerivedFromTheComment(t *testing.T) {
 func TestWhatIsNotPublishedIsNotAcknowledged(t *testing.T) {
 	down := errors.New("bus is down")
 	bus := &topic{errs: []error{nil, down, nil}}
-	errs := newModerator(bus, statetest.New()).decideAll(context.Background(), []event.Event{created(t, "a"), created(t, "b"), created(t, "c")})
+	errs := errorsOf(newModerator(bus, statetest.New()).decideAll(context.Background(), []event.Event{created(t, "a"), created(t, "b"), created(t, "c")}))
 	if !reflect.DeepEqual(errs, bus.errs) {
 		t.Errorf("errors %v, want %v", errs, bus.errs)
 	}
@@ -157,7 +171,7 @@ func TestAnAnswerThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
 	bad := created(t, "b")
 	bad.Comment.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 	bus := &topic{}
-	errs := newModerator(bus, statetest.New()).decideAll(context.Background(), []event.Event{created(t, "a"), bad})
+	errs := errorsOf(newModerator(bus, statetest.New()).decideAll(context.Background(), []event.Event{created(t, "a"), bad}))
 	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || len(bus.events) > 0 {
 		t.Errorf("errors %v and %d events published", errs, len(bus.events))
 	}
@@ -170,7 +184,7 @@ func TestTheFirstDecisionStands(t *testing.T) {
 	key := "decision-" + in.Comment.ID
 	store.Put(key, strings.Replace(store.Value(key), `"approved"`, `"rejected","reason":"an older policy"`, 1))
 	bus := &topic{}
-	if err := errors.Join(newModerator(bus, store).decideAll(context.Background(), []event.Event{in})...); err != nil {
+	if err := errors.Join(errorsOf(newModerator(bus, store).decideAll(context.Background(), []event.Event{in}))...); err != nil {
 		t.Fatal(err)
 	}
 	if c := bus.events[0].Comment; c.Status != event.Rejected || c.Reason != "an older policy" {
@@ -191,7 +205,7 @@ func TestAnotherCommentOfTheSameIDIsPoison(t *testing.T) {
 		bus, store := &topic{}, statetest.New()
 		var errs []error
 		for _, batch := range batches {
-			errs = append(errs, newModerator(bus, store).decideAll(context.Background(), batch)...)
+			errs = append(errs, errorsOf(newModerator(bus, store).decideAll(context.Background(), batch))...)
 		}
 		if len(errs) != 3 || errs[0] != nil || !errors.Is(errs[1], internalbus.ErrPoison) || errs[2] != nil {
 			t.Errorf("%s: errors %v", name, errs)
@@ -208,13 +222,13 @@ func TestWhileTheStoreIsDownModerationsEventsAreRedelivered(t *testing.T) {
 	in, store, bus := created(t, "Hello"), statetest.New(), &topic{}
 	store.Decide(statetest.Always(statetest.Lost))
 	store.Fail(statetest.ErrDown, statetest.Get)
-	errs := newModerator(bus, store).decideAll(context.Background(), []event.Event{in})
+	errs := errorsOf(newModerator(bus, store).decideAll(context.Background(), []event.Event{in}))
 	if len(errs) != 1 || !errors.Is(errs[0], statetest.ErrDown) || len(bus.events) > 0 {
 		t.Errorf("errors %v and %d events", errs, len(bus.events))
 	}
 	store.Decide(nil)
 	store.Fail(nil)
-	if errs := newModerator(bus, store).decideAll(context.Background(), []event.Event{in}); errs[0] != nil || len(bus.events) != 1 || store.Written() != 1 {
+	if errs := errorsOf(newModerator(bus, store).decideAll(context.Background(), []event.Event{in})); errs[0] != nil || len(bus.events) != 1 || store.Written() != 1 {
 		t.Errorf("errors %v, %d events, %d writes", errs, len(bus.events), store.Written())
 	}
 }
@@ -222,7 +236,7 @@ func TestWhileTheStoreIsDownModerationsEventsAreRedelivered(t *testing.T) {
 func TestADamagedDecisionIsAnError(t *testing.T) {
 	in, store, bus := created(t, "Hello"), statetest.New(), &topic{}
 	store.Put("decision-"+in.Comment.ID, "{")
-	errs := newModerator(bus, store).decideAll(context.Background(), []event.Event{in})
+	errs := errorsOf(newModerator(bus, store).decideAll(context.Background(), []event.Event{in}))
 	if errs[0] == nil || errors.Is(errs[0], internalbus.ErrPoison) || len(bus.events) > 0 {
 		t.Errorf("errors %v and %d events", errs, len(bus.events))
 	}
@@ -250,14 +264,15 @@ func TestEachDeliveryOfSlowCommentsMakesProgress(t *testing.T) {
 		time.Minute:            1,
 	} {
 		bus, store, rules := &topic{}, statetest.New(), &slow{noon, takes}
-		m := New("moderation", bus, store, rules, rules.now)
+		m := by(rules, bus, store)
+		m.Now = rules.now
 		var left []event.Event
 		for i := range 100 {
 			left = append(left, created(t, fmt.Sprint(i)))
 		}
 		for answered := 0; len(left) > 0; {
 			bus.errs = make([]error, min(most, len(left)))
-			errs := m.decideAll(context.Background(), left)
+			errs := errorsOf(m.decideAll(context.Background(), left))
 			if len(errs) != len(left) {
 				t.Fatalf("%s: %d errors for %d events", takes, len(errs), len(left))
 			}

@@ -35,7 +35,7 @@ func (s *Service) missing(ctx context.Context, events []event.Event) ([]bool, er
 	if err != nil {
 		return nil, err
 	}
-	items, err := s.store.Get(ctx, keys...)
+	items, err := s.Store.Get(ctx, keys...)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (s *Service) missing(ctx context.Context, events []event.Event) ([]bool, er
 func (s *Service) restore(ctx context.Context, events []event.Event) []error {
 	decisions, keys, err := decisionsOf(events)
 	if err == nil {
-		err = state.Update(ctx, s.store, keys, func(items []state.Item) (writes []state.Item, err error) {
+		err = state.Update(ctx, s.Store, keys, func(items []state.Item) (writes []state.Item, err error) {
 			stored, err := state.Decode[decision](items...)
 			written := map[string]bool{}
 			for i, item := range items {

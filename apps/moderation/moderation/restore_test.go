@@ -22,8 +22,8 @@ import (
 func moderatedBy(t *testing.T, rules Policy, e event.Event) event.Event {
 	t.Helper()
 	bus := &topic{}
-	m := New("moderation", bus, statetest.New(), rules, func() time.Time { return noon })
-	if err := errors.Join(m.decideAll(t.Context(), []event.Event{e})...); err != nil {
+	m := by(rules, bus, statetest.New())
+	if err := errors.Join(errorsOf(m.decideAll(t.Context(), []event.Event{e}))...); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := event.Marshal(bus.events[0])
@@ -74,7 +74,7 @@ func TestADecisionIsRestoredFromTheLogAsItWasMade(t *testing.T) {
 func TestTheDecisionInTheLogStands(t *testing.T) {
 	store, bus := statetest.New(), &topic{}
 	e, other := created(t, "An apple"), created(t, "An orange")
-	m := New("moderation", bus, store, banned("apple"), func() time.Time { return noon }) // another policy
+	m := by(banned("apple"), bus, store) // another policy
 	m.decideAll(t.Context(), []event.Event{e})
 	logged := []event.Event{moderatedBy(t, banned("orange"), e), moderatedBy(t, banned("orange"), other)}
 	wantMissing(t, m, logged, true, true)
@@ -166,10 +166,11 @@ func TestAnEmptiedStoreAndAnotherPolicyChangeNoDecision(t *testing.T) {
 		log, store := eventlogtest.New(), statetest.New()
 		bus := &logBus{log: log}
 		process := func(rules Policy) *catchup.Follower {
-			m := New("moderation", bus, store, rules, time.Now)
+			progress := &catchup.Progress{}
+			m := New(Config{Source: "moderation", Publisher: bus, Store: store, Progress: progress, Rules: rules, Now: time.Now})
 			return catchup.New(catchup.Config{
 				Store: store, Log: log, Consumers: m.Consumers(), Registry: members.New(store, time.Now),
-				Progress: &catchup.Progress{}, Repairs: repairs.New(), Now: time.Now,
+				Progress: progress, Repairs: repairs.New(), Now: time.Now,
 				DeadLetter: func(context.Context, event.Event, error) error { return errors.New("no dead letter is expected") },
 			})
 		}
@@ -192,14 +193,15 @@ func TestAnEmptiedStoreAndAnotherPolicyChangeNoDecision(t *testing.T) {
 			t.Fatalf("%d decisions", n)
 		}
 
-		store.Clear()
-		log.Append(waits)
 		changed := process(banned("apple"))
-		if errs := changed.Deliver(event.CommentCreated)(t.Context(), decided); errs[0] == nil || errs[1] == nil {
-			t.Errorf("the deliveries are taken before the log was read: %v", errs)
-		}
 		stop = run(changed)
 		bus.events = nil
+		store.Clear()
+		log.Append(waits)
+		if errs := changed.Deliver(event.CommentCreated)(t.Context(), decided); errs[0] == nil || errs[1] == nil || len(bus.events) > 0 {
+			t.Errorf("the deliveries are taken before the process knows that the store was emptied: %v", errs)
+		}
+		time.Sleep(5 * time.Second) // of the bubble's clock
 		if errs := changed.Deliver(event.CommentCreated)(t.Context(), append(slices.Clone(decided), waits)); errors.Join(errs...) != nil {
 			t.Fatal(errs)
 		}
