@@ -15,8 +15,10 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// readAtOnce is how many pages one call reads.
-const readAtOnce = 20
+// readAtOnce is how many pages one call reads. Together they stay below the 16 MiB that the
+// sidecar answers with at most: a call for more would fail each time, and the journal would
+// never be adopted.
+const readAtOnce = (14 << 20) / (pageBytes + event.MaxBytes)
 
 // adopt makes the entries of a dead member's journal this process's own. Once they are
 // settled and their pages removed, it removes the member.

@@ -543,6 +543,42 @@ func TestAJournalOfManyPagesIsAdopted(t *testing.T) {
 	})
 }
 
+// The sidecar answers with at most 16 MiB (maxBodySize in dapr.yaml), and fails for more.
+func TestAJournalOfLargePagesIsAdopted(t *testing.T) {
+	bubble(t, func(w *world) {
+		dead, p := w.start(), w.start()
+		followAll(12*time.Second, dead, p) // they have seen each other beat
+		dead.commit(titled(w, "so that pages are reserved"))
+		var full stored
+		for size := 0; size < pageBytes; {
+			e := titled(w, "a")
+			e.Post.Body = strings.Repeat("\u20ac", 10_000)
+			e, err := event.OfPost(event.PostCreated, "posts", *e.Post, e.Time, "")
+			if err != nil {
+				w.Fatal(err)
+			}
+			raw, err := event.Marshal(e)
+			if err != nil {
+				w.Fatal(err)
+			}
+			full.Entries, size = append(full.Entries, storedEntry{Event: raw}), size+len(raw)
+		}
+		value, err := event.Marshal(full)
+		if err != nil {
+			w.Fatal(err)
+		}
+		for number := range uint64(20) {
+			w.store.Put(pageKey(dead.registry.ID(), 1+number), string(value))
+		}
+		dead.kill()
+		p.link.mu.Lock()
+		p.link.maxAnswer = 16 << 20
+		p.link.mu.Unlock()
+		followAll(25*time.Second, p)
+		p.wantJournal(1+len(full.Entries), 1+20)
+	})
+}
+
 // stopNow stops a process in the background. Its follower goes on meanwhile, as that of a
 // service does.
 func (p *process) stopNow() (ended <-chan struct{}) {

@@ -183,7 +183,8 @@ type link struct {
 	isDead bool
 	paused chan struct{} // closed when the process goes on; nil if it is not paused
 	// written, if set, is called after each write, before the process gets to know of it.
-	written func(items []state.Item)
+	written   func(items []state.Item)
+	maxAnswer int // in bytes; 0 if there is no bound
 }
 
 func (l *link) pass() error {
@@ -205,7 +206,17 @@ func (l *link) Get(ctx context.Context, keys ...string) ([]state.Item, error) {
 	if err := l.pass(); err != nil {
 		return nil, err
 	}
-	return l.Store.Get(ctx, keys...)
+	items, err := l.Store.Get(ctx, keys...)
+	size := 0
+	for _, item := range items {
+		size += len(item.Value)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.maxAnswer > 0 && size > l.maxAnswer {
+		return nil, fmt.Errorf("an answer of %d bytes", size)
+	}
+	return items, err
 }
 
 func (l *link) Swap(ctx context.Context, items ...state.Item) error {
