@@ -245,6 +245,53 @@ func TestTheCursorStaysBeforeTheFirstEventThatIsNotHandled(t *testing.T) {
 	})
 }
 
+// As a damaged document does: the call fails for all events that it is asked for.
+func TestAPartThatFailsDoesNotHoldBackTheOthers(t *testing.T) {
+	bubble(t, func(w *world) {
+		r := w.replica()
+		for i := range r.Config.Consumers {
+			ask := r.Config.Consumers[i].Missing
+			r.Config.Consumers[i].Missing = func(ctx context.Context, events []event.Event) ([]bool, error) {
+				if slices.ContainsFunc(events, func(e event.Event) bool { return e.ID == "PostCreated 0" }) {
+					return nil, errors.New("the document is damaged")
+				}
+				return ask(ctx, events)
+			}
+		}
+		const total = maxPending + 3*eventlog.ReadLimit
+		w.log.Append(w.many(event.PostCreated, total)...)
+		r.followFor(30 * time.Second)
+		if n := len(r.pending); n != handleAtOnce {
+			w.Errorf("%d events are pending, want %d", n, handleAtOnce)
+		}
+		if r.at.Sequence != total {
+			w.Errorf("the log was read up to event %d of %d", r.at.Sequence, total)
+		}
+	})
+}
+
+// A store that does not answer costs a round the time of one call for each consumer.
+func TestWhileTheStoreHangsARoundIsShort(t *testing.T) {
+	bubble(t, func(w *world) {
+		r := w.settled()
+		w.log.Append(w.many(event.PostCreated, 10*handleAtOnce)...)
+		r.follow()
+		time.Sleep(Grace) // of the bubble's clock
+		w.store.Before(func(ctx context.Context, c statetest.Call) error {
+			if c.Items[0].Key == cursorKey {
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		began := time.Now()
+		r.follow()
+		if took := time.Since(began); took > 2*callTimeout {
+			w.Errorf("it took %v", took)
+		}
+	})
+}
+
 func TestWhatFailsIsRepeatedForEachStepOfTheStore(t *testing.T) {
 	for _, op := range []statetest.Op{statetest.Get, statetest.Swap} {
 		t.Run(string(op), func(t *testing.T) {

@@ -1,9 +1,11 @@
 package catchup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/bus"
@@ -71,19 +73,22 @@ func (f *Follower) due(c *Consumer, needs func(*pending) bool) []*pending {
 	return due
 }
 
-// inParts calls do for parts of the events, until one fails.
+// inParts calls do for parts of the events. A part that fails does not hold back those after
+// it: a damaged document would keep the service from following the log. After one that took
+// all its time there are no others, because what it needs does not answer. The error is that
+// of the first part that failed.
 func inParts(ctx context.Context, all []*pending, do func(context.Context, []*pending) error) error {
-	for len(all) > 0 {
-		n := min(len(all), handleAtOnce)
+	var failed error
+	for part := range slices.Chunk(all, handleAtOnce) {
 		call, cancel := context.WithTimeout(ctx, callTimeout)
-		err := do(call, all[:n])
+		err := do(call, part)
+		isOver := call.Err() != nil
 		cancel()
-		if err != nil {
-			return err
+		if failed = cmp.Or(failed, err); err != nil && isOver {
+			break
 		}
-		all = all[n:]
 	}
-	return nil
+	return failed
 }
 
 // mendEffects writes the effects that are not in the store.
