@@ -94,19 +94,22 @@ func (j *Journal) adoptPage(ctx context.Context, p *page, value []byte, hasLeft 
 	if err := jsonv2.Unmarshal(value, &read); err != nil {
 		return fmt.Errorf("decoding %s: %w", p.key, err)
 	}
-	stands, err := j.standing(ctx, read.Entries)
+	all := make([]event.Event, len(read.Entries))
+	for i, entry := range read.Entries {
+		var err error
+		if all[i], err = event.ParseStored(entry.Event); err != nil {
+			return fmt.Errorf("decoding %s: %w", p.key, err)
+		}
+	}
+	stands, err := j.standing(ctx, read.Entries, all)
 	if err != nil {
 		return fmt.Errorf("claims of %s: %w", p.key, err)
 	}
 	var events []event.Event
 	var sizes []int
-	for i, entry := range read.Entries {
-		e, err := event.ParseStored(entry.Event)
-		if err != nil {
-			return fmt.Errorf("decoding %s: %w", p.key, err)
-		}
+	for i, e := range all {
 		if stands[i] {
-			events, sizes = append(events, e), append(sizes, len(entry.Event))
+			events, sizes = append(events, e), append(sizes, len(read.Entries[i].Event))
 		}
 	}
 	j.mu.Lock()
@@ -125,7 +128,7 @@ func (j *Journal) adoptPage(ctx context.Context, p *page, value []byte, hasLeft 
 
 // standing says, by index, which entries have no claim or one that stands. A claim that is
 // missing is made: the dead process may have written its page alone.
-func (j *Journal) standing(ctx context.Context, entries []storedEntry) ([]bool, error) {
+func (j *Journal) standing(ctx context.Context, entries []storedEntry, events []event.Event) ([]bool, error) {
 	claims := make([]state.Item, len(entries)) // without a key for an entry without a claim
 	var items []state.Item
 	for i, e := range entries {
@@ -145,9 +148,22 @@ func (j *Journal) standing(ctx context.Context, entries []storedEntry) ([]bool, 
 		if k.Err != nil {
 			return nil, k.Err
 		}
-		stands[i] = claim.Key == "" || bytes.Equal(k.Value, claim.Value)
+		stands[i] = claim.Key == "" || bytes.Equal(k.Value, claim.Value) || hasExpired(events[i], k.Value)
 	}
 	return stands, nil
+}
+
+// hasExpired says that the claim of an event may have ended before another one was made for
+// its key: that one is nearly claimTTL younger. Then the event may be that of a command that
+// was answered, and is kept.
+func hasExpired(e event.Event, standing []byte) bool {
+	const clocksDiffer = time.Hour
+	var other Claim
+	if jsonv2.Unmarshal(standing, &other) != nil {
+		return false
+	}
+	first, err := event.ParseStored(other.Event)
+	return err == nil && first.Time.Sub(e.Time) >= claimTTL-clocksDiffer
 }
 
 // take makes an event of an adopted page an entry. The caller holds the lock.

@@ -543,6 +543,29 @@ func TestAJournalOfManyPagesIsAdopted(t *testing.T) {
 	})
 }
 
+// Its claim has expired while its page waited, and the client uses the key again.
+func TestACommittedEventIsAdoptedThoughItsKeyWasUsedAgainAfterADay(t *testing.T) {
+	bubble(t, func(w *world) {
+		dead := w.start()
+		first := titled(w, "first")
+		if standing, err := dead.journal.Commit(context.Background(), first, claimOf("k", "r")); err != nil || !isOf(standing, first) {
+			w.Fatalf("error %v", err)
+		}
+		w.wantPublished(first) // and the bus loses it
+		dead.kill()
+		time.Sleep(claimTTL) // of the bubble's clock: the service is away
+		p := w.start()
+		later := titled(w, "later")
+		if standing, err := p.journal.Commit(context.Background(), later, claimOf("k", "r")); err != nil || !isOf(standing, later) {
+			w.Fatalf("error %v", err)
+		}
+		w.wantPublished(first, later)
+		w.log.Append(later)
+		p.followFor(20 * time.Second)
+		w.wantPublished(first, later, first)
+	})
+}
+
 // The sidecar answers with at most 16 MiB (maxBodySize in dapr.yaml), and fails for more.
 func TestAJournalOfLargePagesIsAdopted(t *testing.T) {
 	bubble(t, func(w *world) {

@@ -13,7 +13,8 @@
 //     needed any more.
 //   - A page whose process may be dead for the others is in nobody's answer: Commit returns
 //     only while the process holds its lease, and it is checked after the write.
-//   - An event with a claim is published only if the claim stands for that event.
+//   - An event with a claim is published only if the claim stands for that event, or may have
+//     expired since.
 package journal
 
 import (
