@@ -21,7 +21,8 @@ import (
 const readAtOnce = (14 << 20) / (pageBytes + event.MaxBytes)
 
 // adopt makes the entries of a dead member's journal this process's own. Once they are
-// settled and their pages removed, it removes the member.
+// settled and their pages removed, it removes the member. While the journal is half full it
+// adopts no more: each of several dead processes may have left a full one.
 func (j *Journal) adopt(ctx context.Context, dead members.Member) error {
 	j.mu.Lock()
 	mine, isMine := j.adopted[dead.ID]
@@ -46,6 +47,10 @@ func (j *Journal) adopt(ctx context.Context, dead members.Member) error {
 	}
 	var errs []error
 	for from := dead.From; from < dead.Until; from += readAtOnce {
+		if j.isFull(MaxEvents/2, MaxBytes/2) { // the rest of the room is for new commands
+			errs = append(errs, ErrFull)
+			break
+		}
 		errs = append(errs, j.adoptPages(ctx, dead, from, min(from+readAtOnce, dead.Until)))
 	}
 	if err := errors.Join(errs...); err != nil {

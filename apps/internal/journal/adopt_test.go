@@ -543,6 +543,35 @@ func TestAJournalOfManyPagesIsAdopted(t *testing.T) {
 	})
 }
 
+// Several processes have died with a full journal. Their events would not fit into the memory
+// of one process, which also needs room for the commands that come now.
+func TestAJournalIsAdoptedOnlyWhileThereIsRoom(t *testing.T) {
+	bubble(t, func(w *world) {
+		dead, p := w.start(), w.start()
+		followAll(12*time.Second, dead, p) // they have seen each other beat
+		events := titledAll(w, 3*readAtOnce)
+		for _, e := range events {
+			dead.commit(e)
+		}
+		w.wantPublished(events...)
+		dead.kill()
+		p.putEvents(MaxEvents/2-1, 0)
+		followAll(25*time.Second, p)
+		p.wantJournal(MaxEvents/2-1+readAtOnce, readAtOnce)
+		p.commit(titled(w, "there is room for it"))
+
+		p.journal.mu.Lock()
+		for _, e := range p.journal.entries {
+			if e.event.Data == nil {
+				p.journal.remove(e)
+			}
+		}
+		p.journal.mu.Unlock()
+		followAll(15*time.Second, p)
+		p.wantJournal(len(events)+1, len(events)+1)
+	})
+}
+
 // Its claim has expired while its page waited, and the client uses the key again.
 func TestACommittedEventIsAdoptedThoughItsKeyWasUsedAgainAfterADay(t *testing.T) {
 	bubble(t, func(w *world) {
