@@ -254,7 +254,7 @@ func (f *Follower) follow(ctx context.Context) error {
 		err = errors.Join(err, f.removeDead(ctx))
 	}
 	if isAtEnd {
-		f.Progress.sample(end.Sequence, f.cursor.at.Sequence, began)
+		f.Progress.sample(end, f.cursor.at, began)
 		if f.Journal != nil {
 			f.Journal.Tick(ctx, end)
 		}

@@ -274,6 +274,33 @@ func TestAStandbyTakesOverFromTheCursor(t *testing.T) {
 	}
 }
 
+// The worker was killed before it noticed. The cursor is of the log before.
+func TestAStandbyIsNotCurrentByTheCursorOfAnotherLog(t *testing.T) {
+	bubble(t, func(w *world) {
+		gate := &gate{Store: w.store}
+		w.startOn(gate)
+		standby := w.start()
+		time.Sleep(15 * time.Second) // of the bubble's clock
+		w.log.Append(w.post(), w.post(), w.post())
+		time.Sleep(30 * time.Second) // of the bubble's clock
+		w.wantCursor(3)
+		gate.close()
+		lost := w.post()
+		w.log.Replace(event.NewID(), lost)
+		replaced := time.Now()
+		for range 60 {
+			time.Sleep(time.Second) // of the bubble's clock
+			synctest.Wait()
+			if got := standby.Progress.Current(); got.After(replaced) && !w.hasEffect(lost.ID) {
+				w.Fatalf("it is current at %v, %v after the log was replaced, and nobody has handled its event", got, got.Sub(replaced))
+			}
+		}
+		if got := standby.Progress.Current(); !got.After(replaced) {
+			w.Errorf("it is current at %v", got)
+		}
+	})
+}
+
 // gate is the way of a process to its store, until it is killed.
 type gate struct {
 	state.Store

@@ -3,6 +3,8 @@ package catchup
 import (
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
 // Progress is how far a service has followed the log, as far as one process knows. It is
@@ -12,7 +14,7 @@ type Progress struct {
 	isRestored bool
 	// sampled is an end of the log that was reached at sampledAt. The cursor has not passed
 	// it yet. sampledAt is zero if there is none.
-	sampled   uint64
+	sampled   eventlog.Position
 	sampledAt time.Time
 	current   time.Time
 	origin    string // of the cursor
@@ -52,17 +54,18 @@ func (p *Progress) setRestored(origin string, is bool) {
 }
 
 // sample notes that the log was read up to its end, and that all events up to the cursor
-// are handled.
-func (p *Progress) sample(end, cursor uint64, now time.Time) {
+// are handled. The cursor may still be of the log before this one: then it says nothing.
+func (p *Progress) sample(end, cursor eventlog.Position, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.isRestored {
 		return
 	}
-	if !p.sampledAt.IsZero() && cursor >= p.sampled {
+	isSame := p.sampled.Log == end.Log && (cursor.Log == end.Log || end.Sequence == 0)
+	if !p.sampledAt.IsZero() && isSame && cursor.Sequence >= p.sampled.Sequence {
 		p.current, p.sampledAt = p.sampledAt, time.Time{}
 	}
-	if p.sampledAt.IsZero() {
+	if p.sampledAt.IsZero() || p.sampled.Log != end.Log {
 		p.sampled, p.sampledAt = end, now
 	}
 }
