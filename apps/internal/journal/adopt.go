@@ -51,7 +51,13 @@ func (j *Journal) adopt(ctx context.Context, dead members.Member) error {
 			errs = append(errs, ErrFull)
 			break
 		}
-		errs = append(errs, j.adoptPages(ctx, dead, from, min(from+readAtOnce, dead.Until)))
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		err := j.adoptPages(call, dead, from, min(from+readAtOnce, dead.Until))
+		isOver := call.Err() != nil
+		cancel()
+		if errs = append(errs, err); err != nil && isOver { // the store does not answer
+			break
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -65,8 +71,6 @@ func (j *Journal) adopt(ctx context.Context, dead members.Member) error {
 // adoptPages adopts those pages of a dead member that exist, from a number up to, and
 // without, another one. A page that cannot be adopted does not keep it from the others.
 func (j *Journal) adoptPages(ctx context.Context, dead members.Member, from, until uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	var keys []string
 	for number := from; number < until; number++ {
 		keys = append(keys, pageKey(dead.ID, number))

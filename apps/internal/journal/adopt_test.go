@@ -572,6 +572,33 @@ func TestAJournalIsAdoptedOnlyWhileThereIsRoom(t *testing.T) {
 	})
 }
 
+// Meanwhile nothing is confirmed, because the same goroutine follows the log.
+func TestAnAdoptionFromAStoreThatHangsTakesOneCall(t *testing.T) {
+	bubble(t, func(w *world) {
+		dead, p := w.start(), w.start()
+		followAll(12*time.Second, dead, p) // they have seen each other beat
+		dead.commit(titled(w, "a"))
+		dead.kill()
+		followAll(12*time.Second, p)
+		time.Sleep(8 * time.Second) // of the bubble's clock: it is taken for dead now
+		w.store.Before(func(ctx context.Context, c statetest.Call) error {
+			if !strings.HasPrefix(c.Items[0].Key, "journal-") {
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		began := time.Now()
+		p.follow()
+		if took := time.Since(began); took != callTimeout {
+			w.Errorf("it took %v, want %v", took, callTimeout)
+		}
+		w.store.Before(nil)
+		p.follow()
+		p.wantJournal(1, 1)
+	})
+}
+
 // Its claim has expired while its page waited, and the client uses the key again.
 func TestACommittedEventIsAdoptedThoughItsKeyWasUsedAgainAfterADay(t *testing.T) {
 	bubble(t, func(w *world) {
