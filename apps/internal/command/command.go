@@ -72,7 +72,11 @@ func (c *Commands) Commit(ctx context.Context, key string, request []byte, e eve
 		return e, web.NewProblem(http.StatusUnprocessableEntity, "This Idempotency-Key was used for another request.")
 	}
 	// The earlier try may have written its claim alone, so its event is committed again.
-	if _, err := c.journal.Commit(ctx, first, journal.Claim{IsRepeat: true}); err != nil {
+	_, err = c.journal.Commit(ctx, first, journal.Claim{IsRepeat: true})
+	switch {
+	case errors.Is(err, journal.ErrFull): // the earlier try may have been answered 201
+		return e, web.Unavailable("The event log does not take events now, and no more of them can wait. An earlier request with this Idempotency-Key may have happened. Repeat it later with the same Idempotency-Key.")
+	case err != nil:
 		return e, c.problem(ctx, e, err)
 	}
 	return first, nil

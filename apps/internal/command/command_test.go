@@ -377,6 +377,25 @@ func TestAFullJournalIsUnavailableAndNothingHasHappened(t *testing.T) {
 	}
 }
 
+// filling is a journal that is full by the time that the repeat commits the first event.
+type filling struct{ *journaltest.Fake }
+
+func (f filling) Commit(ctx context.Context, e event.Event, claim journal.Claim) (journal.Claim, error) {
+	if claim.IsRepeat {
+		return claim, journal.ErrFull
+	}
+	return f.Fake.Commit(ctx, e, claim)
+}
+
+func TestARepeatInAFullJournalDoesNotSayThatNothingHasHappened(t *testing.T) {
+	c := New(filling{journaltest.New()})
+	commit(t, c, "key", "a", created(t, "a"))
+	_, err := try(c, "key", "a", created(t, "a"))
+	if detail := wantProblem(t, err, http.StatusServiceUnavailable); strings.Contains(detail, "Nothing has happened") {
+		t.Errorf("the first try has happened, and the problem says %q", detail)
+	}
+}
+
 // The first try has written its claim and perhaps not its page. So a repeat that can't
 // commit the event must not look successful.
 func TestARepeatIsCommittedBeforeItIsAnswered(t *testing.T) {
