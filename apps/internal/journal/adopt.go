@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -66,6 +68,16 @@ func (j *Journal) adopt(ctx context.Context, dead members.Member) error {
 	defer j.mu.Unlock()
 	j.adopted[dead.ID] = dead
 	return nil
+}
+
+// forgetAdopted forgets the processes that are dead no more: they have come back, or another
+// process has removed them.
+func (j *Journal) forgetAdopted(dead []members.Member) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	maps.DeleteFunc(j.adopted, func(id string, _ members.Member) bool {
+		return !slices.ContainsFunc(dead, func(m members.Member) bool { return m.ID == id })
+	})
 }
 
 // adoptPages adopts those pages of a dead member that exist, from a number up to, and

@@ -572,6 +572,30 @@ func TestAJournalIsAdoptedOnlyWhileThereIsRoom(t *testing.T) {
 	})
 }
 
+// The members are read at the next beat only. Until then the process that was removed must not
+// be adopted again: its pages would be looked for again, and it would be remembered for good.
+func TestAJournalIsAdoptedOnce(t *testing.T) {
+	bubble(t, func(w *world) {
+		dead, p := w.start(), w.start()
+		followAll(12*time.Second, dead, p) // they have seen each other beat
+		e := titled(w, "a")
+		dead.commit(e)
+		w.wantPublished(e)
+		w.log.Append(e)
+		dead.kill()
+		followAll(time.Minute, p)
+		if _, isMember := w.member(dead); isMember {
+			w.Fatal("the dead process is a member")
+		}
+		if n := len(p.journal.adopted); n > 0 {
+			w.Errorf("%d processes are remembered", n)
+		}
+		if n := w.store.Named(statetest.Get, "journal-"); n > reserved {
+			w.Errorf("%d pages were looked for, want %d", n, reserved)
+		}
+	})
+}
+
 // Meanwhile nothing is confirmed, because the same goroutine follows the log.
 func TestAnAdoptionFromAStoreThatHangsTakesOneCall(t *testing.T) {
 	bubble(t, func(w *world) {

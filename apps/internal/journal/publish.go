@@ -150,7 +150,9 @@ func (j *Journal) Tick(ctx context.Context, end eventlog.Position) {
 	if !j.Registry.IsWorker() {
 		return
 	}
-	for _, dead := range j.Registry.Dead() {
+	all := j.Registry.Dead()
+	j.forgetAdopted(all)
+	for _, dead := range all {
 		if err := j.adopt(ctx, dead); err != nil {
 			slog.WarnContext(ctx, "can't adopt a journal, retrying", "member", dead.ID, "error", err)
 		}

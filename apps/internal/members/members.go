@@ -253,8 +253,15 @@ func (r *Registry) Remove(ctx context.Context, dead Member) error {
 			return m.ID == dead.ID && m.Beat == dead.Beat
 		})
 	})
-	if err == nil && isBack {
+	if err != nil {
+		return err
+	}
+	if isBack {
 		return errIsBack
 	}
-	return err
+	// The next beat may be some seconds away.
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.members = slices.DeleteFunc(r.members, func(m Member) bool { return m.ID == dead.ID && m.Beat == dead.Beat })
+	return nil
 }
