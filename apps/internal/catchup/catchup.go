@@ -109,6 +109,8 @@ type Follower struct {
 	// The fields below belong to Run.
 	at     eventlog.Position // up to where the log was read
 	cursor cursor
+	// noticed is when this process first saw the cursor's origin, or that the log is another one.
+	noticed time.Time
 	// restoredTo is up to where the first reading of a service that may decide has found or
 	// written all effects.
 	restoredTo uint64

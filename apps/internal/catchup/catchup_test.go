@@ -482,6 +482,7 @@ func TestADeliveryIsOfAnEventWithThatDataAlone(t *testing.T) {
 // Until then React would decide what the log has decided already.
 func TestWhileTheStoreIsNotRestoredDeliveriesThatFollowTheLogAreRefused(t *testing.T) {
 	bubble(t, func(w *world) {
+		w.decides = true
 		w.log.Append(w.post(), w.moderated())
 		r := w.replica()
 		deliver := func() []error {
@@ -537,13 +538,19 @@ func TestANewStoreIsFilledFromTheLogAtOnce(t *testing.T) {
 // However many comments seem to be undecided, their decisions may come at the log's end.
 func TestAServiceDecidesNothingBeforeItKnowsTheWholeLog(t *testing.T) {
 	bubble(t, func(w *world) {
+		w.decides = true
 		undecided, last := w.many(event.CommentCreated, maxPending+eventlog.ReadLimit+1), w.post()
 		w.log.Append(append(slices.Clone(undecided), last)...)
 		r := w.replica()
 		r.follow()
 		w.wantDone([]event.Event{last}, nil)
-		if !r.Progress.IsRestored() {
-			w.Error("it does not know the log's end")
+		r.followFor(9 * time.Second)
+		if r.Progress.IsRestored() {
+			w.Error("what was on its way into the log gets no time")
+		}
+		r.followFor(time.Second)
+		if w.wantDone([]event.Event{last}, nil); !r.Progress.IsRestored() {
+			w.Error("it does not know the log")
 		}
 		r.followFor(11 * time.Second)
 		if n := len(w.reactions); n <= maxPending {

@@ -49,9 +49,16 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 	}
 	isFirst, isOther := f.cursor.origin == "", f.cursor.origin != read.origin
 	isSecondReading := f.mayDecide && read.isRestored && !f.cursor.isRestored // another worker restored the store
+	if isOther {
+		f.noticed = f.Now()
+	}
 	if isOther && !isFirst {
 		slog.WarnContext(ctx, "the store was emptied, and is filled again from the log", "cursor", f.cursor.at.Sequence)
 		f.delivered.clear()
+		// The others have to know this process, whose journal has pages.
+		if err := f.Registry.Beat(ctx); err != nil {
+			return err
+		}
 	}
 	f.cursor = read
 	f.Progress.setRestored(read.origin, read.isRestored)
@@ -100,6 +107,7 @@ func (f *Follower) beginCursor(ctx context.Context) (cursor, error) {
 
 // restart has all processes read the log from its start, because it is another log.
 func (f *Follower) restart(ctx context.Context) error {
+	f.noticed = f.Now()
 	f.goOnFrom(eventlog.Position{})
 	if !f.isWorking {
 		return nil
@@ -128,7 +136,7 @@ func (f *Follower) saveCursor(ctx context.Context, isAtEnd bool) error {
 	}
 	isRestored := f.cursor.isRestored || isAtEnd && f.hasAllEffects()
 	if f.mayDecide && !f.cursor.isRestored {
-		return f.endFirstReading(ctx, isRestored)
+		return f.endFirstReading(ctx, isRestored && f.mayEndFirstReading())
 	}
 	if at == f.cursor.at && isRestored == f.cursor.isRestored {
 		return nil
@@ -149,6 +157,12 @@ func (f *Follower) endFirstReading(ctx context.Context, isRestored bool) error {
 	f.goOnFrom(f.cursor.at)
 	f.restoredTo = restoredTo
 	return nil
+}
+
+// mayEndFirstReading says that decisions which were on their way when the store was emptied
+// had time to get into the log. An empty log has decided nothing.
+func (f *Follower) mayEndFirstReading() bool {
+	return f.at.Sequence == 0 || f.Now().Sub(f.noticed) >= Grace
 }
 
 // hasAllEffects says that the store has the effect of each event that was read.

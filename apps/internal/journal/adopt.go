@@ -162,16 +162,41 @@ func (j *Journal) standing(ctx context.Context, entries []storedEntry, events []
 		}
 		claims[i], items = claim, append(items, claim)
 	}
-	kept := state.Keep(ctx, j.Store, items...)
+	kept, err := j.keepClaims(ctx, items)
+	if err != nil {
+		return nil, err
+	}
 	stands := make([]bool, len(entries))
 	for i, claim := range claims {
-		k := kept[claim.Key]
-		if k.Err != nil {
-			return nil, k.Err
-		}
-		stands[i] = claim.Key == "" || bytes.Equal(k.Value, claim.Value) || hasExpired(events[i], k.Value)
+		stands[i] = claim.Key == "" || bytes.Equal(kept[claim.Key], claim.Value) || hasExpired(events[i], kept[claim.Key])
 	}
 	return stands, nil
+}
+
+// keepClaims returns the claim that stands for each key. It reads before it writes, because
+// nearly all claims are there.
+func (j *Journal) keepClaims(ctx context.Context, claims []state.Item) (map[string][]byte, error) {
+	keys, standing := make([]string, len(claims)), map[string][]byte{}
+	for i, claim := range claims {
+		keys[i] = claim.Key
+	}
+	found, err := j.Store.Get(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	var missing []state.Item
+	for i, item := range found {
+		if standing[item.Key] = item.Value; !item.Exists() {
+			missing = append(missing, claims[i])
+		}
+	}
+	for key, kept := range state.Keep(ctx, j.Store, missing...) {
+		if kept.Err != nil {
+			return nil, kept.Err
+		}
+		standing[key] = kept.Value
+	}
+	return standing, nil
 }
 
 // hasExpired says that the claim of an event may have ended before another one was made for

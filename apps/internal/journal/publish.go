@@ -28,10 +28,11 @@ const (
 	// publish, up to absentAtMost.
 	absentAnyway = 30 * time.Second
 	absentAtMost = 5 * time.Minute
-	// checksAtOnce bounds how many events the log is asked for, and are published again, in
-	// one round. A round begins checkPause after the one before, or later.
-	checksAtOnce = 5 * eventlog.MaxKnown
-	checkPause   = time.Second
+	// asksAtOnce bounds how many events the log is asked for in one round, and repairsAtOnce
+	// how many are published again. A round begins checkPause after the one before, or later.
+	asksAtOnce    = 50 * eventlog.MaxKnown
+	repairsAtOnce = 5 * eventlog.MaxKnown
+	checkPause    = time.Second
 	// publishAtOnce bounds one publish.
 	publishAtOnce = 100
 )
@@ -187,7 +188,7 @@ func (j *Journal) absent(end eventlog.Position) []*entry {
 	slices.SortFunc(absent, func(a, b *entry) int {
 		return cmp.Or(a.published.Compare(b.published), cmp.Compare(a.order, b.order))
 	})
-	return absent[:min(len(absent), checksAtOnce)]
+	return absent[:min(len(absent), asksAtOnce)]
 }
 
 // isAbsent says whether an entry seems to be lost. The caller holds the lock.
@@ -204,7 +205,11 @@ func (j *Journal) isAbsent(e *entry, now time.Time) bool {
 // repair asks eventlog for the entries. Those that it has, or has refused, are removed. The
 // others are published again.
 func (j *Journal) repair(ctx context.Context, absent []*entry) error {
+	again := 0
 	for some := range slices.Chunk(absent, eventlog.MaxKnown) {
+		if again >= repairsAtOnce {
+			break
+		}
 		ids, letters := make([]string, len(some)), make([]string, len(some))
 		for i, e := range some {
 			ids[i], letters[i] = e.event.ID, bus.DeadLetterID(j.Eventlog, e.event.Type, e.event)
@@ -218,15 +223,18 @@ func (j *Journal) repair(ctx context.Context, absent []*entry) error {
 			return err
 		}
 		for i, e := range some {
-			j.settle(ctx, e, refused[letters[i]], known[ids[i]])
+			if j.settle(ctx, e, refused[letters[i]], known[ids[i]]) {
+				again++
+			}
 		}
 	}
 	j.wakePublisher()
 	return nil
 }
 
-// settle decides what becomes of an entry that the log was asked for.
-func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool) {
+// settle decides what becomes of an entry that the log was asked for, and says whether it is
+// published again.
+func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool) (again bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
@@ -249,7 +257,9 @@ func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool)
 		e.isAdopted = false
 		e.repeats++
 		j.enqueue(e)
+		again = true
 	}
+	return again
 }
 
 // Tidy removes the pages of which no event is needed any more.

@@ -187,7 +187,7 @@ func TestAnEmptiedStoreAndAnotherPolicyChangeNoDecision(t *testing.T) {
 		decided, waits := []event.Event{created(t, "An apple"), created(t, "An orange")}, created(t, "An orange and an apple")
 		log.Append(decided...)
 		stop := run(process(banned("orange")))
-		time.Sleep(15 * time.Second) // of the bubble's clock
+		time.Sleep(25 * time.Second) // of the bubble's clock
 		stop()
 		if n := len(bus.events); n != 2 {
 			t.Fatalf("%d decisions", n)
@@ -201,7 +201,7 @@ func TestAnEmptiedStoreAndAnotherPolicyChangeNoDecision(t *testing.T) {
 		if errs := changed.Deliver(event.CommentCreated)(t.Context(), decided); errs[0] == nil || errs[1] == nil || len(bus.events) > 0 {
 			t.Errorf("the deliveries are taken before the process knows that the store was emptied: %v", errs)
 		}
-		time.Sleep(5 * time.Second) // of the bubble's clock
+		time.Sleep(13 * time.Second) // of the bubble's clock
 		if errs := changed.Deliver(event.CommentCreated)(t.Context(), append(slices.Clone(decided), waits)); errors.Join(errs...) != nil {
 			t.Fatal(errs)
 		}

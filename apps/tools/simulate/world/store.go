@@ -253,6 +253,9 @@ func (w *World) emptyStore(f *fault) (end func()) {
 	w.faults.began(f)
 	s := w.stores[f.At]
 	w.users.storeEmptied(f.At)
+	if f.At == moderation {
+		w.users.decisionsLost(s.keys("decision-"))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.docs)

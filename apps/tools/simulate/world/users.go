@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -104,9 +106,12 @@ type users struct {
 	ids     map[int]string // of the posts
 	// emptied counts how often a service's store was emptied.
 	emptied map[string]int
-	wrong   error // the first answer that can't be right
-	done    sync.WaitGroup
-	isDone  bool
+	// undecided are the comments whose decision was lost with moderation's store before the log
+	// had it. It may be made again by another policy, and comments may have the first one.
+	undecided map[string]bool
+	wrong     error // the first answer that can't be right
+	done      sync.WaitGroup
+	isDone    bool
 }
 
 // attempt is one request of a command.
@@ -130,7 +135,7 @@ type attempt struct {
 }
 
 func newUsers(w *World) *users {
-	u := &users{world: w, created: map[int]chan struct{}{}, ids: map[int]string{}, emptied: map[string]int{}}
+	u := &users{world: w, created: map[int]chan struct{}{}, ids: map[int]string{}, emptied: map[string]int{}, undecided: map[string]bool{}}
 	for _, c := range w.plan.Commands {
 		u.created[c.ID] = make(chan struct{})
 	}
@@ -340,6 +345,24 @@ func (u *users) storeEmptied(service string) {
 		}
 	}
 	u.excuse(has)
+}
+
+// decisionsLost notes that moderation's store loses these documents.
+func (u *users) decisionsLost(keys []string) {
+	events, _ := u.world.storedLog() // if it is damaged, the accounts say so
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, key := range keys {
+		id := strings.TrimPrefix(key, "decision-")
+		u.undecided[id] = u.undecided[id] || !slices.ContainsFunc(events, func(e logged) bool { return e.Type == commentModerated && e.Subject == id })
+	}
+}
+
+// mayDiffer says that a comment may have two decisions.
+func (u *users) mayDiffer(comment string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.undecided[comment]
 }
 
 // hasLost says that a service's store was emptied, so that commands may be lost.
