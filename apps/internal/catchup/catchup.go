@@ -275,7 +275,8 @@ func (f *Follower) removeDead(ctx context.Context) error {
 }
 
 // read reads the log up to its end, or until too many events are pending. It returns where
-// the log ends, which is unknown if nothing was read.
+// the log ends. If nothing was read it returns a position beyond f.at, so that f does not count
+// as at the end.
 func (f *Follower) read(ctx context.Context) (end eventlog.Position, err error) {
 	end.Sequence = f.at.Sequence + 1
 	for len(f.pending) <= maxPending || f.makeRoom(ctx) {

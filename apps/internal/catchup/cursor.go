@@ -105,7 +105,8 @@ func (f *Follower) beginCursor(ctx context.Context) (cursor, error) {
 	return f.readCursor(ctx)
 }
 
-// restart has all processes read the log from its start, because it is another log.
+// restart has this process read the log from its start, because it is another log. The worker
+// also sets the cursor back.
 func (f *Follower) restart(ctx context.Context) error {
 	f.noticed = f.Now()
 	f.goOnFrom(eventlog.Position{})

@@ -156,7 +156,7 @@ func (f *Follower) mend(ctx context.Context, handler bus.Handler, lost []*pendin
 		err := errs[i]
 		switch {
 		case err == nil:
-			slog.WarnContext(ctx, "the bus has lost an event, which is handled from the log", "type", p.event.Type, "event", p.event.ID, "entity", p.event.Subject, "missing", kind)
+			slog.WarnContext(ctx, "an event of the log was not handled, and is handled now", "type", p.event.Type, "event", p.event.ID, "entity", p.event.Subject, "missing", kind)
 			f.Repairs.Add(kind, 1)
 			mended(p)
 		case errors.Is(err, bus.ErrPoison):

@@ -88,7 +88,7 @@ func (c *Commands) problem(ctx context.Context, e event.Event, err error) error 
 	slog.WarnContext(ctx, "commit failed", "type", e.Type, "id", e.Subject, "error", err)
 	switch {
 	case errors.Is(err, journal.ErrFull):
-		return web.Unavailable("The event log does not take events now, and no more of them can wait. Nothing has happened. Try again later.")
+		return web.Unavailable("The event log does not take events now, and no more of them can wait. This request has changed nothing. Repeat it later, with its Idempotency-Key if it has one.")
 	case errors.Is(err, journal.ErrStopped), ctx.Err() != nil:
 		return web.Unavailable("The service's store did not answer in time, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
 	}

@@ -371,7 +371,7 @@ func TestAFullJournalIsUnavailableAndNothingHasHappened(t *testing.T) {
 	full.Fail(journal.ErrFull)
 	for _, key := range []string{"key", ""} {
 		_, err := New(full).Commit(t.Context(), key, []byte("a"), created(t, "a"))
-		if detail := wantProblem(t, err, http.StatusServiceUnavailable); !strings.Contains(detail, "Nothing has happened") {
+		if detail := wantProblem(t, err, http.StatusServiceUnavailable); !strings.Contains(detail, "has changed nothing") {
 			t.Errorf("the problem says %q", detail)
 		}
 	}
@@ -391,7 +391,7 @@ func TestARepeatInAFullJournalDoesNotSayThatNothingHasHappened(t *testing.T) {
 	c := New(filling{journaltest.New()})
 	commit(t, c, "key", "a", created(t, "a"))
 	_, err := try(c, "key", "a", created(t, "a"))
-	if detail := wantProblem(t, err, http.StatusServiceUnavailable); strings.Contains(detail, "Nothing has happened") {
+	if detail := wantProblem(t, err, http.StatusServiceUnavailable); strings.Contains(detail, "has changed nothing") {
 		t.Errorf("the first try has happened, and the problem says %q", detail)
 	}
 }

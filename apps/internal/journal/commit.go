@@ -71,7 +71,8 @@ func (e storedEntry) claim() Claim { return Claim{Key: e.Key, Request: e.Request
 // returns when both are there. If another claim stands for the key, Commit returns that
 // one, and the event is not committed. Otherwise standing is the claim itself. The error is
 // ErrFull, ErrStopped or that of ctx. After these last two the event may be committed all the
-// same. An event that cannot be encoded, or a damaged claim, is another error.
+// same. An event that cannot be encoded, a damaged claim, or a page whose number is taken, is
+// another error.
 func (j *Journal) Commit(ctx context.Context, e event.Event, claim Claim) (standing Claim, err error) {
 	raw, err := event.Marshal(e)
 	if err != nil {

@@ -11,8 +11,9 @@
 //     eventlog has refused it.
 //   - A page is created once and never changes. It is removed when none of its events is
 //     needed any more.
-//   - A page whose process may be dead for the others is in nobody's answer: Commit returns
-//     only while the process holds its lease, and it is checked after the write.
+//   - A new command is answered only after its page is written and while its process holds its
+//     lease, which is checked after the write. So the process that adopts the journal finds
+//     the page. A repeat of an event that the journal holds is answered at once.
 //   - An event with a claim is published only if the claim stands for that event, or may have
 //     expired since.
 package journal
@@ -100,8 +101,8 @@ type Journal struct {
 	order uint64 // of the last publish or adoption
 	// latest is the order of the latest publish of each topic that the log has.
 	latest map[event.Type]uint64
-	// tickedAt is when the log was last read to its end, and since from when on that has
-	// happened without a long pause. At endSince the log ended where it ends now.
+	// tickedAt is when the log was last read to its end. since is from when on that has happened
+	// without a long pause, and endSince since when the log has ended where it ends now.
 	tickedAt, since, endSince time.Time
 	end                       eventlog.Position
 	repairedAt                time.Time // when entries were last taken for absent

@@ -23,8 +23,8 @@ const (
 	// Lease is how long a process may be without a beat before the others take it for
 	// dead.
 	Lease = 15 * time.Second
-	// HeldFor is how long after the start of its last beat a process may rely on the
-	// others: by then none of them takes it for dead.
+	// HeldFor is how long after the start of its last beat a process may be sure that no other
+	// one takes it for dead.
 	HeldFor = 10 * time.Second
 
 	key = "members"

@@ -1,5 +1,6 @@
-// Package repairs counts what a service mends after the bus lost it. On a healthy bus all
-// counts are 0.
+// Package repairs counts what a service mends: what the bus lost, what an emptied store lacks,
+// and what a service that is far behind has not received. On a healthy bus, with a store that
+// loses nothing and a service that keeps up, all counts are 0.
 package repairs
 
 import (

@@ -8,7 +8,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
-// decisionOf returns the decision that a CommentModerated carries.
+// decisionOf returns the decision that a CommentModerated or a CommentUpdated carries.
 func decisionOf(e event.Event) (decision, error) {
 	created := *e.Comment
 	created.Status, created.Reason = event.Pending, ""
@@ -17,7 +17,7 @@ func decisionOf(e event.Event) (decision, error) {
 	return decision{Comment: digest, Status: e.Comment.Status, Reason: e.Comment.Reason}, err
 }
 
-// decisionsOf returns the decisions of a batch of CommentModerated, and their keys.
+// decisionsOf returns the decisions of a batch of these events, and their keys.
 func decisionsOf(events []event.Event) (decisions []decision, keys []string, err error) {
 	for _, e := range events {
 		d, err := decisionOf(e)
@@ -51,7 +51,7 @@ func (s *Service) missing(ctx context.Context, events []event.Event) ([]bool, er
 }
 
 // restore stores the decisions of a batch of CommentModerated that were read in the log. Of
-// two decisions on one comment the first in the log stands.
+// two decisions on one comment in one batch the first stands.
 func (s *Service) restore(ctx context.Context, events []event.Event) []error {
 	decisions, keys, err := decisionsOf(events)
 	if err == nil {

@@ -74,7 +74,7 @@ func documents(t *testing.T) map[string]string {
 // folders are the READMEs that describe a folder.
 var folders = []string{
 	"apps/client", "apps/comments", "apps/eventlog", "apps/internal", "apps/moderation", "apps/posts", "apps/query",
-	"apps/tools", "apps/tools/bench", "apps/tools/e2e", "components", "k8s",
+	"apps/tools", "apps/tools/bench", "apps/tools/e2e", "apps/tools/simulate", "components", "k8s",
 }
 
 func TestEachFoldersREADMESaysHowToReadAndChangeIt(t *testing.T) {
@@ -173,7 +173,7 @@ func TestTheLineCountsAreRight(t *testing.T) {
 }
 
 // forTests are the packages that only tests import.
-var forTests = []string{"statetest", "eventlogtest", "querytest"}
+var forTests = []string{"statetest", "eventlogtest", "querytest", "journaltest"}
 
 // generated begins a file that a program has written (go help generate).
 const generated = "// Code generated "

@@ -47,7 +47,7 @@ func simulate(ctx context.Context, checkout system.Checkout) error {
 		return err
 	}
 	defer b.close()
-	fmt.Println("Building the services with a Go runtime whose chance is seeded. (The first time that takes some minutes.)")
+	fmt.Println("Building the services with a Go runtime whose chance is seeded. (The first time that takes a minute or two.)")
 	binary, err := b.build(ctx, nil)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-// What the sidecars' configuration (components/) says of deliveries.
+// What the sidecars' configuration (components/) says of deliveries. It awaits 1 to 50 ms.
 const (
 	bulkAwait      = 5 * time.Millisecond
 	bulkCount      = 100
@@ -110,7 +110,7 @@ func (p publisher) Publish(ctx context.Context, topic, _ string, messages [][]by
 }
 
 // add puts a message on its stream, from where it goes to every group. The caller has the
-// lock, and so for all methods below up to deliver.
+// lock, and so for all methods below up to pumpAll.
 func (b *broker) add(topic string, raw []byte) {
 	b.sent++
 	m := &message{id: b.sent, raw: bytes.Clone(raw)}
@@ -171,7 +171,8 @@ func (g *group) pump() {
 	g.pumpSoon()
 }
 
-// pumpAll is called when a service has a process again.
+// pumpAll is called when a service has a process again, and, without a name, when the bus is
+// back.
 func (b *broker) pumpAll(service string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

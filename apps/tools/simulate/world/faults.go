@@ -91,9 +91,8 @@ type kind struct {
 }
 
 var (
-	stores    = []string{posts, comments, moderation, eventlog, query}
 	emptiable = []string{posts, comments, moderation, query} // the log is the truth
-	callers   = []string{posts, comments, moderation, query} // of the log
+	callers   = emptiable // of the log
 	anywhere  = []string{"anything"}
 )
 
@@ -108,12 +107,12 @@ var kinds = []kind{
 	{DeliveryRepeated, 3, services, 10 * time.Millisecond, 15 * time.Second, nil},
 	{DeliveryDelayed, 3, services, 10 * time.Millisecond, 10 * time.Second, nil},
 	{DeliveryUnknown, 2, services, 0, 0, nil},
-	{WriteRefused, 2, stores, 0, 0, nil},
-	{WriteUnknown, 3, stores, 0, 0, nil},
-	{WriteLate, 3, stores, 50 * time.Millisecond, 10 * time.Second, nil},
-	{WritePart, 3, stores, 0, 0, nil},
-	{ReadFails, 2, stores, 0, 0, nil},
-	{StoreSlow, 1, stores, 10 * time.Millisecond, 2 * time.Second, nil},
+	{WriteRefused, 2, services, 0, 0, nil},
+	{WriteUnknown, 3, services, 0, 0, nil},
+	{WriteLate, 3, services, 50 * time.Millisecond, 10 * time.Second, nil},
+	{WritePart, 3, services, 0, 0, nil},
+	{ReadFails, 2, services, 0, 0, nil},
+	{StoreSlow, 1, services, 10 * time.Millisecond, 2 * time.Second, nil},
 	{CallLost, 2, callers, 0, 0, nil},
 	{CallUnknown, 2, callers, 0, 0, nil},
 	{CallCut, 2, callers, 0, 0, nil},
@@ -125,7 +124,7 @@ var kinds = []kind{
 	{StreamDeleted, 2, topics, 0, 0, (*World).deleteStream},
 	{GroupAtEnd, 2, services, 0, 0, (*World).groupAtEnd},
 	{GroupReplays, 1, services, 0, 0, (*World).groupReplays},
-	{StoreDown, 1, stores, 0, 0, (*World).storeDown},
+	{StoreDown, 1, services, 0, 0, (*World).storeDown},
 	{StoreEmptied, 2, emptiable, 0, 0, (*World).emptyStore},
 	{Killed, 3, services, 10 * time.Millisecond, 20 * time.Second, (*World).killOne},
 	{KilledInCall, 4, services, 10 * time.Millisecond, 20 * time.Second, nil},
@@ -159,8 +158,6 @@ func newFault(d dice, id int) Fault {
 type fault struct {
 	Fault
 	dice dice
-	// hits is how often it has struck.
-	hits int
 }
 
 // faults are the faults of a running history. It is safe for concurrent use.
@@ -197,7 +194,6 @@ func (f *faults) delay(k Kind, at string) time.Duration {
 }
 
 func (f *faults) hit(one *fault) {
-	one.hits++
 	f.hits[one.Kind]++
 	f.trace.add("%s strikes: %s of %s", one.name(), one.Kind, one.At)
 }

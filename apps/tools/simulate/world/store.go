@@ -22,7 +22,7 @@ type store struct {
 
 	mu   sync.Mutex
 	docs map[string]doc
-	// removed are the keys that were removed once.
+	// removed are the keys that Drop has removed once.
 	removed map[string]bool
 	// members are the processes that are among the service's members, as they have written
 	// since the store was emptied.

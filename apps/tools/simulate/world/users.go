@@ -17,8 +17,8 @@ import (
 // answerWithin is how long a user waits for an answer.
 const answerWithin = 4 * time.Second
 
-// Command is what a user wants to have happen: a post, or a comment on one. Content is
-// different for each.
+// Command is what a user wants to have happen: a post, or a comment on one. Its name makes its
+// content unique.
 type Command struct {
 	ID int
 	At time.Duration
@@ -101,7 +101,8 @@ type users struct {
 	lists    []entity // what readers saw in lists of comments
 	frames   []frame  // what a reader saw in a stream, and its last id
 	lastID   string
-	// created is closed when a command's post is known, or never will be.
+	// created has a channel for each command, which is closed when it has succeeded, or never
+	// will.
 	created map[int]chan struct{}
 	ids     map[int]string // of the posts
 	// emptied counts how often a service's store was emptied.
