@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	contribmiddleware "github.com/dapr/components-contrib/middleware"
 	"github.com/dapr/components-contrib/middleware/http/routerchecker"
@@ -43,7 +44,7 @@ func register() {
 
 	nameresolution.DefaultRegistry.Logger = contrib
 	nameresolution.DefaultRegistry.RegisterComponent(func(log logger.Logger) contribnames.Resolver {
-		return uninterrupted{sqlite.NewResolver(log)}
+		return names{sqlite.NewResolver(log)}
 	}, "sqlite")
 	// The default of a configuration without name resolution.
 	nameresolution.DefaultRegistry.RegisterComponent(mdns.NewResolver, "mdns")
@@ -64,14 +65,39 @@ func byAddress(next http.Handler) http.Handler {
 	})
 }
 
-// uninterrupted lets a lookup finish when its caller gives up. It takes at most the
-// component's timeout. Otherwise the driver (modernc.org/sqlite) interrupts the
-// connection, which then fails for others or stays broken: a sidecar's every lookup and
+// names is the resolver of apps' addresses. It mends two faults of the one that it has.
+type names struct{ contribnames.Resolver }
+
+const (
+	// lockedFor is how long the database may be locked at the start of a sidecar.
+	lockedFor = 30 * time.Second
+	// lockedPause is the pause between two tries.
+	lockedPause = 200 * time.Millisecond
+)
+
+// Init tries again while others have the database locked, as on a busy machine (it waits 2 s
+// by itself). A runtime whose resolver fails to start logs that and goes on: nobody finds its
+// app, for good (initRuntime in dapr/pkg/runtime/runtime.go, 1.18.2; no issue found). It can
+// go when the runtime ends, or tries again.
+func (n names) Init(ctx context.Context, metadata contribnames.Metadata) error {
+	for started := time.Now(); ; {
+		err := n.Resolver.Init(ctx, metadata)
+		if err == nil || !strings.Contains(err.Error(), "SQLITE_BUSY") || time.Since(started) > lockedFor {
+			return err
+		}
+		select {
+		case <-time.After(lockedPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// ResolveID looks up an app's address. It lets a lookup finish when its caller gives up. That
+// takes at most the component's timeout. Otherwise the driver (modernc.org/sqlite) interrupts
+// the connection, which then fails for others or stays broken: a sidecar's every lookup and
 // renewal failed from then on. superseriousbusiness/gotosocial#2731 found the same; no
 // issue found in Dapr. It can go when the driver interrupts the caller's query alone.
-type uninterrupted struct{ contribnames.Resolver }
-
-// ResolveID looks up an app's address (nameresolution.Resolver).
-func (u uninterrupted) ResolveID(ctx context.Context, req contribnames.ResolveRequest) (string, error) {
-	return u.Resolver.ResolveID(context.WithoutCancel(ctx), req)
+func (n names) ResolveID(ctx context.Context, req contribnames.ResolveRequest) (string, error) {
+	return n.Resolver.ResolveID(context.WithoutCancel(ctx), req)
 }
