@@ -81,7 +81,7 @@ func (j *Journal) forgetAdopted(dead []members.Member) {
 }
 
 // adoptPages adopts those pages of a dead member that exist, from a number up to, and
-// without, another one. A page that cannot be adopted does not keep it from the others.
+// without, another one. A page that cannot be decoded does not keep it from the others.
 func (j *Journal) adoptPages(ctx context.Context, dead members.Member, from, until uint64) error {
 	var keys []string
 	for number := from; number < until; number++ {
@@ -92,11 +92,21 @@ func (j *Journal) adoptPages(ctx context.Context, dead members.Member, from, unt
 		return err
 	}
 	var errs []error
+	var found []*orphan
 	for i, item := range items {
-		if item.Exists() && !j.hasPage(item.Key) {
-			p := &page{key: item.Key, number: from + uint64(i), owner: dead.ID} //nolint:gosec // never negative
-			errs = append(errs, j.adoptPage(ctx, p, item.Value, dead.HasLeft))
+		if !item.Exists() || j.hasPage(item.Key) {
+			continue
 		}
+		o, err := decodeOrphan(item)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		o.page = &page{key: item.Key, number: from + uint64(i), owner: dead.ID} //nolint:gosec // never negative
+		found = append(found, o)
+	}
+	if len(found) > 0 {
+		errs = append(errs, j.adoptOrphans(ctx, found, dead.HasLeft))
 	}
 	return errors.Join(errs...)
 }
@@ -107,74 +117,71 @@ func (j *Journal) hasPage(key string) bool {
 	return j.pages[key] != nil
 }
 
-// adoptPage makes the events of a page entries, except those whose claim stands for another
+// orphan is a page of a dead process, with its events and their claims by index. The claim of
+// an event without one has no key.
+type orphan struct {
+	page   *page
+	events []event.Event
+	sizes  []int
+	claims []state.Item
+}
+
+func decodeOrphan(item state.Item) (*orphan, error) {
+	var read stored
+	if err := jsonv2.Unmarshal(item.Value, &read); err != nil {
+		return nil, fmt.Errorf("decoding %s: %w", item.Key, err)
+	}
+	o := &orphan{}
+	for _, entry := range read.Entries {
+		e, err := event.ParseStored(entry.Event)
+		if err != nil {
+			return nil, fmt.Errorf("decoding %s: %w", item.Key, err)
+		}
+		var claim state.Item
+		if entry.Key != "" {
+			if claim, err = entry.claim().item(); err != nil {
+				return nil, fmt.Errorf("claims of %s: %w", item.Key, err)
+			}
+		}
+		o.events, o.sizes, o.claims = append(o.events, e), append(o.sizes, len(entry.Event)), append(o.claims, claim)
+	}
+	return o, nil
+}
+
+// adoptOrphans makes the events of pages entries, except those whose claim stands for another
 // event. The log may have them, so it is asked first. A process that has left may have
 // published them just now; one that is dead has not for as long as its lease.
-func (j *Journal) adoptPage(ctx context.Context, p *page, value []byte, hasLeft bool) error {
-	var read stored
-	if err := jsonv2.Unmarshal(value, &read); err != nil {
-		return fmt.Errorf("decoding %s: %w", p.key, err)
+func (j *Journal) adoptOrphans(ctx context.Context, all []*orphan, hasLeft bool) error {
+	var claims []state.Item
+	for _, o := range all {
+		claims = append(claims, slices.DeleteFunc(slices.Clone(o.claims), func(c state.Item) bool { return c.Key == "" })...)
 	}
-	all := make([]event.Event, len(read.Entries))
-	for i, entry := range read.Entries {
-		var err error
-		if all[i], err = event.ParseStored(entry.Event); err != nil {
-			return fmt.Errorf("decoding %s: %w", p.key, err)
-		}
-	}
-	stands, err := j.standing(ctx, read.Entries, all)
+	standing, err := j.keepClaims(ctx, claims)
 	if err != nil {
-		return fmt.Errorf("claims of %s: %w", p.key, err)
-	}
-	var events []event.Event
-	var sizes []int
-	for i, e := range all {
-		if stands[i] {
-			events, sizes = append(events, e), append(sizes, len(read.Entries[i].Event))
-		}
+		return fmt.Errorf("claims: %w", err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.pages[p.key] = p
 	checkAt := j.Now()
 	if hasLeft {
 		checkAt = checkAt.Add(absentAfter)
 	}
-	for i, e := range events {
-		j.take(p, e, sizes[i], checkAt)
+	for _, o := range all {
+		j.pages[o.page.key] = o.page
+		for i, e := range o.events {
+			claim := o.claims[i]
+			if claim.Key == "" || bytes.Equal(standing[claim.Key], claim.Value) || hasExpired(e, standing[claim.Key]) {
+				j.take(o.page, e, o.sizes[i], checkAt)
+			}
+		}
+		slog.WarnContext(ctx, "adopted a page of a dead process's journal", "page", o.page.key, "events", len(o.events))
 	}
-	slog.WarnContext(ctx, "adopted a page of a dead process's journal", "page", p.key, "events", len(events))
 	return nil
 }
 
-// standing says, by index, which entries have no claim or one that stands. A claim that is
-// missing is made: the dead process may have written its page alone.
-func (j *Journal) standing(ctx context.Context, entries []storedEntry, events []event.Event) ([]bool, error) {
-	claims := make([]state.Item, len(entries)) // without a key for an entry without a claim
-	var items []state.Item
-	for i, e := range entries {
-		if e.Key == "" {
-			continue
-		}
-		claim, err := e.claim().item()
-		if err != nil {
-			return nil, err
-		}
-		claims[i], items = claim, append(items, claim)
-	}
-	kept, err := j.keepClaims(ctx, items)
-	if err != nil {
-		return nil, err
-	}
-	stands := make([]bool, len(entries))
-	for i, claim := range claims {
-		stands[i] = claim.Key == "" || bytes.Equal(kept[claim.Key], claim.Value) || hasExpired(events[i], kept[claim.Key])
-	}
-	return stands, nil
-}
-
-// keepClaims returns the claim that stands for each key. It reads before it writes, because
-// nearly all claims are there.
+// keepClaims returns the claim that stands for each key. A claim that is missing is made: the
+// dead process may have written its page alone. It reads before it writes, because nearly all
+// claims are there.
 func (j *Journal) keepClaims(ctx context.Context, claims []state.Item) (map[string][]byte, error) {
 	keys, standing := make([]string, len(claims)), map[string][]byte{}
 	for i, claim := range claims {
