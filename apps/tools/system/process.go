@@ -91,6 +91,16 @@ func (p *Process) AwaitEnd(ctx context.Context) error {
 	})
 }
 
+// HasEnded says that a process that was started here has ended.
+func (p *Process) HasEnded() bool {
+	select {
+	case <-p.gone:
+		return true
+	default: // a nil channel, too
+		return false
+	}
+}
+
 // Start starts it, again or for the first time. Its output goes to log.
 func (p *Process) Start(log io.Writer) error {
 	p.cmd = exec.Command(p.Args[0], p.Args[1:]...) //nolint:gosec // as it was started before
