@@ -206,13 +206,20 @@ func (s *store) keys(prefix string) []string {
 }
 
 // pages are the pages of the service's journal. One that is back, by a write that landed
-// after the page was removed, is not counted: it does no harm but takes place. So does one of
-// a process that died before it was a member again in its emptied store.
+// after the page was removed, is not counted, unless it is still to be adopted: it does no harm
+// but takes place. So does one of a process that died before it was a member again in its
+// emptied store.
 func (s *store) pages() []string {
+	isOf := func(key string) func(*process) bool {
+		return func(p *process) bool { return strings.HasPrefix(key, "journal-"+p.member+"-") }
+	}
+	living, members := s.world.services[s.name].all(), string(s.value("members"))
 	return slices.DeleteFunc(s.keys("journal-"), func(key string) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.docs[key].isBack || slices.ContainsFunc(s.forgotten, func(p *process) bool { return strings.HasPrefix(key, "journal-"+p.member+"-") })
+		owner := key[len("journal-"):strings.LastIndex(key, "-")]
+		isLeft := strings.Contains(members, owner) && !slices.ContainsFunc(living, isOf(key))
+		return s.docs[key].isBack && !isLeft || slices.ContainsFunc(s.forgotten, isOf(key))
 	})
 }
 
