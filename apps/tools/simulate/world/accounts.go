@@ -197,7 +197,9 @@ func (u *users) checkKey(key string, attempts []*attempt, happened map[string]ma
 		if a.status == http.StatusCreated {
 			answers[a.id] = true
 		}
-		epochs[a.emptied] = true
+		for epoch := a.emptied; epoch <= a.until; epoch++ {
+			epochs[epoch] = true
+		}
 	}
 	epochs[u.emptied[attempts[0].of.service()]] = true
 	if most := len(epochs); len(entities) > most || len(answers) > most {

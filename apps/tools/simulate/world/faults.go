@@ -131,7 +131,7 @@ var kinds = []kind{
 	{Paused, 2, services, 100 * time.Millisecond, 20 * time.Second, (*World).pauseOne},
 	{Stopped, 1, services, 10 * time.Millisecond, 5 * time.Second, (*World).stopOne},
 	{Away, 2, services, 0, 0, (*World).away},
-	{ClockStepped, 1, services, -maxSkew, maxSkew, (*World).stepClock},
+	{ClockStepped, 1, services, 0, 2 * maxSkew, (*World).stepClock},
 	{PolicyChanged, 1, []string{moderation}, 0, 0, (*World).changePolicy},
 }
 

@@ -355,6 +355,8 @@ func (w *World) away(f *fault) (end func()) {
 	return nil
 }
 
+// stepClock sets the clocks of a service forward. Not back: Go measures spans of time by a clock
+// that never goes back, and the services compare no other times of one process.
 func (w *World) stepClock(f *fault) (end func()) {
 	w.faults.began(f)
 	for _, p := range w.services[f.At].all() {

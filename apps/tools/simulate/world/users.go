@@ -125,8 +125,9 @@ type attempt struct {
 	// id is that of the entity in the answer, if the status is 201.
 	id string
 	by *process
-	// emptied is how often the service's store had been emptied when the attempt began.
-	emptied int
+	// emptied is how often the service's store had been emptied when the attempt began, and
+	// until when it ended.
+	emptied, until int
 	// isExposed says that only the process that took the attempt knew of it, when the log did
 	// not have its event yet: the service's store was emptied then, or before it and the process
 	// was not among the members again.
@@ -257,6 +258,7 @@ func (u *users) attempt(d dice, c *Command, path, content string) *attempt {
 	})
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	a.until = u.emptied[service]
 	if res != nil {
 		u.answered(a, res, field)
 	}
