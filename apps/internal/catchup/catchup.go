@@ -111,6 +111,8 @@ type Follower struct {
 	cursor cursor
 	// noticed is when this process first saw the cursor's origin, or that the log is another one.
 	noticed time.Time
+	// hasEffects says that the log has had effects, as far as it was read.
+	hasEffects bool
 	// restoredTo is up to where the first reading of a service that may decide has found or
 	// written all effects.
 	restoredTo uint64
@@ -323,6 +325,7 @@ func (f *Follower) take(e event.Event, log string, isFar bool) {
 	if consumer == nil || consumer.FollowsLog && !f.cursor.isRestored {
 		return
 	}
+	f.hasEffects = f.hasEffects || consumer.Missing != nil
 	p := &pending{event: e, before: before, consumer: consumer, readAt: f.Now()}
 	p.hasEffect = consumer.Missing == nil || wasDelivered || f.at.Sequence <= f.restoredTo
 	if p.hasReaction = consumer.React == nil; !p.hasReaction {

@@ -118,7 +118,7 @@ func (f *Follower) restart(ctx context.Context) error {
 
 // goOnFrom reads the log from a position on.
 func (f *Follower) goOnFrom(at eventlog.Position) {
-	f.at, f.restoredTo = at, 0
+	f.at, f.restoredTo, f.hasEffects = at, 0, false
 	f.forgetPending()
 }
 
@@ -161,9 +161,9 @@ func (f *Follower) endFirstReading(ctx context.Context, isRestored bool) error {
 }
 
 // mayEndFirstReading says that decisions which were on their way when the store was emptied
-// had time to get into the log. An empty log has decided nothing.
+// had time to get into the log. Where the log has none, the system is new.
 func (f *Follower) mayEndFirstReading() bool {
-	return f.at.Sequence == 0 || f.Now().Sub(f.noticed) >= Grace
+	return !f.hasEffects || f.Now().Sub(f.noticed) >= Grace
 }
 
 // hasAllEffects says that the store has the effect of each event that was read.
