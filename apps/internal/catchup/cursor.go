@@ -135,6 +135,9 @@ func (f *Follower) saveCursor(ctx context.Context, isAtEnd bool) error {
 	if len(f.pending) > 0 {
 		at = f.pending[0].before
 	}
+	if f.cursor.at.Log == f.at.Log && at.Sequence < f.cursor.at.Sequence {
+		at = f.cursor.at // another worker has handled more
+	}
 	isRestored := f.cursor.isRestored || isAtEnd && f.hasAllEffects()
 	if f.mayDecide && !f.cursor.isRestored {
 		return f.endFirstReading(ctx, isRestored && f.mayEndFirstReading())

@@ -554,3 +554,19 @@ func (h *history) check(_ context.Context, c statetest.Call) error {
 	}
 	return nil
 }
+
+// For some seconds two processes may be the worker. One of them knows that all is handled.
+func TestAnotherWorkerDoesNotMoveTheCursorBack(t *testing.T) {
+	bubble(t, func(w *world) {
+		behind, ahead := w.settled(), w.settled()
+		e := w.post()
+		ahead.deliver(e)
+		w.log.Append(e)
+		behind.follow()
+		w.wantCursor(0)
+		ahead.follow()
+		w.wantCursor(1)
+		behind.follow()
+		w.wantCursor(1)
+	})
+}

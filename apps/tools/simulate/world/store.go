@@ -27,8 +27,9 @@ type store struct {
 	// members are the processes that are among the service's members, as they have written
 	// since the store was emptied.
 	members map[*process]bool
-	// forgotten are the processes that died when they were not among the members.
-	forgotten []*process
+	// dead are the service's dead processes. Of the forgotten ones the store has no member: it
+	// was emptied after their last beat.
+	dead, forgotten []*process
 	// made counts the ETags that were made, if they are opaque.
 	made int
 	down int // the faults that keep it down
@@ -208,7 +209,7 @@ func (s *store) keys(prefix string) []string {
 // pages are the pages of the service's journal. One that is back, by a write that landed
 // after the page was removed, is not counted, unless it is still to be adopted: it does no harm
 // but takes place. So does one of a process that died before it was a member again in its
-// emptied store.
+// emptied store, or before the store was emptied.
 func (s *store) pages() []string {
 	isOf := func(key string) func(*process) bool {
 		return func(p *process) bool { return strings.HasPrefix(key, "journal-"+p.member+"-") }
@@ -228,6 +229,7 @@ func (s *store) pages() []string {
 func (s *store) forget(p *process) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dead = append(s.dead, p)
 	if s.members[p] {
 		return false
 	}
@@ -267,5 +269,6 @@ func (w *World) emptyStore(f *fault) (end func()) {
 	defer s.mu.Unlock()
 	clear(s.docs)
 	clear(s.members)
+	s.forgotten = append(s.forgotten, s.dead...)
 	return nil
 }
