@@ -249,7 +249,7 @@ func TestTheCursorStaysBeforeTheFirstEventThatIsNotHandled(t *testing.T) {
 func TestAPartThatFailsDoesNotHoldBackTheOthers(t *testing.T) {
 	bubble(t, func(w *world) {
 		r := w.replica()
-		for i := range r.Config.Consumers {
+		for i := range r.Consumers {
 			ask := r.Config.Consumers[i].Missing
 			r.Config.Consumers[i].Missing = func(ctx context.Context, events []event.Event) ([]bool, error) {
 				if slices.ContainsFunc(events, func(e event.Event) bool { return e.ID == "PostCreated 0" }) {

@@ -119,10 +119,13 @@ func (s *Service) decideAll(ctx context.Context, events []event.Event) (answers 
 // was emptied before, because the log may have others.
 func (s *Service) checkStore(ctx context.Context) error {
 	items, err := s.Store.Get(ctx, catchup.OriginKey)
-	if err == nil && !(s.Progress.IsRestored() && s.Progress.IsOf(items[0].Value)) {
-		err = errEmptied
+	if err != nil {
+		return err
 	}
-	return err
+	if s.Progress.IsRestored() && s.Progress.IsOf(items[0].Value) {
+		return nil
+	}
+	return errEmptied
 }
 
 func decisionKey(comment string) string { return "decision-" + comment }

@@ -92,7 +92,7 @@ type kind struct {
 
 var (
 	emptiable = []string{posts, comments, moderation, query} // the log is the truth
-	callers   = emptiable // of the log
+	callers   = emptiable                                    // of the log
 	anywhere  = []string{"anything"}
 )
 
