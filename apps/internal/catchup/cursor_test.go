@@ -2,6 +2,7 @@ package catchup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -553,6 +554,28 @@ func (h *history) check(_ context.Context, c statetest.Call) error {
 		}
 	}
 	return nil
+}
+
+// It would decide anew what the log has decided, until it has read the log again.
+func TestAServiceThatDecidesTakesNoDeliveryWhileItsEmptiedStoreIsFilled(t *testing.T) {
+	for name, isRunning := range map[string]bool{"while it runs": true, "while it is stopped": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				w.decides = true
+				r := w.settled()
+				w.log.Append(w.post())
+				w.store.Clear()
+				if !isRunning {
+					r = w.replica()
+				}
+				w.failing(func(string, string) error { return errDown })
+				r.follow()
+				if errs := r.Deliver(event.CommentCreated)(w.Context(), []event.Event{w.comment()}); !errors.Is(errs[0], errCatchingUp) {
+					w.Errorf("error %v", errs[0])
+				}
+			})
+		})
+	}
 }
 
 // For some seconds two processes may be the worker. One of them knows that all is handled.
