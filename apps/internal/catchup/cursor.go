@@ -51,10 +51,10 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 	isSecondReading := f.mayDecide && read.isRestored && !f.cursor.isRestored // another worker restored the store
 	if isOther {
 		f.noticed = f.Now()
+		f.delivered.clear() // of another filling, perhaps
 	}
 	if isOther && !isFirst {
 		slog.WarnContext(ctx, "the store was emptied, and is filled again from the log", "cursor", f.cursor.at.Sequence)
-		f.delivered.clear()
 		// The others have to know this process, whose journal has pages.
 		if err := f.Registry.Beat(ctx); err != nil {
 			return err

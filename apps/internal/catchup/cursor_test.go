@@ -188,6 +188,21 @@ func TestADeliveryFromBeforeTheLossIsForgotten(t *testing.T) {
 	})
 }
 
+// A process that has just started has not read the cursor when its store is emptied.
+func TestADeliveryFromBeforeTheFirstLookAtTheCursorIsForgotten(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.settled()
+		r, e := w.replica(), w.post()
+		r.deliver(e)
+		w.store.Clear()
+		w.log.Append(e)
+		r.followFor(12 * time.Second)
+		if !w.hasEffect(e.ID) {
+			w.Error("it has no effect")
+		}
+	})
+}
+
 // A replica that has not noticed the loss writes its cursor into the emptied store.
 func TestACursorThatIsWrittenIntoAnEmptiedStoreIsVoid(t *testing.T) {
 	bubble(t, func(w *world) {

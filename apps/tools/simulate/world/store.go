@@ -14,7 +14,9 @@ import (
 
 // store is the state store of a service. It survives the service's processes. Of several
 // items in one Swap each is written or not for itself. A key that does not exist takes a
-// write with any ETag.
+// write with any ETag. The ETag of a call from before the store was emptied is not that of a
+// document that was made after it: ETags that count begin again, and documents have so few
+// writes in a history that they would often be equal by chance.
 type store struct {
 	world *World
 	name  string
@@ -31,8 +33,9 @@ type store struct {
 	// was emptied after their last beat.
 	dead, forgotten []*process
 	// made counts the ETags that were made, if they are opaque.
-	made int
-	down int // the faults that keep it down
+	made    int
+	emptied int // how many times it was emptied
+	down    int // the faults that keep it down
 }
 
 type doc struct {
@@ -79,8 +82,9 @@ func (c client) Swap(ctx context.Context, items ...state.Item) error {
 		items[i].Value = slices.Clone(items[i].Value)
 		names = append(names, items[i].Key+"@"+items[i].ETag)
 	}
+	emptied := c.timesEmptied()
 	err := c.of.do(ctx, c.call("swap "+strings.Join(names, " "), WriteRefused, WriteUnknown, WriteLate, func() error {
-		return c.write(items, c.of)
+		return c.write(items, c.of, emptied)
 	}))
 	if err != nil {
 		return fmt.Errorf("%w: %w", state.ErrUnknown, err)
@@ -90,8 +94,9 @@ func (c client) Swap(ctx context.Context, items ...state.Item) error {
 
 // Delete implements state.Store.
 func (c client) Delete(ctx context.Context, item state.Item) error {
+	emptied := c.timesEmptied()
 	err := c.of.do(ctx, c.call("delete "+item.Key+"@"+item.ETag, WriteRefused, WriteUnknown, WriteLate, func() error {
-		return c.remove(item)
+		return c.remove(item, emptied)
 	}))
 	if err != nil {
 		return fmt.Errorf("deleting %s: %w", item.Key, err)
@@ -139,7 +144,8 @@ func (s *store) read(keys []string) []state.Item {
 	return items
 }
 
-func (s *store) write(items []state.Item, by *process) (failed error) {
+// write writes items for a process that called when the store was emptied so many times.
+func (s *store) write(items []state.Item, by *process, emptied int) (failed error) {
 	isPart := len(items) > 1 && s.world.faults.strike(WritePart, s.name) != nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +154,7 @@ func (s *store) write(items []state.Item, by *process) (failed error) {
 		switch {
 		case isPart && s.dice.chance(0.5):
 			failed = errRefused
-		case exists && item.ETag != d.etag:
+		case exists && (item.ETag != d.etag || emptied != s.emptied):
 			failed = fmt.Errorf("%s is at %s, not %q", item.Key, d.etag, item.ETag)
 		default:
 			s.put(item, d)
@@ -173,10 +179,10 @@ func (s *store) put(item state.Item, was doc) {
 	s.docs[item.Key] = is
 }
 
-func (s *store) remove(item state.Item) error {
+func (s *store) remove(item state.Item, emptied int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d, exists := s.doc(item.Key); exists && item.ETag != d.etag {
+	if d, exists := s.doc(item.Key); exists && (item.ETag != d.etag || emptied != s.emptied) {
 		return fmt.Errorf("it is at %s, not %q", d.etag, item.ETag)
 	}
 	delete(s.docs, item.Key)
@@ -239,6 +245,12 @@ func (s *store) forget(p *process) bool {
 
 func (s *store) value(key string) []byte { return s.read([]string{key})[0].Value }
 
+func (s *store) timesEmptied() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.emptied
+}
+
 func (s *store) isDown() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -269,6 +281,7 @@ func (w *World) emptyStore(f *fault) (end func()) {
 	defer s.mu.Unlock()
 	clear(s.docs)
 	clear(s.members)
+	s.emptied++
 	s.forgotten = append(s.forgotten, s.dead...)
 	return nil
 }
