@@ -65,7 +65,7 @@ images: $(launcher) ## build the container images (APPS="posts query", LOAD="min
 .PHONY: test-k8s
 test-k8s: ## deploy on the current kubectl context, in a namespace of its own, and break things there (LOAD= as above; ARGS='-keep -redis-image redis:7')
 	@$(MAKE) --no-print-directory images
-	@cd apps/tools/e2e && go test -tags k8s -count=1 -v -timeout 30m -run 'TestOnKubernetes' . $(if $(ARGS),-args $(ARGS))
+	@cd apps/tools/e2e && go test -tags k8s -count=1 -v -timeout 90m -run 'TestOnKubernetes' . $(if $(ARGS),-args $(ARGS))
 
 .PHONY: screenshots
 screenshots: ## make the README's screenshots again
