@@ -13,12 +13,11 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/service"
-	"github.com/postbus/postbus/apps/internal/state"
 )
 
 func main() {
 	s := service.New("eventlog", "keeps every event, numbered, and serves GET /events", 4005)
-	store := state.New(s.Dapr, "eventlog-store")
+	store := s.Store("eventlog-store")
 	events := log.New(log.Config{Store: store, Now: time.Now, MayWait: hasFollower})
 	deadLetters := log.New(log.Config{Store: store, Now: time.Now, Prefix: "dead-letters-"})
 	s.API(func(r gin.IRoutes) {

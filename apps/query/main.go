@@ -12,7 +12,6 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/service"
-	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/query/api"
 	"github.com/postbus/postbus/apps/query/follow"
 	"github.com/postbus/postbus/apps/query/model"
@@ -28,7 +27,7 @@ func main() {
 	}
 	m := model.New()
 	log := eventlog.NewClient(eventlog.InvokeURL(s.Sidecar, service.Env("EVENTLOG_APP_ID", "eventlog"), eventlog.EventsPath), os.Getenv("DAPR_API_TOKEN"))
-	snapshots := snapshot.New(m, state.New(s.Dapr, "query-store"), snapshotEvery(os.Getenv("SNAPSHOT_EVERY")), time.Now)
+	snapshots := snapshot.New(m, s.Store("query-store"), snapshotEvery(os.Getenv("SNAPSHOT_EVERY")), time.Now)
 	follower := follow.New(m, log, snapshots, time.Now)
 
 	s.API(api.New(s.Stopping, m, log, follower.Wake, s.Streams, time.Now).Routes)

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -100,6 +101,11 @@ func (l *Log) commitSegment(ctx context.Context, events []event.Event) (todo []i
 		_, err := l.readFrom(ctx, l.tail.Number, 1)
 		return nil, nil, err
 	}
+	if l.etag == "" && l.tail.Count() > 0 && !l.tail.Full() { // not every component's ETags are known before they are read
+		if _, err := l.readFrom(ctx, l.tail.Number, 1); err != nil {
+			return nil, nil, err
+		}
+	}
 	todo, errs = l.missing(events)
 	if len(todo) == 0 { // all are repeats: acknowledged only if the store still has the log
 		_, err = l.readFrom(ctx, l.tail.Number, 1)
@@ -157,7 +163,7 @@ func (l *Log) write(ctx context.Context, events []event.Event) (int, error) {
 	err = l.Store.Swap(ctx, state.Item{Key: l.key(l.origin, grown.Number), Value: grown.Encode(), ETag: etag})
 	if verifyErr := <-verified; verifyErr != nil {
 		if err == nil && errors.Is(verifyErr, errUnusable) {
-			l.takeBack(ctx, grown.Number, verifyErr)
+			l.takeBack(ctx, grown, etag, verifyErr)
 		}
 		return 0, verifyErr
 	}
@@ -165,22 +171,40 @@ func (l *Log) write(ctx context.Context, events []event.Event) (int, error) {
 		return 0, err
 	}
 	l.sawEnd(began) // if another replica had appended since, the write would have failed
-	return n, l.take(grown, state.ETagAfter(etag))
+	after, _ := l.Store.ETagAfter(etag)
+	return n, l.take(grown, after)
 }
 
 // takeBack removes a segment that was just written to a key that the store had lost. If the
 // segment before it is missing or not full, it would become part of the log once that one
 // is full. A segment without such a hole before it stays: it brings back the events that
-// this replica knew. A segment that existed before, or that others have appended to, has
-// another ETag and stays, too.
-func (l *Log) takeBack(ctx context.Context, number int, why error) {
-	if number == 0 && !errors.Is(why, errLogMissing) {
+// this replica knew. A segment that existed before, or that others have appended to, stays,
+// too.
+func (l *Log) takeBack(ctx context.Context, written *eventlog.Segment, etag string, why error) {
+	if written.Number == 0 && !errors.Is(why, errLogMissing) {
 		return
 	}
-	if number > 0 {
-		if full, err := l.isFull(ctx, number-1); full || err != nil {
+	if written.Number > 0 {
+		if full, err := l.isFull(ctx, written.Number-1); full || err != nil {
 			return
 		}
 	}
-	_ = l.Store.Delete(ctx, state.Item{Key: l.key(l.origin, number), ETag: state.ETagAfter("")})
+	if item, isMade := l.made(ctx, written, etag); isMade {
+		_ = l.Store.Delete(ctx, item)
+	}
+}
+
+// made returns the document that the write of a segment with an ETag has made, if it has made
+// one and not replaced one, and if it has not changed since.
+func (l *Log) made(ctx context.Context, written *eventlog.Segment, etag string) (item state.Item, isMade bool) {
+	item.Key = l.key(l.origin, written.Number)
+	var isKnown bool
+	if item.ETag, isKnown = l.Store.ETagAfter(""); isKnown || etag != "" {
+		return item, isKnown
+	}
+	items, err := l.Store.Get(ctx, item.Key)
+	if err != nil {
+		return item, false
+	}
+	return items[0], bytes.Equal(items[0].Value, written.Encode())
 }

@@ -83,29 +83,34 @@ func TestNothingIsAcknowledgedOverALostEnd(t *testing.T) {
 		"the next segment begins in one commit": {eventlog.SegmentSize, eventlog.SegmentSize},
 		"the third one begins":                  {2 * eventlog.SegmentSize, 32},
 	} {
-		t.Run(name, func(t *testing.T) {
-			store := statetest.New()
-			l := start(t, store)
-			events := some(t, 0, c.before)
-			mustAppend(t, l, events[:100]...)
-			earlier := snapshot(store)
-			appendBy(t, l, c.size, events[100:])
-			restore(store, earlier)
-			if errs := l.Append(t.Context(), some(t, 1000, 1001)); errs[0] == nil {
-				t.Error("acknowledged")
-			}
-			if got := l.view().last; got != uint64(c.before) { //nolint:gosec // never negative
-				t.Errorf("the log ends at %d", got)
-			}
-			wantLost(t, l)
-			again := start(t, store)
-			if end := endOf(t, again); end.Sequence != 100 {
-				t.Fatalf("after a restart the log ends at %d", end.Sequence)
-			}
-			appendBy(t, again, 7, some(t, 1000, 1400))
-			wantLog(t, store, append(some(t, 0, 100), some(t, 1000, 1400)...), true)
-		})
+		t.Run(name, func(t *testing.T) { overALostEnd(t, statetest.New(), c.before, c.size) })
+		t.Run(name+", in a store with opaque ETags", func(t *testing.T) { overALostEnd(t, statetest.NewOpaque(), c.before, c.size) })
 	}
+}
+
+// overALostEnd appends events by commits of a size, and has the store lose those after the first
+// 100.
+func overALostEnd(t *testing.T, store *statetest.Memory, before, size int) {
+	t.Helper()
+	l := start(t, store)
+	events := some(t, 0, before)
+	mustAppend(t, l, events[:100]...)
+	earlier := snapshot(store)
+	appendBy(t, l, size, events[100:])
+	restore(store, earlier)
+	if errs := l.Append(t.Context(), some(t, 1000, 1001)); errs[0] == nil {
+		t.Error("acknowledged")
+	}
+	if got := l.view().last; got != uint64(before) { //nolint:gosec // never negative
+		t.Errorf("the log ends at %d", got)
+	}
+	wantLost(t, l)
+	again := start(t, store)
+	if end := endOf(t, again); end.Sequence != 100 {
+		t.Fatalf("after a restart the log ends at %d", end.Sequence)
+	}
+	appendBy(t, again, 7, some(t, 1000, 1400))
+	wantLog(t, store, append(some(t, 0, 100), some(t, 1000, 1400)...), true)
 }
 
 // What one replica had in the tail comes back with its next write; what others had

@@ -182,10 +182,10 @@ func (l *Log) whyLost(s storedSegment) (string, error) {
 	if ids[0].ID != l.lastID {
 		return fmt.Sprintf("event %d is %.40q, and was %.40q", last, ids[0].ID, l.lastID), nil
 	}
-	// Redis's ETags count the writes of a key, and begin again after the key was missing. In a
-	// store with other ETags this finds nothing.
-	first := state.ETagAfter("")
-	if l.etag != "" && s.etag == first && (l.etag != first || s.Count() != l.tail.Count()) {
+	// ETags that count the writes of a key begin again after the key was missing. Where they don't,
+	// as in PostgreSQL, a key that is missing takes no write.
+	first, isKnown := l.Store.ETagAfter("")
+	if isKnown && l.etag != "" && s.etag == first && (l.etag != first || s.Count() != l.tail.Count()) {
 		return fmt.Sprintf("segment %d was not there any more, and was written again", s.Number), nil
 	}
 	return "", nil

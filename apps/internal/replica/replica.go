@@ -37,7 +37,7 @@ type Replica struct {
 // New returns a replica of the service with that state store component. It adds GET
 // /repairs to the app channel.
 func New(s *service.Service, component string) *Replica {
-	store, publisher := state.New(s.Dapr, component), bus.New(s.Dapr)
+	store, publisher := s.Store(component), bus.New(s.Dapr)
 	log, token := service.Env("EVENTLOG_APP_ID", "eventlog"), os.Getenv("DAPR_API_TOKEN")
 	r := &Replica{
 		Store: store, Bus: publisher, Receiver: bus.NewReceiver(s.Name, publisher), Progress: &catchup.Progress{},

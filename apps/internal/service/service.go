@@ -22,6 +22,7 @@ import (
 	dapr "github.com/dapr/go-sdk/client"
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -57,6 +58,7 @@ type Service struct {
 
 	purpose     string
 	settings    settings
+	stores      []*state.Sidecar
 	closeTraces func(context.Context) error
 }
 
@@ -133,6 +135,14 @@ func (s *Service) about(c *gin.Context) {
 	_, _ = c.Writer.WriteString("\n")
 }
 
+// Store returns a state store component of the sidecar. Run exits the process if it does not
+// keep the state contract.
+func (s *Service) Store(component string) *state.Sidecar {
+	store := state.New(s.Dapr, component)
+	s.stores = append(s.stores, store)
+	return store
+}
+
 // readyz answers 200 if the service can do its work, otherwise 503 with the reason.
 func (s *Service) readyz(c *gin.Context) {
 	if err := s.sidecarReady(); err != nil {
@@ -176,7 +186,14 @@ func (s *Service) Run(background ...func(context.Context)) {
 	for _, task := range background {
 		running.Go(func() { task(tasks) })
 	}
-	failed := make(chan error, len(servers))
+	failed := make(chan error, len(servers)+len(s.stores))
+	for _, store := range s.stores {
+		running.Go(func() {
+			if err := store.Await(tasks); errors.Is(err, state.ErrUnfit) {
+				failed <- err
+			}
+		})
+	}
 	for _, server := range servers {
 		go func() { failed <- server.serve() }()
 	}

@@ -250,13 +250,15 @@ func (s *Snapshots) settle(ctx context.Context, man *manifest, etag string, fail
 	return failed
 }
 
-// remove deletes a snapshot's chunks. Each was written once, so its ETag is known.
+// remove removes a snapshot's chunks. Nobody else has written their keys.
 func (s *Snapshots) remove(ctx context.Context, man *manifest) {
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
-	for i := range man.Chunks {
-		if err := s.store.Delete(ctx, state.Item{Key: man.key(i), ETag: state.ETagAfter("")}); err != nil {
-			slog.DebugContext(ctx, "a chunk that no manifest names stays until its TTL ends", "key", man.key(i), "error", err)
-		}
+	keys := make([]string, len(man.Chunks))
+	for i := range keys {
+		keys[i] = man.key(i)
+	}
+	if err := s.store.Drop(ctx, keys...); err != nil {
+		slog.DebugContext(ctx, "chunks that no manifest names stay until their TTL ends", "error", err)
 	}
 }

@@ -47,17 +47,10 @@ func (m *Memory) Land() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, item := range m.late {
-		if d, exists := m.doc(item.Key); !exists || item.ETag == m.etag(d.version) {
+		if m.check(item) == nil {
 			m.put(item)
 			m.written++
 		}
 	}
 	m.late = nil
-}
-
-// ETags lets etag make the ETags of a key's versions, which begin with 1.
-func (m *Memory) ETags(etag func(version int) string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.etag = etag
 }

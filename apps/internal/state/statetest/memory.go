@@ -62,6 +62,12 @@ const (
 //   - A conflict looks like any other failure.
 //   - A write without TTL leaves the key's time to live as it was.
 //
+// NewOpaque returns one with those of the PostgreSQL component, version 2
+// (state/postgresql/v2):
+//   - ETags are opaque, and no two are equal.
+//   - A key that does not exist takes no write and no Delete with an ETag.
+//   - A write without TTL has the key live for ever.
+//
 // It is safe for concurrent use. The hook of Before runs without its lock.
 type Memory struct {
 	mu      sync.Mutex
@@ -73,7 +79,9 @@ type Memory struct {
 	failing map[Op]error
 	before  func(context.Context, Call) error
 	fate    func(state.Item) Fate
-	etag    func(version int) string
+	// isOpaque says that the store has the semantics of PostgreSQL's component.
+	isOpaque bool
+	made     int // the opaque ETags that were made
 }
 
 var _ state.Store = (*Memory)(nil)
@@ -81,13 +89,21 @@ var _ state.Store = (*Memory)(nil)
 type doc struct {
 	value   []byte
 	version int
+	etag    string
 	ttl     time.Duration // 0 is for ever
 	expires time.Time
 }
 
 // New returns an empty store.
 func New() *Memory {
-	return &Memory{docs: map[string]doc{}, failing: map[Op]error{}, etag: strconv.Itoa}
+	return &Memory{docs: map[string]doc{}, failing: map[Op]error{}}
+}
+
+// NewOpaque returns an empty store with the semantics of the PostgreSQL component.
+func NewOpaque() *Memory {
+	m := New()
+	m.isOpaque = true
+	return m
 }
 
 // Get implements state.Store.
@@ -99,7 +115,7 @@ func (m *Memory) Get(ctx context.Context, keys ...string) ([]state.Item, error) 
 	read := func() error {
 		for i, key := range keys {
 			if d, exists := m.doc(key); exists {
-				items[i].Value, items[i].ETag = slices.Clone(d.value), m.etag(d.version)
+				items[i].Value, items[i].ETag = slices.Clone(d.value), d.etag
 			}
 		}
 		return nil
@@ -127,11 +143,20 @@ func (m *Memory) Swap(ctx context.Context, items ...state.Item) error {
 	return nil
 }
 
+// ETagAfter implements state.Store.
+func (m *Memory) ETagAfter(etag string) (after string, isKnown bool) {
+	if m.isOpaque {
+		return "", false
+	}
+	n, _ := strconv.Atoi(etag)
+	return strconv.Itoa(n + 1), true
+}
+
 // Delete implements state.Store.
 func (m *Memory) Delete(ctx context.Context, item state.Item) error {
 	remove := func() error {
-		if d, exists := m.doc(item.Key); exists && item.ETag != m.etag(d.version) {
-			return fmt.Errorf("it is at %s, not %q", m.etag(d.version), item.ETag)
+		if err := m.check(item); err != nil {
+			return err
 		}
 		delete(m.docs, item.Key)
 		return nil
@@ -193,8 +218,8 @@ func (m *Memory) write(item state.Item) error {
 		m.late = append(m.late, item)
 		return fmt.Errorf("writing %s takes too long", item.Key)
 	}
-	if d, exists := m.doc(item.Key); exists && item.ETag != m.etag(d.version) {
-		return fmt.Errorf("%s is at %s, not %q", item.Key, m.etag(d.version), item.ETag)
+	if err := m.check(item); err != nil {
+		return err
 	}
 	m.put(item)
 	m.written++
@@ -204,9 +229,27 @@ func (m *Memory) write(item state.Item) error {
 	return nil
 }
 
+// check says whether a key is at an item's ETag.
+func (m *Memory) check(item state.Item) error {
+	d, exists := m.doc(item.Key)
+	switch {
+	case exists && item.ETag != d.etag:
+		return fmt.Errorf("%s is at %s, not %q", item.Key, d.etag, item.ETag)
+	case !exists && item.ETag != "" && m.isOpaque:
+		return fmt.Errorf("%s does not exist, and so is not at %q", item.Key, item.ETag)
+	default:
+		return nil
+	}
+}
+
 func (m *Memory) put(item state.Item) {
 	d, _ := m.doc(item.Key)
 	d.value, d.version = slices.Clone(item.Value), d.version+1
+	d.etag = strconv.Itoa(d.version)
+	if m.isOpaque {
+		m.made++
+		d.etag, d.ttl = "v"+strconv.Itoa(m.made), 0
+	}
 	if item.TTL > 0 {
 		d.ttl, d.expires = item.TTL, time.Now().Add(item.TTL)
 	}

@@ -175,11 +175,9 @@ func TestAStoreThatIsDownFailsUntilItIsUp(t *testing.T) {
 	}
 }
 
-// Another writer writes between the read and the write, and the store has its own form of
-// ETags.
+// Another writer writes between the read and the write, and ETags are opaque.
 func TestEachWriteOfConcurrentWritersCounts(t *testing.T) {
-	m := statetest.New()
-	m.ETags(func(version int) string { return "v" + strconv.Itoa(version) })
+	m := statetest.NewOpaque()
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
@@ -199,4 +197,46 @@ func TestEachWriteOfConcurrentWritersCounts(t *testing.T) {
 	if m.Value("n") != "8" || m.Version("n") != 8 {
 		t.Errorf("it is %s after %d writes", m.Value("n"), m.Version("n"))
 	}
+}
+
+func TestAnOpaqueStoreWritesNothingWithAnETagThatNobodyRead(t *testing.T) {
+	m := statetest.NewOpaque()
+	if err := swap(t, m, item("a", "1", "v1")); err == nil {
+		t.Error("a key that does not exist took a write with an ETag")
+	}
+	if err := m.Delete(t.Context(), item("a", "", "v1")); err == nil {
+		t.Error("a key that does not exist took a delete with an ETag")
+	}
+	if err := swap(t, m, item("a", "1", "")); err != nil {
+		t.Fatal(err)
+	}
+	before := get(t, m, "a")
+	if after, isKnown := m.ETagAfter(before.ETag); isKnown {
+		t.Errorf("the ETag %q is known", after)
+	}
+	m.Remove("a")
+	if err := swap(t, m, item("a", "2", "")); err != nil {
+		t.Fatal(err)
+	}
+	if now := get(t, m, "a"); now.ETag == before.ETag {
+		t.Errorf("%q comes twice", now.ETag)
+	}
+}
+
+func TestAWriteWithoutTTLInAnOpaqueStoreLivesForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statetest.NewOpaque()
+		short := item("a", "1", "")
+		short.TTL = time.Second
+		if err := swap(t, m, short); err != nil {
+			t.Fatal(err)
+		}
+		if err := swap(t, m, item("a", "2", get(t, m, "a").ETag)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second) // of the bubble's clock
+		if m.Value("a") != "2" {
+			t.Error("it has ended")
+		}
+	})
 }

@@ -14,7 +14,7 @@ import (
 
 // store is the state store of a service. It survives the service's processes. Of several
 // items in one Swap each is written or not for itself. A key that does not exist takes a
-// write with any ETag. The ETag of a call from before the store was emptied is not that of a
+// write with any ETag, unless ETags are opaque. The ETag of a call from before the store was emptied is not that of a
 // document that was made after it: ETags that count begin again, and documents have so few
 // writes in a history that they would often be equal by chance.
 type store struct {
@@ -92,6 +92,15 @@ func (c client) Swap(ctx context.Context, items ...state.Item) error {
 	return nil
 }
 
+// ETagAfter implements state.Store.
+func (c client) ETagAfter(etag string) (after string, isKnown bool) {
+	if c.world.plan.Opaque {
+		return "", false
+	}
+	n, _ := strconv.Atoi(etag)
+	return strconv.Itoa(n + 1), true
+}
+
 // Delete implements state.Store.
 func (c client) Delete(ctx context.Context, item state.Item) error {
 	emptied := c.timesEmptied()
@@ -150,12 +159,12 @@ func (s *store) write(items []state.Item, by *process, emptied int) (failed erro
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, item := range items {
-		d, exists := s.doc(item.Key)
+		d, err := s.at(item, emptied)
 		switch {
 		case isPart && s.dice.chance(0.5):
 			failed = errRefused
-		case exists && (item.ETag != d.etag || emptied != s.emptied):
-			failed = fmt.Errorf("%s is at %s, not %q", item.Key, d.etag, item.ETag)
+		case err != nil:
+			failed = err
 		default:
 			s.put(item, d)
 			s.members[by] = s.members[by] || item.Key == "members"
@@ -170,8 +179,7 @@ func (s *store) put(item state.Item, was doc) {
 		s.made++
 		is.etag = "v" + strconv.Itoa(s.made)
 	} else {
-		n, _ := strconv.Atoi(was.etag)
-		is.etag = strconv.Itoa(n + 1)
+		is.etag, _ = client{store: s}.ETagAfter(was.etag)
 	}
 	if item.TTL > 0 {
 		is.expires = time.Now().Add(item.TTL)
@@ -182,11 +190,25 @@ func (s *store) put(item state.Item, was doc) {
 func (s *store) remove(item state.Item, emptied int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d, exists := s.doc(item.Key); exists && (item.ETag != d.etag || emptied != s.emptied) {
-		return fmt.Errorf("it is at %s, not %q", d.etag, item.ETag)
+	if _, err := s.at(item, emptied); err != nil {
+		return err
 	}
 	delete(s.docs, item.Key)
 	return nil
+}
+
+// at returns the document of an item's key, or why a call from when the store was emptied so
+// many times may not write it.
+func (s *store) at(item state.Item, emptied int) (doc, error) {
+	d, exists := s.doc(item.Key)
+	switch {
+	case exists && (item.ETag != d.etag || emptied != s.emptied):
+		return d, fmt.Errorf("%s is at %s, not %q", item.Key, d.etag, item.ETag)
+	case !exists && item.ETag != "" && s.world.plan.Opaque:
+		return d, fmt.Errorf("%s does not exist, and so is not at %q", item.Key, item.ETag)
+	default:
+		return d, nil
+	}
 }
 
 func (s *store) doc(key string) (doc, bool) {
