@@ -15,6 +15,8 @@ help: ## the list of targets
 	  '                    (default 127.0.0.1, this machine alone; * is every interface)' \
 	  '  REDIS_HOST        the host:port of a Redis to use (default localhost:6379,' \
 	  '                    where one is started if none answers)' \
+	  '  ENGINE            what is behind the bus and the stores: redis (the default) or' \
+	  '                    postgres-rabbitmq (components/README.md)' \
 	  '  NO_INSTALL        if set, a system package that is missing is named and not' \
 	  '                    installed (make test, too)'
 

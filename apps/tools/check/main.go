@@ -36,6 +36,7 @@ var checks = []check{
 	{"components", components},
 	{"k8s", k8s},
 	{"e2e", endToEnd},
+	{"engines", engines},
 }
 
 func main() {
@@ -240,18 +241,40 @@ func k8s(ctx context.Context, c system.Checkout) error {
 }
 
 func endToEnd(ctx context.Context, c system.Checkout) error {
+	if err := prepareEndToEnd(ctx, c); err != nil {
+		return err
+	}
+	return goTest(ctx, c, "e2e", endToEndTests(c), nil, "-count=1", "-timeout", "40m", ".")
+}
+
+// smoke are the end-to-end tests that run on every engine: the flow, the state contract and a
+// restart.
+const smoke = "^(TestAPostIsShownToReaders|TestACommentIsModeratedAndShownEverywhere|TestTheLogIsReadFromACursor|TestTheStateStoreKeepsTheContract|TestARestartOfTheEngineLosesNothing)$"
+
+// engines tests that the system runs on the engines that are not the default.
+func engines(ctx context.Context, c system.Checkout) error {
+	if err := prepareEndToEnd(ctx, c); err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range system.Engines[1:] {
+		errs = append(errs, goTest(ctx, c, string(e), endToEndTests(c), []string{"ENGINE=" + string(e)}, "-count=1", "-timeout", "20m", "-run", smoke, "."))
+	}
+	return errors.Join(errs...)
+}
+
+// prepareEndToEnd builds and installs what the end-to-end tests need, so that the user sees the
+// progress.
+func prepareEndToEnd(ctx context.Context, c system.Checkout) error {
 	if err := installCompiler(ctx); err != nil {
 		return err
 	}
-	// Built here, so that the user sees the progress.
 	if _, err := c.BuildDapr(ctx); err != nil {
 		return err
 	}
 	if err := c.BuildWeb(ctx); err != nil {
 		return err
 	}
-	if _, err := system.Chromium(ctx); err != nil {
-		return err
-	}
-	return goTest(ctx, c, "e2e", endToEndTests(c), nil, "-count=1", "-timeout", "40m", ".")
+	_, err := system.Chromium(ctx)
+	return err
 }

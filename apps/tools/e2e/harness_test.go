@@ -104,6 +104,9 @@ func plain(t *testing.T) string {
 	return into
 }
 
+// engine is what all systems run on.
+var engine = system.Engine(os.Getenv("ENGINE"))
+
 // stacks counts the systems started, so that each has app ids and ports of its own.
 var stacks int
 
@@ -112,15 +115,17 @@ var stacks int
 func start(ctx context.Context, dir, binaries string, edit func(system.Document), env ...string) (*stack, error) {
 	stacks++
 	alone, err := built.checkout.Alone(ctx, built.dapr, system.Derivation{
-		Into: dir, Suffix: fmt.Sprintf("-t%d-%d", os.Getpid(), stacks), Binaries: binaries, Edit: edit,
+		Into: dir, Engine: engine, Suffix: fmt.Sprintf("-t%d-%d", os.Getpid(), stacks), Binaries: binaries, Edit: edit,
 		Env: map[string]string{"SNAPSHOT_EVERY": "200ms"},
 	})
 	if err != nil {
 		return nil, err
 	}
 	s := &stack{System: alone.System, alone: alone, dir: dir, redis: alone.Redis, log: alone.Log, posts: map[string]bool{}}
-	s.redisAt.Addr = s.redis.Address()
-	s.Env = env
+	if s.redis != nil {
+		s.redisAt.Addr = s.redis.Address()
+	}
+	s.Env = append(s.Env, env...)
 	stopsBy(s, func() { _ = alone.Stop() })
 	if err := alone.Start(ctx); err != nil {
 		return nil, errors.Join(err, alone.Stop())

@@ -20,6 +20,10 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) (code int) {
 	ctx := context.Background()
 	go stopWhenInterrupted()
+	if _, err := system.EngineOf(string(engine)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
 	dir, err := os.MkdirTemp("", "postbus-e2e-")
 	if err == nil {
 		err = build(ctx, filepath.Join(dir, "bin"))

@@ -32,8 +32,12 @@ Usage:
 Environment:
   HOST        the address on which the services' ports are opened to others (default
               127.0.0.1, which is this machine alone; * is every interface)
+  ENGINE      what is behind the bus and the stores: redis (the default) or
+              postgres-rabbitmq
   REDIS_HOST  the host:port of a Redis to use (default localhost:6379, where one is
               started if none answers)
+  POSTGRES    the connection string of a PostgreSQL to use (default: one is started)
+  RABBITMQ    the URL of a RabbitMQ to use (default: one is started)
   NO_INSTALL  if set, a system package that is missing is named and not installed
   APP_API_TOKEN  what the app channels know their sidecars by (default a random one)
 `
@@ -86,18 +90,22 @@ func up(ctx context.Context, c system.Checkout) error {
 	if pid, ok := running(c); ok {
 		return fmt.Errorf("it is running already, as process %d; `make stop` stops it", pid)
 	}
-	s, err := system.Load(system.Dapr{}, filepath.Join(c.Root, "dapr.yaml"))
+	name, err := system.EngineOf(os.Getenv("ENGINE"))
+	if err != nil {
+		return err
+	}
+	s, err := system.Load(system.Dapr{}, name.RunFile(c.Root))
 	if err != nil {
 		return err
 	}
 	if err := errors.Join(system.Host(os.Getenv("HOST")).Check(), system.Free(s.Uses())); err != nil {
 		return err
 	}
-	redis, err := findRedis(ctx, c)
+	engine, err := findEngine(ctx, c, name)
 	if err != nil {
 		return err
 	}
-	defer redis.stop()
+	defer engine.stop()
 	if err := c.BuildServices(ctx, filepath.Join(c.Kept(), "bin")); err != nil {
 		return err
 	}
@@ -111,8 +119,8 @@ func up(ctx context.Context, c system.Checkout) error {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "postbus: the Dapr CLI is %s\n", dapr.CLI)
-	if redis.address != defaultRedis {
-		runFile, err := c.Derive(system.Derivation{Into: filepath.Join(c.Kept(), "run"), Redis: redis.address})
+	if engine.redis.address != "" && engine.redis.address != defaultRedis {
+		runFile, err := c.Derive(system.Derivation{Into: filepath.Join(c.Kept(), "run"), Redis: engine.redis.address})
 		if err != nil {
 			return err
 		}
@@ -120,7 +128,7 @@ func up(ctx context.Context, c system.Checkout) error {
 			return err
 		}
 	}
-	s.Dapr = dapr
+	s.Dapr, s.Env = dapr, engine.servers.Env()
 	return serve(ctx, c, s)
 }
 
@@ -215,7 +223,8 @@ func stopLeftBehind(ctx context.Context, c system.Checkout) error {
 	if err != nil {
 		return err
 	}
-	stopped, err := c.StopHolders(ctx, append(s.Ports(), redisPort))
+	stopped, err := c.StopHolders(ctx, append(append(s.Ports(), redisPort), enginePorts.All()...))
+	err = errors.Join(err, system.StopEpmd(enginePorts.Epmd))
 	if err == nil && stopped == 0 {
 		fmt.Fprintln(os.Stderr, "postbus: nothing of this checkout is running")
 	}

@@ -634,8 +634,10 @@ func checkSubscriptions(t *testing.T, f files) error {
 		if ms := spec.BulkSubscribe.MaxAwaitDurationMs; ms < 1 || ms > longest {
 			p.add("%s: maxAwaitDurationMs %d is not from 1 to %d", s.Name, ms, longest)
 		}
-		if raw, err := contribmeta.IsRawPayload(spec.Metadata); err != nil || !raw || len(spec.Metadata) != 1 {
-			p.add("%s: metadata %v, not rawPayload alone, true (%v)", s.Name, spec.Metadata, err)
+		// The type of the queue is RabbitMQ's. Over a classic queue of that name the sidecar would
+		// receive nothing.
+		if raw, err := contribmeta.IsRawPayload(spec.Metadata); err != nil || !raw || len(spec.Metadata) != 2 || spec.Metadata["queueType"] != "quorum" {
+			p.add("%s: metadata %v, not rawPayload, true, and queueType, quorum (%v)", s.Name, spec.Metadata, err)
 		}
 		if spec.DeadLetterTopic != "" {
 			p.add("%s: deadLetterTopic %s: a message is gone when its dead letter can't be published", s.Name, spec.DeadLetterTopic)
@@ -1238,7 +1240,7 @@ func readFiles(t *testing.T) files {
 		}
 	}
 	beside, err := fs.Glob(root, "components/*.y*ml")
-	if err != nil || !slices.Equal(beside, []string{"components/kustomization.yaml"}) {
+	if err != nil || !slices.Equal(beside, append([]string{"components/kustomization.yaml"}, runFiles()...)) {
 		t.Fatalf("beside the folders that sidecars read are %v, %v: no sidecar loads them", beside, err)
 	}
 	read("dapr.yaml")

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -8,11 +9,14 @@ import (
 	"sync"
 )
 
-// Alone is a system that disturbs nothing else on the machine. It has its own Redis,
+// Alone is a system that disturbs nothing else on the machine. It has its own servers,
 // ports, app ids and files.
 type Alone struct {
 	*System
+	// Redis is nil if the engine has none.
 	Redis *Redis
+	// Servers are those of an engine that is not the default.
+	Servers *Servers
 	// Log gets the output of the CLI and the apps.
 	Log *os.File
 
@@ -23,26 +27,51 @@ type Alone struct {
 // Shifts of the ports. The first one for which all ports are free is used.
 const firstShift, lastShift, shiftStep = 10_000, 28_000, 1000
 
-// Alone starts a Redis and writes a run file for it, with d completed by Redis and Shift.
+// Alone starts an engine and writes a run file for it, with d completed by Redis and Shift.
 // The caller starts and stops the system.
 func (c Checkout) Alone(ctx context.Context, dapr Dapr, d Derivation) (*Alone, error) {
-	port, err := FreePort()
-	if err != nil {
+	a := &Alone{}
+	if err := a.startEngine(ctx, &d); err != nil {
 		return nil, err
 	}
-	redis, err := StartRedis(ctx, filepath.Join(d.Into, "redis"), port)
-	if err != nil {
-		return nil, err
-	}
-	a := &Alone{Redis: redis}
-	d.Redis = redis.Address()
+	var err error
 	if a.System, err = c.onFreePorts(dapr, d); err == nil {
+		a.Env = a.Servers.Env()
 		a.Log, err = os.Create(filepath.Join(d.Into, "run.log")) //nolint:gosec // our own folder
 	}
 	if err != nil {
-		return nil, errors.Join(err, redis.Stop())
+		return nil, errors.Join(err, a.stopEngine())
 	}
 	return a, nil
+}
+
+func (a *Alone) startEngine(ctx context.Context, d *Derivation) error {
+	if cmp.Or(d.Engine, RedisEngine) == RedisEngine {
+		port, err := FreePort()
+		if err != nil {
+			return err
+		}
+		if a.Redis, err = StartRedis(ctx, filepath.Join(d.Into, "redis"), port); err != nil {
+			return err
+		}
+		d.Redis = a.Redis.Address()
+	}
+	ports, err := FreePorts()
+	if err == nil {
+		a.Servers, err = StartServers(ctx, d.Engine, d.Into, ports, func(string) bool { return false })
+	}
+	if err != nil && a.Redis != nil {
+		err = errors.Join(err, a.Redis.Stop())
+	}
+	return err
+}
+
+func (a *Alone) stopEngine() error {
+	err := a.Servers.Stop()
+	if a.Redis != nil {
+		err = errors.Join(err, a.Redis.Stop())
+	}
+	return err
 }
 
 // onFreePorts derives a system whose ports are all free.
@@ -78,7 +107,7 @@ func (a *Alone) Launch(p *Process) error {
 	return nil
 }
 
-// Stop ends all processes of the system, Redis last.
+// Stop ends all processes of the system, the engine last.
 func (a *Alone) Stop() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -91,5 +120,5 @@ func (a *Alone) Stop() error {
 		}
 		<-p.gone
 	}
-	return errors.Join(append(errs, a.System.Stop(), a.Redis.Stop(), a.Log.Close())...)
+	return errors.Join(append(errs, a.System.Stop(), a.stopEngine(), a.Log.Close())...)
 }

@@ -2,6 +2,7 @@ package system
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,8 @@ type Derivation struct {
 	Suffix string
 	// Shift is added to every port.
 	Shift int
+	// Engine is the engine whose resources are derived. It is the default if empty.
+	Engine Engine
 	// Redis replaces the address of Redis.
 	Redis string
 	// Binaries is a folder of built services to run instead of building them.
@@ -50,21 +53,25 @@ var calls = map[string][]string{
 
 // Derive writes the run file and the resources and returns the run file's path.
 func (c Checkout) Derive(d Derivation) (string, error) {
-	docs, err := ReadYAML(filepath.Join(c.Root, "dapr.yaml"))
+	committed := cmp.Or(d.Engine, RedisEngine).RunFile(c.Root)
+	docs, err := ReadYAML(committed)
 	if err != nil {
 		return "", err
 	}
+	from := filepath.Dir(committed)
 	common, ok := docs[0]["common"].(Document)
 	if !ok {
-		return "", errors.New("dapr.yaml has no common")
+		return "", fmt.Errorf("%s has no common", committed)
 	}
 	dirs, _ := common["resourcesPaths"].([]any)
-	for _, dir := range dirs {
-		if err := d.resources(c.Root, fmt.Sprint(dir)); err != nil {
+	for i, dir := range dirs {
+		if err := d.resources(from, fmt.Sprint(dir)); err != nil {
 			return "", err
 		}
+		dirs[i] = d.components(filepath.Base(fmt.Sprint(dir)))
 	}
-	if err := d.runFile(c.Root, docs[0]); err != nil {
+	common["configFilePath"] = d.components("shared", "configuration.yaml")
+	if err := d.runFile(from, docs[0]); err != nil {
 		return "", err
 	}
 	path := filepath.Join(d.Into, "dapr.yaml")
@@ -74,13 +81,19 @@ func (c Checkout) Derive(d Derivation) (string, error) {
 	return path, d.Extend(d, path)
 }
 
-// resources derives the resources of a folder of the checkout. Their relative paths stay
-// the same, so the run file's paths to them do, too.
-func (d Derivation) resources(root, dir string) error {
-	if err := os.MkdirAll(filepath.Join(d.Into, dir), 0o750); err != nil {
+// components is the path of what is derived of components/.
+func (d Derivation) components(path ...string) string {
+	return filepath.Join(append([]string{d.Into, "components"}, path...)...)
+}
+
+// resources derives the resources of a folder, relative to that of the run file, into a folder
+// with its name.
+func (d Derivation) resources(from, dir string) error {
+	into := d.components(filepath.Base(dir))
+	if err := os.MkdirAll(into, 0o750); err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(root, dir, "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(from, dir, "*.yaml"))
 	if err != nil {
 		return err
 	}
@@ -95,7 +108,7 @@ func (d Derivation) resources(root, dir string) error {
 				d.Edit(doc)
 			}
 		}
-		if err := WriteYAML(filepath.Join(d.Into, dir, filepath.Base(file)), docs...); err != nil {
+		if err := WriteYAML(filepath.Join(into, filepath.Base(file)), docs...); err != nil {
 			return err
 		}
 	}
@@ -154,7 +167,7 @@ func (d Derivation) resource(doc Document) {
 	}
 }
 
-func (d Derivation) runFile(root string, doc Document) error {
+func (d Derivation) runFile(from string, doc Document) error {
 	apps, ok := doc["apps"].([]any)
 	if !ok {
 		return errors.New("dapr.yaml has no apps")
@@ -180,7 +193,7 @@ func (d Derivation) runFile(root string, doc Document) error {
 			env[key] = value
 		}
 		if d.Binaries == "" {
-			app["appDirPath"] = filepath.Join(root, fmt.Sprint(app["appDirPath"]))
+			app["appDirPath"] = filepath.Join(from, fmt.Sprint(app["appDirPath"]))
 			continue
 		}
 		app["command"] = []string{filepath.Join(d.Binaries, name)}

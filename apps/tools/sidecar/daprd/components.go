@@ -11,8 +11,11 @@ import (
 	contribnames "github.com/dapr/components-contrib/nameresolution"
 	"github.com/dapr/components-contrib/nameresolution/mdns"
 	"github.com/dapr/components-contrib/nameresolution/sqlite"
+	"github.com/dapr/components-contrib/pubsub/rabbitmq"
 	pubsubredis "github.com/dapr/components-contrib/pubsub/redis"
+	postgresql "github.com/dapr/components-contrib/state/postgresql/v2"
 	stateredis "github.com/dapr/components-contrib/state/redis"
+	"github.com/dapr/dapr/pkg/components"
 	httpmiddleware "github.com/dapr/dapr/pkg/components/middleware/http"
 	"github.com/dapr/dapr/pkg/components/nameresolution"
 	"github.com/dapr/dapr/pkg/components/pubsub"
@@ -30,9 +33,14 @@ var contrib = logger.NewLogger("dapr.contrib")
 func register() {
 	state.DefaultRegistry.Logger = contrib
 	state.DefaultRegistry.RegisterComponent(stateredis.NewRedisStateStore, "redis")
+	state.DefaultRegistry.RegisterComponentWithVersions("postgresql", components.Versioning{
+		Preferred: components.VersionConstructor{Version: "v2", Constructor: postgresql.NewPostgreSQLStateStore},
+		Default:   "v2",
+	})
 
 	pubsub.DefaultRegistry.Logger = contrib
 	pubsub.DefaultRegistry.RegisterComponent(pubsubredis.NewRedisStreams, "redis")
+	pubsub.DefaultRegistry.RegisterComponent(rabbitmq.NewRabbitMQ, "rabbitmq")
 
 	httpmiddleware.DefaultRegistry.Logger = contrib
 	httpmiddleware.DefaultRegistry.RegisterComponent(func(log logger.Logger) httpmiddleware.FactoryMethod {

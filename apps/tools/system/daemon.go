@@ -1,0 +1,103 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+const (
+	// daemonStart bounds the time until a daemon answers, including the reading of its files.
+	daemonStart = 60 * time.Second
+	// daemonStop bounds the time until it has stopped.
+	daemonStop = 30 * time.Second
+)
+
+// Daemon is a server that this process starts, and may stop and start again.
+type Daemon struct {
+	// Port is where it listens, on loopback.
+	Port int
+
+	name    string
+	log     string // the path of its log
+	command func() *exec.Cmd
+	answers func() error // nil once it does
+
+	cmd  *exec.Cmd
+	gone chan struct{}
+}
+
+// Start starts it, for the first time or after it has ended, and waits until it answers.
+func (d *Daemon) Start(ctx context.Context) error {
+	d.cmd = d.command()
+	// A process group of its own: Ctrl-C must not reach what stops last.
+	if d.cmd.SysProcAttr == nil {
+		d.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	d.cmd.SysProcAttr.Setpgid = true
+	if err := d.cmd.Start(); err != nil {
+		return fmt.Errorf("%s: %w", d.name, err)
+	}
+	gone := make(chan struct{})
+	d.gone = gone
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { _ = d.cmd.Wait(); close(gone); cancel() }()
+	err := Until(waiting, daemonStart, d.answers)
+	if err == nil && d.hasEnded() {
+		err = errors.New("another server answers there")
+	}
+	if err != nil {
+		_ = d.Signal(syscall.SIGKILL) // unless it has ended by itself
+		return fmt.Errorf("%s on port %d: %w (its log: %s)", d.name, d.Port, err, d.log)
+	}
+	return nil
+}
+
+func (d *Daemon) hasEnded() bool {
+	select {
+	case <-d.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// Address is host:port.
+func (d *Daemon) Address() string { return fmt.Sprintf("127.0.0.1:%d", d.Port) }
+
+// PID is its process.
+func (d *Daemon) PID() int { return d.cmd.Process.Pid }
+
+// Signal sends it a signal.
+func (d *Daemon) Signal(s syscall.Signal) error {
+	if d.gone == nil { // it has never been started
+		return os.ErrProcessDone
+	}
+	return d.cmd.Process.Signal(s)
+}
+
+// Stop stops it in order, and waits for its end.
+func (d *Daemon) Stop() error {
+	if err := d.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := d.AwaitEnd(); err != nil {
+		return errors.Join(err, d.Signal(syscall.SIGKILL))
+	}
+	return nil
+}
+
+// AwaitEnd waits until it is gone.
+func (d *Daemon) AwaitEnd() error {
+	select {
+	case <-d.gone:
+		return nil
+	case <-time.After(daemonStop):
+		return fmt.Errorf("%s does not stop", d.name)
+	}
+}

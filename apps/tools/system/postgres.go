@@ -1,0 +1,212 @@
+package system
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// postgresUser is the user of the system that Debian's package makes.
+const postgresUser = "postgres"
+
+// Postgres is a PostgreSQL that this process started.
+type Postgres struct {
+	Daemon
+	password string
+}
+
+// StartPostgres starts PostgreSQL on loopback, with its data in dir, and waits until it answers.
+// If it is missing, it is installed first. It commits as PostgreSQL does by default: to the disk.
+func StartPostgres(ctx context.Context, dir string, port int) (*Postgres, error) {
+	bin, err := findPostgres(ctx)
+	if err != nil {
+		return nil, err
+	}
+	as, err := notAsRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	data := filepath.Join(dir, "data")
+	password, err := keptPassword(filepath.Join(dir, "password"))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err != nil {
+		if err := createDatabase(ctx, bin, dir, password, as); err != nil {
+			return nil, err
+		}
+	}
+	log := filepath.Join(dir, "postgres.log")
+	p := &Postgres{Daemon{Port: port, name: "PostgreSQL", log: log}, password}
+	p.command = func() *exec.Cmd {
+		cmd := exec.Command(filepath.Join(bin, "postgres"), "-D", data, //nolint:gosec // found by us
+			"-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(port), "-c", "unix_socket_directories=",
+			"-c", "logging_collector=on", "-c", "log_directory="+dir, "-c", "log_filename=postgres.log")
+		cmd.Dir, cmd.SysProcAttr = "/", as() // it goes into its data by itself
+		return cmd
+	}
+	p.answers = func() error { return PostgresAnswers(p.Address()) }
+	return p, p.Start(ctx)
+}
+
+// keptPassword reads a password from a file, or makes one.
+func keptPassword(path string) (string, error) {
+	kept, err := os.ReadFile(path) //nolint:gosec // our own folder
+	if !errors.Is(err, os.ErrNotExist) {
+		return string(kept), err
+	}
+	made := rand.Text()
+	return made, os.WriteFile(path, []byte(made), 0o600)
+}
+
+// createDatabase makes a cluster of databases, with a database and a user for Postbus. That user
+// can do nothing outside it. Nobody has the password of the superuser, who can read files.
+func createDatabase(ctx context.Context, bin, dir, password string, as func() *syscall.SysProcAttr) error {
+	data, made := filepath.Join(dir, "data"), filepath.Join(dir, "making")
+	if err := os.RemoveAll(made); err != nil { // one that was cut off
+		return err
+	}
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", made, "-U", postgresUser, "--auth=scram-sha-256", "--pwfile=/dev/stdin", "-E", "UTF8", "--no-locale") //nolint:gosec // found by us
+	initdb.Dir, initdb.SysProcAttr, initdb.Stdin = "/", as(), strings.NewReader(rand.Text()+"\n")
+	if err := step(ctx, "creating a database in "+data, initdb); err != nil {
+		return err
+	}
+	// Without a server. A statement is a line.
+	single := exec.Command(filepath.Join(bin, "postgres"), "--single", "-D", made, "postgres") //nolint:gosec // found by us
+	single.Dir, single.SysProcAttr = "/", as()
+	single.Stdin = strings.NewReader(fmt.Sprintf("CREATE ROLE postbus LOGIN PASSWORD '%s'\nCREATE DATABASE postbus OWNER postbus\n", password))
+	if err := step(ctx, "creating its user", single); err != nil {
+		return err
+	}
+	return os.Rename(made, data)
+}
+
+// Stop stops it without waiting for its clients, and waits for its end.
+func (p *Postgres) Stop() error {
+	if err := p.Signal(syscall.SIGINT); err != nil {
+		return err
+	}
+	if err := p.AwaitEnd(); err != nil {
+		return errors.Join(err, p.Signal(syscall.SIGQUIT))
+	}
+	return nil
+}
+
+// ConnectionString is what its clients need.
+func (p *Postgres) ConnectionString() string {
+	return fmt.Sprintf("host=127.0.0.1 port=%d user=postbus password=%s database=postbus sslmode=disable", p.Port, p.password)
+}
+
+// PostgresAnswers returns an error unless a PostgreSQL at the address takes users. Without a
+// password, all that it answers to one is which proof it asks for.
+func PostgresAnswers(address string) error {
+	conn, err := net.DialTimeout("tcp", address, time.Second)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	// StartupMessage (https://www.postgresql.org/docs/15/protocol-message-formats.html).
+	const parameters = "user\x00postbus\x00\x00"
+	message := binary.BigEndian.AppendUint32(nil, uint32(8+len(parameters)))
+	message = append(binary.BigEndian.AppendUint32(message, 3<<16), parameters...)
+	if _, err := conn.Write(message); err != nil {
+		return err
+	}
+	answer := make([]byte, 200)
+	n, err := conn.Read(answer)
+	if err != nil {
+		return err
+	}
+	if answer[0] != 'R' {
+		return fmt.Errorf("%s answers, but does not ask for a password: %q", address, answer[:n])
+	}
+	return nil
+}
+
+// findPostgres returns the folder of PostgreSQL's programs. Debian has them beside PATH, a folder
+// a version.
+func findPostgres(ctx context.Context) (string, error) {
+	if path, err := exec.LookPath("postgres"); err == nil {
+		return filepath.Dir(path), nil
+	}
+	if bin, ok := newestPostgres(); ok {
+		return bin, nil
+	}
+	if _, err := Install(ctx, "the state stores", "pg_ctlcluster", "postgresql"); err != nil {
+		return "", err
+	}
+	if bin, ok := newestPostgres(); ok {
+		return bin, nil
+	}
+	return "", errors.New("PostgreSQL's server is missing, which is needed for the state stores: run `apt-get install postgresql`, and start this again")
+}
+
+func newestPostgres() (bin string, ok bool) {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if len(found) == 0 {
+		return "", false
+	}
+	version := func(path string) int {
+		n, _ := strconv.Atoi(strings.Split(path, "/")[4])
+		return n
+	}
+	newest := slices.MaxFunc(found, func(a, b string) int { return cmp.Compare(version(a), version(b)) })
+	return filepath.Dir(newest), true
+}
+
+// capDACReadSearch lets a process look into every folder and read every file
+// (linux/capability.h).
+const capDACReadSearch = 2
+
+// notAsRoot makes a folder, and returns how a program is started that refuses to run as root: as
+// the package's user, to whom the folder then belongs. Where a folder above it is root's alone,
+// the program gets the right to look into it.
+func notAsRoot(dir string) (func() *syscall.SysProcAttr, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if os.Geteuid() != 0 {
+		return func() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }, nil
+	}
+	u, err := user.Lookup(postgresUser)
+	if err != nil {
+		return nil, fmt.Errorf("PostgreSQL does not run as root, and there is no user %s: %w", postgresUser, err)
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	if err := os.Chown(dir, int(uid), int(gid)); err != nil { //nolint:gosec // of 32 bits
+		return nil, err
+	}
+	var caps []uintptr
+	for above := filepath.Dir(dir); above != "/"; above = filepath.Dir(above) {
+		info, err := os.Stat(above)
+		if err != nil {
+			return nil, err
+		}
+		if info.Mode()&0o001 == 0 {
+			caps = []uintptr{capDACReadSearch}
+		}
+	}
+	return func() *syscall.SysProcAttr {
+		return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, AmbientCaps: caps} //nolint:gosec // of 32 bits
+	}, nil
+}
