@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +31,10 @@ const (
 	key = "members"
 	// beatTimeout bounds one beat.
 	beatTimeout = 4 * time.Second
+	// beatAgain is how soon after a beat that failed there is another one, at the earliest. It
+	// comes up to as much later by chance, so that processes which beat at the same time do not
+	// meet again.
+	beatAgain = 500 * time.Millisecond
 )
 
 // Member is a process as the document has it.
@@ -96,11 +101,14 @@ func (r *Registry) Run(ctx context.Context) {
 	next := time.NewTicker(BeatEvery)
 	defer next.Stop()
 	for {
+		var again <-chan time.Time
 		if err := r.Beat(ctx); err != nil && ctx.Err() == nil {
 			slog.DebugContext(ctx, "could not beat", "error", err)
+			again = time.After(beatAgain + rand.N(beatAgain)) //nolint:gosec // no secret
 		}
 		select {
 		case <-next.C:
+		case <-again:
 		case <-ctx.Done():
 			return
 		}
