@@ -73,15 +73,19 @@ func keptPassword(path string) (string, error) {
 }
 
 // createDatabase makes a cluster of databases, with a database and a user for Postbus. That user
-// can do nothing outside it. Nobody has the password of the superuser, who can read files.
+// can do nothing outside it. The superuser, who can read files, is let in by nobody.
 func createDatabase(ctx context.Context, bin, dir, password string, as func() *syscall.SysProcAttr) error {
 	data, made := filepath.Join(dir, "data"), filepath.Join(dir, "making")
 	if err := os.RemoveAll(made); err != nil { // one that was cut off
 		return err
 	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", made, "-U", postgresUser, "--auth=scram-sha-256", "--pwfile=/dev/stdin", "-E", "UTF8", "--no-locale") //nolint:gosec // found by us
-	initdb.Dir, initdb.SysProcAttr, initdb.Stdin = "/", as(), strings.NewReader(rand.Text()+"\n")
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", made, "-U", postgresUser, "--auth=reject", "-E", "UTF8", "--no-locale") //nolint:gosec // found by us
+	initdb.Dir, initdb.SysProcAttr = "/", as()
 	if err := step(ctx, "creating a database in "+data, initdb); err != nil {
+		return err
+	}
+	// The file is there, and keeps its owner.
+	if err := os.WriteFile(filepath.Join(made, "pg_hba.conf"), []byte("host postbus postbus 127.0.0.1/32 scram-sha-256\n"), 0o600); err != nil {
 		return err
 	}
 	// Without a server. A statement is a line.
