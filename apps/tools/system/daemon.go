@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"syscall"
@@ -100,4 +101,22 @@ func (d *Daemon) AwaitEnd() error {
 	case <-time.After(daemonStop):
 		return fmt.Errorf("%s does not stop", d.name)
 	}
+}
+
+// firstAnswer sends a question to an address, and returns the beginning of what comes back.
+func firstAnswer(address, question string) (string, error) {
+	conn, err := net.DialTimeout("tcp", address, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := conn.Write([]byte(question)); err != nil {
+		return "", err
+	}
+	answer := make([]byte, 200)
+	n, err := conn.Read(answer)
+	return string(answer[:n]), err
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -16,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // postgresUser is the user of the system that Debian's package makes.
@@ -117,28 +115,16 @@ func (p *Postgres) ConnectionString() string {
 // PostgresAnswers returns an error unless a PostgreSQL at the address takes users. Without a
 // password, all that it answers to one is which proof it asks for.
 func PostgresAnswers(address string) error {
-	conn, err := net.DialTimeout("tcp", address, time.Second)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
-	}
 	// StartupMessage (https://www.postgresql.org/docs/15/protocol-message-formats.html).
 	const parameters = "user\x00postbus\x00\x00"
 	message := binary.BigEndian.AppendUint32(nil, uint32(8+len(parameters)))
 	message = append(binary.BigEndian.AppendUint32(message, 3<<16), parameters...)
-	if _, err := conn.Write(message); err != nil {
-		return err
-	}
-	answer := make([]byte, 200)
-	n, err := conn.Read(answer)
+	answer, err := firstAnswer(address, string(message))
 	if err != nil {
 		return err
 	}
-	if answer[0] != 'R' {
-		return fmt.Errorf("%s answers, but does not ask for a password: %q", address, answer[:n])
+	if !strings.HasPrefix(answer, "R") {
+		return fmt.Errorf("%s answers, but does not ask for a password: %q", address, answer)
 	}
 	return nil
 }

@@ -5,12 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // RabbitMQ is a RabbitMQ that this process started.
@@ -38,7 +36,7 @@ func StartRabbitMQ(ctx context.Context, dir string, port, distribution, epmd int
 		return nil, err
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
-	// Whoever reaches the port of this machine is trusted, as with Redis: the password is the
+	// Every program of this machine is trusted, as with Redis: the password is the
 	// well-known one, which RabbitMQ takes from loopback alone.
 	conf := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nlog.console = false\n", port)
 	err = errors.Join(
@@ -100,22 +98,11 @@ func StopEpmd(port int) error {
 // RabbitMQAnswers returns an error unless a RabbitMQ answers at the address. To a wrong protocol
 // it answers with the right one (AMQP 0-9-1, 4.2.2).
 func RabbitMQAnswers(address string) error {
-	conn, err := net.DialTimeout("tcp", address, time.Second)
+	answer, err := firstAnswer(address, "AMQP\x00\x00\x00\x00")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
-	}
-	if _, err := conn.Write([]byte("AMQP\x00\x00\x00\x00")); err != nil {
-		return err
-	}
-	answer := make([]byte, 4)
-	if _, err := conn.Read(answer); err != nil {
-		return err
-	}
-	if !strings.HasPrefix(string(answer), "AMQP") {
+	if !strings.HasPrefix(answer, "AMQP") {
 		return fmt.Errorf("%s answers, but not as a RabbitMQ does: %q", address, answer)
 	}
 	return nil

@@ -3,13 +3,11 @@ package system
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Redis is a Redis that this process started.
@@ -17,23 +15,11 @@ type Redis struct{ Daemon }
 
 // RedisAnswers returns an error unless a Redis answers at the address.
 func RedisAnswers(address string) error {
-	conn, err := net.DialTimeout("tcp", address, time.Second)
+	got, err := firstAnswer(address, "PING\r\n")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
-	}
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
-		return err
-	}
-	answer := make([]byte, 64)
-	n, err := conn.Read(answer)
-	if err != nil {
-		return err
-	}
-	if got := string(answer[:n]); !strings.HasPrefix(got, "+PONG") {
+	if !strings.HasPrefix(got, "+PONG") {
 		return fmt.Errorf("%s answers, but not as a Redis without a password does: %.40q", address, got)
 	}
 	return nil
