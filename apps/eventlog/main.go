@@ -28,11 +28,14 @@ func main() {
 	})
 	s.Ready = func() error { return errors.Join(events.Ready(), deadLetters.Ready()) }
 
+	letters := log.DeadLetters{Log: deadLetters, Now: time.Now}
+	s.Channel.POST(eventlog.AppendPath+"/:type", log.ServeAppend(s.Name, events, letters))
+
 	receiver := bus.NewReceiver(s.Name, bus.New(s.Dapr))
 	for _, t := range event.Types {
 		receiver.Handle(s.Channel, t, events.Append)
 	}
-	receiver.HandleDeadLetters(s.Channel, log.DeadLetters{Log: deadLetters, Now: time.Now}.Keep)
+	receiver.HandleDeadLetters(s.Channel, letters.Keep)
 	s.Run(events.Run, deadLetters.Run)
 }
 

@@ -43,8 +43,8 @@ const (
 	firstKept = 1 << 10
 )
 
-// newDeadLetter makes the dead letter of a message.
-func newDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
+// NewDeadLetter makes the dead letter of a message that the service refuses on a topic.
+func NewDeadLetter(service, topic string, raw []byte, reason error) DeadLetter {
 	id := ""
 	if e, err := event.ParseEnvelope(raw); err == nil {
 		id = DeadLetterID(service, event.Type(topic), e)

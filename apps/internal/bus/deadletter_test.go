@@ -88,7 +88,7 @@ func TestAnEventIsTheSameDeadLetterOffTheBusAndFromTheLog(t *testing.T) {
 		}
 		want := DeadLetterID("comments", event.CommentModerated, e)
 		for _, raw := range [][]byte{published, respelled(t, published)} {
-			if got := newDeadLetter("comments", "CommentModerated", raw, ErrPoison).ID; got != want {
+			if got := NewDeadLetter("comments", "CommentModerated", raw, ErrPoison).ID; got != want {
 				r.Fatalf("off the bus it is %s, and %s as it was made:\n%s", got, want, raw)
 			}
 			parsed, err := event.Parse(event.CommentModerated, raw)
@@ -158,15 +158,15 @@ func TestADeadLetterOfOtherContentHasAnotherID(t *testing.T) {
 // these ids for ever.
 func TestADeadLettersIDNeverChanges(t *testing.T) {
 	raw := []byte(`{"specversion":"1.0","id":"a","source":"/b","type":"c","subject":"d","time":"2024-11-27T12:00:00Z","data":{"z":1,"y":"\u00fc"}}`)
-	check(t, "id of an event", newDeadLetter("query", "PostCreated", raw, ErrPoison).ID, "7288ecc6-4096-5c86-a435-9cca8522725c")
-	check(t, "id of no event", newDeadLetter("query", "PostCreated", []byte("x"), ErrPoison).ID, "3dbb9f26-060c-58db-8bbb-cd64aef8304a")
+	check(t, "id of an event", NewDeadLetter("query", "PostCreated", raw, ErrPoison).ID, "7288ecc6-4096-5c86-a435-9cca8522725c")
+	check(t, "id of no event", NewDeadLetter("query", "PostCreated", []byte("x"), ErrPoison).ID, "3dbb9f26-060c-58db-8bbb-cd64aef8304a")
 }
 
 // A CloudEvent that no version of its consumer takes keeps its id however it is spelled.
 func TestACloudEventIsOneDeadLetterEvenIfItsDataIsNoEntity(t *testing.T) {
 	of := func(data string) string {
 		raw := fmt.Appendf(nil, `{"specversion":"1.0","id":"a","source":"/b","type":"Other","time":"2024-11-27T12:00:00Z","data":%s}`, data)
-		return newDeadLetter("query", "PostCreated", raw, ErrPoison).ID
+		return NewDeadLetter("query", "PostCreated", raw, ErrPoison).ID
 	}
 	check(t, "spaced otherwise", of(`[ 1 ]`), of(`[1]`))
 	if of(`[1]`) == of(`[2]`) {
@@ -189,9 +189,9 @@ func TestAMessageThatIsNoCloudEventHasTheIDOfItsBytes(t *testing.T) {
 		if raw == whole {
 			t.Fatalf("%s: nothing is changed", name)
 		}
-		first := newDeadLetter("query", "PostCreated", []byte(raw), errors.New("so")).ID
+		first := NewDeadLetter("query", "PostCreated", []byte(raw), errors.New("so")).ID
 		check(t, name, versionFive(messageIDs, "query", "PostCreated", []byte(raw)), first)
-		if newDeadLetter("query", "PostCreated", []byte(raw+" "), errors.New("so")).ID == first {
+		if NewDeadLetter("query", "PostCreated", []byte(raw+" "), errors.New("so")).ID == first {
 			t.Errorf("%s: other bytes have the same id", name)
 		}
 	}

@@ -65,7 +65,7 @@ func (r *Receiver) HandleDeadLetters(channel gin.IRoutes, keep func(context.Cont
 				err = errors.New("a dead letter without id")
 			}
 			if err != nil {
-				letters[i] = newDeadLetter(r.service, DeadLetterTopic, entry.Event, err)
+				letters[i] = NewDeadLetter(r.service, DeadLetterTopic, entry.Event, err)
 			}
 		}
 		for i, err := range keep(ctx, letters) {
@@ -112,7 +112,7 @@ func (r *Receiver) read(req *http.Request, t event.Type) (envelope, error) {
 	defer r.reading.Release(size)
 	return readEnvelope(req.Body, func(raw []byte) DeadLetter {
 		_, err := event.Parse(t, raw)
-		return newDeadLetter(r.service, string(t), raw, err)
+		return NewDeadLetter(r.service, string(t), raw, err)
 	})
 }
 
@@ -161,7 +161,7 @@ func (r *Receiver) receive(ctx context.Context, t event.Type, entries []entry, h
 		}
 		e, err := event.Parse(t, entry.Event)
 		if err != nil {
-			entry.status = r.deadLetter(ctx, newDeadLetter(r.service, string(t), entry.Event, err))
+			entry.status = r.deadLetter(ctx, NewDeadLetter(r.service, string(t), entry.Event, err))
 			continue
 		}
 		events, delivered = append(events, e), append(delivered, entry)
@@ -178,7 +178,7 @@ func (r *Receiver) receive(ctx context.Context, t event.Type, entries []entry, h
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrPoison):
-			delivered[i].status = r.deadLetter(ctx, newDeadLetter(r.service, string(t), delivered[i].Event, err))
+			delivered[i].status = r.deadLetter(ctx, NewDeadLetter(r.service, string(t), delivered[i].Event, err))
 		default:
 			delivered[i].status = retry
 			refused++

@@ -183,11 +183,11 @@ func TestTheBeginningOfLargePoisonIsKept(t *testing.T) {
 
 // A reason may quote the message, and a segment of dead letters must fit into one write.
 func TestTheBeginningOfALongReasonIsKept(t *testing.T) {
-	d := newDeadLetter("query", "PostCreated", []byte("x"), errors.New(strings.Repeat("ü", firstKept)))
+	d := NewDeadLetter("query", "PostCreated", []byte("x"), errors.New(strings.Repeat("ü", firstKept)))
 	if len(d.Reason) > firstKept+10 || !strings.HasPrefix(d.Reason, "üü") || !utf8.ValidString(d.Reason) {
 		t.Errorf("%d bytes: %.60q", len(d.Reason), d.Reason)
 	}
-	if d = newDeadLetter("query", "PostCreated", []byte("x"), errors.New(strings.Repeat("u", firstKept))); len(d.Reason) != firstKept {
+	if d = NewDeadLetter("query", "PostCreated", []byte("x"), errors.New(strings.Repeat("u", firstKept))); len(d.Reason) != firstKept {
 		t.Errorf("of %d bytes %d are kept", firstKept, len(d.Reason))
 	}
 }
@@ -276,9 +276,9 @@ func TestPoisonIsRedeliveredWhileItsDeadLetterCannotBePublished(t *testing.T) {
 }
 
 func TestADeadLettersIDIsThatOfServiceTopicAndBytes(t *testing.T) {
-	check(t, "id", newDeadLetter("query", "PostCreated", []byte("x"), ErrPoison).ID, uuid.NewSHA1(uuid.NameSpaceOID, []byte("query\x00PostCreated\x00x")).String())
+	check(t, "id", NewDeadLetter("query", "PostCreated", []byte("x"), ErrPoison).ID, uuid.NewSHA1(uuid.NameSpaceOID, []byte("query\x00PostCreated\x00x")).String())
 	id := func(service string, topic event.Type, raw string) string {
-		return newDeadLetter(service, string(topic), []byte(raw), errors.New(fmt.Sprint("a reason ", event.NewID()))).ID
+		return NewDeadLetter(service, string(topic), []byte(raw), errors.New(fmt.Sprint("a reason ", event.NewID()))).ID
 	}
 	first := id("query", event.PostCreated, "x")
 	check(t, "the same again", id("query", event.PostCreated, "x"), first)

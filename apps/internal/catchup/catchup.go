@@ -46,6 +46,9 @@ const (
 	maxPending = 20_000
 	// callTimeout bounds a call of the store or the bus.
 	callTimeout = 5 * time.Second
+	// reactWithin bounds the part of it in which reactions are published again: a bus that
+	// hangs must leave time to put them into the log without it.
+	reactWithin = 3 * time.Second
 )
 
 // errCatchingUp refuses a delivery, so that it is redelivered.
@@ -87,6 +90,7 @@ type Log interface {
 type Config struct {
 	Store     state.Store
 	Log       Log
+	Appender  eventlog.Appender
 	Consumers []Consumer
 	// Journal is nil for a service without commands.
 	Journal  *journal.Journal

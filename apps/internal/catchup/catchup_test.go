@@ -125,6 +125,33 @@ func TestALostReactionIsPublishedUntilTheLogHasIt(t *testing.T) {
 	}
 }
 
+// The bus may take a reaction and not bring it to eventlog, or not take it, or hang.
+func TestALostReactionIsPutIntoTheLogWithoutTheBus(t *testing.T) {
+	for name, breaks := range map[string]func(w *world){
+		"it delivers nothing": func(*world) {},
+		"it refuses":          func(w *world) { w.failing(func(step, _ string) error { return failOn(step, "react") }) },
+		"it hangs":            func(w *world) { w.hangs = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				r := w.settled()
+				w.appends = true
+				breaks(w)
+				events := w.many(event.CommentCreated, 2*handleAtOnce+1)
+				w.log.Append(events...)
+				r.followFor(Grace - time.Second)
+				w.wantEnd(uint64(len(events)))
+				r.followFor(2 * time.Second)
+				w.wantEnd(uint64(2 * len(events)))
+				r.followFor(time.Minute)
+				w.wantEnd(uint64(2 * len(events)))
+				w.wantCursor(uint64(2 * len(events)))
+				r.wantRepairs(map[repairs.Kind]int{repairs.Reaction: len(events)})
+			})
+		})
+	}
+}
+
 // Both were lost: the effect comes first.
 func TestAReactionIsPublishedAfterTheEffect(t *testing.T) {
 	bubble(t, func(w *world) {

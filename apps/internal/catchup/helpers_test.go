@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/eventlog/eventlogtest"
@@ -42,6 +43,10 @@ type world struct {
 	fails     func(step, id string) error
 	// decides says that the consumer of CommentCreated FollowsLog.
 	decides bool
+	// appends says that reactions can be put into the log without the bus.
+	appends bool
+	// hangs says that the bus does not answer.
+	hangs bool
 }
 
 func bubble(t *testing.T, test func(w *world)) {
@@ -142,9 +147,13 @@ func (w *world) missing(ctx context.Context, events []event.Event) ([]bool, erro
 	return state.Missing(ctx, w.store, keys...)
 }
 
-func (w *world) react(_ context.Context, events []event.Event) (reactions []event.Event, errs []error) {
+func (w *world) react(ctx context.Context, events []event.Event) (reactions []event.Event, errs []error) {
 	for _, e := range events {
 		reactions = append(reactions, w.reactionOf(e))
+	}
+	if w.hangs {
+		<-ctx.Done()
+		return reactions, bus.All(len(events), ctx.Err())
 	}
 	return reactions, w.do("react", events, func(e event.Event) error {
 		w.mu.Lock()
@@ -152,6 +161,18 @@ func (w *world) react(_ context.Context, events []event.Event) (reactions []even
 		w.reactions = append(w.reactions, e.ID)
 		return nil
 	})
+}
+
+// Append implements eventlog.Appender.
+func (w *world) Append(ctx context.Context, t event.Type, events []event.Event) error {
+	if !w.appends || ctx.Err() != nil {
+		return errDown
+	}
+	if len(events) > eventlog.MaxAppend || slices.ContainsFunc(events, func(e event.Event) bool { return e.Type != t }) {
+		w.Errorf("%d events are appended as %s", len(events), t)
+	}
+	w.log.Append(events...)
+	return nil
 }
 
 func reactionTo(e event.Event) string { return "reaction-" + e.ID }
@@ -176,7 +197,7 @@ func (w *world) replica() *replica { return w.replicaOn(w.store) }
 
 func (w *world) replicaOn(store state.Store) *replica {
 	return &replica{w: w, Follower: New(Config{
-		Store: store, Log: w.log, Consumers: w.consumers(), Registry: members.New(store, time.Now),
+		Store: store, Log: w.log, Appender: w, Consumers: w.consumers(), Registry: members.New(store, time.Now),
 		Progress: &Progress{}, Repairs: repairs.New(), Now: time.Now,
 		DeadLetter: func(_ context.Context, e event.Event, _ error) error {
 			return errors.Join(w.do("letter", []event.Event{e}, func(e event.Event) error {
@@ -343,7 +364,7 @@ func (w *world) settled() *replica {
 func (w *world) journalOf(r *replica, loses func(event.Event) bool) *journal.Journal {
 	return journal.New(journal.Config{
 		Store: w.store, Bus: logBus{w.log, loses}, Log: w.log, DeadLetters: &fakeLog{Log: eventlogtest.New()},
-		Eventlog: "eventlog", Registry: r.Registry, Repairs: r.Repairs, Now: time.Now,
+		Eventlog: "eventlog", Appender: w, Registry: r.Registry, Repairs: r.Repairs, Now: time.Now,
 	})
 }
 
@@ -374,4 +395,19 @@ func (w *world) isHandled(e event.Event) bool {
 	needsEffect := e.Type == event.PostCreated || e.Type == event.CommentModerated
 	needsReaction := (e.Type == event.CommentCreated || e.Type == event.CommentModerated) && !strings.HasPrefix(e.ID, "reaction-")
 	return (!needsEffect || w.hasEffect(e.ID)) && (!needsReaction || known[reactionTo(e)])
+}
+
+func failOn(step, failing string) error {
+	if step == failing {
+		return errDown
+	}
+	return nil
+}
+
+// wantEnd checks how many events the log has.
+func (w *world) wantEnd(want uint64) {
+	w.Helper()
+	if _, end, err := w.log.Read(context.Background(), w.log.Position(0), 0, 0); err != nil || end.Sequence != want {
+		w.Errorf("the log ends at %s, error %v, want %d", end, err, want)
+	}
 }

@@ -137,11 +137,37 @@ func (f *Follower) mendReactions(ctx context.Context, c *Consumer, due []*pendin
 	if len(lost) == 0 {
 		return nil
 	}
-	react := func(ctx context.Context, events []event.Event) []error {
-		_, errs := c.React(ctx, events)
+	react := func(ctx context.Context, events []event.Event) []error { return f.reactAgain(ctx, c, events) }
+	return f.mend(ctx, react, lost, repairs.Reaction, func(p *pending) { p.reactionDue = f.Now().Add(Grace) })
+}
+
+// reactAgain publishes reactions, so that others have them soon, and puts them into the log
+// without the bus, which has failed to bring them there. One of the two is enough.
+func (f *Follower) reactAgain(ctx context.Context, c *Consumer, events []event.Event) []error {
+	publishing, cancel := context.WithTimeout(ctx, reactWithin)
+	reactions, errs := c.React(publishing, events)
+	cancel()
+	var made []event.Event
+	var indexes []int // of what was made
+	for i, reaction := range reactions {
+		if reaction.ID != "" {
+			made, indexes = append(made, reaction), append(indexes, i)
+		}
+	}
+	if len(made) == 0 {
 		return errs
 	}
-	return f.mend(ctx, react, lost, repairs.Reaction, func(p *pending) { p.reactionDue = f.Now().Add(Grace) })
+	if err := f.Appender.Append(ctx, made[0].Type, made); err != nil {
+		slog.WarnContext(ctx, "can't put reactions into the log without the bus", "events", len(made), "error", err)
+		return errs
+	}
+	if errs == nil {
+		return nil
+	}
+	for _, i := range indexes {
+		errs[i] = nil
+	}
+	return errs
 }
 
 // mend has a handler handle events. An event that it can never take is dead-lettered, and

@@ -82,7 +82,7 @@ func EventAt(ctx context.Context, log Reader, number uint64) (event.Event, error
 	return events[0], nil
 }
 
-// Client reads a log over HTTP. It is safe for concurrent use.
+// Client reads a log over HTTP, or appends to it. It is safe for concurrent use.
 type Client struct {
 	// HTTP makes the calls.
 	HTTP *http.Client
@@ -98,7 +98,8 @@ func InvokeURL(sidecar, appID, method string) string {
 	return sidecar + "/v1.0/invoke/" + appID + "/method" + method
 }
 
-// NewClient returns a client for the log at a URL, such as InvokeURL. The token is that of
+// NewClient returns a client for EventsPath, DeadLettersPath or AppendPath at a URL, such as
+// InvokeURL. The token is that of
 // the sidecar's API, or empty.
 func NewClient(url, token string) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one

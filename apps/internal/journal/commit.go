@@ -312,7 +312,7 @@ func (j *Journal) hold(p *page, e event.Event, size int) (held *entry, isNew boo
 // enqueue has an entry published. The caller holds the lock.
 func (j *Journal) enqueue(e *entry) {
 	if !e.queued {
-		e.queued = true
+		e.queued, e.queuedAt = true, j.Now()
 		j.queue = append(j.queue, e)
 		if j.busy == nil {
 			j.busy = make(chan struct{})

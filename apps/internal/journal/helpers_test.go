@@ -41,6 +41,10 @@ type world struct {
 	busFails  func(event.Event) error
 	busHook   func([]event.Event)
 	busHangs  atomic.Bool // until the end of each publish
+	// appends says that events can be put into the log without the bus. appended are those
+	// that were, as often as they were.
+	appends  atomic.Bool
+	appended []event.Event
 }
 
 // bubble runs a test in a synctest bubble.
@@ -133,6 +137,32 @@ func (w *world) PublishAll(ctx context.Context, t event.Type, events []event.Eve
 		return nil
 	}
 	return errs
+}
+
+// Append implements eventlog.Appender.
+func (w *world) Append(ctx context.Context, t event.Type, events []event.Event) error {
+	if !w.appends.Load() || ctx.Err() != nil {
+		return errDown
+	}
+	if len(events) == 0 || len(events) > eventlog.MaxAppend {
+		w.Errorf("%d events are appended at once", len(events))
+	}
+	for _, e := range events {
+		if e.Type != t {
+			w.Errorf("a %s is appended as %s", e.Type, t)
+		}
+		known, err := w.log.Log.Known(ctx, []string{e.ID})
+		if err != nil {
+			return err
+		}
+		if !known[e.ID] {
+			w.log.Append(e)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.appended = append(w.appended, events...)
+	return nil
 }
 
 // failBus decides which publishes fail, until it is called with nil.
@@ -259,7 +289,7 @@ func (w *world) start() *process {
 	registry, counts := members.New(l, time.Now), repairs.New()
 	p := &process{w: w, registry: registry, repairs: counts, link: l}
 	p.journal = New(Config{
-		Store: l, Bus: linkedBus{w, l}, Log: w.log, DeadLetters: w.letters, Eventlog: "eventlog",
+		Store: l, Bus: linkedBus{w, l}, Log: w.log, DeadLetters: w.letters, Appender: w, Eventlog: "eventlog",
 		Registry: registry, Repairs: counts, Now: time.Now,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -3,8 +3,8 @@
 //
 // A command is committed when its event is in a page of the journal. The commands that
 // arrive together share a page, and one call to the store. Then the events are published
-// together. The journal keeps an event until the log has it, and publishes it again if the
-// log seems to lack it. When a process dies, another process of the service adopts its
+// together. The journal keeps an event until the log has it. If the log seems to lack it, the
+// journal puts it there without the bus, and publishes it again. When a process dies, another process of the service adopts its
 // journal.
 //
 //   - No event that Commit has returned for leaves the journal before the log has it, or
@@ -74,6 +74,7 @@ type Config struct {
 	Bus   bus.Publisher
 	// Log and DeadLetters are those of eventlog, whose app id is Eventlog.
 	Log, DeadLetters Known
+	Appender         eventlog.Appender
 	Eventlog         string
 	Registry         *members.Registry
 	Repairs          *repairs.Counts
@@ -124,8 +125,10 @@ type entry struct {
 	checkAt time.Time
 	// repeats counts the publishes again.
 	repeats int
-	// queued says that the entry waits to be published, or is being published.
-	queued bool
+	// queued says that the entry waits to be published, or is being published, and queuedAt
+	// since when.
+	queued   bool
+	queuedAt time.Time
 	// isAdopted says that the entry is of another process, and was not published by this one
 	// yet.
 	isAdopted bool

@@ -186,14 +186,17 @@ func (j *Journal) absent(end eventlog.Position) []*entry {
 		j.repairedAt = now
 	}
 	slices.SortFunc(absent, func(a, b *entry) int {
-		return cmp.Or(a.published.Compare(b.published), cmp.Compare(a.order, b.order))
+		return cmp.Or(a.published.Compare(b.published), cmp.Compare(a.order, b.order), a.queuedAt.Compare(b.queuedAt))
 	})
 	return absent[:min(len(absent), asksAtOnce)]
 }
 
 // isAbsent says whether an entry seems to be lost. The caller holds the lock.
 func (j *Journal) isAbsent(e *entry, now time.Time) bool {
-	if e.queued || now.Before(e.checkAt) {
+	if e.queued { // while the bus does not take it, it goes into the log without the bus
+		return now.Sub(e.queuedAt) >= absentAfter
+	}
+	if now.Before(e.checkAt) {
 		return false
 	}
 	anyway := min(absentAnyway<<min(e.repeats, 10), absentAtMost)
@@ -203,7 +206,7 @@ func (j *Journal) isAbsent(e *entry, now time.Time) bool {
 }
 
 // repair asks eventlog for the entries. Those that it has, or has refused, are removed. The
-// others are published again.
+// others are put into the log, and published again.
 func (j *Journal) repair(ctx context.Context, absent []*entry) error {
 	again := 0
 	for some := range slices.Chunk(absent, eventlog.MaxKnown) {
@@ -222,23 +225,44 @@ func (j *Journal) repair(ctx context.Context, absent []*entry) error {
 		if err != nil {
 			return err
 		}
+		var lost []event.Event
 		for i, e := range some {
 			if j.settle(ctx, e, refused[letters[i]], known[ids[i]]) {
-				again++
+				lost = append(lost, e.event)
 			}
 		}
+		again += len(lost)
+		j.append(ctx, lost)
 	}
 	j.wakePublisher()
 	return nil
 }
 
-// settle decides what becomes of an entry that the log was asked for, and says whether it is
-// published again.
-func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool) (again bool) {
+// append puts events into the log without the bus. What fails is tried again when the events
+// are absent the next time.
+func (j *Journal) append(ctx context.Context, lost []event.Event) {
+	byType := map[event.Type][]event.Event{}
+	for _, e := range lost {
+		byType[e.Type] = append(byType[e.Type], e)
+	}
+	for t, events := range byType {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		err := j.Appender.Append(call, t, events)
+		cancel()
+		if err != nil {
+			slog.WarnContext(ctx, "can't put events into the log without the bus", "type", t, "events", len(events), "error", err)
+		}
+	}
+}
+
+// settle decides what becomes of an entry that the log was asked for, and says whether the
+// log lacks it. Then it is published again.
+func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool) (isLost bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	now := j.Now()
 	switch {
-	case j.entries[e.event.ID] != e || e.queued: // it has changed meanwhile
+	case j.entries[e.event.ID] != e || !j.isAbsent(e, now): // it has changed meanwhile
 	case isRefused:
 		slog.ErrorContext(ctx, "eventlog has refused an event of a command, which is given up: see the dead letters", "type", e.event.Type, "event", e.event.ID, "entity", e.event.Subject)
 		j.Repairs.Add(repairs.GivenUp, 1)
@@ -248,7 +272,7 @@ func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool)
 	case e.mayBeLogged: // it was published now, and may be on its way
 		e.mayBeLogged, e.checkAt = false, e.published.Add(absentAfter)
 	default:
-		slog.WarnContext(ctx, "the log lacks an event of a command, publishing it again", "type", e.event.Type, "event", e.event.ID, "entity", e.event.Subject)
+		slog.WarnContext(ctx, "the log lacks an event of a command, putting it there and publishing it again", "type", e.event.Type, "event", e.event.ID, "entity", e.event.Subject)
 		kind := repairs.PublishedAgain
 		if e.isAdopted {
 			kind = repairs.Adopted
@@ -256,10 +280,11 @@ func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool)
 		j.Repairs.Add(kind, 1)
 		e.isAdopted = false
 		e.repeats++
+		e.queuedAt = now
 		j.enqueue(e)
-		again = true
+		isLost = true
 	}
-	return again
+	return isLost
 }
 
 // Tidy removes the pages of which no event is needed any more.

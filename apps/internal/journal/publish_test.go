@@ -240,8 +240,9 @@ func TestTimeOnAQueueIsNotTimeOnTheBus(t *testing.T) {
 		w.failBus(nil)
 		p.followFor(time.Second)
 		w.wantPublished(e)
+		before := w.log.timesAsked()
 		p.followFor(8 * time.Second)
-		if n := w.log.timesAsked(); n > 0 {
+		if n := w.log.timesAsked() - before; n > 0 {
 			w.Errorf("the log was asked %d times", n)
 		}
 		p.followFor(3 * time.Second)

@@ -18,8 +18,8 @@ type Kind string
 
 // The kinds of repairs.
 const (
-	// PublishedAgain counts events of commands that the log did not get, and that were
-	// published again.
+	// PublishedAgain counts events of commands that the log did not get from the bus, and that
+	// were put there and published again.
 	PublishedAgain Kind = "published-again"
 	// Adopted counts events in the journals of dead processes that another process took
 	// over, and that the log did not have.

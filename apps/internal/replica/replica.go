@@ -29,6 +29,7 @@ type Replica struct {
 	service          *service.Service
 	eventlog         string // the app id
 	log, deadLetters *eventlog.Client
+	appender         *eventlog.Client
 	registry         *members.Registry
 	repairs          *repairs.Counts
 	journal          *journal.Journal
@@ -44,6 +45,7 @@ func New(s *service.Service, component string) *Replica {
 		service: s, eventlog: log,
 		log:         eventlog.NewClient(eventlog.InvokeURL(s.Sidecar, log, eventlog.EventsPath), token),
 		deadLetters: eventlog.NewClient(eventlog.InvokeURL(s.Sidecar, log, eventlog.DeadLettersPath), token),
+		appender:    eventlog.NewClient(eventlog.InvokeURL(s.Sidecar, log, eventlog.AppendPath), token),
 		registry:    members.New(store, time.Now), repairs: repairs.New(),
 	}
 	s.Channel.GET(repairs.Path, r.repairs.Serve)
@@ -55,7 +57,7 @@ func New(s *service.Service, component string) *Replica {
 func (r *Replica) Journal() *journal.Journal {
 	if r.journal == nil {
 		r.journal = journal.New(journal.Config{
-			Store: r.Store, Bus: r.Bus, Log: r.log, DeadLetters: r.deadLetters, Eventlog: r.eventlog,
+			Store: r.Store, Bus: r.Bus, Log: r.log, DeadLetters: r.deadLetters, Appender: r.appender, Eventlog: r.eventlog,
 			Registry: r.registry, Repairs: r.repairs, Now: time.Now,
 		})
 	}
@@ -65,7 +67,7 @@ func (r *Replica) Journal() *journal.Journal {
 // Follow returns the follower of the log. A service with a journal calls Journal first.
 func (r *Replica) Follow(consumers []catchup.Consumer) *catchup.Follower {
 	return catchup.New(catchup.Config{
-		Store: r.Store, Log: r.log, Consumers: consumers, Journal: r.journal,
+		Store: r.Store, Log: r.log, Appender: r.appender, Consumers: consumers, Journal: r.journal,
 		Registry: r.registry, Progress: r.Progress, Repairs: r.repairs, Now: time.Now,
 		DeadLetter: func(ctx context.Context, e event.Event, reason error) error {
 			return r.Bus.DeadLetter(ctx, r.service.Name, e.Type, e, reason)

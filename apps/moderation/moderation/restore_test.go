@@ -160,6 +160,11 @@ func (b *logBus) PublishAll(ctx context.Context, t event.Type, events []event.Ev
 	return b.topic.PublishAll(ctx, t, events)
 }
 
+// Append implements eventlog.Appender. It is never needed, because the bus brings all.
+func (b *logBus) Append(context.Context, event.Type, []event.Event) error {
+	return errors.New("nothing is to be appended without the bus")
+}
+
 // The store is emptied and the policy is another one. All comments are delivered again.
 func TestAnEmptiedStoreAndAnotherPolicyChangeNoDecision(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -169,7 +174,7 @@ func TestAnEmptiedStoreAndAnotherPolicyChangeNoDecision(t *testing.T) {
 			progress := &catchup.Progress{}
 			m := New(Config{Source: "moderation", Publisher: bus, Store: store, Progress: progress, Rules: rules, Now: time.Now})
 			return catchup.New(catchup.Config{
-				Store: store, Log: log, Consumers: m.Consumers(), Registry: members.New(store, time.Now),
+				Store: store, Log: log, Appender: bus, Consumers: m.Consumers(), Registry: members.New(store, time.Now),
 				Progress: progress, Repairs: repairs.New(), Now: time.Now,
 				DeadLetter: func(context.Context, event.Event, error) error { return errors.New("no dead letter is expected") },
 			})

@@ -401,11 +401,29 @@ func accessControl(t *testing.T) {
 			}
 		}
 	}
+	appendsAreForPublishers(t)
 	repairsAreForOperators(t)
 	// The client's host may call it, as for the page.
 	want(t, 201, "POST", shared.ofClient("/posts/create"), `{"title":"By the client"}`)
 	want(t, 200, "GET", shared.ofClient("/posts/"+p.ID+"/comments"), "")
 	want(t, 200, "GET", shared.ofClient("/posts"), "")
+}
+
+// appendsAreForPublishers has each service put each type of event into the log. What reaches
+// eventlog is refused there for its media type.
+func appendsAreForPublishers(t *testing.T) {
+	publishers := map[string]string{"PostCreated": "posts", "CommentCreated": "comments", "CommentModerated": "moderation", "CommentUpdated": "comments"}
+	for _, caller := range system.Services {
+		for topic, publisher := range publishers {
+			status := http.StatusForbidden
+			if caller == publisher {
+				status = http.StatusUnsupportedMediaType
+			}
+			if r := invoke(t, caller, "POST", "eventlog", "/append/"+topic, "[]"); caller != "eventlog" && r.status != status {
+				t.Errorf("%s appends a %s: %s, want %d", caller, topic, r, status)
+			}
+		}
+	}
 }
 
 // repairsAreForOperators reads the repairs as the README says: at the app channel, with its

@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -21,7 +22,7 @@ import (
 func Start(t testing.TB, store state.Store, to bus.Publisher) *journal.Journal {
 	t.Helper()
 	j := journal.New(journal.Config{
-		Store: store, Bus: to, Log: nothingKnown{}, DeadLetters: nothingKnown{}, Eventlog: "eventlog",
+		Store: store, Bus: to, Log: nothingKnown{}, DeadLetters: nothingKnown{}, Appender: nothingKnown{}, Eventlog: "eventlog",
 		Registry: members.New(store, time.Now), Repairs: repairs.New(), Now: time.Now,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -38,6 +39,10 @@ func Start(t testing.TB, store state.Store, to bus.Publisher) *journal.Journal {
 type nothingKnown struct{}
 
 func (nothingKnown) Known(context.Context, []string) (map[string]bool, error) { return nil, nil }
+
+func (nothingKnown) Append(context.Context, event.Type, []event.Event) error {
+	return errors.New("it takes no events")
+}
 
 // Bus is a bus that keeps what was published. It is safe for concurrent use.
 type Bus struct {

@@ -42,6 +42,8 @@ type broker struct {
 	groups  map[string][]*group // by topic
 	sent    int
 	down    int // the faults that keep it down
+	// mute counts, for each service, the faults that keep it from publishing.
+	mute map[string]int
 	// moving counts the messages that are on their way to a process, or wait for one.
 	moving int
 }
@@ -61,10 +63,11 @@ type group struct {
 	isPumped bool // soon
 	// skipped is the last message that is not delivered any more.
 	skipped int
+	hangs   bool // nothing is delivered any more
 }
 
 func newBroker(w *World) *broker {
-	return &broker{world: w, dice: newDice(w.plan.Seed, "bus"), streams: map[string][]*message{}, groups: map[string][]*group{}}
+	return &broker{world: w, dice: newDice(w.plan.Seed, "bus"), streams: map[string][]*message{}, groups: map[string][]*group{}, mute: map[string]int{}}
 }
 
 // subscribe has a service's messages of a topic delivered.
@@ -86,7 +89,7 @@ func (p publisher) Publish(ctx context.Context, topic, _ string, messages [][]by
 	service := p.of.service.name
 	err := p.of.do(ctx, call{
 		to: "bus", what: fmt.Sprintf("publish %d on %s", len(messages), topic), at: service,
-		refused: string(PublishRefused), unknown: string(PublishUnknown), late: string(PublishLate), down: p.isDown,
+		refused: string(PublishRefused), unknown: string(PublishUnknown), late: string(PublishLate), down: func() bool { return p.isDown(service) },
 		effect: func() error {
 			isForgotten := p.world.faults.strike(PublishForgotten, topic) != nil
 			isPart := len(messages) > 1 && p.world.faults.strike(PublishPart, service) != nil
@@ -137,7 +140,7 @@ func (g *group) arrive(m *message, after time.Duration) {
 	time.AfterFunc(after, func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		if m.isDeleted || m.id <= g.skipped {
+		if m.isDeleted || m.id <= g.skipped || g.hangs {
 			g.moving--
 			return
 		}
@@ -271,10 +274,11 @@ func notAcknowledged(batch []*message, answer []byte) (failed []*message) {
 	return failed
 }
 
-func (b *broker) isDown() bool {
+// isDown says whether the bus takes nothing of a service.
+func (b *broker) isDown(service string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.down > 0
+	return b.down > 0 || b.mute[service] > 0
 }
 
 // isQuiet says whether no message is under way.
@@ -341,6 +345,28 @@ func (w *World) groupAtEnd(f *fault) (end func()) {
 		g.drop(func(*message) bool { return true })
 	})
 	return nil
+}
+
+func (w *World) hangSubscription(f *fault) (end func()) {
+	w.faults.began(f)
+	hanging := f.dice.IntN(len(topics))
+	w.bus.eachGroup(f.At, func(g *group) {
+		if g.topic == topics[hanging] {
+			g.hangs = true
+			g.drop(func(*message) bool { return true })
+		}
+	})
+	if !f.dice.chance(0.3) {
+		return nil
+	}
+	w.bus.setMute(f.At, 1)
+	return func() { w.bus.setMute(f.At, -1) }
+}
+
+func (b *broker) setMute(service string, by int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mute[service] += by
 }
 
 func (w *World) groupReplays(f *fault) (end func()) {

@@ -38,6 +38,10 @@ const (
 	StreamDeleted Kind = "stream deleted"
 	GroupAtEnd    Kind = "group at its end" // of a service, on all topics
 	GroupReplays  Kind = "group replays"    // all that the streams have
+	// SubscriptionHangs is the end of all deliveries of a topic to a service, for good, as with
+	// the RabbitMQ component (components/README.md). Perhaps the service can't publish, too,
+	// until the fault ends.
+	SubscriptionHangs Kind = "subscription hangs"
 	StoreDown     Kind = "store down"
 	StoreEmptied  Kind = "store emptied"
 	Killed        Kind = "killed"
@@ -124,6 +128,7 @@ var kinds = []kind{
 	{StreamDeleted, 2, topics, 0, 0, (*World).deleteStream},
 	{GroupAtEnd, 2, services, 0, 0, (*World).groupAtEnd},
 	{GroupReplays, 1, services, 0, 0, (*World).groupReplays},
+	{SubscriptionHangs, 2, services, 0, 0, (*World).hangSubscription},
 	{StoreDown, 1, services, 0, 0, (*World).storeDown},
 	{StoreEmptied, 2, emptiable, 0, 0, (*World).emptyStore},
 	{Killed, 3, services, 10 * time.Millisecond, 20 * time.Second, (*World).killOne},

@@ -57,6 +57,7 @@ type follower struct {
 	store            client
 	bus              *bus.Bus
 	log, deadLetters *logclient.Client
+	appender         *logclient.Client
 	registry         *members.Registry
 	repairs          *repairs.Counts
 	progress         *catchup.Progress
@@ -66,7 +67,7 @@ type follower struct {
 func newFollower(p *process) *follower {
 	f := &follower{
 		store: p.newStore(), bus: p.newBus(), log: p.newLog(logclient.EventsPath), deadLetters: p.newLog(logclient.DeadLettersPath),
-		repairs: repairs.New(), progress: &catchup.Progress{},
+		appender: p.newLog(logclient.AppendPath), repairs: repairs.New(), progress: &catchup.Progress{},
 	}
 	f.registry = members.New(f.store, p.now)
 	p.member = f.registry.ID()
@@ -76,7 +77,7 @@ func newFollower(p *process) *follower {
 
 func (f *follower) withJournal(p *process) {
 	f.journal = journal.New(journal.Config{
-		Store: f.store, Bus: f.bus, Log: f.log, DeadLetters: f.deadLetters, Eventlog: eventlog,
+		Store: f.store, Bus: f.bus, Log: f.log, DeadLetters: f.deadLetters, Appender: f.appender, Eventlog: eventlog,
 		Registry: f.registry, Repairs: f.repairs, Now: p.now,
 	})
 	p.tasks = append(p.tasks, f.journal.Run)
@@ -85,7 +86,7 @@ func (f *follower) withJournal(p *process) {
 // handle has the consumers' events delivered, and follows the log.
 func (f *follower) handle(p *process, consumers []catchup.Consumer) {
 	c := catchup.New(catchup.Config{
-		Store: f.store, Log: f.log, Consumers: consumers, Journal: f.journal,
+		Store: f.store, Log: f.log, Appender: f.appender, Consumers: consumers, Journal: f.journal,
 		Registry: f.registry, Progress: f.progress, Repairs: f.repairs, Now: p.now,
 		DeadLetter: func(ctx context.Context, e event.Event, reason error) error {
 			return f.bus.DeadLetter(ctx, p.service.name, e.Type, e, reason)
@@ -142,11 +143,13 @@ func buildEventlog(p *process) {
 	p.api.GET(logclient.EventsPath+logclient.KnownPath, log.ServeKnown(events))
 	p.api.GET(logclient.DeadLettersPath, log.Serve(p.serving, letters))
 	p.api.GET(logclient.DeadLettersPath+logclient.KnownPath, log.ServeKnown(letters))
+	kept := log.DeadLetters{Log: letters, Now: p.now}
+	p.engine.POST(logclient.AppendPath+"/:type", log.ServeAppend(eventlog, events, kept))
 	r := bus.NewReceiver(eventlog, p.newBus())
 	for _, t := range event.Types {
 		r.Handle(p.engine, t, events.Append)
 	}
-	r.HandleDeadLetters(p.engine, log.DeadLetters{Log: letters, Now: p.now}.Keep)
+	r.HandleDeadLetters(p.engine, kept.Keep)
 	p.tasks = []func(context.Context){events.Run, letters.Run}
 }
 
