@@ -30,6 +30,7 @@ func main() {
 
 	letters := log.DeadLetters{Log: deadLetters, Now: time.Now}
 	s.Channel.POST(eventlog.AppendPath+"/:type", log.ServeAppend(s.Name, events, letters))
+	s.Channel.POST(eventlog.ImportPath, log.ServeImport(events))
 
 	receiver := bus.NewReceiver(s.Name, bus.New(s.Dapr))
 	for _, t := range event.Types {

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// appendsRead is how many requests to append are read at once. Further ones wait.
+	// appendsRead is how many bodies are read at once. Further ones wait.
 	appendsRead = 4
 	// appendTimeout bounds one append. It is shorter than a client waits for an answer.
 	appendTimeout = 1500 * time.Millisecond
@@ -32,7 +32,7 @@ type appender struct {
 	service string // this one, for the dead letters
 	log     *Log
 	letters DeadLetters
-	reading *semaphore.Weighted
+	readers readers
 }
 
 // ServeAppend answers POST of eventlog.AppendPath/:type. The body is a JSON array of at most
@@ -40,7 +40,7 @@ type appender struct {
 // them is in the log or, if it can never be, among the dead letters; otherwise 503, and the
 // request is to be repeated. Service is eventlog's app id, which the dead letters name.
 func ServeAppend(service string, log *Log, letters DeadLetters) gin.HandlerFunc {
-	return appender{service, log, letters, semaphore.NewWeighted(appendsRead)}.serve
+	return appender{service, log, letters, newReaders()}.serve
 }
 
 func (a appender) serve(c *gin.Context) {
@@ -49,7 +49,7 @@ func (a appender) serve(c *gin.Context) {
 		web.Fail(c, web.NewProblem(http.StatusNotFound, fmt.Sprintf("There is no event type %.40q.", t)))
 		return
 	}
-	values, err := a.read(c)
+	values, err := a.readers.read(c)
 	if err != nil {
 		web.Fail(c, err)
 		return
@@ -64,16 +64,22 @@ func (a appender) serve(c *gin.Context) {
 	c.Status(http.StatusNoContent)
 }
 
-// read returns the elements of the body. The error is a *web.Problem.
-func (a appender) read(c *gin.Context) ([]jsontext.Value, error) {
+// readers bound how many bodies are read at once.
+type readers struct{ *semaphore.Weighted }
+
+func newReaders() readers { return readers{semaphore.NewWeighted(appendsRead)} }
+
+// read returns the elements of a body, a batch of at most eventlog.MaxAppend events. The error
+// is a *web.Problem.
+func (r readers) read(c *gin.Context) ([]jsontext.Value, error) {
 	// A form of a web page cannot send this media type.
 	if !web.HasMediaType(c.Request.Header, eventlog.ContentType) {
 		return nil, web.NewProblem(http.StatusUnsupportedMediaType, "Events are sent as "+eventlog.ContentType+".")
 	}
-	if err := a.reading.Acquire(c.Request.Context(), 1); err != nil {
+	if err := r.Acquire(c.Request.Context(), 1); err != nil {
 		return nil, web.Unavailable("Too many others append events now.")
 	}
-	defer a.reading.Release(1)
+	defer r.Release(1)
 	var values []jsontext.Value
 	err := jsonv2.UnmarshalRead(http.MaxBytesReader(c.Writer, c.Request.Body, eventlog.MaxAppendBytes), &values)
 	switch tooLarge := new(http.MaxBytesError); {

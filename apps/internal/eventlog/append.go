@@ -1,7 +1,6 @@
 package eventlog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net/http"
 
 	"github.com/postbus/postbus/apps/internal/event"
-	"github.com/postbus/postbus/apps/internal/service"
 )
 
 // AppendPath is the path of eventlog's app channel below which a topic's events are put into
@@ -48,15 +46,7 @@ func (c *Client) Append(ctx context.Context, t event.Type, events []event.Event)
 		}
 		body = append(body, raw...)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/"+string(t), bytes.NewReader(append(body, ']')))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", ContentType)
-	if c.token != "" {
-		req.Header.Set(service.APIToken, c.token)
-	}
-	res, err := c.HTTP.Do(req)
+	res, err := c.post(ctx, c.url+"/"+string(t), append(body, ']'))
 	if err != nil {
 		return err
 	}

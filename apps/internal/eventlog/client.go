@@ -98,8 +98,8 @@ func InvokeURL(sidecar, appID, method string) string {
 	return sidecar + "/v1.0/invoke/" + appID + "/method" + method
 }
 
-// NewClient returns a client for EventsPath, DeadLettersPath or AppendPath at a URL, such as
-// InvokeURL. The token is that of
+// NewClient returns a client for EventsPath, DeadLettersPath, AppendPath or ImportPath at a
+// URL, such as InvokeURL. The token is that of
 // the sidecar's API, or empty.
 func NewClient(url, token string) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
