@@ -40,6 +40,16 @@ dead-letters: go ## show the messages that services refused for good
 redrive: go ## publish those of them again that are valid
 	@go run ./apps/eventlog/deadletters redrive
 
+.PHONY: export
+export: go ## write the event log of the running system to a file (FILE=blog.ndjson)
+	@[ -n '$(FILE)' ] || { echo 'postbus: name a file: make export FILE=blog.ndjson' >&2; exit 2; }
+	@go run ./apps/eventlog/transfer export '$(FILE)'
+
+.PHONY: import
+import: go ## append such a file to the empty log of the running system, on any engine (FILE=)
+	@[ -n '$(FILE)' ] || { echo 'postbus: name a file: make import FILE=blog.ndjson' >&2; exit 2; }
+	@go run ./apps/eventlog/transfer import '$(FILE)'
+
 .PHONY: fuzz
 fuzz: ## fuzz what parses the input of others (FUZZTIME=1h, of each target; make test takes 20 s)
 	@go run ./apps/tools/check -only fuzz -fuzztime $(or $(FUZZTIME),10m)

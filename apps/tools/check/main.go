@@ -247,9 +247,9 @@ func endToEnd(ctx context.Context, c system.Checkout) error {
 	return goTest(ctx, c, "e2e", endToEndTests(c), nil, "-count=1", "-timeout", "40m", ".")
 }
 
-// smoke are the end-to-end tests that run on every engine: the flow, the state contract and a
-// restart.
-const smoke = "^(TestAPostIsShownToReaders|TestACommentIsModeratedAndShownEverywhere|TestTheLogIsReadFromACursor|TestTheStateStoreKeepsTheContract|TestARestartOfTheEngineLosesNothing)$"
+// smoke are the end-to-end tests that run on every engine: the flow, the state contract, a
+// restart, and a move from the default engine.
+const smoke = "^(TestAPostIsShownToReaders|TestACommentIsModeratedAndShownEverywhere|TestTheLogIsReadFromACursor|TestTheStateStoreKeepsTheContract|TestARestartOfTheEngineLosesNothing|TestABlogMovesToThisEngine)$"
 
 // engines tests that the system runs on the engines that are not the default.
 func engines(ctx context.Context, c system.Checkout) error {

@@ -42,6 +42,10 @@ func TestNobodyOutsideCanAppendToTheLog(t *testing.T) {
 	want(t, http.StatusForbidden, "POST", channel, "["+event+"]", batch, "Origin: http://localhost:3000")
 	want(t, http.StatusForbidden, "POST", channel, "["+event+"]", batch, "Sec-Fetch-Site: same-site")
 	want(t, http.StatusUnsupportedMediaType, "POST", channel, "["+event+"]", "Content-Type: text/plain")
+	want(t, http.StatusNotFound, "POST", shared.url("eventlog", "/import?after=0"), "[]", batch)
+	imports := fmt.Sprintf("http://127.0.0.1:%d/import?after=0", shared.App("eventlog").AppPort)
+	want(t, http.StatusForbidden, "POST", imports, "[]", batch, "Origin: http://localhost:3000")
+	want(t, http.StatusUnsupportedMediaType, "POST", imports, "[]", "Content-Type: text/plain")
 	if inLog(t, shared, subject) {
 		t.Error("a forged event is in the log")
 	}

@@ -113,6 +113,11 @@ var stacks int
 // start starts a system of the binaries. edit, if not nil, changes the resources. env is
 // added to the environment of `dapr run`.
 func start(ctx context.Context, dir, binaries string, edit func(system.Document), env ...string) (*stack, error) {
+	return startOn(ctx, engine, dir, binaries, edit, env...)
+}
+
+// startOn is start for another engine.
+func startOn(ctx context.Context, engine system.Engine, dir, binaries string, edit func(system.Document), env ...string) (*stack, error) {
 	stacks++
 	alone, err := built.checkout.Alone(ctx, built.dapr, system.Derivation{
 		Into: dir, Engine: engine, Suffix: fmt.Sprintf("-t%d-%d", os.Getpid(), stacks), Binaries: binaries, Edit: edit,
@@ -185,6 +190,20 @@ func another(t *testing.T, edit func(system.Document), binaries string, env ...s
 	// comma in the path would make two configurations of one.
 	dir := filepath.Join(filepath.Dir(shared.dir), notInPaths.ReplaceAllString(t.Name(), "-"))
 	s, err := start(t.Context(), dir, binaries, edit, env...)
+	return s.ofTest(t, err)
+}
+
+// anotherOn starts a system of its own for a test, on an engine.
+func anotherOn(t *testing.T, engine system.Engine) *stack {
+	t.Helper()
+	dir := filepath.Join(filepath.Dir(shared.dir), notInPaths.ReplaceAllString(t.Name(), "-")+"-"+string(engine))
+	s, err := startOn(t.Context(), engine, dir, built.binaries, nil)
+	return s.ofTest(t, err)
+}
+
+// ofTest stops a system, which was started, at the end of a test.
+func (s *stack) ofTest(t *testing.T, err error) *stack {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ var calls = []struct {
 	{"GET", "/events", "eventlog", []string{"posts", "comments", "moderation", "query"}},
 	{"POST", "/events", "eventlog", nil},
 	{"GET", "/events/known", "eventlog", []string{"posts", "comments", "moderation", "query"}},
+	{"POST", "/import", "eventlog", nil},
 	{"POST", "/append/PostCreated", "eventlog", []string{"posts"}},
 	{"POST", "/append/CommentCreated", "eventlog", []string{"comments"}},
 	{"POST", "/append/CommentModerated", "eventlog", []string{"moderation"}},
