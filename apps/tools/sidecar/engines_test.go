@@ -18,24 +18,30 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// engines are the folders of components/ that can take the place of the default's, redis.
-var engines = []string{"postgres-rabbitmq"}
+// engines can take the place of the default, with their folders of components/.
+var engines = map[string][]string{
+	"postgres-rabbitmq": {"postgres", "postgres-rabbitmq"},
+}
 
 // runFiles are the run files of the engines, from the checkout's root.
 func runFiles() []string {
 	var all []string
-	for _, engine := range engines {
+	for _, engine := range slices.Sorted(maps.Keys(engines)) {
 		all = append(all, "components/"+engine+".yaml")
 	}
 	return all
 }
 
-// engineComponents are the components of an engine's folder, by name.
-func engineComponents(t *testing.T, engine string) map[string]compapi.Component {
+// engineComponents are the components of an engine's folders, by name.
+func engineComponents(t *testing.T, folders ...string) map[string]compapi.Component {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join("..", "..", "..", "components", engine, "*"))
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("%s has %d files, error %v", engine, len(paths), err)
+	var paths []string
+	for _, folder := range folders {
+		found, err := filepath.Glob(filepath.Join("..", "..", "..", "components", folder, "*"))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s has %d files, error %v", folder, len(found), err)
+		}
+		paths = append(paths, found...)
 	}
 	all := map[string]compapi.Component{}
 	for _, path := range paths {
@@ -59,9 +65,9 @@ func engineComponents(t *testing.T, engine string) map[string]compapi.Component 
 // rights.
 func TestEnginesDifferInTheirComponentsAlone(t *testing.T) {
 	want := engineComponents(t, "redis")
-	for _, engine := range engines {
+	for engine, folders := range engines {
 		t.Run(engine, func(t *testing.T) {
-			got := engineComponents(t, engine)
+			got := engineComponents(t, folders...)
 			if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, slices.Sorted(maps.Keys(want))) {
 				t.Fatalf("the components are %v, want %v", names, slices.Sorted(maps.Keys(want)))
 			}
@@ -97,8 +103,8 @@ func TestEveryComponentOfAnEngineKnowsItsMetadata(t *testing.T) {
 		"state.postgresql/v2": postgresql.NewPostgreSQLStateStore(log),
 		"pubsub.rabbitmq/v1":  rabbitmq.NewRabbitMQ(log),
 	}
-	for _, engine := range engines {
-		for name, c := range engineComponents(t, engine) {
+	for engine, folders := range engines {
+		for name, c := range engineComponents(t, folders...) {
 			component, ok := known[c.Spec.Type+"/"+c.Spec.Version].(described)
 			if !ok {
 				t.Errorf("%s, %s: no %s %s is known here", engine, name, c.Spec.Type, c.Spec.Version)
@@ -136,10 +142,7 @@ func TestRabbitMQKeepsItsQueues(t *testing.T) {
 // No two stores have a table in common.
 func TestEachStoreOfPostgreSQLHasTablesOfItsOwn(t *testing.T) {
 	of := map[string]string{}
-	for name, c := range engineComponents(t, "postgres-rabbitmq") {
-		if c.Spec.Type != "state.postgresql" {
-			continue
-		}
+	for name, c := range engineComponents(t, "postgres") {
 		given, err := properties(c, c.Scopes[0])
 		if err != nil {
 			t.Fatal(err)
@@ -166,9 +169,13 @@ func TestRunFilesDifferInTheirResourcesAlone(t *testing.T) {
 		return run
 	}
 	// relocate changes a path of the top folder into one of components/.
-	relocate := func(run map[string]any, engine string) {
+	relocate := func(run map[string]any, folders []string) {
 		common, _ := run["common"].(map[string]any)
-		common["resourcesPaths"] = []any{"./shared", "./" + engine}
+		paths := []any{"./shared"}
+		for _, folder := range folders {
+			paths = append(paths, "./"+folder)
+		}
+		common["resourcesPaths"] = paths
 		common["configFilePath"] = strings.Replace(fmt.Sprint(common["configFilePath"]), "./components/", "./", 1)
 		apps, _ := run["apps"].([]any)
 		for _, a := range apps {
@@ -176,11 +183,11 @@ func TestRunFilesDifferInTheirResourcesAlone(t *testing.T) {
 			app["appDirPath"] = "." + fmt.Sprint(app["appDirPath"])
 		}
 	}
-	for i, path := range runFiles() {
+	for engine, folders := range engines {
 		want := read("dapr.yaml")
-		relocate(want, engines[i])
-		if is, should := fmt.Sprint(read(path)), fmt.Sprint(want); is != should {
-			t.Errorf("%s is\n%s\nwant\n%s", path, is, should)
+		relocate(want, folders)
+		if is, should := fmt.Sprint(read("components/"+engine+".yaml")), fmt.Sprint(want); is != should {
+			t.Errorf("%s.yaml is\n%s\nwant\n%s", engine, is, should)
 		}
 	}
 }
