@@ -257,7 +257,7 @@ func engines(ctx context.Context, c system.Checkout) error {
 		return err
 	}
 	var errs []error
-	for _, e := range system.Engines[1:] {
+	for _, e := range system.Engines()[1:] {
 		errs = append(errs, goTest(ctx, c, string(e), endToEndTests(c), []string{"ENGINE=" + string(e)}, "-count=1", "-timeout", "20m", "-run", smoke, "."))
 	}
 	return errors.Join(errs...)

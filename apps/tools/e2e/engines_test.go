@@ -9,41 +9,38 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// servers are the servers of the engine, in the order in which they were started.
-func (s *stack) servers() []*system.Daemon {
+// daemons are the daemons of the engine, in the order in which they were started.
+func (s *stack) daemons() []*system.Daemon {
 	var all []*system.Daemon
 	if s.redis != nil {
 		all = append(all, &s.redis.Daemon)
 	}
-	if p := s.alone.Servers.Postgres; p != nil {
-		all = append(all, &p.Daemon)
-	}
-	if r := s.alone.Servers.RabbitMQ; r != nil {
-		all = append(all, &r.Daemon)
+	for _, server := range s.alone.Servers.Started {
+		all = append(all, server.Daemons()...)
 	}
 	return all
 }
 
-// Each server is killed and started again. What was answered 201 before and after that is
+// Each daemon is killed and started again. What was answered 201 before and after that is
 // moderated and shown.
 func TestARestartOfTheEngineLosesNothing(t *testing.T) {
 	s := another(t, nil, built.binaries)
 	p := s.createPost(t, "through restarts")
 	want := map[string]string{}
-	servers := s.servers()
-	if len(servers) == 0 {
-		t.Fatal("the engine has no servers")
+	daemons := s.daemons()
+	if len(daemons) == 0 {
+		t.Fatal("the engine has no daemons")
 	}
-	for _, server := range servers {
+	for _, daemon := range daemons {
 		want[s.createComment(t, p.ID, "before").ID] = "approved"
-		if err := server.Signal(syscall.SIGKILL); err != nil {
+		if err := daemon.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		if err := server.AwaitEnd(); err != nil {
+		if err := daemon.AwaitEnd(); err != nil {
 			t.Fatal(err)
 		}
 		// PostgreSQL refuses to start while a process of the one that was killed is left.
-		eventually(t, func() error { return server.Start(t.Context()) })
+		eventually(t, func() error { return daemon.Start(t.Context()) })
 		eventually(t, func() error {
 			r, err := do("POST", s.url("comments", "/posts/"+p.ID+"/comments"), `{"content":"after"}`)
 			if err == nil && r.status != http.StatusCreated {

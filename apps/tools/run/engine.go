@@ -8,10 +8,6 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// enginePorts are those of the servers that are started for an engine which is not the default.
-// They are not the servers' usual ports, where the user may have his own.
-var enginePorts = system.PortsOf{Postgres: 4432, RabbitMQ: 4672, RabbitMQDistribution: 4673, Epmd: 4370}
-
 // anEngine is what the system uses for its bus and its stores.
 type anEngine struct {
 	redis   aRedis
@@ -24,34 +20,42 @@ func findEngine(ctx context.Context, c system.Checkout, name system.Engine) (anE
 		redis, err := findRedis(ctx, c)
 		return anEngine{redis, &system.Servers{}}, err
 	}
-	isNamed := func(env string) bool { return os.Getenv(env) != "" }
 	var uses []system.Use
-	for _, u := range []struct {
-		env, what string
-		port      int
-	}{{system.PostgresEnv, "PostgreSQL", enginePorts.Postgres}, {system.RabbitMQEnv, "RabbitMQ", enginePorts.RabbitMQ}} {
-		if !isNamed(u.env) {
-			uses = append(uses, system.Use{Port: u.port, For: "for " + u.what, Mend: "name a " + u.what + " of your own: " + u.env + "=... make run ENGINE=" + string(name)})
+	for _, kind := range name.Kinds() {
+		if os.Getenv(kind.Env) != "" {
+			continue
+		}
+		for _, port := range kind.Ports {
+			uses = append(uses, system.Use{Port: port, For: "for " + kind.Name, Mend: "name a " + kind.Name + " of your own: " + kind.Env + "=... make run ENGINE=" + string(name)})
 		}
 	}
 	if err := system.Free(uses); err != nil {
 		return anEngine{}, err
 	}
-	servers, err := system.StartServers(ctx, name, c.Kept(), enginePorts, isNamed)
+	portsOf := func(kind *system.Kind) ([]int, error) { return kind.Ports, nil }
+	servers, err := c.StartServers(ctx, name, c.Kept(), portsOf, os.Getenv)
 	if err != nil {
 		return anEngine{}, err
 	}
-	if servers.Postgres != nil {
-		say("started PostgreSQL on port %d, its data is in %s", servers.Postgres.Port, c.Kept())
-	} else {
-		say("using the PostgreSQL that POSTGRES names")
-	}
-	if servers.RabbitMQ != nil {
-		say("started RabbitMQ on port %d, its data is in %s", servers.RabbitMQ.Port, c.Kept())
-	} else {
-		say("using the RabbitMQ that RABBITMQ names")
+	for _, kind := range name.Kinds() {
+		if os.Getenv(kind.Env) != "" {
+			say("using the %s that %s names", kind.Name, kind.Env)
+		} else {
+			say("started %s on port %d, its data is in %s", kind.Name, kind.Ports[0], c.Kept())
+		}
 	}
 	return anEngine{servers: servers}, nil
+}
+
+// enginePorts are all ports of the servers that `make run` may start.
+func enginePorts() []int {
+	ports := []int{redisPort}
+	for _, engine := range system.Engines() {
+		for _, kind := range engine.Kinds() {
+			ports = append(ports, kind.Ports...)
+		}
+	}
+	return ports
 }
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "postbus: "+format+"\n", args...) }

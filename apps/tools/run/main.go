@@ -223,8 +223,8 @@ func stopLeftBehind(ctx context.Context, c system.Checkout) error {
 	if err != nil {
 		return err
 	}
-	stopped, err := c.StopHolders(ctx, append(append(s.Ports(), redisPort), enginePorts.All()...))
-	err = errors.Join(err, system.StopEpmd(enginePorts.Epmd))
+	stopped, err := c.StopHolders(ctx, append(s.Ports(), enginePorts()...))
+	err = errors.Join(err, system.StopEpmd(system.EpmdPort))
 	if err == nil && stopped == 0 {
 		fmt.Fprintln(os.Stderr, "postbus: nothing of this checkout is running")
 	}

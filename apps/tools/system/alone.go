@@ -31,7 +31,7 @@ const firstShift, lastShift, shiftStep = 10_000, 28_000, 1000
 // The caller starts and stops the system.
 func (c Checkout) Alone(ctx context.Context, dapr Dapr, d Derivation) (*Alone, error) {
 	a := &Alone{}
-	if err := a.startEngine(ctx, &d); err != nil {
+	if err := c.startEngine(ctx, a, &d); err != nil {
 		return nil, err
 	}
 	var err error
@@ -45,7 +45,7 @@ func (c Checkout) Alone(ctx context.Context, dapr Dapr, d Derivation) (*Alone, e
 	return a, nil
 }
 
-func (a *Alone) startEngine(ctx context.Context, d *Derivation) error {
+func (c Checkout) startEngine(ctx context.Context, a *Alone, d *Derivation) error {
 	if cmp.Or(d.Engine, RedisEngine) == RedisEngine {
 		port, err := FreePort()
 		if err != nil {
@@ -56,10 +56,9 @@ func (a *Alone) startEngine(ctx context.Context, d *Derivation) error {
 		}
 		d.Redis = a.Redis.Address()
 	}
-	ports, err := FreePorts()
-	if err == nil {
-		a.Servers, err = StartServers(ctx, d.Engine, d.Into, ports, func(string) bool { return false })
-	}
+	var err error
+	a.Servers, err = c.StartServers(ctx, d.Engine, d.Into,
+		func(k *Kind) ([]int, error) { return FreePorts(len(k.Ports)) }, func(string) string { return "" })
 	if err != nil && a.Redis != nil {
 		err = errors.Join(err, a.Redis.Stop())
 	}

@@ -68,6 +68,9 @@ func (d *Daemon) hasEnded() bool {
 	}
 }
 
+// Daemons is the daemon itself.
+func (d *Daemon) Daemons() []*Daemon { return []*Daemon{d} }
+
 // Address is host:port.
 func (d *Daemon) Address() string { return fmt.Sprintf("127.0.0.1:%d", d.Port) }
 

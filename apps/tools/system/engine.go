@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -19,8 +20,24 @@ const (
 	PostgresRabbitMQ Engine = "postgres-rabbitmq"
 )
 
+// engines are all engines, the default first, with the kinds of servers that they consist of, in
+// the order in which those start. The default's Redis is none of them: components/ has its address.
+var engines = []struct {
+	engine Engine
+	kinds  []*Kind
+}{
+	{RedisEngine, nil},
+	{PostgresRabbitMQ, []*Kind{&postgres, &rabbitMQ}},
+}
+
 // Engines are all engines, the default first.
-var Engines = []Engine{RedisEngine, PostgresRabbitMQ}
+func Engines() []Engine {
+	var all []Engine
+	for _, e := range engines {
+		all = append(all, e.engine)
+	}
+	return all
+}
 
 // EngineOf returns the engine with a name, or the default if the name is empty.
 func EngineOf(name string) (Engine, error) {
@@ -28,7 +45,7 @@ func EngineOf(name string) (Engine, error) {
 		return RedisEngine, nil
 	}
 	var names []string
-	for _, e := range Engines {
+	for _, e := range Engines() {
 		if string(e) == name {
 			return e, nil
 		}
@@ -45,80 +62,75 @@ func (e Engine) RunFile(root string) string {
 	return filepath.Join(root, "components", string(e)+".yaml")
 }
 
-// The environment variables by which components/ finds the servers of an engine that is not the
-// default.
-const (
-	PostgresEnv = "POSTGRES"
-	RabbitMQEnv = "RABBITMQ"
-)
+// Kinds are the kinds of servers that the engine consists of, in the order in which they start.
+func (e Engine) Kinds() []*Kind {
+	for _, known := range engines {
+		if known.engine == e {
+			return known.kinds
+		}
+	}
+	return nil
+}
 
-// Servers are the servers of an engine that this process has started.
+// Kind is a kind of server that components/ finds by the environment.
+type Kind struct {
+	// Name is the product's.
+	Name string
+	// Env is the environment variable that names such a server.
+	Env string
+	// Ports are where it listens under `make run`. They are not its usual ones, where the user may
+	// have his own.
+	Ports []int
+	// start starts it on loopback, with its data below dir, and returns when it takes work.
+	start func(ctx context.Context, c Checkout, dir string, ports []int) (Server, error)
+}
+
+// Server is a server that this process has started: one daemon, or several that work as one.
+type Server interface {
+	// Connection is what its clients need, as the environment variable of its kind has it.
+	Connection() string
+	// Daemons are its daemons, in the order in which they were started.
+	Daemons() []*Daemon
+	// Stop stops it in order, and waits for its end.
+	Stop() error
+}
+
+// Servers are the servers of an engine that this process has started, in that order.
 type Servers struct {
-	Postgres *Postgres
-	RabbitMQ *RabbitMQ
+	Started []Server
+	env     []string
 }
 
-// PortsOf are where an engine's servers listen, beside Redis.
-type PortsOf struct{ Postgres, RabbitMQ, RabbitMQDistribution, Epmd int }
-
-// FreePorts are ports that are free now.
-func FreePorts() (p PortsOf, err error) {
-	for _, port := range []*int{&p.Postgres, &p.RabbitMQ, &p.RabbitMQDistribution, &p.Epmd} {
-		if *port, err = FreePort(); err != nil {
-			return p, err
-		}
-	}
-	return p, nil
-}
-
-// All are the ports.
-func (p PortsOf) All() []int { return []int{p.Postgres, p.RabbitMQ, p.RabbitMQDistribution, p.Epmd} }
-
-// StartServers starts the servers of an engine, with their data in dir, but for those whose
-// environment variable isNamed says that the user has his own. If one does not start, those
-// before it are stopped.
-func StartServers(ctx context.Context, e Engine, dir string, ports PortsOf, isNamed func(env string) bool) (*Servers, error) {
+// StartServers starts the servers of an engine, with their data below dir, but for those that the
+// user has named. If one does not start, those before it are stopped.
+func (c Checkout) StartServers(ctx context.Context, e Engine, dir string, portsOf func(*Kind) ([]int, error), named func(env string) string) (*Servers, error) {
 	s := &Servers{}
-	if e != PostgresRabbitMQ {
-		return s, nil
-	}
-	if !isNamed(PostgresEnv) {
-		postgres, err := StartPostgres(ctx, filepath.Join(dir, "postgres"), ports.Postgres)
-		if err != nil {
-			return nil, err
+	for _, kind := range e.Kinds() {
+		if named(kind.Env) != "" {
+			continue
 		}
-		s.Postgres = postgres
-	}
-	if !isNamed(RabbitMQEnv) {
-		rabbitMQ, err := StartRabbitMQ(ctx, filepath.Join(dir, "rabbitmq"), ports.RabbitMQ, ports.RabbitMQDistribution, ports.Epmd)
+		ports, err := portsOf(kind)
 		if err != nil {
 			return nil, errors.Join(err, s.Stop())
 		}
-		s.RabbitMQ = rabbitMQ
+		server, err := kind.start(ctx, c, dir, ports)
+		if err != nil {
+			return nil, errors.Join(err, s.Stop())
+		}
+		s.Started = append(s.Started, server)
+		s.env = append(s.env, kind.Env+"="+server.Connection())
 	}
 	return s, nil
 }
 
 // Env is what the sidecars need in their environment to find the servers.
-func (s *Servers) Env() []string {
-	var env []string
-	if s.Postgres != nil {
-		env = append(env, PostgresEnv+"="+s.Postgres.ConnectionString())
-	}
-	if s.RabbitMQ != nil {
-		env = append(env, RabbitMQEnv+"="+s.RabbitMQ.URL())
-	}
-	return env
-}
+func (s *Servers) Env() []string { return s.env }
 
-// Stop stops the servers.
+// Stop stops the servers, the last one first.
 func (s *Servers) Stop() error {
 	var errs []error
-	if s.RabbitMQ != nil {
-		errs = append(errs, s.RabbitMQ.Stop())
-	}
-	if s.Postgres != nil {
-		errs = append(errs, s.Postgres.Stop())
+	for _, server := range slices.Backward(s.Started) {
+		errs = append(errs, server.Stop())
 	}
 	return errors.Join(errs...)
 }

@@ -2,8 +2,8 @@ package system
 
 import (
 	"net"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,13 +21,33 @@ func TestAnEngineIsChosenByItsName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range Engines {
-		if _, err := os.Stat(e.RunFile(c.Root)); err != nil {
-			t.Error(err)
+	want := []string{RedisEngine.RunFile(c.Root), filepath.Join(c.Root, "components", "kustomization.yaml")}
+	for _, e := range Engines()[1:] {
+		want = append(want, e.RunFile(c.Root))
+	}
+	runFiles, err := filepath.Glob(filepath.Join(c.Root, "components", "*.yaml"))
+	runFiles = append(runFiles, filepath.Join(c.Root, "dapr.yaml"))
+	slices.Sort(want)
+	if slices.Sort(runFiles); err != nil || !slices.Equal(runFiles, want) {
+		t.Errorf("the run files are %v, error %v, want %v", runFiles, err, want)
+	}
+}
+
+// A system on its own takes other ports, as many.
+func TestNoTwoServersHaveAPort(t *testing.T) {
+	of := map[int]*Kind{}
+	for _, e := range Engines() {
+		for _, kind := range e.Kinds() {
+			for _, port := range kind.Ports {
+				if other, taken := of[port]; taken && other != kind {
+					t.Errorf("%s and %s have port %d", kind.Name, other.Name, port)
+				}
+				of[port] = kind
+			}
 		}
-		if _, err := os.Stat(filepath.Join(c.Root, "components", string(e))); err != nil {
-			t.Error(err)
-		}
+	}
+	if ports, err := FreePorts(20); err != nil || len(slices.Compact(slices.Sorted(slices.Values(ports)))) != 20 {
+		t.Errorf("the free ports are %v, error %v", ports, err)
 	}
 }
 

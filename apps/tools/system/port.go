@@ -29,12 +29,25 @@ func canListen(port int) error {
 
 // FreePort returns a port on which nothing listens, chosen by the kernel.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := FreePorts(1)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert,errcheck // it listens on TCP
+	return ports[0], nil
+}
+
+// FreePorts returns that many different ports on which nothing listens.
+func FreePorts(count int) ([]int, error) {
+	ports := make([]int, count)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = l.Close() }()        // not before all are chosen
+		ports[i] = l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert,errcheck // it listens on TCP
+	}
+	return ports, nil
 }
 
 // Holder returns the process that listens on a TCP port. It does not find other users'

@@ -17,6 +17,13 @@ import (
 	"syscall"
 )
 
+var postgres = Kind{
+	Name: "PostgreSQL", Env: "POSTGRES", Ports: []int{4432},
+	start: func(ctx context.Context, _ Checkout, dir string, ports []int) (Server, error) {
+		return StartPostgres(ctx, filepath.Join(dir, "postgres"), ports[0])
+	},
+}
+
 // postgresUser is the user of the system that Debian's package makes.
 const postgresUser = "postgres"
 
@@ -107,8 +114,8 @@ func (p *Postgres) Stop() error {
 	return nil
 }
 
-// ConnectionString is what its clients need.
-func (p *Postgres) ConnectionString() string {
+// Connection is its connection string.
+func (p *Postgres) Connection() string {
 	return fmt.Sprintf("host=127.0.0.1 port=%d user=postbus password=%s database=postbus sslmode=disable", p.Port, p.password)
 }
 

@@ -11,6 +11,16 @@ import (
 	"strings"
 )
 
+// EpmdPort is where Erlang's port mapper listens under `make run`.
+const EpmdPort = 4370
+
+var rabbitMQ = Kind{
+	Name: "RabbitMQ", Env: "RABBITMQ", Ports: []int{4672, 4673, EpmdPort},
+	start: func(ctx context.Context, _ Checkout, dir string, ports []int) (Server, error) {
+		return StartRabbitMQ(ctx, filepath.Join(dir, "rabbitmq"), ports[0], ports[1], ports[2])
+	},
+}
+
 // RabbitMQ is a RabbitMQ that this process started.
 type RabbitMQ struct {
 	Daemon
@@ -77,8 +87,8 @@ func writeCookie(path string) error {
 	return os.WriteFile(path, []byte(rand.Text()), 0o400)
 }
 
-// URL is what its clients need.
-func (r *RabbitMQ) URL() string { return fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d", r.Port) }
+// Connection is its URL.
+func (r *RabbitMQ) Connection() string { return fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d", r.Port) }
 
 // Stop stops it in order, with Erlang's port mapper.
 func (r *RabbitMQ) Stop() error {
