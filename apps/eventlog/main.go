@@ -12,13 +12,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/repairs"
 	"github.com/postbus/postbus/apps/internal/service"
 )
 
 func main() {
 	s := service.New("eventlog", "keeps every event, numbered, and serves GET /events", 4005)
-	store := s.Store("eventlog-store")
-	events := log.New(log.Config{Store: store, Now: time.Now, MayWait: hasFollower})
+	store, counts := s.Store("eventlog-store"), repairs.New()
+	events := log.New(log.Config{Store: store, Now: time.Now, MayWait: hasFollower, Repairs: counts})
 	deadLetters := log.New(log.Config{Store: store, Now: time.Now, Prefix: "dead-letters-"})
 	s.API(func(r gin.IRoutes) {
 		r.GET(eventlog.EventsPath, log.Serve(s.Stopping, events))
@@ -28,6 +29,7 @@ func main() {
 	})
 	s.Ready = func() error { return errors.Join(events.Ready(), deadLetters.Ready()) }
 
+	s.Channel.GET(repairs.Path, counts.Serve)
 	letters := log.DeadLetters{Log: deadLetters, Now: time.Now}
 	s.Channel.POST(eventlog.AppendPath+"/:type", log.ServeAppend(s.Name, events, letters))
 	s.Channel.POST(eventlog.ImportPath, log.ServeImport(events))

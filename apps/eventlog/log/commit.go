@@ -101,10 +101,8 @@ func (l *Log) commitSegment(ctx context.Context, events []event.Event) (todo []i
 		_, err := l.readFrom(ctx, l.tail.Number, 1)
 		return nil, nil, err
 	}
-	if l.etag == "" && l.tail.Count() > 0 && !l.tail.Full() { // not every component's ETags are known before they are read
-		if _, err := l.readFrom(ctx, l.tail.Number, 1); err != nil {
-			return nil, nil, err
-		}
+	if err := l.learnETag(ctx); err != nil {
+		return nil, nil, err
 	}
 	todo, errs = l.missing(events)
 	if len(todo) == 0 { // all are repeats: acknowledged only if the store still has the log
@@ -117,6 +115,16 @@ func (l *Log) commitSegment(ctx context.Context, events []event.Event) (todo []i
 	}
 	n, err := l.write(ctx, rest)
 	return todo[n:], errs, err
+}
+
+// learnETag reads the tail, and what others have appended to it, if its ETag is not known: not
+// every component's is known before it is read.
+func (l *Log) learnETag(ctx context.Context) error {
+	if l.etag != "" || l.tail.Count() == 0 || l.tail.Full() {
+		return nil
+	}
+	_, err := l.readFrom(ctx, l.tail.Number, 1)
+	return err
 }
 
 // missing returns in todo the indexes of the events that are not in the log, of equal events

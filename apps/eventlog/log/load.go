@@ -13,7 +13,7 @@ import (
 )
 
 // load finds the log that is in the store, or begins one, and reads the ids of the last
-// events in its window.
+// events in its window. If the store has lost the log's end, it gets back what is known of it.
 func (l *Log) load(ctx context.Context) error {
 	if err := l.turn.Acquire(ctx, 1); err != nil {
 		return err
@@ -24,9 +24,10 @@ func (l *Log) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.keepLost(found)
 	l.seen, l.etag = newSeen(l.Window), ""
 	l.update(func() {
-		l.origin, l.tail, l.lastID, l.recent = found, &eventlog.Segment{}, "", recentSegments{}
+		l.origin, l.tail, l.lastID, l.recent, l.broken = found, &eventlog.Segment{}, "", recentSegments{}, errLoading
 	})
 	tail, err := l.findTail(ctx)
 	if err != nil {
@@ -42,6 +43,9 @@ func (l *Log) load(ctx context.Context) error {
 	}
 	if err := l.endsAtTail(ctx); err != nil {
 		return err
+	}
+	if err := l.giveBack(ctx); err != nil {
+		return fmt.Errorf("giving back what the store has lost: %w", err)
 	}
 	l.update(func() { l.broken = nil })
 	slog.InfoContext(ctx, "log read", "log", l.origin.ID, "last", l.tail.Last(), "took", l.Now().Sub(began).Round(time.Millisecond))

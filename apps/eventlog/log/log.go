@@ -16,6 +16,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/repairs"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
@@ -47,6 +48,9 @@ type Config struct {
 	// MayWait says whether another event follows this one within some milliseconds, so that
 	// one write may have both. If MayWait is nil, no event waits.
 	MayWait func(event.Event) bool
+	// Repairs counts the events that this replica gives back to a store that has lost them. It
+	// may be nil.
+	Repairs *repairs.Counts
 }
 
 // Log is one replica's view of a log that all replicas append to.
@@ -55,7 +59,8 @@ type Config struct {
 //     twice.
 //   - No event is in the log again among the Window events after it. Beyond them it may be.
 //   - The log as the replica knows it is a prefix of the log in the store. Otherwise the
-//     store has lost events, and the replica neither appends nor serves any.
+//     store has lost events, and the replica neither appends nor serves any until it has read
+//     the log again and has given back what it knew.
 //   - An event is acknowledged once it is in the store, and a read at the time of the write
 //     has found the log that it follows.
 //   - The tail is written only over the version that was read last (an optimistic write).
@@ -68,7 +73,8 @@ type Log struct {
 	// changes the fields below.
 	turn *semaphore.Weighted
 	seen *seen
-	etag string // of the tail's key
+	etag string // of the tail's key; empty if it is not known
+	lost *lostEnd
 
 	mu      sync.RWMutex
 	broken  error // why the log can't be used, an errLoading or an errEventsMissing; or nil
@@ -83,14 +89,15 @@ type Log struct {
 // New returns a log. Its methods are useful only while Run runs.
 func New(c Config) *Log {
 	c.Window = cmp.Or(c.Window, DefaultWindow)
+	c.Repairs = cmp.Or(c.Repairs, repairs.New())
 	return &Log{
 		Config: c, commits: make(chan commit), started: c.Now(), turn: semaphore.NewWeighted(1),
 		seen: newSeen(c.Window), broken: errLoading, tail: &eventlog.Segment{}, grown: make(chan struct{}),
 	}
 }
 
-// Ready returns why the log can't be used, or nil: it is still being read, or the store
-// has lost events that readers may have.
+// Ready returns why the log can't be used, or nil: it is being read, or the store has lost
+// events that readers may have.
 func (l *Log) Ready() error { return l.view().broken }
 
 // End is the position of the last event that this replica knows of.
@@ -128,7 +135,8 @@ func (l *Log) Append(ctx context.Context, events []event.Event) []error {
 
 // Run loads the log, and then appends the events of all calls of Append that wait in one
 // commit, until ctx is done. When the store has lost the log, Run loads the log that the
-// store has then, or begins a new one.
+// store has then, or begins a new one. When the store has lost the log's end, Run loads it
+// again, and gives back what this replica knew.
 func (l *Log) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := l.load(ctx); err != nil {
@@ -152,7 +160,7 @@ func (l *Log) Run(ctx context.Context) {
 func (l *Log) appendAll(ctx context.Context) {
 	for {
 		now := l.view()
-		if errors.Is(now.broken, errLoading) {
+		if now.broken != nil {
 			return
 		}
 		select {

@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/repairs"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
@@ -55,20 +57,50 @@ func appendBy(t testing.TB, l *Log, size int, events []event.Event) {
 	}
 }
 
-// wantLost checks that a replica has noticed that the store lost events: it takes
-// nothing, is not ready, and serves nothing of what may be in no log.
-func wantLost(t testing.TB, l *Log) {
+// wantBack checks that the log goes on, with the events in that order, and that so many of them
+// were given back by the replica.
+func wantBack(t testing.TB, l *Log, store *statetest.Memory, events []event.Event, given int) {
 	t.Helper()
-	if !errors.Is(l.Ready(), errEventsMissing) {
-		t.Error("the service would say that it is ready")
+	last := titled(t, 5000, "the last")
+	deliver(t, l, last)
+	wantLog(t, store, append(slices.Clone(events), last), true)
+	if err := l.Ready(); err != nil {
+		t.Errorf("the service is not ready: %v", err)
 	}
-	if errs := l.Append(t.Context(), []event.Event{titled(t, 5000, "late")}); errs[0] == nil {
-		t.Error("an event is acknowledged on top of lost ones")
+	if got := l.Repairs.All()[repairs.GivenBack]; got != given {
+		t.Errorf("%d events were given back, want %d", got, given)
 	}
+}
+
+// While the replica can't read the log again it takes nothing, is not ready, and serves nothing
+// of what may be in no log.
+func TestALogOfWhichEventsAreMissingIsNotUsed(t *testing.T) {
+	store := statetest.New()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 100)...)
+	earlier := snapshot(store)
+	mustAppend(t, l, some(t, 100, 140)...)
+	restore(store, earlier)
+	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
+		t.Errorf("refresh: %v", err)
+	}
+	store.Fail(statetest.ErrDown)
 	h := engine(context.Background(), l)
-	for _, path := range []string{"/events", fmt.Sprintf("/events?after=%d", l.view().last)} {
-		wantUnavailable(t, path, get(t, h, path))
+	for range 2 {
+		if l.Ready() == nil {
+			t.Error("the service would say that it is ready")
+		}
+		for _, path := range []string{"/events", "/events?after=140", "/events?after=100"} {
+			wantUnavailable(t, path, get(t, h, path))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*loadPause)
+		if errs := l.Append(ctx, []event.Event{titled(t, 5001, "late")}); errs[0] == nil {
+			t.Error("an event is acknowledged on top of lost ones")
+		}
+		cancel()
 	}
+	store.Fail(nil)
+	wantBack(t, l, store, some(t, 0, 140), 40)
 }
 
 // The store comes back with the first 100 events, and the next write of a replica that
@@ -101,16 +133,107 @@ func overALostEnd(t *testing.T, store *statetest.Memory, before, size int) {
 	if errs := l.Append(t.Context(), some(t, 1000, 1001)); errs[0] == nil {
 		t.Error("acknowledged")
 	}
-	if got := l.view().last; got != uint64(before) { //nolint:gosec // never negative
-		t.Errorf("the log ends at %d", got)
+	known := events
+	if given := l.view(); given.broken == nil && given.last == uint64(before)+1 { //nolint:gosec // never negative
+		known = append(slices.Clone(events), some(t, 1000, 1001)...) // it was in the store when the loss was noticed
 	}
-	wantLost(t, l)
+	wantBack(t, l, store, known, before-100)
+}
+
+// A replica that starts after the loss goes on from where the log ends then.
+func TestALostEndThatNobodyKnowsStaysLost(t *testing.T) {
+	store := statetest.New()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 100)...)
+	earlier := snapshot(store)
+	mustAppend(t, l, some(t, 100, 140)...)
+	restore(store, earlier)
 	again := start(t, store)
 	if end := endOf(t, again); end.Sequence != 100 {
 		t.Fatalf("after a restart the log ends at %d", end.Sequence)
 	}
 	appendBy(t, again, 7, some(t, 1000, 1400))
 	wantLog(t, store, append(some(t, 0, 100), some(t, 1000, 1400)...), true)
+}
+
+// The store falls back to before what is in memory. What is in memory comes back.
+func TestWhatIsInMemoryOfALostEndComesBack(t *testing.T) {
+	store := statetest.New()
+	l := start(t, store)
+	mustAppend(t, l, some(t, 0, 100)...)
+	earlier := snapshot(store)
+	const n = 5 * eventlog.SegmentSize
+	appendBy(t, l, 100, some(t, 100, n+7))
+	l.mu.Lock()
+	l.recent.segments = l.recent.segments[2:]
+	l.mu.Unlock()
+	restore(store, earlier)
+	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
+		t.Errorf("refresh: %v", err)
+	}
+	wantBack(t, l, store, append(some(t, 0, 100), some(t, 2*eventlog.SegmentSize, n+7)...), n+7-2*eventlog.SegmentSize)
+}
+
+// Each replica knows another part of what was lost.
+func TestReplicasGiveBackWhatEachOfThemKnows(t *testing.T) {
+	for name, store := range map[string]*statetest.Memory{"counting ETags": statetest.New(), "opaque ETags": statetest.NewOpaque()} {
+		t.Run(name, func(t *testing.T) {
+			all := []*Log{start(t, store), start(t, store), start(t, store)}
+			mustAppend(t, all[0], some(t, 0, 100)...)
+			earlier := snapshot(store)
+			for i, l := range all {
+				mustAppend(t, l, some(t, 100*(i+1), 100*(i+2))...)
+			}
+			restore(store, earlier)
+			var running sync.WaitGroup
+			for i, l := range all {
+				running.Go(func() { deliver(t, l, titled(t, 6000+i, "later")) })
+			}
+			running.Wait()
+			want := some(t, 0, 400)
+			for i := range all {
+				want = append(want, titled(t, 6000+i, "later"))
+			}
+			wantLog(t, store, want, false)
+		})
+	}
+}
+
+// The store is away in the middle of giving back, or loses it again.
+func TestGivingBackGoesOn(t *testing.T) {
+	for name, breaks := range map[string]func(store *statetest.Memory, earlier map[string]saved){
+		"after a failure":   func(store *statetest.Memory, _ map[string]saved) { store.Fail(statetest.ErrDown) },
+		"after a new loss":  restore,
+		"after an emptying": func(store *statetest.Memory, _ map[string]saved) { store.Clear() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := statetest.New()
+			l := start(t, store)
+			mustAppend(t, l, some(t, 0, 100)...)
+			earlier := snapshot(store)
+			mustAppend(t, l, some(t, 100, 5*eventlog.SegmentSize)...)
+			restore(store, earlier)
+			broken := make(chan struct{})
+			beforeSwaps(store, func(n int) {
+				if n == 3 {
+					breaks(store, earlier)
+					close(broken)
+				}
+			})
+			if err := l.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
+				t.Errorf("refresh: %v", err)
+			}
+			<-broken
+			store.Fail(nil)
+			if name == "after an emptying" {
+				deliver(t, l, some(t, 0, 1)...)
+				wantLog(t, store, some(t, 0, 1), true)
+				return
+			}
+			deliver(t, l, titled(t, 5000, "the last"))
+			wantLog(t, store, append(some(t, 0, 5*eventlog.SegmentSize), titled(t, 5000, "the last")), true)
+		})
+	}
 }
 
 // What one replica had in the tail comes back with its next write; what others had
@@ -124,8 +247,7 @@ func TestATailThatIsMissingAloneIsLost(t *testing.T) {
 		if errs := l.Append(t.Context(), some(t, 140, 141)); errs[0] == nil {
 			t.Errorf("%s: acknowledged", name)
 		}
-		wantLost(t, l)
-		mustAppend(t, start(t, store), some(t, 140, 143)...)
+		deliver(t, l, some(t, 140, 143)...)
 		wantLog(t, store, some(t, 0, 143), true)
 	}
 }
@@ -140,7 +262,7 @@ func TestARepeatOfALostEventIsNotAcknowledged(t *testing.T) {
 	if errs := l.Append(t.Context(), some(t, 120, 121)); errs[0] == nil {
 		t.Error("acknowledged, and in no log")
 	}
-	wantLost(t, l)
+	wantBack(t, l, store, some(t, 0, 140), 40)
 }
 
 // Another replica's tail may have the ETag that this one expects.
@@ -157,7 +279,7 @@ func TestATailWithOtherEventsIsNotWrittenOver(t *testing.T) {
 	if _, err := l.verify(t.Context(), l.tail.Number, 1); !errors.Is(err, errEventsMissing) { // as it does at the same time as it writes
 		t.Errorf("verify: %v", err)
 	}
-	wantLost(t, l)
+	wantBack(t, l, store, append(some(t, 100, 110), some(t, 0, 10)...), 10)
 }
 
 // flushing empties the store once, when the origin was read and the tail was not yet.
@@ -215,20 +337,14 @@ func TestALogThatLostItsEndAndGrewAgainIsNotReadOn(t *testing.T) {
 	known := endOf(t, b)
 	restore(store, earlier)
 	mustAppend(t, a, some(t, 1000, 1100)...)
-	for range 2 { // it is not forgotten
-		if err := b.Refresh(t.Context(), 0); err == nil {
-			t.Error("refresh says nothing")
-		}
+	if err := b.Refresh(t.Context(), 0); err == nil {
+		t.Error("refresh says nothing")
 	}
 	lostID := some(t, 119, 120)[0].ID
 	path := at(eventlog.Position{Sequence: 120, Log: known.Log, Event: lostID}, "")
-	wantUnavailable(t, "a lost position", get(t, engine(context.Background(), b), path))
-	if errs := b.Append(t.Context(), some(t, 119, 120)); errs[0] == nil {
-		t.Error("a lost event is acknowledged, and in no log")
-	}
-	wantLost(t, b)
-	wantLog(t, store, append(some(t, 0, 100), some(t, 1000, 1100)...), true)
-	wantRefused(t, "a lost position", get(t, engine(context.Background(), a), path), endOf(t, a))
+	wantBack(t, b, store, slices.Concat(some(t, 0, 100), some(t, 1000, 1100), some(t, 100, 140)), 40)
+	end := endOf(t, a)
+	wantRefused(t, "a lost position", get(t, engine(context.Background(), a), path), end)
 }
 
 // The same where the tail has just as many events again.
@@ -243,7 +359,7 @@ func TestATailOfOtherEventsIsNotReadOn(t *testing.T) {
 	if err := b.Refresh(t.Context(), 0); err == nil {
 		t.Error("refresh says nothing")
 	}
-	wantLost(t, b)
+	wantBack(t, b, store, slices.Concat(some(t, 0, 100), some(t, 1000, 1010), some(t, 100, 110)), 10)
 }
 
 // A replica's write may bring back what it knew; what others knew may be lost all the same.
@@ -263,7 +379,8 @@ func TestATailThatStartsOverIsNotReadOn(t *testing.T) {
 		if err := b.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
 			t.Errorf("%s: refresh: %v", name, err)
 		}
-		wantLost(t, b)
+		deliver(t, a, some(t, 140, 141)...)
+		wantBack(t, b, store, some(t, 0, 141), 0) // the other one had it all
 	}
 }
 
@@ -277,42 +394,13 @@ func TestALostLogThatIsMissingBeginsAnew(t *testing.T) {
 	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
 		t.Errorf("refresh: %v", err)
 	}
-	wantLost(t, l)
 	store.Clear()
-	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errLogMissing) {
-		t.Errorf("refresh: %v", err)
+	if err := l.Refresh(t.Context(), 0); err == nil {
+		t.Error("refresh says nothing")
 	}
 	deliver(t, l, some(t, 20, 22)...)
 	if now := endOf(t, l); now.Log == was.Log || now.Sequence != 2 {
 		t.Errorf("the log ends at %v", now)
-	}
-}
-
-// So it does when it is an append, or a reader, that finds it missing.
-func TestALostLogThatAnAppendOrAReaderFindsMissingBeginsAnew(t *testing.T) {
-	for name, find := range map[string]func(*Log){
-		"an append": func(l *Log) { l.Append(t.Context(), some(t, 20, 21)) },
-		"a reader":  func(l *Log) { get(t, engine(context.Background(), l), "/events?after=0") },
-	} {
-		store := statetest.New()
-		l := start(t, store)
-		appendBy(t, l, 1, some(t, 0, 10))
-		was := endOf(t, l)
-		store.Remove(segmentKey(store, 0))
-		if errs := l.Append(t.Context(), some(t, 10, 11)); !errors.Is(errs[0], errEventsMissing) {
-			t.Fatalf("%s: append: %v", name, errs[0])
-		}
-		find(l) // nothing, yet
-		wantLost(t, l)
-		store.Clear()
-		find(l)
-		if err := l.Ready(); errors.Is(err, errEventsMissing) {
-			t.Errorf("%s: it is still taken for lost: %v", name, err)
-		}
-		deliver(t, l, some(t, 20, 22)...)
-		if now := endOf(t, l); now.Log == was.Log || now.Sequence != 2 {
-			t.Errorf("%s: the log ends at %v", name, now)
-		}
 	}
 }
 

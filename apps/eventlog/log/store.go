@@ -20,8 +20,8 @@ var (
 	errUnusable = errors.New("the store")
 	// errLogMissing: the store no longer has the log. Another one is loaded, or begun.
 	errLogMissing = fmt.Errorf("%w has lost the log", errUnusable)
-	// errEventsMissing: the store has the log, but not all of it. The log stays unusable until
-	// a restart.
+	// errEventsMissing: the store has the log, but not all of it. The log is loaded again, and
+	// this replica gives back what it knew.
 	errEventsMissing = fmt.Errorf("%w has lost events of the log", errUnusable)
 )
 
@@ -202,7 +202,8 @@ func (l *Log) lose(ctx context.Context, why string) error {
 	if err := l.verifyOrigin(ctx, items[0]); err != nil {
 		return err
 	}
-	err = fmt.Errorf("%w: %s; a restart goes on from where the log ends now, if that can be read", errEventsMissing, why)
+	err = fmt.Errorf("%w: %s", errEventsMissing, why)
+	slog.ErrorContext(ctx, "the end of the log is missing from the store: loading what is there, and giving back what is known here", "log", l.origin.ID, "last", l.tail.Last(), "error", err)
 	l.update(func() { l.broken = err })
 	return err
 }

@@ -30,11 +30,14 @@ const (
 	Effect Kind = "effect"
 	// Reaction counts events in the log whose reaction was not in the log.
 	Reaction Kind = "reaction"
+	// GivenBack counts events of the log that its store had lost, and that eventlog gave back
+	// from its memory.
+	GivenBack Kind = "given-back"
 	// DeadLettered counts events in the log that the service can never take.
 	DeadLettered Kind = "dead-lettered"
 )
 
-var kinds = []Kind{PublishedAgain, Adopted, GivenUp, Effect, Reaction, DeadLettered}
+var kinds = []Kind{PublishedAgain, Adopted, GivenUp, Effect, Reaction, GivenBack, DeadLettered}
 
 // Counts are the repairs of one process since it started. They are safe for concurrent
 // use.
