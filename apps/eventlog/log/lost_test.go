@@ -18,29 +18,6 @@ import (
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 )
 
-// saved is a key's value and version.
-type saved struct {
-	value   string
-	version int
-}
-
-// snapshot is all that the store holds now; restore goes back to it, ETags included, as
-// a Redis does that comes back without what it wrote last.
-func snapshot(store *statetest.Memory) map[string]saved {
-	values := map[string]saved{}
-	for _, key := range store.Keys("") {
-		values[key] = saved{store.Value(key), store.Version(key)}
-	}
-	return values
-}
-
-func restore(store *statetest.Memory, values map[string]saved) {
-	store.Clear()
-	for key, s := range values {
-		putAt(store, key, s.value, s.version)
-	}
-}
-
 // putAt puts a value there that was written so many times.
 func putAt(store *statetest.Memory, key, value string, version int) {
 	store.Remove(key)
@@ -78,9 +55,9 @@ func TestALogOfWhichEventsAreMissingIsNotUsed(t *testing.T) {
 	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 100)...)
-	earlier := snapshot(store)
+	setBack := store.Save()
 	mustAppend(t, l, some(t, 100, 140)...)
-	restore(store, earlier)
+	setBack()
 	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
 		t.Errorf("refresh: %v", err)
 	}
@@ -127,9 +104,9 @@ func overALostEnd(t *testing.T, store *statetest.Memory, before, size int) {
 	l := start(t, store)
 	events := some(t, 0, before)
 	mustAppend(t, l, events[:100]...)
-	earlier := snapshot(store)
+	setBack := store.Save()
 	appendBy(t, l, size, events[100:])
-	restore(store, earlier)
+	setBack()
 	if errs := l.Append(t.Context(), some(t, 1000, 1001)); errs[0] == nil {
 		t.Error("acknowledged")
 	}
@@ -145,9 +122,9 @@ func TestALostEndThatNobodyKnowsStaysLost(t *testing.T) {
 	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 100)...)
-	earlier := snapshot(store)
+	setBack := store.Save()
 	mustAppend(t, l, some(t, 100, 140)...)
-	restore(store, earlier)
+	setBack()
 	again := start(t, store)
 	if end := endOf(t, again); end.Sequence != 100 {
 		t.Fatalf("after a restart the log ends at %d", end.Sequence)
@@ -161,13 +138,13 @@ func TestWhatIsInMemoryOfALostEndComesBack(t *testing.T) {
 	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 100)...)
-	earlier := snapshot(store)
+	setBack := store.Save()
 	const n = 5 * eventlog.SegmentSize
 	appendBy(t, l, 100, some(t, 100, n+7))
 	l.mu.Lock()
 	l.recent.segments = l.recent.segments[2:]
 	l.mu.Unlock()
-	restore(store, earlier)
+	setBack()
 	if err := l.Refresh(t.Context(), 0); !errors.Is(err, errEventsMissing) {
 		t.Errorf("refresh: %v", err)
 	}
@@ -180,11 +157,11 @@ func TestReplicasGiveBackWhatEachOfThemKnows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			all := []*Log{start(t, store), start(t, store), start(t, store)}
 			mustAppend(t, all[0], some(t, 0, 100)...)
-			earlier := snapshot(store)
+			setBack := store.Save()
 			for i, l := range all {
 				mustAppend(t, l, some(t, 100*(i+1), 100*(i+2))...)
 			}
-			restore(store, earlier)
+			setBack()
 			var running sync.WaitGroup
 			for i, l := range all {
 				running.Go(func() { deliver(t, l, titled(t, 6000+i, "later")) })
@@ -201,22 +178,22 @@ func TestReplicasGiveBackWhatEachOfThemKnows(t *testing.T) {
 
 // The store is away in the middle of giving back, or loses it again.
 func TestGivingBackGoesOn(t *testing.T) {
-	for name, breaks := range map[string]func(store *statetest.Memory, earlier map[string]saved){
-		"after a failure":   func(store *statetest.Memory, _ map[string]saved) { store.Fail(statetest.ErrDown) },
-		"after a new loss":  restore,
-		"after an emptying": func(store *statetest.Memory, _ map[string]saved) { store.Clear() },
+	for name, breaks := range map[string]func(store *statetest.Memory, setBack func()){
+		"after a failure":   func(store *statetest.Memory, _ func()) { store.Fail(statetest.ErrDown) },
+		"after a new loss":  func(_ *statetest.Memory, setBack func()) { setBack() },
+		"after an emptying": func(store *statetest.Memory, _ func()) { store.Clear() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := statetest.New()
 			l := start(t, store)
 			mustAppend(t, l, some(t, 0, 100)...)
-			earlier := snapshot(store)
+			setBack := store.Save()
 			mustAppend(t, l, some(t, 100, 5*eventlog.SegmentSize)...)
-			restore(store, earlier)
+			setBack()
 			broken := make(chan struct{})
 			beforeSwaps(store, func(n int) {
 				if n == 3 {
-					breaks(store, earlier)
+					breaks(store, setBack)
 					close(broken)
 				}
 			})
@@ -256,9 +233,9 @@ func TestARepeatOfALostEventIsNotAcknowledged(t *testing.T) {
 	store := statetest.New()
 	l := start(t, store)
 	mustAppend(t, l, some(t, 0, 100)...)
-	earlier := snapshot(store)
+	setBack := store.Save()
 	mustAppend(t, l, some(t, 100, 140)...)
-	restore(store, earlier)
+	setBack()
 	if errs := l.Append(t.Context(), some(t, 120, 121)); errs[0] == nil {
 		t.Error("acknowledged, and in no log")
 	}
@@ -332,10 +309,10 @@ func TestALogThatLostItsEndAndGrewAgainIsNotReadOn(t *testing.T) {
 	store := statetest.New()
 	a, b := start(t, store), start(t, store)
 	mustAppend(t, a, some(t, 0, 100)...)
-	earlier := snapshot(store)
+	setBack := store.Save()
 	mustAppend(t, b, some(t, 0, 140)...)
 	known := endOf(t, b)
-	restore(store, earlier)
+	setBack()
 	mustAppend(t, a, some(t, 1000, 1100)...)
 	if err := b.Refresh(t.Context(), 0); err == nil {
 		t.Error("refresh says nothing")
@@ -352,9 +329,9 @@ func TestATailOfOtherEventsIsNotReadOn(t *testing.T) {
 	store := statetest.New()
 	a, b := start(t, store), start(t, store)
 	mustAppend(t, a, some(t, 0, 100)...)
-	earlier := snapshot(store)
+	setBack := store.Save()
 	mustAppend(t, b, some(t, 0, 110)...)
-	restore(store, earlier)
+	setBack()
 	mustAppend(t, a, some(t, 1000, 1010)...)
 	if err := b.Refresh(t.Context(), 0); err == nil {
 		t.Error("refresh says nothing")

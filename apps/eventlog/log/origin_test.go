@@ -455,11 +455,11 @@ func TestALogFromBeforeIDsThatLostItsEndAndItsOriginBeginsAnewWithWhatIsLeft(t *
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := filled(t, some(t, 0, c.left))
-			earlier := snapshot(store)
+			setBack := store.Save()
 			l := start(t, store)
 			appendBy(t, l, 7, some(t, 0, c.before))
 			was := endOf(t, l)
-			restore(store, earlier)
+			setBack()
 			if err := l.Refresh(t.Context(), 0); !errors.Is(err, errLogMissing) {
 				t.Errorf("refresh: %v", err)
 			}

@@ -9,6 +9,8 @@
 // is in the log.
 //
 //   - The cursor never passes an event that is not handled.
+//   - In a store that has lost what was written last, and nothing before that, the cursor is
+//     before the events whose effects are lost.
 //   - The cursor is of one filling of the store. When the store was emptied, it is void, and
 //     the service reads the log from its start.
 //   - Of a handled event nothing is written and nothing is published.
@@ -127,6 +129,9 @@ type Follower struct {
 	// after them.
 	reactions *recent
 	isWorking bool
+	// isMending says that the store was set back, and the log was not read to its end since. What
+	// is read then is not left to the bus, which may have delivered it before.
+	isMending bool
 	failing   bool // a warning was logged
 	started   time.Time
 }
@@ -241,7 +246,7 @@ func (f *Follower) follow(ctx context.Context) error {
 	if err := f.loadCursor(ctx); err != nil {
 		return fmt.Errorf("cursor: %w", err)
 	}
-	isFirstReading := f.mayDecide && !f.cursor.isRestored
+	isFirstReading := f.isFirstReading()
 	began := f.Now() // the end that is read is that of then, or a later one
 	end, err := f.read(ctx)
 	if errors.Is(err, eventlog.ErrMisfit) {
@@ -261,6 +266,7 @@ func (f *Follower) follow(ctx context.Context) error {
 	if f.isWorking && f.Journal == nil {
 		err = errors.Join(err, f.removeDead(ctx))
 	}
+	f.isMending = f.isMending && !isAtEnd
 	if isAtEnd {
 		f.Progress.sample(end, f.cursor.at, began)
 		if f.Journal != nil {
@@ -305,8 +311,17 @@ func (f *Follower) read(ctx context.Context) (end eventlog.Position, err error) 
 // makeRoom handles what is due, and says whether more events may be read. What fails is
 // tried again by the next round.
 func (f *Follower) makeRoom(ctx context.Context) bool {
-	return f.handleDue(ctx) == nil && len(f.pending) <= maxPending
+	if f.handleDue(ctx) == nil && len(f.pending) > maxPending && !f.isFirstReading() {
+		// After one more write of the cursor the events are safe that are handled.
+		if f.saveCursor(ctx, false) == nil && f.loadCursor(ctx) == nil {
+			_ = f.handleDue(ctx)
+		}
+	}
+	return len(f.pending) <= maxPending
 }
+
+// isFirstReading says that a service that may decide reads the log for its effects alone.
+func (f *Follower) isFirstReading() bool { return f.mayDecide && !f.cursor.isRestored }
 
 // take takes one event of the log.
 func (f *Follower) take(e event.Event, log string, isFar bool) {
@@ -331,7 +346,12 @@ func (f *Follower) take(e event.Event, log string, isFar bool) {
 	}
 	f.hasEffects = f.hasEffects || consumer.Missing != nil
 	p := &pending{event: e, before: before, consumer: consumer, readAt: f.Now()}
-	p.hasEffect = consumer.Missing == nil || wasDelivered || f.at.Sequence <= f.restoredTo
+	switch {
+	case consumer.Missing == nil || f.at.Sequence <= f.restoredTo:
+		p.hasEffect, p.isSafe = true, true
+	case wasDelivered:
+		f.see(p)
+	}
 	if p.hasReaction = consumer.React == nil; !p.hasReaction {
 		p.reaction = consumer.Reaction(e)
 		if p.hasReaction = f.reactions.remove(p.reaction); !p.hasReaction {
@@ -339,7 +359,7 @@ func (f *Follower) take(e event.Event, log string, isFar bool) {
 		}
 	}
 	p.effectDue, p.reactionDue = p.readAt.Add(Grace), p.readAt.Add(Grace)
-	if isFar || !f.Progress.IsRestored() {
+	if isFar || f.isMending || !f.Progress.IsRestored() {
 		p.effectDue = p.readAt
 	}
 	f.pending = append(f.pending, p)

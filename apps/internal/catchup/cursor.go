@@ -27,6 +27,10 @@ type document struct {
 	At string `json:"at"`
 	// Restored says that the store has what the log said when it was read to its end.
 	Restored bool `json:"restored"`
+	// Mark counts the writes of the cursor, and By is the member that has made the last one. A
+	// store whose mark is lower than before was set back.
+	Mark uint64 `json:"mark,omitempty"`
+	By   string `json:"by,omitempty"`
 }
 
 // cursor is the cursor as this process knows it.
@@ -35,6 +39,14 @@ type cursor struct {
 	origin     string // empty if there is none
 	at         eventlog.Position
 	isRestored bool
+	mark       uint64
+	by         string
+}
+
+// isBefore says that the store had the other cursor once, and was set back since: by a failover
+// to a copy that was behind, say.
+func (c cursor) isBefore(other cursor) bool {
+	return c.mark < other.mark || c.mark == other.mark && c.by != other.by
 }
 
 // loadCursor reads the cursor. Where the store was emptied, it begins a new one at the log's
@@ -49,9 +61,16 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 	}
 	isFirst, isOther := f.cursor.origin == "", f.cursor.origin != read.origin
 	isSecondReading := f.mayDecide && read.isRestored && !f.cursor.isRestored // another worker restored the store
+	isSetBack := !isOther && read.isBefore(f.cursor)
 	if isOther {
 		f.noticed = f.Now()
-		f.delivered.clear() // of another filling, perhaps
+	}
+	if isOther || isSetBack {
+		f.delivered.clear() // what was written then may be missing
+	}
+	if isSetBack {
+		f.isMending = true
+		slog.WarnContext(ctx, "the store has lost what was written last: going on from its cursor", "cursor", f.cursor.at.Sequence, "now", read.at.Sequence)
 	}
 	if isOther && !isFirst {
 		slog.WarnContext(ctx, "the store was emptied, and is filled again from the log", "cursor", f.cursor.at.Sequence)
@@ -63,7 +82,7 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 	f.cursor = read
 	f.Progress.setRestored(read.origin, read.isRestored)
 	isWorker := f.Registry.IsWorker()
-	if isFirst || isWorker && (isOther || !f.isWorking || isSecondReading) {
+	if isFirst || isWorker && (isOther || isSetBack || !f.isWorking || isSecondReading) {
 		f.goOnFrom(read.at)
 	}
 	f.isWorking = isWorker
@@ -89,7 +108,7 @@ func (f *Follower) readCursor(ctx context.Context) (cursor, error) {
 	d := documents[0]
 	at, err := eventlog.ParsePosition(d.At)
 	if c.origin != "" && d.Origin == c.origin && err == nil {
-		c.at, c.isRestored = at, d.Restored
+		c.at, c.isRestored, c.mark, c.by = at, d.Restored, d.Mark, d.By
 	}
 	return c, nil
 }
@@ -139,10 +158,10 @@ func (f *Follower) saveCursor(ctx context.Context, isAtEnd bool) error {
 		at = f.cursor.at // another worker has handled more
 	}
 	isRestored := f.cursor.isRestored || isAtEnd && f.hasAllEffects()
-	if f.mayDecide && !f.cursor.isRestored {
+	if f.isFirstReading() {
 		return f.endFirstReading(ctx, isRestored && f.mayEndFirstReading())
 	}
-	if at == f.cursor.at && isRestored == f.cursor.isRestored {
+	if at == f.cursor.at && isRestored == f.cursor.isRestored && !f.awaitsMark() {
 		return nil
 	}
 	return f.writeCursor(ctx, at, isRestored)
@@ -182,7 +201,8 @@ func (f *Follower) hasAllEffects() bool {
 func (f *Follower) writeCursor(ctx context.Context, at eventlog.Position, isRestored bool) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	value, err := event.Marshal(document{Origin: f.cursor.origin, At: at.String(), Restored: isRestored})
+	mark, by := f.cursor.mark+1, f.Registry.ID()
+	value, err := event.Marshal(document{Origin: f.cursor.origin, At: at.String(), Restored: isRestored, Mark: mark, By: by})
 	if err != nil {
 		return err
 	}
@@ -192,7 +212,7 @@ func (f *Follower) writeCursor(ctx context.Context, at eventlog.Position, isRest
 	if isRestored && !f.cursor.isRestored {
 		slog.InfoContext(ctx, "the store has what the log says", "at", at.Sequence)
 	}
-	f.cursor.at, f.cursor.isRestored = at, isRestored
+	f.cursor.at, f.cursor.isRestored, f.cursor.mark, f.cursor.by = at, isRestored, mark, by
 	f.Progress.setRestored(f.cursor.origin, isRestored)
 	return nil
 }

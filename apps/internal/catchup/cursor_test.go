@@ -22,12 +22,12 @@ import (
 func TestAProcessGoesOnFromTheCursor(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.log.Append(w.post(), w.post())
-		w.settled()
+		w.settled().follow()
 		w.wantCursor(2)
 		later := w.post()
 		w.log.Append(later)
 		r := w.replica()
-		r.followFor(11 * time.Second)
+		r.followFor(12 * time.Second)
 		w.wantCursor(3)
 		r.wantRepairs(map[repairs.Kind]int{repairs.Effect: 1})
 		w.wantDone([]event.Event{{ID: w.effects[0]}, {ID: w.effects[1]}, later}, nil)
@@ -64,6 +64,7 @@ func TestACursorThatIsNotInTheLogBeginsAgain(t *testing.T) {
 				events := []event.Event{w.post(), w.post(), w.post()}
 				w.log.Append(events...)
 				running := w.settled()
+				running.follow()
 				w.wantCursor(3)
 				if name == "another log" {
 					events = append(events, w.post())
@@ -73,6 +74,7 @@ func TestACursorThatIsNotInTheLogBeginsAgain(t *testing.T) {
 				if at, isRestored := w.stored(); at.Sequence != 0 || isRestored || running.Progress.IsRestored() {
 					w.Errorf("the cursor is at %s (restored: %v)", at, isRestored)
 				}
+				running.follow()
 				running.follow()
 				end, _, err := w.log.Log.Read(w.Context(), eventlog.Position{}, 100, 0)
 				if err != nil {
@@ -95,9 +97,10 @@ func TestACursorThatIsNotInTheLogBeginsAgain(t *testing.T) {
 func TestACursorOfAnotherLogBeginsAgainAfterARestart(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.log.Append(w.post(), w.post())
-		w.settled()
+		w.settled().follow()
 		w.log.Replace(event.NewID(), w.post())
 		r := w.replica()
+		r.follow()
 		r.follow()
 		r.follow()
 		w.wantCursor(1)
@@ -115,6 +118,7 @@ func TestADamagedCursorBeginsAgain(t *testing.T) {
 			w.store.Remove(effectKey(w.effects[0]))
 			w.store.Put(cursorKey, damaged)
 			r := w.replica()
+			r.follow()
 			r.follow()
 			w.wantCursor(2)
 			if len(w.effects) != 3 || !r.Progress.IsRestored() {
@@ -148,6 +152,7 @@ func TestAStoreThatWasEmptiedIsFilledFromTheLogAtOnce(t *testing.T) {
 				w.failing(func(string, string) error { return nil })
 				r.follow()
 				w.wantDone(append(posts, posts...), nil)
+				r.follow()
 				w.wantCursor(2)
 				if _, isRestored := w.stored(); !isRestored || !r.Progress.IsRestored() {
 					w.Error("it is not restored")
@@ -247,7 +252,7 @@ func TestOnlyTheWorkerHandlesEvents(t *testing.T) {
 		w.wantCursor(2)
 		worker.wantRepairs(map[repairs.Kind]int{repairs.Effect: 2})
 		standby.wantRepairs(nil)
-		if n := w.reads(); n != 2 {
+		if n := w.reads(); n != 4 { // each when it is due, and when it was written
 			w.Errorf("%d effects were asked for", n)
 		}
 		if standby.Progress.Current().IsZero() || !standby.Progress.IsRestored() {
@@ -593,6 +598,55 @@ func TestAServiceThatDecidesTakesNoDeliveryWhileItsEmptiedStoreIsFilled(t *testi
 	}
 }
 
+// A failover may lose what was written last, and nothing before that. Whenever that happens, what
+// the log says is in the store in the end.
+func TestAStoreThatIsSetBackGetsWhatItLost(t *testing.T) {
+	steps := []func(w *world, r *replica){
+		func(_ *world, r *replica) { r.follow() },
+		func(w *world, r *replica) {
+			posts := []event.Event{w.post(), w.post()}
+			r.deliver(posts[0]) // before the log has it
+			w.log.Append(posts...)
+		},
+		func(_ *world, r *replica) { r.follow() },
+		func(_ *world, r *replica) { r.follow() },
+		func(_ *world, r *replica) { r.followFor(Grace) }, // the other one's effect is written
+		func(_ *world, r *replica) { r.follow() },
+		func(_ *world, r *replica) { r.follow() },
+	}
+	for lost := range steps {
+		for until := lost + 1; until <= len(steps); until++ {
+			t.Run(fmt.Sprintf("what the steps from %d to %d wrote is lost", lost, until), func(t *testing.T) {
+				bubble(t, func(w *world) {
+					r := w.settled()
+					var setBack func()
+					for i, step := range steps[:until] {
+						if i == lost {
+							setBack = w.store.Save()
+						}
+						step(w, r)
+					}
+					setBack()
+					for _, step := range steps[until:] {
+						step(w, r)
+					}
+					r.followFor(time.Minute)
+					events, end, err := w.log.Log.Read(w.Context(), eventlog.Position{}, 100, 0)
+					if err != nil {
+						w.Fatal(err)
+					}
+					w.wantCursor(end.Sequence)
+					for _, e := range events {
+						if !w.hasEffect(e.ID) {
+							w.Errorf("event %d has no effect", e.Sequence)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
 // For some seconds two processes may be the worker. One of them knows that all is handled.
 func TestAnotherWorkerDoesNotMoveTheCursorBack(t *testing.T) {
 	bubble(t, func(w *world) {
@@ -602,6 +656,7 @@ func TestAnotherWorkerDoesNotMoveTheCursorBack(t *testing.T) {
 		w.log.Append(e)
 		behind.follow()
 		w.wantCursor(0)
+		ahead.follow()
 		ahead.follow()
 		w.wantCursor(1)
 		behind.follow()

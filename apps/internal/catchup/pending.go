@@ -25,12 +25,38 @@ type pending struct {
 	readAt   time.Time
 
 	hasEffect, hasReaction bool
+	// isSafe says that no loss of the store that leaves the cursor takes the effect away.
+	isSafe bool
+	// effectMark is the mark of the cursor when hasEffect was set.
+	effectMark uint64
 	// effectDue and reactionDue are when the worker does what is missing.
 	effectDue, reactionDue time.Time
 	reaction               string // the id of its reaction
 }
 
-func (p *pending) isHandled() bool { return p.hasEffect && p.hasReaction }
+func (p *pending) isHandled() bool { return p.isSafe && p.hasReaction }
+
+// see notes that the effect is in the store. A store may lose what was written last, and
+// nothing before that. So the effect is safe once it was seen again after the cursor was
+// written: what takes it away then takes that mark away, too, and the cursor is written over
+// that mark alone. (The first reading of a service that may decide writes no cursor.)
+func (f *Follower) see(p *pending) {
+	if !p.hasEffect {
+		p.effectMark = f.cursor.mark
+	}
+	p.isSafe = p.isSafe || p.hasEffect && p.effectMark < f.cursor.mark || f.isFirstReading()
+	p.hasEffect = true
+}
+
+// isToBeSeenAgain says that the cursor was written since the effect was seen.
+func (p *pending) isToBeSeenAgain(mark uint64) bool {
+	return p.hasEffect && !p.isSafe && p.effectMark < mark
+}
+
+// awaitsMark says that effects can be seen again after the next write of the cursor.
+func (f *Follower) awaitsMark() bool {
+	return slices.ContainsFunc(f.pending, func(p *pending) bool { return p.hasEffect && !p.isSafe })
+}
 
 // handleDue does what is due, and forgets what is handled. The log was read up to its end,
 // or as far as the pending events allow.
@@ -39,19 +65,14 @@ func (f *Follower) handleDue(ctx context.Context) error {
 	var errs []error
 	for i := range f.Consumers {
 		c := &f.Consumers[i]
-		effects := f.due(c, func(p *pending) bool { return !p.hasEffect && !now.Before(p.effectDue) })
+		effects := f.due(c, func(p *pending) bool {
+			return !p.hasEffect && !now.Before(p.effectDue) || p.isToBeSeenAgain(f.cursor.mark)
+		})
 		errs = append(errs, inParts(ctx, effects, func(ctx context.Context, some []*pending) error { return f.mendEffects(ctx, c, some) }))
 		reactions := f.due(c, func(p *pending) bool { return p.hasEffect && !p.hasReaction && !now.Before(p.reactionDue) })
 		errs = append(errs, inParts(ctx, reactions, func(ctx context.Context, some []*pending) error { return f.mendReactions(ctx, c, some) }))
 	}
-	kept := f.pending[:0]
-	for _, p := range f.pending {
-		if !p.isHandled() {
-			kept = append(kept, p)
-		}
-	}
-	clear(f.pending[len(kept):])
-	f.pending = kept
+	f.pending = slices.DeleteFunc(f.pending, (*pending).isHandled)
 	return errors.Join(errs...)
 }
 
@@ -64,7 +85,7 @@ func (f *Follower) due(c *Consumer, needs func(*pending) bool) []*pending {
 			continue
 		}
 		if !p.hasEffect && f.delivered.remove(identity(p.event.ID, p.event.Data)) {
-			p.hasEffect = true
+			f.see(p)
 		}
 		if needs(p) {
 			due = append(due, p)
@@ -100,9 +121,10 @@ func (f *Follower) mendEffects(ctx context.Context, c *Consumer, due []*pending)
 	var lost []*pending
 	for i, p := range due {
 		if missing[i] {
+			p.hasEffect = false
 			lost = append(lost, p)
 		} else {
-			p.hasEffect = true
+			f.see(p)
 		}
 	}
 	if len(lost) == 0 {
@@ -112,7 +134,7 @@ func (f *Follower) mendEffects(ctx context.Context, c *Consumer, due []*pending)
 	if restore == nil {
 		restore = c.Effect
 	}
-	return f.mend(ctx, restore, lost, repairs.Effect, func(p *pending) { p.hasEffect = true })
+	return f.mend(ctx, restore, lost, repairs.Effect, f.see)
 }
 
 // mendReactions publishes the reactions that are not in the log. A reaction that the log
@@ -192,7 +214,7 @@ func (f *Follower) mend(ctx context.Context, handler bus.Handler, lost []*pendin
 			}
 			slog.WarnContext(ctx, "an event of the log can never be taken, see the dead letters", "type", p.event.Type, "event", p.event.ID, "reason", err)
 			f.Repairs.Add(repairs.DeadLettered, 1)
-			p.hasEffect = true
+			p.hasEffect, p.isSafe = true, true
 			f.settleReaction(p)
 		default:
 			failed = err

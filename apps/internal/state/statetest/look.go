@@ -32,6 +32,19 @@ func (m *Memory) Clear() {
 	clear(m.docs)
 }
 
+// Save remembers all that is there now. SetBack goes back to it, ETags included, as a store
+// does that comes back without what it wrote last.
+func (m *Memory) Save() (setBack func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	docs := maps.Clone(m.docs)
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.docs = maps.Clone(docs)
+	}
+}
+
 // Value is the value of a key, or empty for a key that does not exist.
 func (m *Memory) Value(key string) string {
 	m.mu.Lock()

@@ -42,15 +42,16 @@ const (
 	// the RabbitMQ component (components/README.md). Perhaps the service can't publish, too,
 	// until the fault ends.
 	SubscriptionHangs Kind = "subscription hangs"
-	StoreDown     Kind = "store down"
-	StoreEmptied  Kind = "store emptied"
-	Killed        Kind = "killed"
-	KilledInCall  Kind = "killed in a call"
-	Paused        Kind = "paused"
-	Stopped       Kind = "stopped" // gracefully
-	Away          Kind = "service away"
-	ClockStepped  Kind = "clock stepped"
-	PolicyChanged Kind = "policy changed"
+	StoreDown         Kind = "store down"
+	StoreEmptied      Kind = "store emptied"
+	StoreSetBack      Kind = "store set back" // to what it was a moment ago, as by a failover
+	Killed            Kind = "killed"
+	KilledInCall      Kind = "killed in a call"
+	Paused            Kind = "paused"
+	Stopped           Kind = "stopped" // gracefully
+	Away              Kind = "service away"
+	ClockStepped      Kind = "clock stepped"
+	PolicyChanged     Kind = "policy changed"
 
 	// These two are no faults: they are what users do.
 	DoubleClick Kind = "double click"
@@ -131,6 +132,7 @@ var kinds = []kind{
 	{SubscriptionHangs, 2, services, 0, 0, (*World).hangSubscription},
 	{StoreDown, 1, services, 0, 0, (*World).storeDown},
 	{StoreEmptied, 2, emptiable, 0, 0, (*World).emptyStore},
+	{StoreSetBack, 2, emptiable, 50 * time.Millisecond, 2 * time.Second, (*World).setStoreBack},
 	{Killed, 3, services, 10 * time.Millisecond, 20 * time.Second, (*World).killOne},
 	{KilledInCall, 4, services, 10 * time.Millisecond, 20 * time.Second, nil},
 	{Paused, 2, services, 100 * time.Millisecond, 20 * time.Second, (*World).pauseOne},

@@ -24,6 +24,8 @@ type store struct {
 
 	mu   sync.Mutex
 	docs map[string]doc
+	// undo has what each change has replaced, in the order of the changes.
+	undo []change
 	// removed are the keys that Drop has removed once.
 	removed map[string]bool
 	// members are the processes that are among the service's members, as they have written
@@ -36,6 +38,14 @@ type store struct {
 	made    int
 	emptied int // how many times it was emptied
 	down    int // the faults that keep it down
+}
+
+// change is that of a document, which is what it was before.
+type change struct {
+	at     time.Time
+	key    string
+	was    doc
+	exists bool // whether it was there
 }
 
 type doc struct {
@@ -133,6 +143,7 @@ func (s *store) drop(keys []string) (failed error) {
 		if isPart && s.dice.chance(0.5) {
 			failed = errRefused
 		} else {
+			s.change(key)
 			delete(s.docs, key)
 			s.removed[key] = true
 		}
@@ -184,7 +195,14 @@ func (s *store) put(item state.Item, was doc) {
 	if item.TTL > 0 {
 		is.expires = time.Now().Add(item.TTL)
 	}
+	s.change(item.Key)
 	s.docs[item.Key] = is
+}
+
+// change notes that the document of a key changes now.
+func (s *store) change(key string) {
+	was, exists := s.docs[key]
+	s.undo = append(s.undo, change{time.Now(), key, was, exists})
 }
 
 func (s *store) remove(item state.Item, emptied int) error {
@@ -193,6 +211,7 @@ func (s *store) remove(item state.Item, emptied int) error {
 	if _, err := s.at(item, emptied); err != nil {
 		return err
 	}
+	s.change(item.Key)
 	delete(s.docs, item.Key)
 	return nil
 }
@@ -303,7 +322,41 @@ func (w *World) emptyStore(f *fault) (end func()) {
 	defer s.mu.Unlock()
 	clear(s.docs)
 	clear(s.members)
+	s.undo = nil
 	s.emptied++
 	s.forgotten = append(s.forgotten, s.dead...)
+	return nil
+}
+
+// setStoreBack takes back the last changes of a store.
+func (w *World) setStoreBack(f *fault) (end func()) {
+	w.faults.began(f)
+	s := w.stores[f.At]
+	w.users.storeEmptied(f.At)
+	var undone []string
+	s.mu.Lock()
+	for since := time.Now().Add(-f.D); len(s.undo) > 0 && s.undo[len(s.undo)-1].at.After(since); s.undo = s.undo[:len(s.undo)-1] {
+		last := s.undo[len(s.undo)-1]
+		undone = append(undone, last.key)
+		_, exists := s.docs[last.key]
+		last.was.isBack = last.was.isBack || !exists
+		if delete(s.docs, last.key); last.exists {
+			s.docs[last.key] = last.was
+		}
+	}
+	s.emptied++
+	members := string(s.docs["members"].value)
+	for p := range s.members {
+		s.members[p] = strings.Contains(members, p.member)
+	}
+	for _, p := range s.dead {
+		if !strings.Contains(members, p.member) {
+			s.forgotten = append(s.forgotten, p)
+		}
+	}
+	s.mu.Unlock()
+	if f.At == moderation {
+		w.users.decisionsLost(slices.DeleteFunc(undone, func(key string) bool { return !strings.HasPrefix(key, "decision-") }))
+	}
 	return nil
 }
