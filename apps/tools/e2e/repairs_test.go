@@ -12,7 +12,7 @@ import (
 )
 
 // repairing are the services that mend what the bus lost, and count it.
-var repairing = []string{"posts", "comments", "moderation"}
+var repairing = []string{"posts", "comments", "moderation", "eventlog"}
 
 // repairs are the numbers of repairs, by the process's app channel and by kind. Without
 // the counts of every process it is nil.

@@ -368,6 +368,11 @@ func (w *World) checkCursors(last uint64) error {
 		if pages := w.stores[name].pages(); len(pages) > 0 {
 			return fmt.Errorf("the journal of %s has %v", name, pages)
 		}
+		for _, p := range w.services[name].all() {
+			if p.journal != nil && p.journal.Len() > 0 { // a store that was set back may lack its page
+				return fmt.Errorf("the journal of %s has %d events in memory", p, p.journal.Len())
+			}
+		}
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/postbus/postbus/apps/internal/journal"
 )
 
 // service is a service with its processes.
@@ -36,7 +38,8 @@ type process struct {
 	// engine serves the API and the deliveries. (In a real process those are two.)
 	engine *gin.Engine
 	// api has the routes that a service gives to package service as its API.
-	api gin.IRoutes
+	api     gin.IRoutes
+	journal *journal.Journal // nil for a service without commands
 	// member is its id among the service's members, or empty.
 	member string
 	// tasks run in the background.

@@ -80,6 +80,7 @@ func (f *follower) withJournal(p *process) {
 		Store: f.store, Bus: f.bus, Log: f.log, DeadLetters: f.deadLetters, Appender: f.appender, Eventlog: eventlog,
 		Registry: f.registry, Repairs: f.repairs, Now: p.now,
 	})
+	p.journal = f.journal
 	p.tasks = append(p.tasks, f.journal.Run)
 }
 

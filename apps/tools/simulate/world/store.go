@@ -328,7 +328,9 @@ func (w *World) emptyStore(f *fault) (end func()) {
 	return nil
 }
 
-// setStoreBack takes back the last changes of a store.
+// setStoreBack takes back the last changes of a store. For some seconds the service does not
+// notice: a decision may be made again, and a process may write pages that no member is known to
+// have.
 func (w *World) setStoreBack(f *fault) (end func()) {
 	w.faults.began(f)
 	s := w.stores[f.At]
@@ -345,18 +347,13 @@ func (w *World) setStoreBack(f *fault) (end func()) {
 		}
 	}
 	s.emptied++
-	members := string(s.docs["members"].value)
-	for p := range s.members {
-		s.members[p] = strings.Contains(members, p.member)
-	}
-	for _, p := range s.dead {
-		if !strings.Contains(members, p.member) {
-			s.forgotten = append(s.forgotten, p)
-		}
+	if slices.Contains(undone, "members") { // those who are there may have had other pages
+		clear(s.members)
+		s.forgotten = append(s.forgotten, s.dead...)
 	}
 	s.mu.Unlock()
 	if f.At == moderation {
-		w.users.decisionsLost(slices.DeleteFunc(undone, func(key string) bool { return !strings.HasPrefix(key, "decision-") }))
+		w.users.mayBeDecidedAgain(undone)
 	}
 	return nil
 }

@@ -361,6 +361,17 @@ func (u *users) decisionsLost(keys []string) {
 	}
 }
 
+// mayBeDecidedAgain notes that moderation's store was set back, and lacks documents.
+func (u *users) mayBeDecidedAgain(keys []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, key := range keys {
+		if id, isDecision := strings.CutPrefix(key, "decision-"); isDecision {
+			u.undecided[id] = true
+		}
+	}
+}
+
 // mayDiffer says that a comment may have two decisions.
 func (u *users) mayDiffer(comment string) bool {
 	u.mu.Lock()
