@@ -598,6 +598,22 @@ func TestAServiceThatDecidesTakesNoDeliveryWhileItsEmptiedStoreIsFilled(t *testi
 	}
 }
 
+// Two events of a log may contradict each other: each takes the other's effect away.
+func TestAnEffectThatDoesNotLastHoldsNothingUp(t *testing.T) {
+	bubble(t, func(w *world) {
+		r := w.settled()
+		post := w.post()
+		w.log.Append(post, w.post())
+		for range 60 {
+			time.Sleep(time.Second) // of the bubble's clock
+			w.store.Remove(effectKey(post.ID))
+			r.follow()
+		}
+		w.wantCursor(2)
+		r.wantRepairs(map[repairs.Kind]int{repairs.Effect: maxWritten + 1})
+	})
+}
+
 // A failover may lose what was written last, and nothing before that. Whenever that happens, what
 // the log says is in the store in the end.
 func TestAStoreThatIsSetBackGetsWhatItLost(t *testing.T) {

@@ -14,8 +14,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/repairs"
 )
 
-// handleAtOnce bounds the events of one call of a consumer.
-const handleAtOnce = 100
+const (
+	// handleAtOnce bounds the events of one call of a consumer.
+	handleAtOnce = 100
+	// maxWritten is how often the effect of an event is written that is missing again and again.
+	// Two events of a log may contradict each other, as two decisions on a comment do
+	// (apps/tools/e2e/ROBUSTNESS.md, "The fine print"): each takes the other's effect away.
+	maxWritten = 3
+)
 
 // pending is an event of the log that is not handled, as far as the worker knows.
 type pending struct {
@@ -29,6 +35,8 @@ type pending struct {
 	isSafe bool
 	// effectMark is the mark of the cursor when hasEffect was set.
 	effectMark uint64
+	// written counts how often the worker has written the effect.
+	written int
 	// effectDue and reactionDue are when the worker does what is missing.
 	effectDue, reactionDue time.Time
 	reaction               string // the id of its reaction
@@ -120,11 +128,15 @@ func (f *Follower) mendEffects(ctx context.Context, c *Consumer, due []*pending)
 	}
 	var lost []*pending
 	for i, p := range due {
-		if missing[i] {
+		switch {
+		case !missing[i]:
+			f.see(p)
+		case p.written == maxWritten:
+			slog.WarnContext(ctx, "the effect of an event does not last: another event of the log contradicts it", "type", p.event.Type, "event", p.event.ID, "entity", p.event.Subject)
+			p.hasEffect, p.isSafe = true, true
+		default:
 			p.hasEffect = false
 			lost = append(lost, p)
-		} else {
-			f.see(p)
 		}
 	}
 	if len(lost) == 0 {
@@ -134,7 +146,10 @@ func (f *Follower) mendEffects(ctx context.Context, c *Consumer, due []*pending)
 	if restore == nil {
 		restore = c.Effect
 	}
-	return f.mend(ctx, restore, lost, repairs.Effect, f.see)
+	return f.mend(ctx, restore, lost, repairs.Effect, func(p *pending) {
+		p.written++
+		f.see(p)
+	})
 }
 
 // mendReactions publishes the reactions that are not in the log. A reaction that the log
