@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	dapr "github.com/dapr/go-sdk/client"
 )
@@ -48,7 +50,11 @@ const (
 	twoAtOnce  fault = "counts by twos"
 	forgets    fault = "does not read what was written"
 	keeps      fault = "keeps what was dropped"
-	dropsRows  fault = "answers keys that it could not read as keys that do not exist"
+	// The next two compare first, and write then, as state.etcd does.
+	racyCreate  fault = "creates over what was created meanwhile"
+	racyReplace fault = "says nothing if the version was replaced meanwhile"
+	deadlocks   fault = "fails all writers that race"
+	dropsRows   fault = "answers keys that it could not read as keys that do not exist"
 )
 
 // of is a sidecar with a store of that type.
@@ -134,7 +140,13 @@ func (s *sidecar) read(key string) (value []byte, etag string) {
 }
 
 func (s *sidecar) SaveBulkState(_ context.Context, _ string, items ...*dapr.SetStateItem) error {
+	if len(items) == 1 && (isCreate(items[0]) && s.faults[racyCreate] || !isCreate(items[0]) && s.faults[racyReplace]) {
+		return s.compareThenWrite(items[0])
+	}
 	return s.do("save", func() error {
+		if s.faults[deadlocks] && strings.HasSuffix(items[0].Key, "-race") {
+			return errDown
+		}
 		s.saved = items
 		err := s.save(items, s.faults[atomic])
 		if s.forgetOnce {
@@ -188,25 +200,54 @@ func (s *sidecar) save(items []*dapr.SetStateItem, isAtomic bool) error {
 	return err
 }
 
+// compareThenWrite leaves other writers a moment between the two. It needs a bubble's clock: then
+// all that race compare before one writes.
+func (s *sidecar) compareThenWrite(item *dapr.SetStateItem) error {
+	if err := s.do("save", func() error { return s.compare(item) }); err != nil {
+		return err
+	}
+	time.Sleep(time.Millisecond)
+	return s.do("save", func() error {
+		if isCreate(item) || s.compare(item) == nil {
+			s.put(item)
+		}
+		return nil
+	})
+}
+
 func (s *sidecar) write(item *dapr.SetStateItem) error {
+	err := s.compare(item)
+	if err == nil {
+		s.put(item)
+	}
+	return err
+}
+
+func isCreate(item *dapr.SetStateItem) bool { return item.Etag == nil || item.Etag.Value == "-1" }
+
+// compare returns why an item conflicts, or nil.
+func (s *sidecar) compare(item *dapr.SetStateItem) error {
 	d, exists := s.docs[item.Key]
-	etag, isCreate := "", item.Etag == nil || item.Etag.Value == "-1"
+	etag := ""
 	if item.Etag != nil {
 		etag = item.Etag.Value
 	}
 	switch {
 	case item.Options.Concurrency != dapr.StateConcurrencyFirstWrite:
-	case isCreate && s.faults[overwrites], !isCreate && s.faults[stale]:
+	case isCreate(item) && s.faults[overwrites], !isCreate(item) && s.faults[stale]:
 	case s.isRedis() && etag == "", s.isRedis() && !exists:
 	case !s.isRedis() && etag == "-1":
 		return errors.New("invalid UUID length")
-	case isCreate && exists:
+	case isCreate(item) && exists:
 		return errors.New("no item was updated")
-	case !isCreate && d.etag != etag:
+	case !isCreate(item) && d.etag != etag:
 		return fmt.Errorf("%s is at %q, not at %q", item.Key, d.etag, etag)
 	}
-	s.docs[item.Key] = document{string(item.Value), s.next(d.etag)}
 	return nil
+}
+
+func (s *sidecar) put(item *dapr.SetStateItem) {
+	s.docs[item.Key] = document{string(item.Value), s.next(s.docs[item.Key].etag)}
 }
 
 func (s *sidecar) next(etag string) string {

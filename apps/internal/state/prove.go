@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/event"
 )
 
-// ErrUnfit is the error of every call of a store that does not keep the contract. It names the
-// line of the contract.
-var ErrUnfit = errors.New("this state store can't be used, because it does not keep the state contract")
+// ErrUnfit is the error of every call of a store that does not keep the contract. Its text names
+// the component, its type and the line of the contract.
+var ErrUnfit = errors.New("does not keep the state contract")
 
 // proofTTL is how long the documents of a proof live that is cut off.
 const proofTTL = 10 * time.Minute
@@ -20,6 +21,10 @@ const proofTTL = 10 * time.Minute
 // its way, and not for an outage.
 const severalTries = 3
 
+// racers is how many writers race for a version. In each of 400 races on state.etcd more than one
+// of eight succeeded. (Of two, both succeeded in 397.)
+const racers = 8
+
 // prover proves the contract with documents of its own.
 type prover struct {
 	*view
@@ -27,7 +32,7 @@ type prover struct {
 }
 
 // prove says whether a store keeps the contract: nil, an ErrUnfit, or why it is not known. What
-// takes time is left to the conformance tests: times to live, races, lost answers.
+// takes time is left to the conformance tests: times to live, long races, lost answers.
 func prove(ctx context.Context, v *view) error {
 	p := prover{v, event.NewID()}
 	old, err := p.proveCreate(ctx)
@@ -37,7 +42,10 @@ func prove(ctx context.Context, v *view) error {
 	if err := p.proveReplace(ctx, old); err != nil {
 		return err
 	}
-	keys := []string{p.key("a")}
+	if err := p.proveRaces(ctx); err != nil {
+		return err
+	}
+	keys := []string{p.key("a"), p.key("race")}
 	for try := range severalTries {
 		b, c := p.key(fmt.Sprint("b", try)), p.key(fmt.Sprint("c", try))
 		keys = append(keys, b, c)
@@ -98,6 +106,43 @@ func (p prover) proveReplace(ctx context.Context, old Item) error {
 		return unfit("a document is replaced only at the version that was read, and otherwise the call fails")
 	}
 	return p.holds(ctx, "a", "3", "a document is replaced only at the version that was read")
+}
+
+// proveRaces proves that of several writers at once one creates a document, and one replaces it.
+// A component that compares first, and writes then, passes all that a single writer can try.
+// state.etcd does so, and does not ask whether its transaction has compared equal
+// (components-contrib 1.18.4, state/etcd/etcd.go; no issue found).
+func (p prover) proveRaces(ctx context.Context) error {
+	created, err := p.proveRace(ctx, "", "a key is created by one alone of several writers that race for it")
+	if err != nil {
+		return err
+	}
+	_, err = p.proveRace(ctx, created.ETag, "a version is replaced by one alone of several writers that race for it")
+	return err
+}
+
+// proveRace has several writers write a document at one version, and returns what it is then. If
+// none succeeds, it is not known why: their answers may be lost.
+func (p prover) proveRace(ctx context.Context, etag, line string) (Item, error) {
+	var errs [racers]error
+	var writers sync.WaitGroup
+	for racer := range racers {
+		writers.Go(func() { errs[racer] = p.swap(ctx, []Item{p.item("race", fmt.Sprint(racer), etag)}) })
+	}
+	writers.Wait()
+	succeeded := 0
+	for _, err := range errs {
+		if err == nil {
+			succeeded++
+		}
+	}
+	switch succeeded {
+	case 0:
+		return Item{}, fmt.Errorf("racing for a version: %w", errs[0])
+	case 1:
+		return p.read(ctx, p.key("race"))
+	}
+	return Item{}, unfit(line)
 }
 
 // proveSeveral proves that of several items those are written that do not conflict, and no

@@ -67,7 +67,7 @@ func (s *Sidecar) Prove(ctx context.Context) error {
 const (
 	// provePause is the pause between two tries to prove a store.
 	provePause = time.Second
-	// proveTimeout bounds one try. It is some 14 calls, or 28.
+	// proveTimeout bounds one try. It is some 30 calls, or 60.
 	proveTimeout = time.Minute
 	// proveQuietly is how long a store may not be proven without a warning.
 	proveQuietly = 30 * time.Second
@@ -116,6 +116,9 @@ func (s *Sidecar) fit(ctx context.Context) (*view, error) {
 		}
 		err = prove(ctx, v)
 	}
+	if errors.Is(err, ErrUnfit) {
+		err = fmt.Errorf("the state store %s (%s) %w", s.name, v.kind, err)
+	}
 	if err == nil || errors.Is(err, ErrUnfit) {
 		s.proven.Store(&proof{v, err})
 	}
@@ -144,11 +147,12 @@ func (s *Sidecar) find(ctx context.Context) (*view, error) {
 		if c.Name != s.name {
 			continue
 		}
-		of, ok := components[c.Type+"/"+c.Version]
+		kind := c.Type + "/" + c.Version
+		of, ok := components[kind]
 		if !ok {
 			of = portable{}
 		}
-		v := &view{s.client, s.name, of}
+		v := &view{s.client, s.name, kind, of}
 		s.found.Store(v)
 		return v, nil
 	}
@@ -214,6 +218,7 @@ func (s *Sidecar) Drop(ctx context.Context, keys ...string) error {
 type view struct {
 	client dapr.Client
 	name   string
+	kind   string // its type and version, as in "state.redis/v1"
 	component
 }
 

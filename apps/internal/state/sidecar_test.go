@@ -123,13 +123,18 @@ func TestAStoreThatDoesNotKeepTheContractIsRefused(t *testing.T) {
 		"counts versions otherwise":               {redisSidecar(twoAtOnce), `the version after "2" is "4", and the component was expected to make "3"`},
 		"does not read what was written":          {redisSidecar(forgets), "a document that was written is read, with its version"},
 		"does not remove":                         {postgresSidecar(keeps), "documents that were removed do not exist"},
-		"one that nobody has tried, and fits not": {of("state.etcd", "v2", silent), "a key is created only if it does not exist"},
+		"one that nobody has tried, and fits not": {of("state.other", "v1", silent), "a key is created only if it does not exist"},
+		"creates after another writer":            {of("state.etcd", "v2", racyCreate), "a key is created by one alone of several writers that race for it"},
+		"replaces after another writer":           {of("state.etcd", "v2", racyReplace), "a version is replaced by one alone of several writers that race for it"},
 	} {
 		synctested(t, name, func(t *testing.T) {
 			store := state.New(test.of, "store")
 			err := store.Prove(t.Context())
 			if !errors.Is(err, state.ErrUnfit) || !strings.Contains(err.Error(), test.line) {
 				t.Fatalf("error %v, want one that names the line %q", err, test.line)
+			}
+			if kind := test.of.component.Type + "/" + test.of.component.Version; !strings.HasPrefix(err.Error(), "the state store store ("+kind+") ") {
+				t.Errorf("error %v does not name the component and its type", err)
 			}
 			calls := len(test.of.calls)
 			_, err1 := store.Get(t.Context(), "a")
@@ -169,6 +174,19 @@ func TestAStoreThatIsAwayIsNotUnfit(t *testing.T) {
 	}
 	if after, isKnown := store.ETagAfter("1"); !isKnown || after != "2" {
 		t.Errorf("the ETag after 1 is said to be %q, known: %v", after, isKnown)
+	}
+}
+
+// A race that nobody wins shows nothing.
+func TestAStoreThatFailsAllWritersThatRaceIsAskedAgain(t *testing.T) {
+	s := postgresSidecar(deadlocks)
+	store := state.New(s, "store")
+	if err := store.Prove(t.Context()); !errors.Is(err, errDown) || errors.Is(err, state.ErrUnfit) {
+		t.Errorf("error %v", err)
+	}
+	s.faults[deadlocks] = false
+	if err := store.Prove(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
