@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/mod/modfile"
 )
 
 // Checkout is the root of a checkout, with its tools.
@@ -76,54 +74,29 @@ func (c Checkout) FindDapr() (Dapr, bool) {
 	return Dapr{CLI: cli, Daprd: daprd}, true
 }
 
-// The folders of the modules that pin the Dapr runtime and the Dapr CLI.
-const (
-	runtimeModule = "apps/tools/sidecar"
-	cliModule     = "apps/tools/sidecar/cli"
-)
-
 // BuildDapr returns the pinned Dapr. It builds it from its Go modules if necessary.
 func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 	d := Dapr{CLI: c.bin("dapr"), Runtime: c.Kept(), Daprd: c.bin("daprd")}
-	version, err := c.required(runtimeModule, "github.com/dapr/dapr")
+	pinned, err := c.Pinned()
 	if err != nil {
 		return d, err
 	}
-	// Dapr's own Makefile sets the same: the output of daprd --version, and "ver" in its
-	// log.
-	stamp := fmt.Sprintf("-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=%s -X github.com/dapr/kit/logger.DaprVersion=%[1]s", version)
-	if err := c.build(ctx, "building the Dapr runtime "+version+" from its Go module (some minutes, once)", d.Daprd, runtimeModule,
-		"./daprd", "-ldflags", stamp); err != nil {
+	if err := c.buildRuntime(ctx, pinned, d.Daprd); err != nil {
 		return d, err
 	}
-	if version, err = c.required(cliModule, "github.com/dapr/cli"); err != nil {
-		return d, err
-	}
-	if err := c.build(ctx, "building the Dapr CLI "+version+" from its Go module (some minutes, once)", d.CLI, cliModule,
-		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+version); err != nil {
+	if err := c.build(ctx, "building the Dapr CLI "+pinned.CLI+" from its Go module (some minutes, once)", d.CLI, cliModule,
+		"github.com/dapr/cli", "-ldflags", "-s -w -X main.version="+pinned.CLI); err != nil {
 		return d, err
 	}
 	return c.KeepToLoopback(ctx, d)
 }
 
-// required returns the version, without its v, that a module in the checkout requires of
-// another one. Go itself would first resolve thousands of other requirements.
-func (c Checkout) required(module, path string) (string, error) {
-	file := filepath.Join(c.Root, module, "go.mod")
-	raw, err := os.ReadFile(file) //nolint:gosec // within the checkout
-	if err != nil {
-		return "", err
-	}
-	mod, err := modfile.ParseLax(file, raw, nil)
-	if err != nil {
-		return "", err
-	}
-	for _, r := range mod.Require {
-		if r.Mod.Path == path {
-			return strings.TrimPrefix(r.Mod.Version, "v"), nil
-		}
-	}
-	return "", fmt.Errorf("%s does not require %s", file, path)
+func (c Checkout) buildRuntime(ctx context.Context, pinned Pinned, out string, flags ...string) error {
+	// Dapr's own Makefile sets the same: the output of daprd --version, and "ver" in its
+	// log.
+	stamp := fmt.Sprintf("-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=%s -X github.com/dapr/kit/logger.DaprVersion=%[1]s", pinned.Runtime)
+	what := fmt.Sprintf("building the Dapr runtime %s from its Go module as %s (some minutes, once)", pinned.Runtime, filepath.Base(out))
+	return c.build(ctx, what, out, runtimeModule, "./daprd", append(flags, "-ldflags", stamp)...)
 }
 
 // loopbackFlags keep those listeners of a sidecar on this machine that have no setting in
