@@ -272,7 +272,13 @@ func prepareEndToEnd(ctx context.Context, c system.Checkout) error {
 	if _, err := c.BuildDapr(ctx); err != nil {
 		return err
 	}
+	if _, err := c.BuildRuntimeWithEtcd(ctx); err != nil {
+		return err
+	}
 	if err := c.BuildWeb(ctx); err != nil {
+		return err
+	}
+	if _, err := system.InstallEtcd(ctx); err != nil {
 		return err
 	}
 	_, err := system.Chromium(ctx)

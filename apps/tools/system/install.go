@@ -20,6 +20,11 @@ func Install(ctx context.Context, neededFor, command string, packages ...string)
 	return who.install(ctx, neededFor, command, packages...)
 }
 
+// InstallEtcd returns the path of an etcd for a test. It installs one if necessary.
+func InstallEtcd(ctx context.Context) (string, error) {
+	return Install(ctx, "the test of a store that is refused", "etcd", "etcd-server")
+}
+
 // installer installs packages.
 type installer struct {
 	root bool

@@ -101,6 +101,15 @@ func (p *Process) HasEnded() bool {
 	}
 }
 
+// ExitStatus is the status with which a process that was started here has ended. It is -1 before
+// that, and if a signal ended it.
+func (p *Process) ExitStatus() int {
+	if !p.HasEnded() {
+		return -1
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
 // Start starts it, again or for the first time. Its output goes to log.
 func (p *Process) Start(log io.Writer) error {
 	p.cmd = exec.Command(p.Args[0], p.Args[1:]...) //nolint:gosec // as it was started before

@@ -91,6 +91,17 @@ func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 	return c.KeepToLoopback(ctx, d)
 }
 
+// BuildRuntimeWithEtcd returns the path of the pinned runtime with one more component, state.etcd.
+// It builds it if necessary. It is for a test: no engine has that store.
+func (c Checkout) BuildRuntimeWithEtcd(ctx context.Context) (string, error) {
+	out := c.bin("daprd-etcd")
+	pinned, err := c.Pinned()
+	if err != nil {
+		return out, err
+	}
+	return out, c.buildRuntime(ctx, pinned, out, "-tags", "state_etcd")
+}
+
 func (c Checkout) buildRuntime(ctx context.Context, pinned Pinned, out string, flags ...string) error {
 	// Dapr's own Makefile sets the same: the output of daprd --version, and "ver" in its
 	// log.
