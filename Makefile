@@ -79,6 +79,15 @@ test-k8s: ## deploy on the current kubectl context, in a namespace of its own, a
 	@$(MAKE) --no-print-directory images
 	@cd apps/tools/e2e && go test -tags k8s -count=1 -v -timeout 90m -run 'TestOnKubernetes' . $(if $(ARGS),-args $(ARGS))
 
+.PHONY: dapr
+dapr: go ## move to another Dapr (VERSION=1.18.3; CONTRIB=1.18.5 for later components than it asks for); then make test
+	@[ -n '$(VERSION)' ] || { echo 'postbus: name a version: make dapr VERSION=1.18.3' >&2; exit 2; }
+	@cd apps/tools/sidecar && export GOWORK=off && \
+	  go get github.com/dapr/dapr@v$(VERSION) $(if $(CONTRIB),github.com/dapr/components-contrib@v$(CONTRIB)) && go mod tidy && \
+	  components=$$(go list -m -f '{{.Version}}' github.com/dapr/components-contrib) && \
+	  sed -i -E "s/^\| Dapr runtime \| [^|]+\|/| Dapr runtime | $(VERSION) |/; s/^\| components-contrib \| [^|]+\|/| components-contrib | $${components#v} |/" ../README.md && \
+	  sed -i -E 's/(--runtime-version )[0-9.]+/\1$(VERSION)/' ../../../k8s/README.md
+
 .PHONY: screenshots
 screenshots: ## make the README's screenshots again
 	@cd apps/tools/e2e && go test -count=1 -timeout 20m -run TestTheClientInABrowser . -args -screenshots

@@ -49,14 +49,18 @@ func sidecarLog(t *testing.T, a system.App) string {
 	return logs[0]
 }
 
-// runtimeVersion is what the runtime says of itself.
-func runtimeVersion(t *testing.T) string {
+// pinnedRuntime is the version of the runtime, which go.mod pins and the build stamps.
+func pinnedRuntime(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command(built.dapr.Daprd, "--version").Output() //nolint:gosec // the pinned one
+	pinned, err := built.checkout.Pinned()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	out, err := exec.Command(built.dapr.Daprd, "--version").Output() //nolint:gosec // the pinned one
+	if said := strings.TrimSpace(string(out)); err != nil || said != pinned.Runtime {
+		t.Fatalf("daprd --version says %q, want %s: %v", said, pinned.Runtime, err)
+	}
+	return pinned.Runtime
 }
 
 func TestAStartAndItsUseWarnOfNothing(t *testing.T) {
@@ -67,9 +71,10 @@ func TestAStartAndItsUseWarnOfNothing(t *testing.T) {
 	for _, line := range complaints(t, s.log.Name()) {
 		t.Errorf("make run shows: %s", line)
 	}
+	version := "ver=" + pinnedRuntime(t)
 	for _, a := range s.Apps {
 		for _, line := range complaints(t, sidecarLog(t, a)) {
-			if !strings.Contains(line, "ver="+runtimeVersion(t)) {
+			if !strings.Contains(line, version) {
 				t.Errorf("%s's sidecar does not say its version: %s", a.Name, line)
 			}
 			if !slices.ContainsFunc(unavoidable, func(text string) bool { return strings.Contains(line, text) }) {
