@@ -88,12 +88,12 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 				add("%s has no %s", app.AppID, kind)
 			}
 		}
-		if overlay == "production" {
+		if isProduction(overlay) {
 			errs = append(errs, scales(app.AppID, d, byName["HorizontalPodAutoscaler "+app.AppID])...)
 		}
 	}
 	tls, _ := at(byName["Ingress postbus"], "spec", "tls").([]any)
-	if overlay == "production" && len(tls) == 0 {
+	if isProduction(overlay) && len(tls) == 0 {
 		add("the Ingress has no TLS")
 	}
 	if hasSecret := slices.ContainsFunc(objects, func(o object) bool { return o.kind() == "Secret" }); hasSecret {

@@ -14,8 +14,17 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// overlays are all overlays.
-var overlays = []string{"minikube", "gateway", "production"}
+// engines are all engines, with their folders of components/.
+var engines = map[string][]string{"redis": {"redis"}, "postgres-rabbitmq": {"postgres", "postgres-rabbitmq"}}
+
+// overlays are all overlays, with the engine of each.
+var overlays = map[string]string{
+	"minikube": "redis", "gateway": "redis", "production": "redis",
+	"minikube-postgres-rabbitmq": "postgres-rabbitmq", "production-postgres-rabbitmq": "postgres-rabbitmq",
+}
+
+// isProduction reports whether an overlay is for production, on any engine.
+func isProduction(overlay string) bool { return strings.HasPrefix(overlay, "production") }
 
 // apps are the apps and their public ports, stated independently of the files.
 var apps = map[string]int{"posts": 4000, "comments": 4001, "query": 4002, "moderation": 4003, "eventlog": 4005, "client": 3000}
@@ -52,10 +61,22 @@ var checks = map[string]func(t *testing.T, overlay string, objects []object) []e
 	"apps":   checkApps,
 	"access": checkAccess,
 	"redis":  checkRedis,
+
+	"postgres": checkPostgres,
+	"rabbitmq": checkRabbitMQ,
 }
 
 func TestOverlays(t *testing.T) {
-	for _, overlay := range overlays {
+	entries, err := os.ReadDir(filepath.Join(root, "k8s", "overlays"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if overlays[e.Name()] == "" {
+			t.Errorf("the overlay %s is not tested", e.Name())
+		}
+	}
+	for _, overlay := range slices.Sorted(maps.Keys(overlays)) {
 		objects := build(t, filepath.Join(root, "k8s", "overlays", overlay))
 		for _, name := range slices.Sorted(maps.Keys(checks)) {
 			t.Run(overlay+"/"+name, func(t *testing.T) {
@@ -98,7 +119,10 @@ func build(t *testing.T, dir string) []object {
 // TestChecksNoticeDamage damages a copy of the committed files, to show that each check
 // notices it.
 func TestChecksNoticeDamage(t *testing.T) {
-	const minikube, production, gateway = "minikube", "production", "gateway"
+	const (
+		minikube, production, gateway  = "minikube", "production", "gateway"
+		onPostgres, productionPostgres = "minikube-postgres-rabbitmq", "production-postgres-rabbitmq"
+	)
 	tests := []struct {
 		name, check, overlay, file string
 		old, new                   string
@@ -106,23 +130,23 @@ func TestChecksNoticeDamage(t *testing.T) {
 	}{
 		{"a field that Kubernetes doesn't have", "schema", minikube, "k8s/base/app.yaml", "enableServiceLinks:", "enableServiceLink:", `unknown field "spec.template.spec.enableServiceLink"`},
 		{"a value of the wrong type", "schema", minikube, "k8s/base/posts.yaml", "containerPort: 4000", "containerPort: http", "containerPort"},
-		{"an apiVersion that is gone", "schema", production, "k8s/overlays/production/autoscaling.yaml", "autoscaling/v2\n", "autoscaling/v2beta2\n", "autoscaling/v2beta2"},
-		{"a required field that is missing", "schema", minikube, "k8s/overlays/minikube/nodeport.yaml", "port: 4000, ", "", "port"},
+		{"an apiVersion that is gone", "schema", production, "k8s/sizes/production/autoscaling.yaml", "autoscaling/v2\n", "autoscaling/v2beta2\n", "autoscaling/v2beta2"},
+		{"a required field that is missing", "schema", minikube, "k8s/sizes/minikube/nodeport.yaml", "port: 4000, ", "", "port"},
 		{"a field that Dapr doesn't have", "schema", minikube, "k8s/base/access-control.yaml", "httpVerb: [GET], ", "httpVerbs: [GET], ", "httpVerbs"},
 		{"a value that Dapr's schema refuses", "schema", minikube, "k8s/base/access-control.yaml", "defaultAction: deny", "defaultAction: 1", "defaultAction"},
 		{"a match that the Gateway API doesn't have", "schema", gateway, "k8s/overlays/gateway/routes.yaml", "RegularExpression", "Regex", "Regex"},
 		{"a path that the Gateway API refuses", "schema", gateway, "k8s/overlays/gateway/routes.yaml", "value: /posts/create", "value: posts/create", "absolute path"},
 		{"an annotation that the injector doesn't know", "schema", minikube, "k8s/base/app.yaml", "dapr.io/config:", "dapr.io/configuration:", "dapr.io/configuration"},
 
-		{"a setting of the bus that is another on Kubernetes", "drift", minikube, "k8s/base/redis-address.yaml", "- op: add\n  path: /auth", "- op: add\n  path: /spec/metadata/1\n  value: { name: concurrency, value: \"1\" }\n- op: add\n  path: /auth", "drifted"},
-		{"a file of components/ that isn't used", "drift", minikube, "components/kustomization.yaml", "  - shared/subscriptions.yaml\n", "", "Subscription"},
+		{"a setting of the bus that is another on Kubernetes", "drift", minikube, "k8s/engines/redis/address.yaml", "- op: add\n  path: /auth", "- op: add\n  path: /spec/metadata/1\n  value: { name: concurrency, value: \"1\" }\n- op: add\n  path: /auth", "drifted"},
+		{"a file of components/ that isn't used", "drift", minikube, "components/shared/kustomization.yaml", "  - subscriptions.yaml\n", "", "Subscription"},
 		{"one machine's name resolution", "drift", minikube, "k8s/base/access-control.yaml", "  nameResolution: null\n", "", "Configuration postbus has drifted"},
 		{"one machine's addresses", "drift", minikube, "k8s/base/access-control.yaml", "  httpPipeline: null\n", "", "Configuration postbus has drifted"},
 		{"a resource that is changed", "drift", production, "k8s/overlays/production/kustomization.yaml", "patches:\n", "patches:\n  - target: { kind: Subscription, name: query-post-created }\n    patch: |\n      - { op: replace, path: /spec/topic, value: Other }\n", "query-post-created"},
-		{"a resource that isn't from components/", "drift", minikube, "k8s/overlays/minikube/nodeport.yaml", "apiVersion: v1\n", "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: { name: another }\nspec: { type: state.redis, version: v1, metadata: [{ name: redisHost, value: x }] }\n---\napiVersion: v1\n", "another"},
+		{"a resource that isn't from components/", "drift", minikube, "k8s/sizes/minikube/nodeport.yaml", "apiVersion: v1\n", "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: { name: another }\nspec: { type: state.redis, version: v1, metadata: [{ name: redisHost, value: x }] }\n---\napiVersion: v1\n", "another"},
 
-		{"the latest tag", "policy", minikube, "k8s/overlays/minikube/kustomization.yaml", "postbus/posts, newTag: dev", "postbus/posts, newTag: latest", "Image Tag"},
-		{"no tag", "policy", minikube, "k8s/overlays/minikube/kustomization.yaml", "  - { name: postbus/posts, newTag: dev }\n", "", "Image Tag"},
+		{"the latest tag", "policy", minikube, "k8s/sizes/minikube/kustomization.yaml", "postbus/posts, newTag: dev", "postbus/posts, newTag: latest", "Image Tag"},
+		{"no tag", "policy", minikube, "k8s/sizes/minikube/kustomization.yaml", "  - { name: postbus/posts, newTag: dev }\n", "", "Image Tag"},
 		{"root", "policy", minikube, "k8s/base/app.yaml", "runAsNonRoot: true\n        runAsUser: 65532", "runAsUser: 0", "runAsNonRoot"},
 		{"a collector that knows no limit", "apps", minikube, "k8s/base/posts.yaml", "name: GOMEMLIMIT", "name: GOMAXMEM", "posts: GOMEMLIMIT"},
 		{"a collector that begins too late", "apps", minikube, "k8s/base/query.yaml", "value: 800MiB", "value: 900MiB", "query: GOMEMLIMIT 900MiB"},
@@ -135,14 +159,14 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"another port than dapr.yaml's", "apps", minikube, "k8s/base/posts.yaml", `dapr.io/app-port: "4100"`, `dapr.io/app-port: "4000"`, "app-port"},
 		{"another app id", "apps", minikube, "k8s/base/posts.yaml", "dapr.io/app-id: posts", "dapr.io/app-id: post", "app-id"},
 		{"another body size than dapr.yaml's", "apps", minikube, "k8s/base/app.yaml", "max-body-size: 16Mi", "max-body-size: 4Mi", "max-body-size"},
-		{"a Service of Dapr's own name", "apps", minikube, "k8s/overlays/minikube/nodeport.yaml", "name: posts-svc", "name: posts-dapr", "posts-dapr"},
+		{"a Service of Dapr's own name", "apps", minikube, "k8s/sizes/minikube/nodeport.yaml", "name: posts-svc", "name: posts-dapr", "posts-dapr"},
 		{"a sidecar that ends before the app", "apps", minikube, "k8s/base/app.yaml", `enable-native-sidecar: "true"`, `enable-native-sidecar: "false"`, "native"},
 		{"a sidecar that its app sees", "apps", minikube, "k8s/base/app.yaml", "enableServiceLinks: false", "enableServiceLinks: false\n      shareProcessNamespace: true", "sees its sidecar's processes"},
 		{"an app that only its pod reaches", "apps", minikube, "k8s/base/app.yaml", "{ name: HOST, value: \"*\" }", "{ name: HOST, value: 127.0.0.1 }", "HOST"},
 		{"no time to end in", "apps", minikube, "k8s/base/app.yaml", "terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 20", "terminationGracePeriodSeconds"},
-		{"an autoscaler too few", "apps", production, "k8s/overlays/production/autoscaling.yaml", "name: query }", "name: posts }", "query"},
-		{"a replica too few", "apps", production, "k8s/overlays/production/kustomization.yaml", "path: /spec/replicas, value: 3", "path: /spec/replicas, value: 2", "replicas"},
-		{"no TLS", "apps", production, "k8s/overlays/production/kustomization.yaml", "path: /spec/tls", "path: /metadata/annotations/tls", "TLS"},
+		{"an autoscaler too few", "apps", production, "k8s/sizes/production/autoscaling.yaml", "name: query }", "name: posts }", "query"},
+		{"a replica too few", "apps", production, "k8s/sizes/production/kustomization.yaml", "path: /spec/replicas, value: 3", "path: /spec/replicas, value: 2", "replicas"},
+		{"no TLS", "apps", production, "k8s/sizes/production/kustomization.yaml", "path: /spec/tls", "path: /metadata/annotations/tls", "TLS"},
 
 		{"access for all", "access", minikube, "k8s/base/access-control.yaml", "  accessControl:\n    defaultAction: deny", "  accessControl:\n    defaultAction: allow", "eventlog may call GET /posts/1 of query"},
 		{"access to the log for the client", "access", minikube, "k8s/base/access-control.yaml", "name: /posts/**, httpVerb: [GET, HEAD, POST]", "name: /**, httpVerb: [GET, HEAD, POST]", "client may call GET /events"},
@@ -163,9 +187,9 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"eviction", "redis", minikube, "k8s/redis/redis.yaml", "noeviction", "allkeys-lru", "noeviction"},
 		{"a dollar that Kubernetes takes", "redis", minikube, "k8s/redis/redis.yaml", "\\${$(echo \"$name\" | tr a-z- A-Z_)}", "\\$$(echo \"$name\" | tr a-z- A-Z_)", "one $"},
 		{"an image by its tag", "redis", minikube, "k8s/redis/redis.yaml", "@sha256:", "-", "no digest"},
-		{"another's user", "redis", production, "k8s/base/kustomization.yaml", "redisUsername, value: posts-store", "redisUsername, value: query-store", "redisUsername"},
-		{"another's password", "redis", production, "k8s/base/kustomization.yaml", "name: redis-posts-store", "name: redis-query-store", "of the secret"},
-		{"no user", "redis", minikube, "k8s/base/kustomization.yaml", "{ op: add, path: /spec/metadata/1, value: { name: redisUsername, value: bus } }", "{ op: test, path: /spec/version, value: v1 }", "bus: redisUsername"},
+		{"another's user", "redis", production, "k8s/engines/redis/kustomization.yaml", "redisUsername, value: posts-store", "redisUsername, value: query-store", "redisUsername"},
+		{"another's password", "redis", production, "k8s/engines/redis/kustomization.yaml", "name: redis-posts-store", "name: redis-query-store", "of the secret"},
+		{"no user", "redis", minikube, "k8s/engines/redis/kustomization.yaml", "{ op: add, path: /spec/metadata/1, value: { name: redisUsername, value: bus } }", "{ op: test, path: /spec/version, value: v1 }", "bus: redisUsername"},
 		{"a user who is missing", "redis", minikube, "k8s/redis/users.acl", "user bus ", "# user bus ", "no user bus"},
 		{"a user for all", "redis", minikube, "k8s/redis/users.acl", "user operator on ~*", "user all on ~* +@all\nuser operator on ~*", "user all reaches"},
 		{"another's keys", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "~posts||* ~query||*", "posts-store reaches"},
@@ -174,6 +198,34 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"no password", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "nopass ~posts||*", "posts-store has nopass"},
 		{"a topic that the bus's user doesn't reach", "redis", minikube, "k8s/redis/users.acl", " ~dead-letters", "", "bus reaches"},
 		{"a topic that is new", "redis", minikube, "components/redis/bus.yaml", "value: PostCreated,", "value: PostRead,PostCreated,", "bus reaches"},
+
+		{"a setting of another engine's bus that is another on Kubernetes", "drift", onPostgres, "k8s/engines/postgres-rabbitmq/kustomization.yaml", "      - { op: add, path: /auth,", "      - { op: replace, path: /spec/metadata/4/value, value: \"false\" }\n      - { op: add, path: /auth,", "Component bus has drifted"},
+		{"a file of another engine that isn't used", "drift", onPostgres, "components/postgres/kustomization.yaml", "  - query-store.yaml\n", "", "Component query-store of components/ is missing"},
+		{"a secret that Dapr doesn't find", "drift", onPostgres, "k8s/engines/postgres/kustomization.yaml", "      - { op: add, path: /auth, value: { secretStore: kubernetes } }\n", "", "no secret store"},
+		{"a replica too few on another engine", "apps", productionPostgres, "k8s/sizes/production/kustomization.yaml", "path: /spec/replicas, value: 3", "path: /spec/replicas, value: 2", "replicas"},
+
+		{"another's user", "postgres", productionPostgres, "k8s/engines/postgres/kustomization.yaml", "user, value: posts-store", "user, value: query-store", "the user is query-store"},
+		{"another's password", "postgres", onPostgres, "k8s/engines/postgres/kustomization.yaml", "name: postgres-posts-store", "name: postgres-query-store", "of the secret"},
+		{"a password that is committed", "postgres", onPostgres, "k8s/engines/postgres/kustomization.yaml", "database=postbus", "database=postbus password=x", "password"},
+		{"no TLS", "postgres", productionPostgres, "k8s/overlays/production-postgres-rabbitmq/kustomization.yaml", "sslmode=verify-full", "sslmode=require", "sslmode"},
+		{"no address", "postgres", productionPostgres, "k8s/overlays/production-postgres-rabbitmq/kustomization.yaml", "host=postgres.example.com ", "", "no host"},
+		{"a user who is missing", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "eventlog-store query-store\"", "eventlog-store\"", "the users are"},
+		{"an image by its tag", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "@sha256:", "-", "no digest"},
+		{"a dollar that Kubernetes takes", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "\\${$(echo \"$store\" | tr a-z- A-Z_)}", "\\$$(echo \"$store\" | tr a-z- A-Z_)", "one $"},
+		{"a superuser who logs in", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "local all postgres peer", "host all all all trust", "pg_hba.conf"},
+		{"users of all", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "host postbus $(echo \"$stores\" | tr ' ' ,) all scram-sha-256", "host postbus all all scram-sha-256", "pg_hba.conf"},
+		{"commits that are not on the disk", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "-c max_connections=200", "-c max_connections=200 -c synchronous_commit=off", "synchronous_commit"},
+		{"too few connections", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "-c max_connections=200", "-c max_connections=90", "max_connections"},
+
+		{"another's user", "rabbitmq", onPostgres, "k8s/engines/postgres-rabbitmq/kustomization.yaml", "name: username, value: bus", "name: username, value: guest", "the user is guest"},
+		{"another's password", "rabbitmq", onPostgres, "k8s/engines/postgres-rabbitmq/kustomization.yaml", "name: rabbitmq-bus", "name: rabbitmq-cookie", "of the secret"},
+		{"no TLS", "rabbitmq", productionPostgres, "k8s/overlays/production-postgres-rabbitmq/kustomization.yaml", "value: amqps", "value: amqp", "protocol"},
+		{"an image by its tag", "rabbitmq", onPostgres, "k8s/rabbitmq/rabbitmq.yaml", "@sha256:", "-", "no digest"},
+		{"a container that is too small", "rabbitmq", onPostgres, "k8s/rabbitmq/rabbitmq.yaml", "memory: 768Mi", "memory: 512Mi", "may need"},
+		{"a container whose log grows", "rabbitmq", onPostgres, "k8s/rabbitmq/rabbitmq.conf", "raft.wal_max_size_bytes = 32000000\n", "", "wal_max_size_bytes"},
+		{"deliveries that end too soon", "rabbitmq", onPostgres, "k8s/rabbitmq/rabbitmq.conf", "consumer_timeout = 604800000\n", "", "consumer_timeout"},
+		{"another user in the server", "rabbitmq", onPostgres, "k8s/rabbitmq/rabbitmq.yaml", "{ \"name\": \"bus\",", "{ \"name\": \"guest\",", "definitions"},
+		{"messages that are dropped", "rabbitmq", onPostgres, "k8s/rabbitmq/rabbitmq.yaml", "\"delivery-limit\": 1000000", "\"delivery-limit\": 20", "delivery-limit"},
 
 		{"another namespace", "access", minikube, "k8s/base/kustomization.yaml", "spec.accessControl.policies.*.namespace", "spec.accessControl.policies.1.trustDomain", "trustDomain"},
 	}

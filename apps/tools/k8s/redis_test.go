@@ -19,7 +19,10 @@ import (
 // checkRedis checks that each component has its own user in Redis, that the user reaches
 // exactly what the component needs, and that the cluster's Redis stays below its
 // container's limit.
-func checkRedis(_ *testing.T, _ string, objects []object) []error {
+func checkRedis(_ *testing.T, overlay string, objects []object) []error {
+	if overlays[overlay] != "redis" {
+		return nil
+	}
 	var errs []error
 	var users string
 	for _, o := range objects {
@@ -41,11 +44,7 @@ func checkRedis(_ *testing.T, _ string, objects []object) []error {
 
 // connectsAsItself checks that a component logs in as the user of its own name.
 func connectsAsItself(component object) []error {
-	fields, _ := at(component, "spec", "metadata").([]any)
-	found := map[string]any{}
-	for _, f := range fields {
-		found[fmt.Sprint(at(f, "name"))] = f
-	}
+	found := fieldsOf(component)
 	var errs []error
 	if user := at(found["redisUsername"], "value"); user != component.name() {
 		errs = append(errs, fmt.Errorf("%s: redisUsername is %v", component, user))
@@ -57,8 +56,18 @@ func connectsAsItself(component object) []error {
 	return errs
 }
 
-// redisContainer is Redis's container, and the script that it runs.
-func redisContainer(statefulSet object) (container any, script string) {
+// fieldsOf are the fields of a component, by name.
+func fieldsOf(component object) map[string]any {
+	fields, _ := at(component, "spec", "metadata").([]any)
+	found := map[string]any{}
+	for _, f := range fields {
+		found[fmt.Sprint(at(f, "name"))] = f
+	}
+	return found
+}
+
+// serverContainer is a server's container, and the script that it runs.
+func serverContainer(statefulSet object) (container any, script string) {
 	containers, _ := at(statefulSet, "spec", "template", "spec", "containers").([]any)
 	command, _ := at(containers[0], "command").([]any)
 	return containers[0], fmt.Sprint(command[len(command)-1])
@@ -67,19 +76,24 @@ func redisContainer(statefulSet object) (container any, script string) {
 var (
 	maxmemory = regexp.MustCompile(`(?m)^maxmemory (\d+)mb$`)
 	buffers   = regexp.MustCompile(`(?m)^client-output-buffer-limit replica (\d+)mb `)
-	digest    = regexp.MustCompile(`^redis:[0-9.]+-alpine@sha256:[0-9a-f]{64}$`)
+	digest    = regexp.MustCompile(`^[a-z]+:[0-9.]+(-[a-z]+)?@sha256:[0-9a-f]{64}$`)
 )
 
-// refusesInTime checks that Redis refuses writes before the kernel kills it.
-func refusesInTime(statefulSet object) []error {
-	container, script := redisContainer(statefulSet)
-	var errs []error
+// isPinned checks that a server runs a certain image, and the script that is written.
+func isPinned(container any, script string) (errs []error) {
 	if image := fmt.Sprint(at(container, "image")); !digest.MatchString(image) {
 		errs = append(errs, fmt.Errorf("the image %s has no digest", image))
 	}
 	if strings.Contains(script, "$$") {
 		errs = append(errs, errors.New("the command has $$, of which Kubernetes makes one $"))
 	}
+	return errs
+}
+
+// refusesInTime checks that Redis refuses writes before the kernel kills it.
+func refusesInTime(statefulSet object) []error {
+	container, script := serverContainer(statefulSet)
+	errs := isPinned(container, script)
 	if !strings.Contains(script, "\nmaxmemory-policy noeviction\n") {
 		errs = append(errs, fmt.Errorf("the policy is not noeviction, so Redis forgets what is in no other place"))
 	}
@@ -153,49 +167,49 @@ func checkUsers(users string, objects []object) []error {
 // TestTheSecretsThatAreUsedAreMade runs k8s/secrets with a kubectl that records what is
 // made. It runs it again, as an update does.
 func TestTheSecretsThatAreUsedAreMade(t *testing.T) {
-	used := map[string]bool{}
-	for _, o := range build(t, filepath.Join(root, "k8s", "overlays", "minikube")) {
-		secretsOf(map[string]any(o), used)
+	for overlay, engine := range map[string]string{"minikube": "", "minikube-postgres-rabbitmq": "postgres-rabbitmq"} {
+		t.Run(overlay, func(t *testing.T) {
+			used := map[string]bool{}
+			for _, o := range build(t, filepath.Join(root, "k8s", "overlays", overlay)) {
+				secretsOf(map[string]any(o), used)
+			}
+			delete(used, "redis") // an older version's, which may exist
+			made, run := recorded(t, "ENGINE="+engine)
+			run("secrets")
+			passwords := map[string][]byte{}
+			entries, err := os.ReadDir(made)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				raw, err := os.ReadFile(filepath.Join(made, e.Name()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if passwords[e.Name()] = raw; !regexp.MustCompile(`^[0-9a-f]{64}$`).Match(raw) {
+					t.Errorf("secret %s is %q", e.Name(), raw)
+				}
+				if !used[e.Name()] {
+					t.Errorf("secret %s is made and not used", e.Name())
+				}
+			}
+			for name := range used {
+				if passwords[name] == nil {
+					t.Errorf("secret %s is used and not made", name)
+				}
+			}
+			run("secrets")
+			for name, before := range passwords {
+				if after, err := os.ReadFile(filepath.Join(made, name)); err != nil || !bytes.Equal(before, after) {
+					t.Errorf("secret %s was made again: %v", name, err)
+				}
+			}
+		})
 	}
-	made := t.TempDir()
-	bin := t.TempDir()
-	kubectl := fmt.Sprintf("#!/bin/sh\ncd '%s'\ncase \"$1 $2\" in\n'get secret') [ -e \"$3\" ] ;;\n'create secret') [ ! -e \"$4\" ] && cat >\"$4\" ;;\nesac\n", made)
-	if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte(kubectl), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	run := func(script string) string {
-		t.Helper()
-		cmd := exec.Command("sh", filepath.Join(root, "k8s", script), "postbus")
-		cmd.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("k8s/%s: %v\n%s", script, err, out)
-		}
-		return string(out)
-	}
-	run("secrets")
-	passwords := map[string][]byte{}
-	entries, err := os.ReadDir(made)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		raw, err := os.ReadFile(filepath.Join(made, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if passwords[e.Name()] = raw; !regexp.MustCompile(`^[0-9a-f]{64}$`).Match(raw) {
-			t.Errorf("secret %s is %q", e.Name(), raw)
-		}
-		if !used[e.Name()] {
-			t.Errorf("secret %s is made and not used", e.Name())
-		}
-	}
-	for name := range used {
-		if passwords[name] == nil && name != "redis" { // an older version's secret, which may exist
-			t.Errorf("secret %s is used and not made", name)
-		}
-	}
+}
+
+func TestTheSecretOfAnOlderVersionIsNamed(t *testing.T) {
+	made, run := recorded(t)
 	if said := run("secrets"); strings.Contains(said, "older version") {
 		t.Errorf("a new Redis has an old password: %s", said)
 	}
@@ -205,10 +219,27 @@ func TestTheSecretsThatAreUsedAreMade(t *testing.T) {
 	if said := run("secrets"); !strings.Contains(said, "delete secret redis") {
 		t.Errorf("nothing is said of the old password: %s", said)
 	}
-	for name, before := range passwords {
-		if after, err := os.ReadFile(filepath.Join(made, name)); err != nil || !bytes.Equal(before, after) {
-			t.Errorf("secret %s was made again: %v", name, err)
+}
+
+// recorded returns a function that runs a script of k8s/ with a kubectl that makes each
+// secret a file of a folder.
+func recorded(t *testing.T, env ...string) (made string, run func(script string) string) {
+	t.Helper()
+	made = t.TempDir()
+	bin := t.TempDir()
+	kubectl := fmt.Sprintf("#!/bin/sh\ncd '%s'\ncase \"$1 $2\" in\n'get secret') [ -e \"$3\" ] ;;\n'create secret') [ ! -e \"$4\" ] && cat >\"$4\" ;;\nesac\n", made)
+	if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte(kubectl), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return made, func(script string) string {
+		t.Helper()
+		cmd := exec.Command("sh", filepath.Join(root, "k8s", script), "postbus")
+		cmd.Env = append(append(os.Environ(), env...), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("k8s/%s: %v\n%s", script, err, out)
 		}
+		return string(out)
 	}
 }
 
@@ -232,18 +263,26 @@ func secretsOf(v any, names map[string]bool) {
 	}
 }
 
-// TestAnotherRedisGetsTheSameUsers runs k8s/redis-users, the script for a Redis outside.
-func TestAnotherRedisGetsTheSameUsers(t *testing.T) {
+// usersScript runs a script that prints the users for a server outside, where the password of
+// each secret is password-of- and its name.
+func usersScript(t *testing.T, script string) string {
+	t.Helper()
 	bin := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte("#!/bin/sh\nprintf %s \"password-of-$3\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", filepath.Join(root, "k8s", "redis-users"))
+	cmd := exec.Command("sh", filepath.Join(root, "k8s", script)) //nolint:gosec // the arguments are ours
 	cmd.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return string(out)
+}
+
+// TestAnotherRedisGetsTheSameUsers runs k8s/redis-users, the script for a Redis outside.
+func TestAnotherRedisGetsTheSameUsers(t *testing.T) {
+	out := usersScript(t, "redis-users")
 	raw, err := os.ReadFile(filepath.Join(root, "k8s", "redis", "users.acl"))
 	if err != nil {
 		t.Fatal(err)
@@ -254,7 +293,7 @@ func TestAnotherRedisGetsTheSameUsers(t *testing.T) {
 			fmt.Fprintf(&want, "ACL SETUSER %s reset >password-of-redis-%[1]s %s", name, rules)
 		}
 	}
-	if string(out) != want.String() || strings.Count(want.String(), "\n") != 6 {
+	if out != want.String() || strings.Count(want.String(), "\n") != 6 {
 		t.Errorf("got:\n%s\nwant:\n%s", out, want.String())
 	}
 }

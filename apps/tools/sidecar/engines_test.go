@@ -45,6 +45,9 @@ func engineComponents(t *testing.T, folders ...string) map[string]compapi.Compon
 	}
 	all := map[string]compapi.Component{}
 	for _, path := range paths {
+		if filepath.Base(path) == kustomization {
+			continue
+		}
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err) // a folder, of which Dapr would warn
