@@ -75,7 +75,7 @@ images: $(launcher) ## build the container images (APPS="posts query", LOAD="min
 	@cd apps/tools/k8s && GOWORK=off go run ./images $(if $(LOAD),-load '$(LOAD)') $(APPS)
 
 .PHONY: test-k8s
-test-k8s: ## deploy on the current kubectl context, in a namespace of its own, and break things there (LOAD= as above; ARGS='-keep -redis-image redis:7')
+test-k8s: ## deploy on the current kubectl context, in a namespace of its own, and break things there (LOAD= as above; ENGINE= as for make run; ARGS='-keep -redis-image redis:7')
 	@$(MAKE) --no-print-directory images
 	@cd apps/tools/e2e && go test -tags k8s -count=1 -v -timeout 90m -run 'TestOnKubernetes' . $(if $(ARGS),-args $(ARGS))
 

@@ -29,8 +29,8 @@ type cluster struct {
 	namespace, host string
 	// files are copies of components/ and k8s/ with this namespace and host.
 	files string
-	// redisImage, if set, replaces the pinned image, for a cluster that cannot pull it.
-	redisImage string
+	// engine is what the bus and the stores are in.
+	engine system.Engine
 
 	ctx        context.Context
 	mu         sync.Mutex
@@ -68,7 +68,7 @@ func (k *cluster) copyFiles(root string) error {
 		}
 	}
 	edited := 0
-	redisImage := regexp.MustCompile(`image: redis:\S+`)
+	pinned := regexp.MustCompile(`image: (\w+):\S+@sha256:\w+`)
 	err := filepath.WalkDir(filepath.Join(k.files, "k8s"), func(path string, e os.DirEntry, err error) error {
 		if err != nil || e.IsDir() || filepath.Ext(path) != ".yaml" {
 			return err
@@ -79,9 +79,13 @@ func (k *cluster) copyFiles(root string) error {
 		}
 		text := strings.ReplaceAll(string(raw), "\nnamespace: postbus\n", "\nnamespace: "+k.namespace+"\n")
 		text = strings.ReplaceAll(text, "posts.com", k.host)
-		if k.redisImage != "" {
-			text = redisImage.ReplaceAllString(text, "image: "+k.redisImage)
-		}
+		text = pinned.ReplaceAllStringFunc(text, func(line string) string {
+			server := pinned.FindStringSubmatch(line)[1]
+			if image := serverImages[server]; image != nil && *image != "" {
+				return "image: " + *image
+			}
+			return line
+		})
 		if text == string(raw) {
 			return nil
 		}
@@ -99,7 +103,15 @@ func (k *cluster) overlay(name string) string {
 	return filepath.Join(k.files, "k8s", "overlays", name)
 }
 
-// awaitRollouts waits until every Deployment and Redis has rolled out.
+// overlayOf is the folder of an overlay's variant for the engine: minikube or production.
+func (k *cluster) overlayOf(name string) string {
+	if k.engine == system.RedisEngine {
+		return k.overlay(name)
+	}
+	return k.overlay(name + "-" + string(k.engine))
+}
+
+// awaitRollouts waits until every Deployment and StatefulSet has rolled out.
 func (k *cluster) awaitRollouts(kinds ...string) error {
 	for _, kind := range kinds {
 		if _, err := k.kubectl("rollout", "status", kind, "--timeout=4m"); err != nil {
@@ -178,7 +190,7 @@ func (k *cluster) barePods() ([]string, error) {
 	var bare []string
 	for _, p := range all {
 		containers := append(slices.Clone(p.Spec.InitContainers), p.Spec.Containers...)
-		if p.Metadata.Labels["app"] != "redis" && !slices.Contains(containers, struct{ Name string }{"daprd"}) {
+		if slices.Contains(system.Services, p.Metadata.Labels["app"]) && !slices.Contains(containers, struct{ Name string }{"daprd"}) {
 			bare = append(bare, p.Metadata.Name)
 		}
 	}
@@ -233,7 +245,7 @@ func (k *cluster) create(t *testing.T, path, object string) {
 // CPU is far above those of the apps, so it has precedence.
 func (k *cluster) takeCPU(t *testing.T) (release func()) {
 	t.Helper()
-	image := k.must(t, "get", "statefulset", "redis", "--output", "jsonpath={.spec.template.spec.containers[0].image}")
+	image := k.must(t, "get", "statefulset", "--output", "jsonpath={.items[0].spec.template.spec.containers[0].image}")
 	k.create(t, fmt.Sprintf("/api/v1/namespaces/%s/pods", k.namespace), fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"busy"},"spec":{
 		"terminationGracePeriodSeconds":0,"automountServiceAccountToken":false,
 		"containers":[{"name":"busy","image":%q,"imagePullPolicy":"IfNotPresent","command":["sh","-c","while :; do :; done"],

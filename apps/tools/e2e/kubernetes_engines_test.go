@@ -1,0 +1,101 @@
+//go:build k8s
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/postbus/postbus/apps/tools/system"
+)
+
+// fromAnotherPod returns the outcome of a connection from a server's pod, whose client can
+// connect to anything.
+func fromAnotherPod(ip string, port int) string {
+	pod, script := "redis-0", fmt.Sprintf("timeout 3 redis-cli -h %s -p %d ping 2>&1 || echo status $?", ip, port)
+	if k8s.engine != system.RedisEngine {
+		pod, script = "postgres-0", fmt.Sprintf("timeout 5 psql 'host=%s port=%d connect_timeout=3 sslmode=disable' -c '' 2>&1 || echo status $?", ip, port)
+	}
+	out, err := k8s.kubectl("exec", pod, "--", "sh", "-c", script)
+	if err != nil {
+		return err.Error()
+	}
+	for _, refusal := range []string{"refused", "status 124", "status 143", "Could not connect", "timeout expired"} {
+		if strings.Contains(out, refusal) {
+			return strings.TrimSpace(out)
+		}
+	}
+	return "connected" // it got so far as to be misunderstood
+}
+
+// usersOfPostgres logs in with the secrets of the components, which PostgreSQL's container has
+// in its environment.
+func usersOfPostgres(t *testing.T) {
+	as := func(user, password, query string) (string, error) {
+		script := fmt.Sprintf(`PGPASSWORD=%s psql -h 127.0.0.1 -U %s -Atc '%s' 2>&1`, password, user, query)
+		return k8s.kubectl("exec", "postgres-0", "--", "sh", "-c", script+" || [ $? = 1 ] || exit 9")
+	}
+	for _, owner := range onTheBus {
+		for _, of := range onTheBus {
+			out, err := as(owner+"-store", "$"+strings.ToUpper(owner)+"_STORE", fmt.Sprintf(`SELECT count(*) >= 0 FROM "%s-store".%[1]s_state`, of))
+			if wanted := map[bool]string{true: "t\n", false: "permission denied for schema"}[of == owner]; err != nil || !strings.Contains(out, wanted) {
+				t.Errorf("%s's user reads the store of %s: %q, %v; want %q", owner, of, out, err, wanted)
+			}
+		}
+	}
+	for user, password := range map[string]string{"postgres": "$POSTS_STORE", "posts-store": "$QUERY_STORE"} {
+		if out, err := as(user, password, "SELECT 1"); err == nil {
+			t.Errorf("%s logs in with the password %s: %s", user, password, out)
+		}
+	}
+}
+
+// usersOfRabbitMQ logs in as the bus, and as the user that RabbitMQ has by default.
+func usersOfRabbitMQ(t *testing.T) {
+	as := func(user, password string) error {
+		_, err := k8s.kubectl("exec", "rabbitmq-0", "--", "sh", "-c", fmt.Sprintf("rabbitmqctl --quiet authenticate_user %s %s", user, password))
+		return err
+	}
+	if err := as("bus", "$BUS"); err != nil {
+		t.Error(err)
+	}
+	for _, password := range []string{"guest", "$BUS"} {
+		if err := as("guest", password); err == nil {
+			t.Errorf("guest logs in with %s", password)
+		}
+	}
+}
+
+// serversDeleted deletes the pod of each of the engine's servers. What was answered 201 before
+// and after that is moderated and shown.
+func serversDeleted(t *testing.T) {
+	p := shared.createPost(t, "through restarts")
+	eventually(t, func() error { return settled(shared.App("query"), p.ID, nil) })
+	comments := shared.url("comments", "/posts/"+p.ID+"/comments")
+	want := map[string]string{}
+	servers := strings.Fields(k8s.must(t, "get", "statefulset", "--output", "jsonpath={.items[*].metadata.name}"))
+	if len(servers) == 0 {
+		t.Fatal("the engine has no servers")
+	}
+	for _, server := range servers {
+		want[shared.createComment(t, p.ID, "before").ID] = "approved"
+		k8s.must(t, "delete", "pod", server+"-0")
+		if err := k8s.awaitRollouts("statefulset", "deployment"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() error {
+			r, err := do("POST", comments, `{"content":"after"}`)
+			if err == nil && r.status != http.StatusCreated {
+				err = errors.New(r.String())
+			}
+			if err == nil {
+				want[decode[comment](t, r.body).ID] = "approved"
+			}
+			return err
+		})
+		within(t, 2*soon, func() error { return settled(shared.App("query"), p.ID, want) })
+	}
+}
