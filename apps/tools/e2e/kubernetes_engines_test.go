@@ -12,18 +12,18 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// fromAnotherPod returns the outcome of a connection from a server's pod, whose client can
-// connect to anything.
+// fromAnotherPod returns the outcome of a connection from a server's pod, which can connect to
+// anything: with Redis's client, or with the shell of PostgreSQL's image.
 func fromAnotherPod(ip string, port int) string {
 	pod, script := "redis-0", fmt.Sprintf("timeout 3 redis-cli -h %s -p %d ping 2>&1 || echo status $?", ip, port)
 	if k8s.engine != system.RedisEngine {
-		pod, script = "postgres-0", fmt.Sprintf("timeout 5 psql 'host=%s port=%d connect_timeout=3 sslmode=disable' -c '' 2>&1 || echo status $?", ip, port)
+		pod, script = "postgres-0", fmt.Sprintf("timeout 3 bash -c ': </dev/tcp/%s/%d' 2>&1 || echo status $?", ip, port)
 	}
 	out, err := k8s.kubectl("exec", pod, "--", "sh", "-c", script)
 	if err != nil {
 		return err.Error()
 	}
-	for _, refusal := range []string{"refused", "status 124", "status 143", "Could not connect", "timeout expired"} {
+	for _, refusal := range []string{"refused", "status 124", "status 143", "Could not connect"} {
 		if strings.Contains(out, refusal) {
 			return strings.TrimSpace(out)
 		}
@@ -69,23 +69,22 @@ func usersOfRabbitMQ(t *testing.T) {
 	}
 }
 
-// serversDeleted deletes the pod of each of the engine's servers. What was answered 201 before
-// and after that is moderated and shown.
-func serversDeleted(t *testing.T) {
+// crashes end a server at once, from within its container.
+var crashes = map[string][]string{
+	"redis":    {"redis-cli", "--user", "operator", "shutdown", "nosave", "now", "force"},
+	"postgres": {"pg_ctl", "stop", "--mode=immediate", "--pgdata=/data/postgres"},
+	"rabbitmq": {"rabbitmqctl", "--quiet", "eval", "erlang:halt(1, [{flush, false}])."},
+}
+
+// serversRestarted deletes the pod of each of the engine's servers, and then crashes the server.
+// What was answered 201 before and after that is moderated and shown.
+func serversRestarted(t *testing.T) {
 	p := shared.createPost(t, "through restarts")
 	eventually(t, func() error { return settled(shared.App("query"), p.ID, nil) })
 	comments := shared.url("comments", "/posts/"+p.ID+"/comments")
 	want := map[string]string{}
-	servers := strings.Fields(k8s.must(t, "get", "statefulset", "--output", "jsonpath={.items[*].metadata.name}"))
-	if len(servers) == 0 {
-		t.Fatal("the engine has no servers")
-	}
-	for _, server := range servers {
-		want[shared.createComment(t, p.ID, "before").ID] = "approved"
-		k8s.must(t, "delete", "pod", server+"-0")
-		if err := k8s.awaitRollouts("statefulset", "deployment"); err != nil {
-			t.Fatal(err)
-		}
+	goesOn := func() {
+		t.Helper()
 		eventually(t, func() error {
 			r, err := do("POST", comments, `{"content":"after"}`)
 			if err == nil && r.status != http.StatusCreated {
@@ -97,5 +96,31 @@ func serversDeleted(t *testing.T) {
 			return err
 		})
 		within(t, 2*soon, func() error { return settled(shared.App("query"), p.ID, want) })
+	}
+	servers := strings.Fields(k8s.must(t, "get", "statefulset", "--output", "jsonpath={.items[*].metadata.name}"))
+	if len(servers) == 0 {
+		t.Fatal("the engine has no servers")
+	}
+	for _, server := range servers {
+		want[shared.createComment(t, p.ID, "before the pod is deleted").ID] = "approved"
+		k8s.must(t, "delete", "pod", server+"-0")
+		if err := k8s.awaitRollouts("statefulset", "deployment"); err != nil {
+			t.Fatal(err)
+		}
+		goesOn()
+		want[shared.createComment(t, p.ID, "before the crash").ID] = "approved"
+		restarts := func() string {
+			return k8s.must(t, "get", "pod", server+"-0", "--output", "jsonpath={.status.containerStatuses[0].restartCount}")
+		}
+		before := restarts()
+		// The command may end with its container, and so with an error.
+		out, err := k8s.kubectl(append([]string{"exec", server + "-0", "--"}, crashes[server]...)...)
+		within(t, soon, func() error {
+			if restarts() == before {
+				return fmt.Errorf("%s runs still: %s, %w", server, out, err)
+			}
+			return nil
+		})
+		goesOn()
 	}
 }

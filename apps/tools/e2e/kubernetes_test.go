@@ -251,7 +251,7 @@ func TestOnKubernetes(t *testing.T) {
 	if k8s.engine == system.PostgresRabbitMQ {
 		t.Run("RabbitMQ knows the bus alone", usersOfRabbitMQ)
 	}
-	t.Run("a restart of each server loses nothing", serversDeleted)
+	t.Run("a restart of each server loses nothing", serversRestarted)
 	if onRedis {
 		t.Run("under load", brokenUnderLoad)
 	}
