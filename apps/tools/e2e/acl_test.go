@@ -19,6 +19,42 @@ import (
 // passwordOf is the password that the tests give to a user of Redis.
 func passwordOf(user string) string { return "password-of-redis-" + user }
 
+// clusterServer is the script of a server in k8s/, and its environment. The password of each
+// secret is password-of- and the secret's name.
+func clusterServer(t *testing.T, name string) (script string, env []string) {
+	t.Helper()
+	docs, err := system.ReadYAML(filepath.Join(built.checkout.Root, "k8s", name, name+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(docs, func(d system.Document) bool { return d["kind"] == "StatefulSet" })
+	container := field(field(field(field(docs[i], "spec"), "template"), "spec"), "containers").([]any)[0].(system.Document) //nolint:forcetypeassert,errcheck // apps/tools/k8s checks the file
+	command := container["command"].([]any)                                                                                 //nolint:forcetypeassert,errcheck // as above
+	for _, v := range container["env"].([]any) {                                                                            //nolint:forcetypeassert,errcheck // as above
+		value := field(v, "value")
+		if secret := field(field(v, "valueFrom"), "secretKeyRef"); secret != nil {
+			if optional, _ := field(secret, "optional").(bool); optional {
+				continue
+			}
+			value = fmt.Sprint("password-of-", field(secret, "name"))
+		}
+		env = append(env, fmt.Sprintf("%s=%s", field(v, "name"), value))
+	}
+	return fmt.Sprint(command[len(command)-1]), env
+}
+
+// onThisMachine replaces what a server's script has of its container.
+func onThisMachine(t *testing.T, script string, replaced map[string]string) string {
+	t.Helper()
+	for old, here := range replaced {
+		if strings.Count(script, old) == 0 {
+			t.Fatalf("the script has no %q", old)
+		}
+		script = strings.ReplaceAll(script, old, here)
+	}
+	return script
+}
+
 // clusterRedis starts a Redis with the script of k8s/redis/redis.yaml and the users of
 // k8s/redis/users.acl, for app ids with a suffix. It ends with the test. The variables
 // are added to those that the script gets from secrets. restart stops it as Kubernetes
@@ -26,14 +62,7 @@ func passwordOf(user string) string { return "password-of-redis-" + user }
 func clusterRedis(t *testing.T, suffix string, variables ...string) (address string, restart func()) {
 	t.Helper()
 	files := filepath.Join(built.checkout.Root, "k8s", "redis")
-	docs, err := system.ReadYAML(filepath.Join(files, "redis.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(docs, func(d system.Document) bool { return d["kind"] == "StatefulSet" })
-	container := field(field(field(field(docs[i], "spec"), "template"), "spec"), "containers").([]any)[0].(system.Document) //nolint:forcetypeassert,errcheck // apps/tools/k8s checks the file
-	command := container["command"].([]any)                                                                                 //nolint:forcetypeassert,errcheck // as above
-
+	script, env := clusterServer(t, "redis")
 	users, err := os.ReadFile(filepath.Join(files, "users.acl")) //nolint:gosec // within the checkout
 	if err != nil {
 		t.Fatal(err)
@@ -47,23 +76,11 @@ func clusterRedis(t *testing.T, suffix string, variables ...string) (address str
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := fmt.Sprint(command[len(command)-1])
-	for old, here := range map[string]string{
+	script = onThisMachine(t, script, map[string]string{
 		"/etc/redis/users.acl": acl,
 		"\ndir /data\n":        fmt.Sprintf("\ndir %s\nbind 127.0.0.1\nport %d\n", dir, port),
-	} {
-		if strings.Count(script, old) != 1 {
-			t.Fatalf("the script of Redis has not one %q", old)
-		}
-		script = strings.Replace(script, old, here, 1)
-	}
-	p := &system.Process{Args: []string{"sh", "-c", script}, Dir: dir, Env: append(os.Environ(), variables...)}
-	for _, v := range container["env"].([]any) { //nolint:forcetypeassert,errcheck // as above
-		secret := field(field(v, "valueFrom"), "secretKeyRef")
-		if optional, _ := field(secret, "optional").(bool); !optional {
-			p.Env = append(p.Env, fmt.Sprintf("%s=password-of-%s", field(v, "name"), field(secret, "name")))
-		}
-	}
+	})
+	p := &system.Process{Args: []string{"sh", "-c", script}, Dir: dir, Env: append(append(os.Environ(), env...), variables...)}
 	log, err := os.Create(filepath.Join(dir, "redis.log")) //nolint:gosec // our own folder
 	if err != nil {
 		t.Fatal(err)
