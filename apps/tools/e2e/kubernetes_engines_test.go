@@ -124,3 +124,24 @@ func serversRestarted(t *testing.T) {
 		goesOn()
 	}
 }
+
+// withoutRabbitMQ takes RabbitMQ away. Commands are answered 201, and their events go by the
+// journals and the log alone.
+func withoutRabbitMQ(t *testing.T) {
+	k8s.must(t, "scale", "statefulset/rabbitmq", "--replicas=0")
+	back := func() {
+		k8s.must(t, "scale", "statefulset/rabbitmq", "--replicas=1")
+		if err := k8s.awaitRollouts("statefulset", "deployment"); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(back)
+	k8s.must(t, "wait", "pod/rabbitmq-0", "--for=delete", "--timeout=1m")
+	p := shared.createPost(t, "without a bus")
+	within(t, 3*soon, func() error { return settled(shared.App("query"), p.ID, nil) })
+	want := map[string]string{shared.createComment(t, p.ID, "without a bus").ID: "approved"}
+	within(t, 3*soon, func() error { return settled(shared.App("query"), p.ID, want) })
+	back()
+	want[shared.createComment(t, p.ID, "with a bus").ID] = "approved"
+	within(t, 2*soon, func() error { return settled(shared.App("query"), p.ID, want) })
+}

@@ -252,6 +252,9 @@ func TestOnKubernetes(t *testing.T) {
 		t.Run("RabbitMQ knows the bus alone", usersOfRabbitMQ)
 	}
 	t.Run("a restart of each server loses nothing", serversRestarted)
+	if k8s.engine == system.PostgresRabbitMQ {
+		t.Run("without RabbitMQ writes go on by the log", withoutRabbitMQ)
+	}
 	if onRedis {
 		t.Run("under load", brokenUnderLoad)
 	}
