@@ -564,12 +564,14 @@ func backedUpAndPutBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	damaged := filepath.Join(t.TempDir(), "damaged.backup")
-	if err := os.WriteFile(damaged, raw[:len(raw)/2], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := script("restore", damaged); err == nil {
-		t.Errorf("half a backup was put back: %s", out)
+	for what, content := range map[string][]byte{"half a backup": raw[:len(raw)/2], "no backup of this engine": append([]byte("?"), raw...)} {
+		unsuitable := filepath.Join(t.TempDir(), "unsuitable.backup")
+		if err := os.WriteFile(unsuitable, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := script("restore", unsuitable); err == nil {
+			t.Errorf("%s was put back: %s", what, out)
+		}
 	}
 	want(t, 200, "GET", outside+"/posts/"+lost.ID, "") // nothing has stopped
 
