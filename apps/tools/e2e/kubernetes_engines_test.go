@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postbus/postbus/apps/tools/system"
 )
@@ -81,20 +82,11 @@ var crashes = map[string][]string{
 func serversRestarted(t *testing.T) {
 	p := shared.createPost(t, "through restarts")
 	eventually(t, func() error { return settled(shared.App("query"), p.ID, nil) })
-	comments := shared.url("comments", "/posts/"+p.ID+"/comments")
+	comments := commentsOf(p)
 	want := map[string]string{}
 	goesOn := func() {
 		t.Helper()
-		eventually(t, func() error {
-			r, err := do("POST", comments, `{"content":"after"}`)
-			if err == nil && r.status != http.StatusCreated {
-				err = errors.New(r.String())
-			}
-			if err == nil {
-				want[decode[comment](t, r.body).ID] = "approved"
-			}
-			return err
-		})
+		want[commentedOnceTaken(t, comments)] = "approved"
 		within(t, 2*soon, func() error { return settled(shared.App("query"), p.ID, want) })
 	}
 	servers := strings.Fields(k8s.must(t, "get", "statefulset", "--output", "jsonpath={.items[*].metadata.name}"))
@@ -125,9 +117,30 @@ func serversRestarted(t *testing.T) {
 	}
 }
 
+func commentsOf(p post) string { return shared.url("comments", "/posts/"+p.ID+"/comments") }
+
+// commentedOnceTaken comments on a post until that is answered 201, and returns the id.
+func commentedOnceTaken(t *testing.T, comments string) (id string) {
+	t.Helper()
+	eventually(t, func() error {
+		r, err := do("POST", comments, `{"content":"after"}`)
+		if err == nil && r.status != http.StatusCreated {
+			err = errors.New(r.String())
+		}
+		if err == nil {
+			id = decode[comment](t, r.body).ID
+		}
+		return err
+	})
+	return id
+}
+
 // withoutRabbitMQ takes RabbitMQ away. Commands are answered 201, and their events go by the
-// journals and the log alone.
+// journals and the log alone. A comment on a new post waits until comments has the post from the
+// log.
 func withoutRabbitMQ(t *testing.T) {
+	old := shared.createPost(t, "with a bus")
+	first := commentedOnceTaken(t, commentsOf(old))
 	k8s.must(t, "scale", "statefulset/rabbitmq", "--replicas=0")
 	back := func() {
 		k8s.must(t, "scale", "statefulset/rabbitmq", "--replicas=1")
@@ -137,11 +150,17 @@ func withoutRabbitMQ(t *testing.T) {
 	}
 	t.Cleanup(back)
 	k8s.must(t, "wait", "pod/rabbitmq-0", "--for=delete", "--timeout=1m")
+	onOld := map[string]string{first: "approved", shared.createComment(t, old.ID, "without a bus").ID: "approved"}
 	p := shared.createPost(t, "without a bus")
-	within(t, 3*soon, func() error { return settled(shared.App("query"), p.ID, nil) })
-	want := map[string]string{shared.createComment(t, p.ID, "without a bus").ID: "approved"}
-	within(t, 3*soon, func() error { return settled(shared.App("query"), p.ID, want) })
+	onNew := map[string]string{commentedOnceTaken(t, commentsOf(p)): "approved"}
+	settle := func(atMost time.Duration) {
+		t.Helper()
+		within(t, atMost, func() error {
+			return errors.Join(settled(shared.App("query"), old.ID, onOld), settled(shared.App("query"), p.ID, onNew))
+		})
+	}
+	settle(3 * soon)
 	back()
-	want[shared.createComment(t, p.ID, "with a bus").ID] = "approved"
-	within(t, 2*soon, func() error { return settled(shared.App("query"), p.ID, want) })
+	onNew[shared.createComment(t, p.ID, "with a bus").ID] = "approved"
+	settle(2 * soon)
 }
