@@ -8,14 +8,12 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/tools/system"
@@ -326,45 +324,14 @@ func nextOf(r response) string {
 	return ""
 }
 
-// nothingPending returns an error while a consumer group is missing or has events that
-// are not acknowledged.
-func (s *stack) nothingPending(t *testing.T, store *redis.Client) error {
-	var errs []error
-	for _, topic := range append(slices.Clone(topics), "dead-letters") {
-		stream, err := store.XInfoStream(t.Context(), topic).Result()
-		if err != nil {
-			return err
-		}
-		groups, err := store.XInfoGroups(t.Context(), topic).Result()
-		if err != nil {
-			return err
-		}
-		for _, service := range subscribers(topic) {
-			if !slices.ContainsFunc(groups, func(g redis.XInfoGroup) bool { return g.Name == s.App(service).ID }) {
-				errs = append(errs, fmt.Errorf("%s has no group that receives %s", service, topic))
-			}
-		}
-		for _, g := range groups {
-			// The lag is not used: Redis 7.0 miscounts it after it has read its
-			// append-only file, where a read is an XCLAIM without a count. It can be
-			// used when every Redis that is tested has redis/redis#12898.
-			if g.Pending != 0 || g.LastDeliveredID != stream.LastGeneratedID {
-				errs = append(errs, fmt.Errorf("%s has %d pending of %s, and was given up to %s of %s",
-					g.Name, g.Pending, topic, g.LastDeliveredID, stream.LastGeneratedID))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // quiet returns the number that query is at once nothing more will reach it. Waiting for
 // all comments is not enough: the log may number a comment's last event before its
 // others.
-func (s *stack) quiet(t *testing.T, store *redis.Client) uint64 {
+func (s *stack) quiet(t *testing.T) uint64 {
 	t.Helper()
 	var at uint64
 	eventually(t, func() error {
-		if err := s.nothingPending(t, store); err != nil {
+		if err := s.nothingPending(t); err != nil {
 			return err
 		}
 		at = sequence(t, want(t, 200, "GET", s.url("query", "/posts"), ""))

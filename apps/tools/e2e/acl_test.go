@@ -208,7 +208,7 @@ func flowsOn(t *testing.T, s *stack, store *redis.Client) {
 	if again := want(t, 201, "POST", s.url("posts", "/posts/create"), `{"title":"once"}`, key); string(again.body) != string(once.body) {
 		t.Errorf("a repeat is another post: %s, %s", once, again)
 	}
-	putOnTopic(t, store, "CommentUpdated", "no event")
+	s.put(t, "CommentUpdated", "no event")
 	eventually(t, func() error {
 		if n := len(readDeadLetters(t, s)); n != len(subscribers("CommentUpdated")) {
 			return fmt.Errorf("%d dead letters", n)
@@ -223,7 +223,7 @@ func flowsOn(t *testing.T, s *stack, store *redis.Client) {
 	sidecar := s.killAll(t, moderation.HTTPPort)
 	s.restart(t, append(sidecar, app...))
 	eventually(t, func() error { return held.shownAt(t, s, s.App("query").Port) })
-	s.quiet(t, store)
+	s.quiet(t)
 	checkLog(t, events(t, s.App("eventlog")))
 }
 

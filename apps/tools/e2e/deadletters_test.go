@@ -44,7 +44,7 @@ func noEscapes(t *testing.T, text string) {
 }
 
 func TestDeadLettersAreListedAndGivenBack(t *testing.T) {
-	s, store := shared, shared.store(t)
+	s := shared
 	tool := filepath.Join(t.TempDir(), "deadletters")
 	build := exec.Command("go", "build", "-o", tool, "./apps/eventlog/deadletters") //nolint:gosec // our own
 	build.Dir = built.checkout.Root
@@ -74,7 +74,7 @@ func TestDeadLettersAreListedAndGivenBack(t *testing.T) {
 		{uuid.NewString() + escapes, "query" + escapes, "PostCreated" + escapes, event + escapes},
 		{uuid.NewString() + escapes, "query" + escapes, "PostCreated" + escapes, event},
 	} {
-		putOnTopic(t, store, "dead-letters", jsonOf(t, map[string]any{
+		s.put(t, "dead-letters", jsonOf(t, map[string]any{
 			"id": letter.id, "service": letter.service, "topic": letter.topic, "reason": "an old version did not know it" + escapes, "payload": []byte(letter.payload),
 		}))
 	}

@@ -20,12 +20,12 @@ import (
 // repairedWithin bounds, in a full run, the time until what the bus lost is whole again.
 const repairedWithin = 45 * time.Second
 
-// busFaults make the bus lose what was accepted. Only the journals and the log have it
-// then.
+// busFaults make the bus lose what was accepted, by its streams in Redis. Only the journals
+// and the log have it then.
 func busFaults() []fault {
 	var all []fault
 	add := func(name string, short bool, on func(*testing.T) *stack, run func(t *testing.T, s *stack, l *load)) {
-		all = append(all, fault{name: name, short: short, on: on, within: repairedWithin, run: run})
+		all = append(all, fault{name: name, short: short, of: redisKind, on: on, within: repairedWithin, run: run})
 	}
 	for _, name := range []string{"eventlog", "moderation"} {
 		add("each topic deleted while "+name+" is stopped (SIGSTOP)", name == "eventlog", nil, func(t *testing.T, s *stack, _ *load) {
@@ -40,7 +40,7 @@ func busFaults() []fault {
 		add("the consumer groups of "+name+" moved to the end while it is down", name == "moderation", nil, func(t *testing.T, s *stack, _ *load) {
 			killed := s.killAll(t, s.App(name).Port, s.App(name).HTTPPort)
 			pause(t, 5*time.Second)
-			s.moveGroups(t, name, "$")
+			s.moveGroupsToTheEnd(t, name)
 			s.restart(t, killed)
 		})
 	}
@@ -81,13 +81,12 @@ func (s *stack) deleteTopics(t *testing.T) {
 	}
 }
 
-// moveGroups sets each consumer group of a service to a position. "$" is the end: it has
-// missed what it has not read.
-func (s *stack) moveGroups(t *testing.T, name, to string) {
+// moveGroupsToTheEnd has each consumer group of a service miss what it has not read.
+func (s *stack) moveGroupsToTheEnd(t *testing.T, name string) {
 	t.Helper()
 	streams := s.streams(t)
 	for _, topic := range topicsOf(name) {
-		if err := streams.XGroupSetID(t.Context(), topic, s.App(name).ID, to).Err(); err != nil {
+		if err := streams.XGroupSetID(t.Context(), topic, s.App(name).ID, "$").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

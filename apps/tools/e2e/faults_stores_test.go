@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postbus/postbus/apps/tools/system"
@@ -44,25 +43,9 @@ func storeFaults() []fault {
 		}},
 		{name: "both stores emptied, the policy changed, and every comment delivered again", on: alone, within: repairedWithin, run: func(t *testing.T, s *stack, l *load) {
 			changePolicy(t, s, l, func() {
-				s.moveGroups(t, "moderation", "0")
-				s.moveGroups(t, "comments", "0")
+				s.deliverAgain(t, "moderation", "comments")
 			})
 		}},
-	}
-}
-
-// empty deletes every key of a service's store, at once.
-func (s *stack) empty(t *testing.T, service string) {
-	t.Helper()
-	deleted, err := redis.NewScript(`
-		local keys = redis.call("KEYS", ARGV[1])
-		for _, key in ipairs(keys) do redis.call("DEL", key) end
-		return #keys`).Run(t.Context(), s.store(t), nil, s.App(service).ID+"||*").Int()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if deleted == 0 {
-		t.Fatalf("the store of %s was empty", service)
 	}
 }
 
@@ -99,10 +82,10 @@ func (l *load) decisionsComeBack(t *testing.T) {
 	s := l.s
 	before := len(readDeadLetters(t, s))
 	l.afterwards = func() {
-		s.moveGroups(t, "moderation", "0")
-		late := s.write(t, 1, 1) // a sidecar that waits for a message wakes up only with a new one
+		s.deliverAgain(t, "moderation")
+		late := s.write(t, 1, 1)
 		eventually(t, func() error { return late.shownAt(t, s, s.App("query").Port) })
-		eventually(t, func() error { return s.nothingPending(t, s.streams(t)) })
+		eventually(t, func() error { return s.nothingPending(t) })
 		checkLog(t, events(t, s.App("eventlog")))
 		if letters := readDeadLetters(t, s)[before:]; len(letters) > 0 {
 			t.Errorf("%d dead letters, the first for %q: %.300s", len(letters), letters[0].Data.Reason, letters[0].Data.Payload)

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -38,11 +37,16 @@ type fault struct {
 	name string
 	// short means that `make test` runs it too.
 	short bool
+	// of is the kind of server that it breaks, without which it does not run. If empty, it
+	// runs on every engine.
+	of string
 	// on starts a system of its own for it, because it needs another one or leaves
 	// something behind. If nil, it shares one.
 	on func(t *testing.T) *stack
 	// within bounds, in a full run, the time until everything is whole again.
 	within time.Duration
+	// hangs, if not empty, is why subscriptions may hang after it.
+	hangs string
 	// run returns when everything is mended. It may end the load before that.
 	run func(t *testing.T, s *stack, l *load)
 }
@@ -54,11 +58,16 @@ const hang = 20 * time.Second
 func faults() []fault {
 	return slices.Concat(
 		[]fault{{name: "none", short: true, within: wholeWithin, run: nothing}},
-		processFaults(), busFaults(), sidecarFaults(), storeFaults(), versionFaults(),
+		processFaults(), serverFaults(), systemFaults(), busFaults(), sidecarFaults(), storeFaults(), versionFaults(),
 	)
 }
 
-// processFaults kill and stop processes. The bus and the stores lose nothing.
+// runsOn reports whether an engine has what the fault breaks.
+func (f fault) runsOn(e system.Engine) bool {
+	return f.of == "" || slices.Contains(kindsOf(e), f.of)
+}
+
+// processFaults kill and stop the processes of a service.
 func processFaults() []fault {
 	var all []fault
 	within := wholeWithin
@@ -89,23 +98,6 @@ func processFaults() []fault {
 		})
 	}
 	within = wholeWithin
-	add("kill -9 Redis", true, func(t *testing.T, s *stack, _ *load) {
-		if err := errors.Join(s.redis.Signal(syscall.SIGKILL), s.redis.AwaitEnd(), s.redis.Start(t.Context())); err != nil {
-			t.Fatal(err)
-		}
-	})
-	add(fmt.Sprintf("SIGSTOP Redis for %s", hang), false, func(t *testing.T, s *stack, _ *load) {
-		whileStopped(t, s.redis.Signal, func() { pause(t, hang) })
-	})
-	add("Redis's connections cut every second for 20 s", false, func(t *testing.T, s *stack, _ *load) {
-		store := s.store(t)
-		for range 20 {
-			if err := store.ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
-				t.Fatal(err)
-			}
-			pause(t, time.Second)
-		}
-	})
 	for _, name := range []string{"eventlog", "query"} {
 		add(name+" down for the whole load", name == "eventlog", func(t *testing.T, s *stack, l *load) {
 			p := s.process(t, s.App(name).Port)
@@ -117,21 +109,25 @@ func processFaults() []fault {
 	}
 	within = repairedWithin
 	add("kill -9 comments and its sidecar while they dead-letter poison, 2 times", false, poisonAndKill)
-	add("everything killed, Redis too, and started again", false, func(t *testing.T, s *stack, _ *load) {
-		var ports []int
-		for _, a := range s.Apps {
-			ports = append(ports, a.Port, a.HTTPPort)
-		}
-		killed := s.killAll(t, ports...)
-		if err := errors.Join(s.redis.Signal(syscall.SIGKILL), s.redis.AwaitEnd(), s.redis.Start(t.Context())); err != nil {
-			t.Fatal(err)
-		}
-		s.restart(t, killed)
-	})
-	return append(all,
-		fault{name: "two replicas of every service, one of each killed", within: within, on: alone, run: killReplicas},
-		fault{name: "1,000 messages of ten kinds on each topic, 900 of them poison", within: wholeWithin, on: alone, run: poisonAll},
-	)
+	return all
+}
+
+// systemFaults are of several services at once.
+func systemFaults() []fault {
+	return []fault{
+		{name: "everything killed, the engine too, and started again", within: repairedWithin, run: func(t *testing.T, s *stack, _ *load) {
+			var ports []int
+			for _, a := range s.Apps {
+				ports = append(ports, a.Port, a.HTTPPort)
+			}
+			killed := s.killAll(t, ports...)
+			killDaemons(t, s.daemons())
+			startDaemons(t, s.daemons())
+			s.restart(t, killed)
+		}},
+		{name: "two replicas of every service, one of each killed", within: repairedWithin, on: alone, run: killReplicas},
+		{name: "1,000 messages of ten kinds on each topic, 900 of them poison", within: wholeWithin, on: alone, run: poisonAll},
+	}
 }
 
 // alone starts a system without the race detector.
@@ -232,14 +228,14 @@ func holdReads(t *testing.T, url string, headers ...string) (release func()) {
 	}
 }
 
-// holdWrites keeps writes under way. The service has read each, and cannot publish
-// because Redis hangs. release continues Redis; then each write must be answered 201.
+// holdWrites keeps writes under way. The service has read each, and cannot commit because
+// the stores hang. release continues them; then each write must be answered 201.
 func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id string)) (release func()) {
 	t.Helper()
-	if err := s.redis.Signal(syscall.SIGSTOP); err != nil {
+	if err := s.signalStores(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.redis.Signal(syscall.SIGCONT) }) // also when this fails
+	t.Cleanup(func() { _ = s.signalStores(syscall.SIGCONT) }) // also when this fails
 	accepted, answers := make(chan struct{}, held), make(chan error, held)
 	for range held {
 		go func() {
@@ -255,12 +251,12 @@ func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id
 		select {
 		case <-accepted:
 		case err := <-answers:
-			t.Fatalf("answered while Redis hangs: %v", err)
+			t.Fatalf("answered while the stores hang: %v", err)
 		}
 	}
 	return func() {
 		t.Helper()
-		if err := s.redis.Signal(syscall.SIGCONT); err != nil {
+		if err := s.signalStores(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
 		for range held {
@@ -360,8 +356,11 @@ type row struct {
 	lost, repeated           int
 	// repairs is the number of repairs, or unknown.
 	repairs int
-	whole   time.Duration
-	failed  bool
+	// hung is how many subscriptions take nothing any more.
+	hung          int
+	whole, within time.Duration
+	hangs         string // of the fault
+	failed        bool
 }
 
 // wholeWithin bounds, in a full run, the time until everything that was written is
@@ -378,7 +377,7 @@ func TestFaults(t *testing.T) {
 	s := alone(t)
 	var rows []*row
 	for _, f := range faults() {
-		if !f.short && !*allFaults {
+		if !f.runsOn(engine) || !f.short && !*allFaults {
 			continue
 		}
 		rows = append(rows, runFault(t, f, func(t *testing.T) *stack {
@@ -412,14 +411,14 @@ func (s *stack) remember(b books) {
 // runFault runs a fault as a subtest. A failed one has a row, too.
 func runFault(t *testing.T, f fault, on func(*testing.T) *stack) *row {
 	t.Helper()
-	r := &row{name: f.name}
+	r := &row{name: f.name, within: f.within, hangs: f.hangs}
 	r.failed = !t.Run(f.name, func(t *testing.T) { underLoad(t, on(t), f, r) })
 	return r
 }
 
 func printTable(rows []*row) {
-	fmt.Println("| case | writes | 201s | retries | lost | repeated | repairs | whole again after |")
-	fmt.Println("|---|---|---|---|---|---|---|---|")
+	fmt.Println("| case | writes | 201s | retries | lost | repeated | repairs | hung | whole again after | at most |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 	for _, r := range rows {
 		if r.writes == 0 && !r.failed {
 			continue // -run has left it out
@@ -432,15 +431,19 @@ func printTable(rows []*row) {
 		if r.repairs == unknown {
 			repairs = "unknown"
 		}
-		fmt.Printf("| %s | %d | %d | %d | %d | %d | %s | %s |\n", name, r.writes, r.created, r.retries, r.lost, r.repeated, repairs, r.whole.Round(10*time.Millisecond))
+		most := r.within.String()
+		if r.hangs != "" {
+			most += ", because " + r.hangs
+		}
+		fmt.Printf("| %s | %d | %d | %d | %d | %d | %s | %d | %s | %s |\n",
+			name, r.writes, r.created, r.retries, r.lost, r.repeated, repairs, r.hung, r.whole.Round(10*time.Millisecond), most)
 	}
 }
 
 func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	t.Helper()
-	streams := s.streams(t)
 	start, repairs := len(events(t, s.App("eventlog"))), s.repairs()
-	dead := lastOf(t, streams, "dead-letters")
+	dead := s.lastLetter(t)
 	l := begin(t, s, *seed)
 	defer l.cancel()
 	pause(t, 2*time.Second) // the load before the fault
@@ -468,9 +471,13 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	}
 	l.checkHistory(t)
 	r.lost, r.repeated = s.settle(t, start, b)
-	within(t, settledWithin, func() error { return s.nothingPending(t, streams) })
+	if f.hangs == "" {
+		within(t, settledWithin, func() error { return s.nothingPending(t) })
+	} else {
+		r.hung = s.hung(t)
+	}
 	s.remember(b)
-	within(t, settledWithin, func() error { return sameDeadLetters(t, streams, dead, l.poison, l.deadLetteredAgain) })
+	within(t, settledWithin, func() error { return s.sameDeadLetters(t, dead, l.poison, l.deadLetteredAgain) })
 	if l.afterwards != nil {
 		l.afterwards()
 	}
@@ -480,6 +487,29 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	if *allFaults && f.within > 0 && r.whole > f.within {
 		t.Errorf("whole again only after %s", r.whole)
 	}
+}
+
+// hangsAfter is how long a subscription has for what the bus still has for it, before it counts as
+// hung. A sidecar connects again after 3 s, and RabbitMQ counts a queue's messages every 5 s.
+const hangsAfter = 30 * time.Second
+
+// hung is how many subscriptions take nothing any more.
+func (s *stack) hung(t *testing.T) int {
+	t.Helper()
+	var pending []string
+	err := system.Until(t.Context(), hangsAfter, func() (err error) {
+		if pending, err = s.pending(t); err == nil && len(pending) > 0 {
+			err = fmt.Errorf("%d subscriptions hang: %q", len(pending), pending)
+		}
+		return err
+	})
+	switch {
+	case len(pending) > 0:
+		t.Log(err)
+	case err != nil:
+		t.Error(err)
+	}
+	return len(pending)
 }
 
 // settledUpTo returns nil when the log has, after a number, the last event of everything

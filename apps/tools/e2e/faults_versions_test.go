@@ -17,11 +17,12 @@ import (
 const firstVersion = "3b4f435"
 
 // versionFaults replace the services of one version by those of another, under load. The
-// resources are this version's from the start: on Kubernetes they are applied first.
+// resources are this version's from the start: on Kubernetes they are applied first. The
+// first version knows no engine but Redis.
 func versionFaults() []fault {
 	var first string
 	return []fault{{
-		name: "rolled from " + firstVersion + " to this version, and back", within: repairedWithin,
+		name: "rolled from " + firstVersion + " to this version, and back", within: repairedWithin, of: redisKind,
 		on: func(t *testing.T) *stack {
 			t.Helper()
 			first = buildFirstVersion(t)

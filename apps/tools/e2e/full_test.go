@@ -92,7 +92,7 @@ func fullRedis(t *testing.T, s *stack, alive func() string) {
 	}
 	accepted.posts = append(accepted.posts, late)
 	within(t, 2*soon, func() error { return errors.Join(shown(before), shown(accepted)) })
-	s.quiet(t, store)
+	s.quiet(t)
 	checkLog(t, events(t, s.App("eventlog")))
 }
 

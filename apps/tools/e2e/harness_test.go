@@ -47,7 +47,9 @@ type stack struct {
 	// their books.
 	posts   map[string]bool
 	earlier books
-	// redisAt is the address of its Redis.
+	// engine is what it runs on.
+	engine system.Engine
+	// redisAt is the address of its Redis, if it has one.
 	redisAt redis.Options
 	// rate is how much a load writes in a second. If zero, it is writesPerSecond.
 	rate int
@@ -126,7 +128,7 @@ func startOn(ctx context.Context, engine system.Engine, dir, binaries string, ed
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{System: alone.System, alone: alone, dir: dir, redis: alone.Redis, log: alone.Log, posts: map[string]bool{}}
+	s := &stack{System: alone.System, alone: alone, dir: dir, redis: alone.Redis, engine: engine, log: alone.Log, posts: map[string]bool{}}
 	if s.redis != nil {
 		s.redisAt.Addr = s.redis.Address()
 	}

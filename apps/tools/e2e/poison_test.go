@@ -60,32 +60,17 @@ func rawEvent(t *testing.T, topic string) string {
 	return event
 }
 
-// putOnTopic writes messages directly to a topic's stream, all at once.
-func putOnTopic(t *testing.T, store *redis.Client, topic string, messages ...string) {
-	t.Helper()
-	if _, err := store.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
-		var errs []error
-		for _, message := range messages {
-			errs = append(errs, p.XAdd(t.Context(), &redis.XAddArgs{Stream: topic, Values: map[string]any{"data": message}}).Err())
-		}
-		return errors.Join(errs...)
-	}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestPoisonIsDeadLetteredOnceByEachSubscriber(t *testing.T) {
-	s, store := shared, shared.store(t)
+	s := shared
 	sidecars := map[string]int{}
 	for _, a := range s.Apps {
 		sidecars[a.Name] = s.process(t, a.HTTPPort).PID
 	}
-	before, dead := len(readDeadLetters(t, s)), lastOf(t, store, "dead-letters")
+	before, dead := len(readDeadLetters(t, s)), s.lastLetter(t)
 	expected, onTopic, valid := map[string]int{}, map[deadKey]int{}, s.write(t, 1, 2)
 	for _, topic := range topics {
 		for kind, message := range poison(t, topic) {
-			putOnTopic(t, store, topic, message)
-			putOnTopic(t, store, topic, rawEvent(t, topic)) // in the same batch; a comment on a missing post is not poison
+			s.put(t, topic, message, rawEvent(t, topic)) // in the same batch; a comment on a missing post is not poison
 			for _, service := range subscribers(topic) {
 				start := message
 				if len(start) > 1024 && kind == "1 MiB of data" {
@@ -123,8 +108,8 @@ func TestPoisonIsDeadLetteredOnceByEachSubscriber(t *testing.T) {
 			t.Errorf("the sidecar of %s was %d and is %d", a.Name, sidecars[a.Name], pid)
 		}
 	}
-	eventually(t, func() error { return s.nothingPending(t, store) })
-	if err := sameDeadLetters(t, store, dead, onTopic, false); err != nil {
+	eventually(t, func() error { return s.nothingPending(t) })
+	if err := s.sameDeadLetters(t, dead, onTopic, false); err != nil {
 		t.Error(err)
 	}
 }
@@ -158,11 +143,10 @@ func reused(t *testing.T, e logEvent) string {
 // poisonRounds is the number of times that each topic gets ten messages: 1,000 in all.
 const poisonRounds = 100
 
-// poisonAll writes ten kinds of messages to each topic's stream, mixed within a batch and
-// with valid events between them. Nine kinds are poison. The tenth is about a post that
-// never comes: it is logged, waits, and stays invisible.
+// poisonAll puts ten kinds of messages on each topic, mixed and with valid events between
+// them. Nine kinds are poison. The tenth is about a post that never comes: it is logged,
+// waits, and stays invisible.
 func poisonAll(t *testing.T, s *stack, l *load) {
-	store := s.store(t)
 	random := rand.New(rand.NewPCG(*seed, 0)) //nolint:gosec // to be repeatable
 	sidecars := s.sidecarPIDs(t)
 
@@ -200,7 +184,7 @@ func poisonAll(t *testing.T, s *stack, l *load) {
 			}
 			messages = append(messages, s.valid(t, topic, l))
 			random.Shuffle(len(messages), func(i, j int) { messages[i], messages[j] = messages[j], messages[i] })
-			putOnTopic(t, store, topic, messages...)
+			s.put(t, topic, messages...)
 		}
 	}
 	l.afterwards = func() {
@@ -214,7 +198,6 @@ func poisonAll(t *testing.T, s *stack, l *load) {
 // messages.
 func poisonAndKill(t *testing.T, s *stack, l *load) {
 	const name, topic, messages = "comments", "CommentCreated", 500
-	store := s.store(t)
 	before := len(readDeadLetters(t, s))
 	l.deadLetteredAgain = true
 	mine := map[deadKey]int{}
@@ -226,13 +209,14 @@ func poisonAndKill(t *testing.T, s *stack, l *load) {
 				mine[deadKeyOf(s.App(service).ID, topic, bad[i])]++
 			}
 		}
-		last := lastOf(t, store, "dead-letters")
-		putOnTopic(t, store, topic, bad...)
-		eventually(t, func() error { // dead-lettering has begun
-			if lastOf(t, store, "dead-letters") == last {
-				return errors.New("nothing is dead-lettered yet")
+		last := s.lastLetter(t)
+		whileStopped(t, s.process(t, s.App(name).Port).Signal, func() { s.put(t, topic, bad...) }) // so that there is a backlog
+		eventually(t, func() error {                                                               // dead-lettering has begun
+			letters, err := s.lettersAfter(t, last)
+			if err == nil && !slices.ContainsFunc(letters, func(l letter) bool { return l.Service == s.App(name).ID }) {
+				err = errors.New("nothing is dead-lettered yet")
 			}
-			return nil
+			return err
 		})
 		s.killAndRestart(t, s.App(name).Port, s.App(name).HTTPPort)
 	}
@@ -288,31 +272,19 @@ func lastOf(t *testing.T, store *redis.Client, stream string) string {
 	return last[0].ID
 }
 
-// sameDeadLetters returns nil when the dead-letter topic has, after a message, each
-// wanted dead letter as often as wanted and nothing else. With more, it may have them
-// more often.
-func sameDeadLetters(t *testing.T, store *redis.Client, after string, want map[deadKey]int, more bool) error {
+// sameDeadLetters returns nil when there is, after a place, each wanted dead letter as often as
+// wanted and nothing else. With more, the topic may have them more often.
+func (s *stack) sameDeadLetters(t *testing.T, after string, want map[deadKey]int, more bool) error {
+	letters, err := s.lettersAfter(t, after)
+	if err != nil {
+		return err
+	}
 	found := map[deadKey]int{}
-	for {
-		page, err := store.XRangeN(t.Context(), "dead-letters", "("+after, "+", 100).Result()
-		if err != nil {
-			return err
+	for _, l := range letters {
+		if l.Reason == "" {
+			return fmt.Errorf("no reason: %+v", l)
 		}
-		if len(page) == 0 {
-			break
-		}
-		for _, message := range page {
-			after = message.ID
-			raw, _ := message.Values["data"].(string)
-			var d struct {
-				Service, Topic, Reason string
-				Payload                []byte
-			}
-			if err := json.Unmarshal([]byte(raw), &d); err != nil || d.Reason == "" {
-				return fmt.Errorf("no dead letter: %.300s", raw)
-			}
-			found[deadKeyOf(d.Service, d.Topic, string(d.Payload))]++
-		}
+		found[deadKeyOf(l.Service, l.Topic, string(l.Payload))]++
 	}
 	var errs []error
 	for key, n := range found {

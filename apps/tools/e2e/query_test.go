@@ -97,7 +97,7 @@ func TestQueryCatchesUpOnWhatItMissed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := s.write(t, 3, 4)
 			eventually(t, func() error { return before.shownAt(t, s, s.App("query").Port) })
-			snapshotAt(t, s, store, s.quiet(t, store))
+			snapshotAt(t, s, store, s.quiet(t))
 			var missed content
 			s.restartQuery(t, func() { damage(); missed = s.write(t, 3, 4) })
 			eventually(t, func() error { return missed.shownAt(t, s, s.App("query").Port) })
@@ -164,7 +164,7 @@ func TestQueryRestartsFromItsSnapshotPlusTheTail(t *testing.T) {
 	s, store := shared, shared.store(t)
 	written := s.write(t, 3, 4)
 	eventually(t, func() error { return written.shownAt(t, s, s.App("query").Port) })
-	at := s.quiet(t, store)
+	at := s.quiet(t)
 	snapshotAt(t, s, store, at)
 	all := func() string { return string(want(t, 200, "GET", s.url("query", "/posts?limit=100"), "").body) }
 	before := all()
@@ -178,7 +178,7 @@ func TestQueryRestartsFromItsSnapshotPlusTheTail(t *testing.T) {
 		}
 	})
 	t.Run("the tail alone", func(t *testing.T) {
-		snapshotAt(t, s, store, s.quiet(t, store))
+		snapshotAt(t, s, store, s.quiet(t))
 		snapshot, replayed := s.restartQuery(t, func() {
 			p := s.createPost(t, "the tail")
 			eventually(t, func() error {
@@ -241,7 +241,7 @@ func TestQueryRestartsFromItsSnapshotPlusTheTail(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			snapshotAt(t, s, store, s.quiet(t, store))
+			snapshotAt(t, s, store, s.quiet(t))
 			before := all()
 			snapshot, replayed := s.restartQuery(t, func() { damage(t) })
 			if last := len(events(t, s.App("eventlog"))); snapshot != 0 || replayed != last {
@@ -258,7 +258,7 @@ func TestQueryServesWhatItHasWhileTheEventLogIsDown(t *testing.T) {
 	s := shared
 	before := s.write(t, 2, 2)
 	eventually(t, func() error { return before.shownAt(t, s, s.App("query").Port) })
-	at := s.quiet(t, s.store(t))
+	at := s.quiet(t)
 
 	log := s.process(t, s.App("eventlog").Port)
 	kill(t, log)

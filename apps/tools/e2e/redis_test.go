@@ -98,7 +98,7 @@ func TestAGroupThatIsSetBackGetsWhatItMissed(t *testing.T) {
 		"eventlog":   {"PostCreated": 1, "CommentCreated": 2, "CommentModerated": 2, "CommentUpdated": 2},
 	} {
 		t.Run(service, func(t *testing.T) {
-			s.quiet(t, store)
+			s.quiet(t)
 			group, before := s.App(service).ID, time.Now()
 			var killed []*system.Process
 			for _, port := range []int{s.App(service).Port, s.App(service).HTTPPort} {
@@ -130,7 +130,7 @@ func TestAGroupThatIsSetBackGetsWhatItMissed(t *testing.T) {
 			}
 			s.write(t, 1, 2) // A sidecar that waits for something new wakes up with that alone.
 			eventually(t, func() error { return missed.shownAt(t, s, s.App("query").Port) })
-			s.quiet(t, store)
+			s.quiet(t)
 			checkLog(t, events(t, s.App("eventlog")))
 			logged, err := inTheLogSoFar(s.App("eventlog"), 0)
 			if err != nil {

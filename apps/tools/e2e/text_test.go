@@ -76,7 +76,6 @@ func TestTextThatShowsNothingIsNoText(t *testing.T) {
 // Version 3b4f435 accepts such texts, and runs beside a new version during an upgrade.
 // Their events must be handled like any others.
 func TestAnEventWithTextThatShowsNothingIsTaken(t *testing.T) {
-	store := shared.store(t)
 	raw := func(topic string, edit func(data map[string]any)) (message, id string) {
 		var event map[string]any
 		if err := json.Unmarshal([]byte(rawEvent(t, topic)), &event); err != nil {
@@ -87,11 +86,11 @@ func TestAnEventWithTextThatShowsNothingIsTaken(t *testing.T) {
 		return jsonOf(t, event), fmt.Sprint(data["id"])
 	}
 	message, postID := raw("PostCreated", func(data map[string]any) { data["title"], data["body"] = "\u200b", "\u2800" })
-	putOnTopic(t, store, "PostCreated", message)
+	shared.put(t, "PostCreated", message)
 	message, commentID := raw("CommentCreated", func(data map[string]any) {
 		data["postId"], data["content"], data["author"] = postID, "\u00ad", "  "
 	})
-	putOnTopic(t, store, "CommentCreated", message)
+	shared.put(t, "CommentCreated", message)
 	eventually(t, func() error { return settled(shared.App("query"), postID, map[string]string{commentID: "approved"}) })
 	p := decode[post](t, want(t, 200, "GET", shared.url("query", "/posts/"+postID), "").body)
 	if p.Title != "\u200b" || p.Body != "\u2800" || p.Comments[0].Content != "\u00ad" || p.Comments[0].Author != "  " {

@@ -85,6 +85,32 @@ func (d *Daemon) Signal(s syscall.Signal) error {
 	return d.cmd.Process.Signal(s)
 }
 
+// SignalAll sends a signal to it and to all processes below it, of which each would go on alone.
+func (d *Daemon) SignalAll(s syscall.Signal) error {
+	// It starts no more of them meanwhile.
+	if err := d.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return errors.Join(signalBelow(d.PID(), s), d.Signal(s))
+}
+
+// signalBelow sends a signal to all processes below a process. One that has ended meanwhile is no
+// error.
+func signalBelow(pid int, s syscall.Signal) error {
+	below, err := Look(pid).Children()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range below {
+		errs = append(errs, signalBelow(int(p.Pid), s))
+		if err := syscall.Kill(int(p.Pid), s); !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Stop stops it in order, and waits for its end.
 func (d *Daemon) Stop() error {
 	if err := d.Signal(syscall.SIGTERM); err != nil {

@@ -119,6 +119,17 @@ func (p *Postgres) Connection() string {
 	return fmt.Sprintf("host=127.0.0.1 port=%d user=postbus password=%s database=postbus sslmode=disable", p.Port, p.password)
 }
 
+// Query runs SQL as Postbus's user, and returns what psql prints without decoration.
+func (p *Postgres) Query(ctx context.Context, sql string) (string, error) {
+	psql := exec.CommandContext(ctx, "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command", sql) //nolint:gosec // the SQL is ours
+	psql.Env = append(os.Environ(), "PGHOST=127.0.0.1", fmt.Sprint("PGPORT=", p.Port), "PGUSER=postbus", "PGDATABASE=postbus", "PGPASSWORD="+p.password)
+	out, err := psql.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("psql: %w: %s", err, out)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
 // PostgresAnswers returns an error unless a PostgreSQL at the address takes users. Without a
 // password, all that it answers to one is which proof it asks for.
 func PostgresAnswers(address string) error {

@@ -90,6 +90,19 @@ func writeCookie(path string) error {
 // Connection is its URL.
 func (r *RabbitMQ) Connection() string { return fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d", r.Port) }
 
+// Control runs rabbitmqctl on it, and returns what that prints.
+func (r *RabbitMQ) Control(ctx context.Context, args ...string) (string, error) {
+	ctl := exec.CommandContext(ctx, filepath.Join(filepath.Dir(rabbitmqServer), "rabbitmqctl"), append([]string{"--quiet"}, args...)...) //nolint:gosec // the arguments are ours
+	ctl.Dir, ctl.Env = "/", r.env
+	var stderr strings.Builder
+	ctl.Stderr = &stderr
+	out, err := ctl.Output()
+	if err != nil {
+		return "", fmt.Errorf("rabbitmqctl %s: %w: %s%s", strings.Join(args, " "), err, out, stderr.String())
+	}
+	return string(out), nil
+}
+
 // Stop stops it in order, with Erlang's port mapper.
 func (r *RabbitMQ) Stop() error {
 	return errors.Join(r.Daemon.Stop(), StopEpmd(r.epmd))
