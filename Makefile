@@ -17,6 +17,7 @@ help: ## the list of targets
 	  '                    where one is started if none answers)' \
 	  '  ENGINE            what is behind the bus and the stores: redis (the default) or' \
 	  '                    postgres-rabbitmq (components/README.md)' \
+	  '                    (make test and make test-faults, too)' \
 	  '  NO_INSTALL        if set, a system package that is missing is named and not' \
 	  '                    installed (make test, too)'
 
@@ -29,7 +30,7 @@ stop: $(launcher) ## stop a run that was left behind
 	@exec $(launcher) stop
 
 .PHONY: test
-test: go ## lint, unit tests and end-to-end tests
+test: go ## lint, unit tests and end-to-end tests (ENGINE= runs the end-to-end tests on another engine)
 	@go run ./apps/tools/check
 
 .PHONY: dead-letters
@@ -55,8 +56,12 @@ fuzz: ## fuzz what parses the input of others (FUZZTIME=1h, of each target; make
 	@go run ./apps/tools/check -only fuzz -fuzztime $(or $(FUZZTIME),10m)
 
 .PHONY: test-faults
-test-faults: ## break everything under load, one thing at a time (30 minutes; SEED= repeats a run, CASE='kill -9 Redis' runs a part)
-	@cd apps/tools/e2e && go test -count=1 -v -timeout 90m -run "TestFaults$${CASE:+/($$CASE|what all)}|TestTheAccounts" . -args -all-faults $(if $(SEED),-seed $(SEED))
+test-faults: ## break everything under load, one thing at a time (30 minutes; SEED= repeats a run, CASE='kill -9 Redis' runs a part, ENGINE= takes another engine)
+	@cd apps/tools/e2e && go test -count=1 -v -timeout 4h -run "TestFaults$${CASE:+/($$CASE|what all)}|TestTheAccounts" . -args -all-faults $(if $(SEED),-seed $(SEED))
+
+.PHONY: test-engines
+test-engines: go ## all end-to-end tests and the whole fault suite on each engine but the default (hours), and a table of that
+	@go run ./apps/tools/check -only matrix
 
 .PHONY: prove
 prove: ## run tests by their names, wherever they are (TEST='TestOne TestTwo')

@@ -24,19 +24,37 @@ import (
 type check struct {
 	name string
 	run  func(ctx context.Context, c system.Checkout) error
+	// named means that it runs only if it is named.
+	named bool
 }
 
 var checks = []check{
-	{"lint", lint},
-	{"documents", documents},
-	{"unit", unit},
-	{"fuzz", fuzz},
-	{"simulation", simulation},
-	{"client", client},
-	{"components", components},
-	{"k8s", k8s},
-	{"e2e", endToEnd},
-	{"engines", engines},
+	{name: "lint", run: lint},
+	{name: "documents", run: documents},
+	{name: "unit", run: unit},
+	{name: "fuzz", run: fuzz},
+	{name: "simulation", run: simulation},
+	{name: "client", run: client},
+	{name: "components", run: components},
+	{name: "k8s", run: k8s},
+	{name: "e2e", run: endToEnd},
+	{name: "engines", run: engines},
+	{name: "matrix", run: matrix, named: true},
+}
+
+// byDefault are the parts that run if none is named: on an engine that is not the default, those
+// that depend on it.
+func byDefault(engine system.Engine) string {
+	if engine != system.RedisEngine {
+		return "e2e"
+	}
+	var names []string
+	for _, c := range checks {
+		if !c.named {
+			names = append(names, c.name)
+		}
+	}
+	return strings.Join(names, ",")
 }
 
 func main() {
@@ -44,7 +62,12 @@ func main() {
 	for i, c := range checks {
 		names[i] = c.name
 	}
-	only := flag.String("only", strings.Join(names, ","), "which `parts` to run")
+	engine, err := system.EngineOf(os.Getenv("ENGINE"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	only := flag.String("only", byDefault(engine), "which `parts` to run")
 	flag.Parse()
 	var chosen []check
 	for _, part := range strings.Split(*only, ",") {

@@ -113,6 +113,7 @@ func clusterRedis(t *testing.T, suffix string, variables ...string) (address str
 // After a restart, everything that a component wrote is still there, transactions
 // included.
 func TestARestartOfTheClustersRedisLosesNothing(t *testing.T) {
+	needs(t, redisKind, "it is a test of the users that Redis has on a cluster")
 	address, restart := clusterRedis(t, "")
 	ctx := t.Context()
 	store, bus := as(t, address, "posts-store"), as(t, address, "bus")
@@ -165,6 +166,7 @@ func connect(t *testing.T, at redis.Options) *redis.Client {
 // TestEachComponentHasAUserOfItsOwn runs the system on the Redis of k8s/redis, each
 // component with its own user. Then it tries as each user to reach the keys of others.
 func TestEachComponentHasAUserOfItsOwn(t *testing.T) {
+	needs(t, redisKind, "it is a test of the users that Redis has on a cluster")
 	var address, suffix string
 	s := another(t, func(doc system.Document) {
 		if doc["kind"] != "Component" || doc["scopes"] == nil { // every component in Redis has scopes
@@ -317,6 +319,7 @@ func isRefused(err error) bool {
 // TestAnOlderVersionsPasswordIsValidUntilItsSecretIsGone covers an update, in which apps
 // of both versions run.
 func TestAnOlderVersionsPasswordIsValidUntilItsSecretIsGone(t *testing.T) {
+	needs(t, redisKind, "it is a test of the users that Redis has on a cluster")
 	address, _ := clusterRedis(t, "", "OLD_PASSWORD=of-all")
 	old := connect(t, redis.Options{Addr: address, Password: "of-all"})
 	if err := errors.Join(old.HSet(t.Context(), "posts||x", "data", "x").Err(), old.Do(t.Context(), "XADD", "PostCreated", "*", "data", "x").Err()); err != nil {

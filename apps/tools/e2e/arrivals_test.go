@@ -63,6 +63,7 @@ func (m *monitored) reads(part string) int {
 // TestAMadeUpIDCostsThreeReadsAndOneRequest covers that the service does not poll, and
 // that the client's host gets the service's own answer at its first try.
 func TestAMadeUpIDCostsThreeReadsAndOneRequest(t *testing.T) {
+	needs(t, redisKind, "it counts reads by Redis's MONITOR")
 	p := shared.createPost(t, "beside those that are made up")
 	redis := shared.monitor(t)
 	for name, c := range map[string]struct {
@@ -97,6 +98,7 @@ func TestAMadeUpIDCostsThreeReadsAndOneRequest(t *testing.T) {
 // TestManyMadeUpIDsLeaveWritersAlone prints how much 100 connections that ask for missing
 // posts slow down a writer. It asserts what they cost, and that all get their answers.
 func TestManyMadeUpIDsLeaveWritersAlone(t *testing.T) {
+	needs(t, redisKind, "it counts reads by Redis's MONITOR")
 	const connections, period = 100, 3 * time.Second
 	write := func() (took []time.Duration) {
 		for end := time.Now().Add(period); time.Now().Before(end); {

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	pb "github.com/dapr/dapr/pkg/proto/runtime/v1"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
@@ -21,6 +24,15 @@ import (
 
 // redisKind is the name of the default engine's kind of server.
 const redisKind = "Redis"
+
+// needs leaves a test out unless the engine has a kind of server, and says why. Apps/tools/check
+// lists what was left out.
+func needs(t *testing.T, kind, why string) {
+	t.Helper()
+	if !slices.Contains(kindsOf(engine), kind) {
+		t.Skipf("left out on %s, which has no %s: %s", engine, kind, why)
+	}
+}
 
 // kindsOf are the names of the kinds of servers of an engine, in the order in which they start.
 // The stores' is the first one.
@@ -35,8 +47,18 @@ func kindsOf(e system.Engine) []string {
 	return names
 }
 
+// rabbitMQ is a node or a cluster, postgres a server or a pair.
+type (
+	rabbitMQ interface {
+		Control(ctx context.Context, args ...string) (string, error)
+	}
+	postgres interface {
+		Query(ctx context.Context, sql string) (string, error)
+	}
+)
+
 // serverOf returns the system's server of a type, if its engine has one.
-func serverOf[T system.Server](s *stack) (server T, ok bool) {
+func serverOf[T any](s *stack) (server T, ok bool) {
 	if s.alone == nil { // on Kubernetes
 		return server, false
 	}
@@ -68,6 +90,22 @@ func (s *stack) daemons() []*system.Daemon {
 // signalStores sends a signal to the daemons that keep the stores.
 func (s *stack) signalStores(signal syscall.Signal) error {
 	return signalAll(s.daemonsOf(kindsOf(s.engine)[0]), signal)
+}
+
+// stopStores stops in order what keeps the stores, and startStores starts it again.
+func (s *stack) stopStores() error {
+	if s.redis != nil {
+		return s.redis.Stop()
+	}
+	return s.alone.Servers.Started[0].Stop()
+}
+
+func (s *stack) startStores(ctx context.Context) error {
+	var errs []error
+	for _, d := range s.daemonsOf(kindsOf(s.engine)[0]) {
+		errs = append(errs, d.Start(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // signalAll sends a signal to all processes of daemons.
@@ -104,24 +142,37 @@ func startDaemons(t *testing.T, daemons []*system.Daemon) {
 // put publishes messages on a topic, byte for byte, by a sidecar that may do that.
 func (s *stack) put(t *testing.T, topic string, messages ...string) {
 	t.Helper()
+	put := s.putter(t, topic)
 	for _, message := range messages {
-		if err := s.tryToPut(topic, message); err != nil {
+		if err := put(message); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func (s *stack) tryToPut(topic, message string) error {
+// putTimeout bounds the publishing of a message.
+const putTimeout = 20 * time.Second
+
+// putter returns what publishes a message on a topic.
+func (s *stack) putter(t *testing.T, topic string) func(message string) error {
+	t.Helper()
 	publisher := "eventlog" // of dead letters, as all others
 	if of, ok := publisherOf[topic]; ok {
 		publisher = of
 	}
-	url := s.App(publisher).Sidecar() + "/v1.0/publish/bus/" + topic + "?metadata.rawPayload=true"
-	r, err := do("POST", url, message, "Content-Type: application/octet-stream")
-	if err == nil && r.status != 204 {
-		err = fmt.Errorf("POST %s: %s", url, r)
+	sidecar := sidecarOf(t, s.App(publisher))
+	return func(message string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), putTimeout)
+		defer cancel()
+		_, err := sidecar.PublishEvent(ctx, &pb.PublishEventRequest{
+			PubsubName: "bus", Topic: topic, Data: []byte(message), DataContentType: "application/octet-stream",
+			Metadata: map[string]string{"rawPayload": "true"},
+		})
+		if err != nil {
+			return fmt.Errorf("%s's sidecar does not publish a %s: %w", publisher, topic, err)
+		}
+		return nil
 	}
-	return err
 }
 
 // nothingPending returns an error while a subscription is missing or has messages that are not
@@ -136,7 +187,7 @@ func (s *stack) nothingPending(t *testing.T) error {
 
 // pending describes each subscription that is missing or has messages that are not acknowledged.
 func (s *stack) pending(t *testing.T) ([]string, error) {
-	if broker, ok := serverOf[*system.RabbitMQ](s); ok {
+	if broker, ok := serverOf[rabbitMQ](s); ok {
 		return s.pendingInQueues(t.Context(), broker)
 	}
 	return s.pendingInGroups(t.Context(), s.streams(t))
@@ -174,8 +225,11 @@ func (s *stack) pendingInGroups(ctx context.Context, streams *redis.Client) (pen
 	return pending, nil
 }
 
+// queue is the name of the queue in RabbitMQ from which a service receives a topic.
+func (s *stack) queue(service, topic string) string { return s.App(service).ID + "-" + topic }
+
 // pendingInQueues looks at RabbitMQ's queues. It has one of each subscription.
-func (s *stack) pendingInQueues(ctx context.Context, broker *system.RabbitMQ) (pending []string, err error) {
+func (s *stack) pendingInQueues(ctx context.Context, broker rabbitMQ) (pending []string, err error) {
 	out, err := broker.Control(ctx, "list_queues", "--formatter", "json", "name", "messages", "consumers")
 	if err != nil {
 		return nil, err
@@ -190,8 +244,7 @@ func (s *stack) pendingInQueues(ctx context.Context, broker *system.RabbitMQ) (p
 	}
 	for _, topic := range allTopics() {
 		for _, service := range subscribers(topic) {
-			name := s.App(service).ID + "-" + topic
-			i := slices.IndexFunc(queues, func(q queue) bool { return q.Name == name })
+			i := slices.IndexFunc(queues, func(q queue) bool { return q.Name == s.queue(service, topic) })
 			switch {
 			case i < 0:
 				pending = append(pending, fmt.Sprintf("%s has no queue of %s", service, topic))
@@ -254,9 +307,9 @@ func (s *stack) empty(t *testing.T, service string) {
 	t.Helper()
 	var deleted int
 	var err error
-	if postgres, ok := serverOf[*system.Postgres](s); ok {
+	if server, ok := serverOf[postgres](s); ok {
 		var out string
-		if out, err = postgres.Query(t.Context(), "WITH gone AS (DELETE FROM "+service+"_state RETURNING 1) SELECT count(*) FROM gone"); err == nil {
+		if out, err = server.Query(t.Context(), "WITH gone AS (DELETE FROM "+service+"_state RETURNING 1) SELECT count(*) FROM gone"); err == nil {
 			_, err = fmt.Sscan(out, &deleted)
 		}
 	} else {
@@ -273,21 +326,65 @@ func (s *stack) empty(t *testing.T, service string) {
 	}
 }
 
-// deliverAgain publishes again all that the log has of the topics of some services.
-func (s *stack) deliverAgain(t *testing.T, services ...string) {
+// loseAll deletes all that all stores have, at once.
+func (s *stack) loseAll(ctx context.Context) error {
+	if server, ok := serverOf[postgres](s); ok {
+		_, err := server.Query(ctx, "TRUNCATE "+strings.Join(onTheBus, "_state, ")+"_state")
+		return err
+	}
+	store := redis.NewClient(&s.redisAt)
+	defer func() { _ = store.Close() }()
+	return store.FlushAll(ctx).Err()
+}
+
+// stored is all that the stores have, by place. Of Redis it has the topics, too.
+func (s *stack) stored(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	if server, ok := serverOf[postgres](s); ok {
+		for _, name := range onTheBus {
+			rows, err := server.Query(t.Context(), "SELECT key, encode(value, 'escape') FROM "+name+"_state")
+			if err != nil {
+				t.Fatal(err)
+			}
+			all["the store of "+name] = rows
+		}
+		return all
+	}
+	store := s.store(t)
+	for keys := store.Scan(t.Context(), 0, "", 1000).Iterator(); keys.Next(t.Context()); {
+		all["Redis at "+keys.Val()] = keys.Val() + string(valueOf(t, store, keys.Val()))
+	}
+	return all
+}
+
+// published are the messages of all events in the log, by topic.
+func (s *stack) published(t *testing.T) map[string][]string {
 	t.Helper()
 	raw, err := readPages[json.RawMessage](s.App("eventlog"), eventlog.EventsPath, 0, eventlog.MaxLimit)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var puts errgroup.Group
-	puts.SetLimit(writers)
+	all := map[string][]string{}
 	for _, one := range raw {
 		e := decode[map[string]any](t, one)
 		delete(e, "sequence") // the log's own
-		topic, message := fmt.Sprint(e["type"]), jsonOf(t, e)
-		if slices.ContainsFunc(services, func(service string) bool { return slices.Contains(routes[service], topic) }) {
-			puts.Go(func() error { return s.tryToPut(topic, message) })
+		topic := fmt.Sprint(e["type"])
+		all[topic] = append(all[topic], jsonOf(t, e))
+	}
+	return all
+}
+
+// deliverAgain publishes again all that the log has of a service's topics.
+func (s *stack) deliverAgain(t *testing.T, service string) {
+	t.Helper()
+	published := s.published(t)
+	var puts errgroup.Group
+	puts.SetLimit(writers)
+	for _, topic := range topicsOf(service) {
+		put := s.putter(t, topic)
+		for _, message := range published[topic] {
+			puts.Go(func() error { return put(message) })
 		}
 	}
 	if err := puts.Wait(); err != nil {

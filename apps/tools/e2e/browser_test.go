@@ -19,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
@@ -137,7 +135,7 @@ func (s suite) report(t *testing.T) {
 //	POST /kill/:service               kills the service at once
 //	POST /start/:service              starts it again, and waits until it is ready
 //	POST /seed?posts=N&comments=M     writes N posts, the newest with M comments
-//	POST /flush                       empties Redis
+//	POST /flush                       empties all stores
 type control struct {
 	*stack
 	mu     sync.Mutex
@@ -161,9 +159,7 @@ func (c *control) routes() http.Handler {
 	handle("POST /start/{service}", c.start)
 	handle("POST /seed", c.seed)
 	handle("POST /flush", func(r *http.Request) (any, error) {
-		store := redis.NewClient(&c.redisAt)
-		defer func() { _ = store.Close() }()
-		return struct{}{}, store.FlushAll(r.Context()).Err()
+		return struct{}{}, c.loseAll(r.Context())
 	})
 	return mux
 }

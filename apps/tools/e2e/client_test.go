@@ -283,12 +283,12 @@ func TestWithAServiceDownTheRestGoesOn(t *testing.T) {
 			eventually(t, func() error { return works(ask()) })
 		}
 	})
-	t.Run("Redis", func(t *testing.T) {
-		if err := s.redis.Signal(syscall.SIGSTOP); err != nil {
+	t.Run("the stores", func(t *testing.T) {
+		if err := s.signalStores(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
 		r, err := read["posts"]()
-		if err := s.redis.Signal(syscall.SIGCONT); err != nil {
+		if err := s.signalStores(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
 		// The answer is the service's own, within its own deadline.

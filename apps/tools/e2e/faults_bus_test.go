@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -55,7 +56,9 @@ func busFaults() []fault {
 			}
 		})
 	})
-	add("the bus's Redis, which is not the stores', away for 30 s", false, withItsOwnBus, busAway)
+	add(fmt.Sprintf("the bus's Redis, which is not the stores', away for %s", away), false, withItsOwnBus, func(t *testing.T, s *stack, l *load) {
+		withoutTheBus(t, l, away, s.bus.Stop, func() error { return s.bus.Start(context.WithoutCancel(t.Context())) })
+	})
 	add("eventlog and its sidecar away for the whole load, and each topic deleted before it is back", false, nil, func(t *testing.T, s *stack, l *load) {
 		killed := s.killAll(t, s.App("eventlog").Port, s.App("eventlog").HTTPPort)
 		pause(t, 10*time.Second)
@@ -282,27 +285,30 @@ func moveBus(doc system.Document, address string) {
 	}
 }
 
-// busAway stops the bus's Redis for a time in which every command must get its 201 at
-// once. Comments are on posts that the comments service knows: it learns of posts through
-// the bus.
-func busAway(t *testing.T, s *stack, l *load) {
-	const away = 30 * time.Second
+// away is how long the bus is away.
+const away = 30 * time.Second
+
+// withoutTheBus breaks the bus for a time in which every command must get its 201 at once.
+// Comments are on posts that the comments service knows: it learns of posts through the
+// bus.
+func withoutTheBus(t *testing.T, l *load, long time.Duration, breakIt, mendIt func() error) {
+	t.Helper()
 	l.commentOnlyOnThese()
 	pause(t, 3*time.Second) // until each of them is known
-	if err := s.bus.Stop(); err != nil {
+	if err := breakIt(); err != nil {
 		t.Fatal(err)
 	}
 	pause(t, time.Second) // until no try from before is under way
 	created, retries := l.created.Load(), l.retries.Load()
-	pause(t, away)
+	pause(t, long)
 	created, retries = l.created.Load()-created, l.retries.Load()-retries
-	if err := s.bus.Start(context.WithoutCancel(t.Context())); err != nil {
+	if err := mendIt(); err != nil {
 		t.Fatal(err)
 	}
 	if retries > 0 {
 		t.Errorf("%d tries were not answered 201 while the bus was away, beside %d that were", retries, created)
 	}
-	if least := int64(away.Seconds()) * writesPerSecond / 2; created < least {
-		t.Errorf("%d commands were accepted while the bus was away for %s, and not at least %d", created, away, least)
+	if least := int64(long.Seconds()) * writesPerSecond / 2; created < least {
+		t.Errorf("%d commands were accepted while the bus was away for %s, and not at least %d", created, long, least)
 	}
 }

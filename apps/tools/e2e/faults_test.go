@@ -40,12 +40,14 @@ type fault struct {
 	// of is the kind of server that it breaks, without which it does not run. If empty, it
 	// runs on every engine.
 	of string
+	// replicated means that it needs the engine's replicated form, which on starts.
+	replicated bool
 	// on starts a system of its own for it, because it needs another one or leaves
 	// something behind. If nil, it shares one.
 	on func(t *testing.T) *stack
 	// within bounds, in a full run, the time until everything is whole again.
 	within time.Duration
-	// hangs, if not empty, is why subscriptions may hang after it.
+	// hangs, if not empty, is why the bus may still have messages after it.
 	hangs string
 	// run returns when everything is mended. It may end the load before that.
 	run func(t *testing.T, s *stack, l *load)
@@ -58,13 +60,13 @@ const hang = 20 * time.Second
 func faults() []fault {
 	return slices.Concat(
 		[]fault{{name: "none", short: true, within: wholeWithin, run: nothing}},
-		processFaults(), serverFaults(), systemFaults(), busFaults(), sidecarFaults(), storeFaults(), versionFaults(),
+		processFaults(), serverFaults(), systemFaults(), replicatedFaults(), busFaults(), sidecarFaults(), storeFaults(), versionFaults(),
 	)
 }
 
 // runsOn reports whether an engine has what the fault breaks.
 func (f fault) runsOn(e system.Engine) bool {
-	return f.of == "" || slices.Contains(kindsOf(e), f.of)
+	return (f.of == "" || slices.Contains(kindsOf(e), f.of)) && (!f.replicated || len(e.ReplicatedKinds()) > 0)
 }
 
 // processFaults kill and stop the processes of a service.
@@ -356,7 +358,7 @@ type row struct {
 	lost, repeated           int
 	// repairs is the number of repairs, or unknown.
 	repairs int
-	// hung is how many subscriptions take nothing any more.
+	// hung is how many subscriptions do not get all that the bus has for them.
 	hung          int
 	whole, within time.Duration
 	hangs         string // of the fault
@@ -373,7 +375,11 @@ const (
 // TestFaults breaks one thing at a time under load and then does the accounts.
 func TestFaults(t *testing.T) {
 	// `make test` also shows lines that begin with a bar.
-	fmt.Printf("| seed %d; SEED=%d repeats it\n", *seed, *seed)
+	versions, err := engine.Versions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("| seed %d; SEED=%d repeats it. %s\n", *seed, *seed, versions)
 	s := alone(t)
 	var rows []*row
 	for _, f := range faults() {
@@ -487,29 +493,6 @@ func underLoad(t *testing.T, s *stack, f fault, r *row) {
 	if *allFaults && f.within > 0 && r.whole > f.within {
 		t.Errorf("whole again only after %s", r.whole)
 	}
-}
-
-// hangsAfter is how long a subscription has for what the bus still has for it, before it counts as
-// hung. A sidecar connects again after 3 s, and RabbitMQ counts a queue's messages every 5 s.
-const hangsAfter = 30 * time.Second
-
-// hung is how many subscriptions take nothing any more.
-func (s *stack) hung(t *testing.T) int {
-	t.Helper()
-	var pending []string
-	err := system.Until(t.Context(), hangsAfter, func() (err error) {
-		if pending, err = s.pending(t); err == nil && len(pending) > 0 {
-			err = fmt.Errorf("%d subscriptions hang: %q", len(pending), pending)
-		}
-		return err
-	})
-	switch {
-	case len(pending) > 0:
-		t.Log(err)
-	case err != nil:
-		t.Error(err)
-	}
-	return len(pending)
 }
 
 // settledUpTo returns nil when the log has, after a number, the last event of everything

@@ -124,10 +124,8 @@ func (f *forgery) takenBy(t *testing.T, s *stack) (places []string) {
 	for _, d := range readDeadLetters(t, s) {
 		look("the dead letters", d.Data.Payload)
 	}
-	store := s.store(t)
-	for keys := store.Scan(t.Context(), 0, "", 1000).Iterator(); keys.Next(t.Context()); {
-		look("the key "+keys.Val(), []byte(keys.Val()))
-		look("Redis at "+keys.Val(), valueOf(t, store, keys.Val()))
+	for place, text := range s.stored(t) {
+		look(place, []byte(text))
 	}
 	return places
 }

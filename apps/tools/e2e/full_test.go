@@ -17,6 +17,7 @@ import (
 
 // TestAFullRedisRefusesWritesAndLosesNothing fills Redis of the system on this machine.
 func TestAFullRedisRefusesWritesAndLosesNothing(t *testing.T) {
+	needs(t, redisKind, "it lowers Redis's maxmemory")
 	s := shared
 	fullRedis(t, s, func() string {
 		pids := fmt.Sprint("redis:", s.redis.PID())

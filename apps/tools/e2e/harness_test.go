@@ -115,20 +115,19 @@ var stacks int
 // start starts a system of the binaries. edit, if not nil, changes the resources. env is
 // added to the environment of `dapr run`.
 func start(ctx context.Context, dir, binaries string, edit func(system.Document), env ...string) (*stack, error) {
-	return startOn(ctx, engine, dir, binaries, edit, env...)
+	return startOn(ctx, system.Derivation{Into: dir, Engine: engine, Binaries: binaries, Edit: edit}, env...)
 }
 
-// startOn is start for another engine.
-func startOn(ctx context.Context, engine system.Engine, dir, binaries string, edit func(system.Document), env ...string) (*stack, error) {
+// startOn starts a system as d says, with app ids of its own.
+func startOn(ctx context.Context, d system.Derivation, env ...string) (*stack, error) {
 	stacks++
-	alone, err := built.checkout.Alone(ctx, built.dapr, system.Derivation{
-		Into: dir, Engine: engine, Suffix: fmt.Sprintf("-t%d-%d", os.Getpid(), stacks), Binaries: binaries, Edit: edit,
-		Env: map[string]string{"SNAPSHOT_EVERY": "200ms"},
-	})
+	d.Suffix = fmt.Sprintf("-t%d-%d", os.Getpid(), stacks)
+	d.Env = map[string]string{"SNAPSHOT_EVERY": "200ms"}
+	alone, err := built.checkout.Alone(ctx, built.dapr, d)
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{System: alone.System, alone: alone, dir: dir, redis: alone.Redis, engine: engine, log: alone.Log, posts: map[string]bool{}}
+	s := &stack{System: alone.System, alone: alone, dir: d.Into, redis: alone.Redis, engine: d.Engine, log: alone.Log, posts: map[string]bool{}}
 	if s.redis != nil {
 		s.redisAt.Addr = s.redis.Address()
 	}
@@ -188,18 +187,21 @@ var notInPaths = regexp.MustCompile(`[^A-Za-z0-9]+`)
 // another starts a system of its own for a test.
 func another(t *testing.T, edit func(system.Document), binaries string, env ...string) *stack {
 	t.Helper()
-	// The folder is beside the shared one, so that the logs of a failed test are kept. A
-	// comma in the path would make two configurations of one.
-	dir := filepath.Join(filepath.Dir(shared.dir), notInPaths.ReplaceAllString(t.Name(), "-"))
-	s, err := start(t.Context(), dir, binaries, edit, env...)
+	s, err := start(t.Context(), folderOf(t), binaries, edit, env...)
 	return s.ofTest(t, err)
+}
+
+// folderOf is the folder of a test's own system. It is beside the shared one, so that the logs of
+// a failed test are kept. A comma in the path would make two configurations of one.
+func folderOf(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(filepath.Dir(shared.dir), notInPaths.ReplaceAllString(t.Name(), "-"))
 }
 
 // anotherOn starts a system of its own for a test, on an engine.
 func anotherOn(t *testing.T, engine system.Engine) *stack {
 	t.Helper()
-	dir := filepath.Join(filepath.Dir(shared.dir), notInPaths.ReplaceAllString(t.Name(), "-")+"-"+string(engine))
-	s, err := startOn(t.Context(), engine, dir, built.binaries, nil)
+	s, err := startOn(t.Context(), system.Derivation{Into: folderOf(t) + "-" + string(engine), Engine: engine, Binaries: built.binaries})
 	return s.ofTest(t, err)
 }
 

@@ -170,6 +170,10 @@ func poisonAll(t *testing.T, s *stack, l *load) {
 		return nil
 	})
 
+	put := map[string]func(string) error{}
+	for _, topic := range topics {
+		put[topic] = s.putter(t, topic)
+	}
 	for range poisonRounds {
 		for _, topic := range topics {
 			kinds := poison(t, topic)
@@ -184,7 +188,11 @@ func poisonAll(t *testing.T, s *stack, l *load) {
 			}
 			messages = append(messages, s.valid(t, topic, l))
 			random.Shuffle(len(messages), func(i, j int) { messages[i], messages[j] = messages[j], messages[i] })
-			s.put(t, topic, messages...)
+			for _, message := range messages {
+				if err := put[topic](message); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 	}
 	l.afterwards = func() {

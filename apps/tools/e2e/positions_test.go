@@ -32,15 +32,14 @@ func (s *stack) showsExactly(t *testing.T, posts []post) error {
 	return nil
 }
 
-// flushed creates posts until they are shown and in a snapshot, empties Redis, and
+// flushed creates posts until they are shown and in a snapshot, empties all stores, and
 // creates others, each with a 201.
 func (s *stack) flushed(t *testing.T, before, after int) []post {
 	t.Helper()
-	store := s.store(t)
 	old := s.write(t, before, 0)
 	eventually(t, func() error { return s.showsExactly(t, old.posts) })
-	snapshotAt(t, s, store, uint64(before)) //nolint:gosec // never negative
-	if err := store.FlushAll(t.Context()).Err(); err != nil {
+	snapshotAt(t, s, uint64(before)) //nolint:gosec // never negative
+	if err := s.loseAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return s.write(t, after, 0).posts
@@ -67,7 +66,7 @@ func (s *stack) wantNewLog(t *testing.T, posts []post) {
 
 // After a loss, eventlog and query are restarted. Before logs had ids, query then showed
 // the posts of its snapshot, which it had saved again into the emptied store.
-func TestAfterALossInRedisARestartShowsWhatTheLogHas(t *testing.T) {
+func TestAfterALossInTheStoresARestartShowsWhatTheLogHas(t *testing.T) {
 	s := another(t, nil, built.binaries)
 	posts := s.flushed(t, 3, 5)
 	log, query := s.process(t, s.App("eventlog").Port), s.process(t, s.App("query").Port)
@@ -78,7 +77,7 @@ func TestAfterALossInRedisARestartShowsWhatTheLogHas(t *testing.T) {
 	awaitReady(t, s.App("query"))
 	eventually(t, func() error { return s.showsExactly(t, posts) })
 	s.wantNewLog(t, posts)
-	snapshotAt(t, s, s.store(t), 5)
+	snapshotAt(t, s, 5)
 	s.restartQuery(t, func() {})
 	if err := s.showsExactly(t, posts); err != nil {
 		t.Error(err)
@@ -87,7 +86,7 @@ func TestAfterALossInRedisARestartShowsWhatTheLogHas(t *testing.T) {
 
 // No restart is needed either: the services notice that the log is gone, whichever log is
 // longer.
-func TestAfterALossInRedisTheLogBeginsAnewByItself(t *testing.T) {
+func TestAfterALossInTheStoresTheLogBeginsAnewByItself(t *testing.T) {
 	s := another(t, nil, built.binaries)
 	r := readOn(t, s.App("query").URL(), "")
 	posts := s.flushed(t, 5, 3)
@@ -154,6 +153,7 @@ func TestAPositionAheadOfTheLogIsNotBelieved(t *testing.T) {
 // TestTheREADMEsLineShowsTheLogInRedis runs the README's command on a log of one open
 // segment, of one full segment, and of more.
 func TestTheREADMEsLineShowsTheLogInRedis(t *testing.T) {
+	needs(t, redisKind, "the line is redis-cli's")
 	for _, command := range []string{"redis-cli", "zstd"} {
 		if _, err := system.Install(t.Context(), "reading the log in Redis", command, map[string]string{"redis-cli": "redis-tools", "zstd": "zstd"}[command]); err != nil {
 			t.Fatal(err)

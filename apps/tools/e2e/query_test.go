@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/postbus/postbus/apps/internal/state"
 )
 
 // content is posts with comments, and their expected statuses.
@@ -85,19 +85,15 @@ func (s *stack) restartQuery(t *testing.T, meanwhile func()) (snapshot, replayed
 }
 
 func TestQueryCatchesUpOnWhatItMissed(t *testing.T) {
-	s, store := shared, shared.store(t)
+	s := shared
 	for name, damage := range map[string]func(){
-		"from its snapshot": func() {},
-		"with its state wiped": func() {
-			if err := store.Del(t.Context(), queryKeys(t, s, store, "*")...).Err(); err != nil {
-				t.Fatal(err)
-			}
-		},
+		"from its snapshot":    func() {},
+		"with its state wiped": func() { s.empty(t, "query") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := s.write(t, 3, 4)
 			eventually(t, func() error { return before.shownAt(t, s, s.App("query").Port) })
-			snapshotAt(t, s, store, s.quiet(t))
+			snapshotAt(t, s, s.quiet(t))
 			var missed content
 			s.restartQuery(t, func() { damage(); missed = s.write(t, 3, 4) })
 			eventually(t, func() error { return missed.shownAt(t, s, s.App("query").Port) })
@@ -132,40 +128,35 @@ func TestQueryIsNotReadyUntilItHasCaughtUp(t *testing.T) {
 	eventually(t, func() error { return written.shownAt(t, shared, query.Port) })
 }
 
-// queryKeys are the keys of query's own store.
-func queryKeys(t *testing.T, s *stack, store *redis.Client, pattern string) []string {
-	t.Helper()
-	keys, err := store.Keys(t.Context(), s.App("query").ID+"||"+pattern).Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
-}
+// manifestKey is the key of what describes query's snapshot.
+const manifestKey = "snapshot-manifest"
 
-// snapshotAt waits for a snapshot of at least that number and returns its manifest.
-func snapshotAt(t *testing.T, s *stack, store *redis.Client, least uint64) (manifest struct {
-	Sequence uint64
-}) {
+// snapshotAt waits until query's snapshot is of at least that number.
+func snapshotAt(t *testing.T, s *stack, least uint64) {
 	t.Helper()
+	store := storeOf(t, s.App("query"), "query-store")
 	eventually(t, func() error {
-		raw, err := store.HGet(t.Context(), s.App("query").ID+"||snapshot-manifest", "data").Result()
-		if err == nil {
-			err = json.Unmarshal([]byte(raw), &manifest)
+		items, err := store.Get(t.Context(), manifestKey)
+		if err != nil {
+			return err
 		}
-		if err == nil && manifest.Sequence < least {
-			err = fmt.Errorf("the snapshot stands at %d, not at %d", manifest.Sequence, least)
+		var manifest struct{ Sequence uint64 }
+		if err := json.Unmarshal(items[0].Value, &manifest); err != nil {
+			return fmt.Errorf("no snapshot: %w", err)
 		}
-		return err
+		if manifest.Sequence < least {
+			return fmt.Errorf("the snapshot stands at %d, not at %d", manifest.Sequence, least)
+		}
+		return nil
 	})
-	return manifest
 }
 
 func TestQueryRestartsFromItsSnapshotPlusTheTail(t *testing.T) {
-	s, store := shared, shared.store(t)
+	s := shared
 	written := s.write(t, 3, 4)
 	eventually(t, func() error { return written.shownAt(t, s, s.App("query").Port) })
 	at := s.quiet(t)
-	snapshotAt(t, s, store, at)
+	snapshotAt(t, s, at)
 	all := func() string { return string(want(t, 200, "GET", s.url("query", "/posts?limit=100"), "").body) }
 	before := all()
 
@@ -178,7 +169,7 @@ func TestQueryRestartsFromItsSnapshotPlusTheTail(t *testing.T) {
 		}
 	})
 	t.Run("the tail alone", func(t *testing.T) {
-		snapshotAt(t, s, store, s.quiet(t))
+		snapshotAt(t, s, s.quiet(t))
 		snapshot, replayed := s.restartQuery(t, func() {
 			p := s.createPost(t, "the tail")
 			eventually(t, func() error {
@@ -193,30 +184,29 @@ func TestQueryRestartsFromItsSnapshotPlusTheTail(t *testing.T) {
 		}
 	})
 	// Each of these damages the snapshot, so that query replays the whole log.
-	manifestKey := s.App("query").ID + "||snapshot-manifest"
-	aChunk := func(t *testing.T) string {
-		for _, key := range queryKeys(t, s, store, "snapshot-*") {
-			raw, err := store.HGet(t.Context(), manifestKey, "data").Result()
-			if err != nil {
-				t.Fatal(err)
-			}
-			generation := strings.TrimSuffix(strings.TrimPrefix(key, s.App("query").ID+"||snapshot-"), "-000000")
-			if key != manifestKey && strings.Contains(raw, generation) {
-				return key
-			}
+	store := storeOf(t, s.App("query"), "query-store")
+	get := func(t *testing.T, key string) state.Item {
+		t.Helper()
+		items, err := store.Get(t.Context(), key)
+		if err != nil || !items[0].Exists() {
+			t.Fatalf("%s is not there, error %v", key, err)
 		}
-		t.Fatal("no chunk")
-		return ""
+		return items[0]
+	}
+	aChunk := func(t *testing.T) string {
+		t.Helper()
+		manifest := decode[struct{ Generation string }](t, get(t, manifestKey).Value)
+		return "snapshot-" + manifest.Generation + "-000000"
 	}
 	change := func(t *testing.T, key string, edit func(string) string) {
 		t.Helper()
-		data, err := store.HGet(t.Context(), key, "data").Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if edited := edit(data); edited == data {
+		item := get(t, key)
+		edited := edit(string(item.Value))
+		if edited == string(item.Value) {
 			t.Fatal("nothing was damaged")
-		} else if err := store.HSet(t.Context(), key, "data", edited).Err(); err != nil {
+		}
+		item.Value = []byte(edited)
+		if err := store.Swap(t.Context(), item); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -226,7 +216,7 @@ func TestQueryRestartsFromItsSnapshotPlusTheTail(t *testing.T) {
 		},
 		"a chunk is truncated": func(t *testing.T) { change(t, aChunk(t), func(d string) string { return d[:len(d)-1] }) },
 		"a chunk is missing": func(t *testing.T) {
-			if err := store.Del(t.Context(), aChunk(t)).Err(); err != nil {
+			if err := store.Delete(t.Context(), get(t, aChunk(t))); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -234,14 +224,10 @@ func TestQueryRestartsFromItsSnapshotPlusTheTail(t *testing.T) {
 		"another format": func(t *testing.T) {
 			change(t, manifestKey, func(d string) string { return strings.Replace(d, `"format":1`, `"format":2`, 1) })
 		},
-		"all of query's state is gone": func(t *testing.T) {
-			if err := store.Del(t.Context(), queryKeys(t, s, store, "*")...).Err(); err != nil {
-				t.Fatal(err)
-			}
-		},
+		"all of query's state is gone": func(t *testing.T) { s.empty(t, "query") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			snapshotAt(t, s, store, s.quiet(t))
+			snapshotAt(t, s, s.quiet(t))
 			before := all()
 			snapshot, replayed := s.restartQuery(t, func() { damage(t) })
 			if last := len(events(t, s.App("eventlog"))); snapshot != 0 || replayed != last {

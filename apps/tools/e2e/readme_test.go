@@ -153,6 +153,7 @@ func TestTheOtherREADMEsCurlLinesWork(t *testing.T) {
 
 // TestTheREADMEsWayToTheGroupsWorks runs the command that shows how far each service is.
 func TestTheREADMEsWayToTheGroupsWorks(t *testing.T) {
+	needs(t, redisKind, "consumer groups are Redis's")
 	if _, err := system.Install(t.Context(), "the commands of the READMEs", "redis-cli", "redis-tools"); err != nil {
 		t.Fatal(err)
 	}

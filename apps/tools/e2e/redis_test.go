@@ -13,17 +13,17 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// TestWithoutRedisWritesAre503AndReadsGoOn covers a Redis that has stopped and one that
+// TestWithoutTheStoresWritesAre503AndReadsGoOn covers a server that has stopped and one that
 // hangs. Requests that need it must fail soon.
-func TestWithoutRedisWritesAre503AndReadsGoOn(t *testing.T) {
+func TestWithoutTheStoresWritesAre503AndReadsGoOn(t *testing.T) {
 	s := shared
 	before := s.write(t, 1, 2)
 	eventually(t, func() error { return before.shownAt(t, s, s.App("query").Port) })
 	for name, fault := range map[string]struct{ breakIt, mendIt func() error }{
-		"stopped": {s.redis.Stop, func() error { return s.redis.Start(t.Context()) }},
+		"stopped": {s.stopStores, func() error { return s.startStores(t.Context()) }},
 		"hanging": {
-			func() error { return s.redis.Signal(syscall.SIGSTOP) },
-			func() error { return s.redis.Signal(syscall.SIGCONT) },
+			func() error { return s.signalStores(syscall.SIGSTOP) },
+			func() error { return s.signalStores(syscall.SIGCONT) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,6 +91,7 @@ func TestWithoutRedisWritesAre503AndReadsGoOn(t *testing.T) {
 // Every consumer is idempotent, so setting a group back delivers what it missed and harms
 // nothing else. The test acknowledges messages in the place of a service that is down.
 func TestAGroupThatIsSetBackGetsWhatItMissed(t *testing.T) {
+	needs(t, redisKind, "consumer groups are Redis's")
 	s := shared
 	store := s.store(t)
 	for service, received := range map[string]map[string]int{ // events that it receives of a post with two comments

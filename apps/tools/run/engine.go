@@ -33,7 +33,7 @@ func findEngine(ctx context.Context, c system.Checkout, name system.Engine) (anE
 		return anEngine{}, err
 	}
 	portsOf := func(kind *system.Kind) ([]int, error) { return kind.Ports, nil }
-	servers, err := c.StartServers(ctx, name, c.Kept(), portsOf, os.Getenv)
+	servers, err := c.StartServers(ctx, name.Kinds(), c.Kept(), portsOf, os.Getenv)
 	if err != nil {
 		return anEngine{}, err
 	}

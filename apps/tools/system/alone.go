@@ -56,8 +56,12 @@ func (c Checkout) startEngine(ctx context.Context, a *Alone, d *Derivation) erro
 		}
 		d.Redis = a.Redis.Address()
 	}
+	kinds := d.Engine.Kinds()
+	if d.Replicated {
+		kinds = d.Engine.ReplicatedKinds()
+	}
 	var err error
-	a.Servers, err = c.StartServers(ctx, d.Engine, d.Into,
+	a.Servers, err = c.StartServers(ctx, kinds, d.Into,
 		func(k *Kind) ([]int, error) { return FreePorts(len(k.Ports)) }, func(string) string { return "" })
 	if err != nil && a.Redis != nil {
 		err = errors.Join(err, a.Redis.Stop())

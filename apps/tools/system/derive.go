@@ -30,6 +30,8 @@ type Derivation struct {
 	Shift int
 	// Engine is the engine whose resources are derived. It is the default if empty.
 	Engine Engine
+	// Replicated asks for the engine's replicated form, where the servers are started with it.
+	Replicated bool
 	// Redis replaces the address of Redis.
 	Redis string
 	// Binaries is a folder of built services to run instead of building them.

@@ -22,12 +22,13 @@ const (
 
 // engines are all engines, the default first, with the kinds of servers that they consist of, in
 // the order in which those start. The default's Redis is none of them: components/ has its address.
+// In their replicated form, which is for tests, none of the servers is the only one of its kind.
 var engines = []struct {
-	engine Engine
-	kinds  []*Kind
+	engine            Engine
+	kinds, replicated []*Kind
 }{
-	{RedisEngine, nil},
-	{PostgresRabbitMQ, []*Kind{&postgres, &rabbitMQ}},
+	{engine: RedisEngine},
+	{PostgresRabbitMQ, []*Kind{&postgres, &rabbitMQ}, []*Kind{&postgresPair, &rabbitMQCluster}},
 }
 
 // Engines are all engines, the default first.
@@ -72,6 +73,17 @@ func (e Engine) Kinds() []*Kind {
 	return nil
 }
 
+// ReplicatedKinds are the kinds of servers of its replicated form, in the same order. They choose
+// their ports by themselves. Without such a form there are none.
+func (e Engine) ReplicatedKinds() []*Kind {
+	for _, known := range engines {
+		if known.engine == e {
+			return known.replicated
+		}
+	}
+	return nil
+}
+
 // Kind is a kind of server that components/ finds by the environment.
 type Kind struct {
 	// Name is the product's.
@@ -83,6 +95,25 @@ type Kind struct {
 	Ports []int
 	// start starts it on loopback, with its data below dir, and returns when it takes work.
 	start func(ctx context.Context, c Checkout, dir string, ports []int) (Server, error)
+	// version is that of the server that start takes. Without it, none is known.
+	version func(ctx context.Context) (string, error)
+}
+
+// Versions are the servers of an engine, with their versions.
+func (e Engine) Versions(ctx context.Context) (string, error) {
+	var all []string
+	for _, kind := range e.Kinds() {
+		version := ""
+		if kind.version != nil {
+			known, err := kind.version(ctx)
+			if err != nil {
+				return "", fmt.Errorf("the version of %s: %w", kind.Name, err)
+			}
+			version = " " + known
+		}
+		all = append(all, kind.Name+version)
+	}
+	return strings.Join(all, ", "), nil
 }
 
 // Server is a server that this process has started: one daemon, or several that work as one.
@@ -101,11 +132,11 @@ type Servers struct {
 	env     []string
 }
 
-// StartServers starts the servers of an engine, with their data below dir, but for those that the
+// StartServers starts servers of some kinds, with their data below dir, but for those that the
 // user has named. If one does not start, those before it are stopped.
-func (c Checkout) StartServers(ctx context.Context, e Engine, dir string, portsOf func(*Kind) ([]int, error), named func(env string) string) (*Servers, error) {
+func (c Checkout) StartServers(ctx context.Context, kinds []*Kind, dir string, portsOf func(*Kind) ([]int, error), named func(env string) string) (*Servers, error) {
 	s := &Servers{}
-	for _, kind := range e.Kinds() {
+	for _, kind := range kinds {
 		if named(kind.Env) != "" {
 			continue
 		}

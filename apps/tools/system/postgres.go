@@ -22,6 +22,22 @@ var postgres = Kind{
 	start: func(ctx context.Context, _ Checkout, dir string, ports []int) (Server, error) {
 		return StartPostgres(ctx, filepath.Join(dir, "postgres"), ports[0])
 	},
+	version: postgresVersion,
+}
+
+// postgresVersion is the version of the PostgreSQL that is started.
+func postgresVersion(ctx context.Context) (string, error) {
+	bin, err := findPostgres(ctx)
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--version").Output() //nolint:gosec // found by us
+	if err != nil {
+		return "", err
+	}
+	_, version, _ := strings.Cut(string(out), "(PostgreSQL) ")
+	version, _, _ = strings.Cut(strings.TrimSpace(version), " ") // and not the package's
+	return version, nil
 }
 
 // postgresUser is the user of the system that Debian's package makes.
@@ -30,12 +46,29 @@ const postgresUser = "postgres"
 // Postgres is a PostgreSQL that this process started.
 type Postgres struct {
 	Daemon
+	dir, bin string // its folder, and that of PostgreSQL's programs
 	password string
+	as       func() *syscall.SysProcAttr // whom its programs run as
 }
 
 // StartPostgres starts PostgreSQL on loopback, with its data in dir, and waits until it answers.
 // If it is missing, it is installed first. It commits as PostgreSQL does by default: to the disk.
 func StartPostgres(ctx context.Context, dir string, port int) (*Postgres, error) {
+	p, err := newPostgres(ctx, dir, port)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(p.data(), "PG_VERSION")); err != nil {
+		if err := p.createDatabase(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return p, p.Start(ctx)
+}
+
+// newPostgres returns a PostgreSQL that is not started yet, with its data in dir. settings are
+// more of its parameters.
+func newPostgres(ctx context.Context, dir string, port int, settings ...string) (*Postgres, error) {
 	bin, err := findPostgres(ctx)
 	if err != nil {
 		return nil, err
@@ -44,27 +77,34 @@ func StartPostgres(ctx context.Context, dir string, port int) (*Postgres, error)
 	if err != nil {
 		return nil, err
 	}
-	data := filepath.Join(dir, "data")
 	password, err := keptPassword(filepath.Join(dir, "password"))
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err != nil {
-		if err := createDatabase(ctx, bin, dir, password, as); err != nil {
-			return nil, err
-		}
-	}
-	log := filepath.Join(dir, "postgres.log")
-	p := &Postgres{Daemon{Port: port, name: "PostgreSQL", log: log}, password}
+	p := &Postgres{Daemon{Port: port, name: "PostgreSQL", log: filepath.Join(dir, "postgres.log")}, dir, bin, password, as}
+	settings = append([]string{
+		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(port), "unix_socket_directories=",
+		"logging_collector=on", "log_directory=" + dir, "log_filename=postgres.log",
+	}, settings...)
 	p.command = func() *exec.Cmd {
-		cmd := exec.Command(filepath.Join(bin, "postgres"), "-D", data, //nolint:gosec // found by us
-			"-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(port), "-c", "unix_socket_directories=",
-			"-c", "logging_collector=on", "-c", "log_directory="+dir, "-c", "log_filename=postgres.log")
-		cmd.Dir, cmd.SysProcAttr = "/", as() // it goes into its data by itself
-		return cmd
+		args := []string{"-D", p.data()}
+		for _, setting := range settings {
+			args = append(args, "-c", setting)
+		}
+		return p.program("postgres", args...)
 	}
 	p.answers = func() error { return PostgresAnswers(p.Address()) }
-	return p, p.Start(ctx)
+	return p, nil
+}
+
+// data is the folder of its files.
+func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
+
+// program is a program of PostgreSQL's, run as the owner of its files.
+func (p *Postgres) program(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(p.bin, name), args...) //nolint:gosec // found by us
+	cmd.Dir, cmd.SysProcAttr = "/", p.as()                   // it goes into its data by itself
+	return cmd
 }
 
 // keptPassword reads a password from a file, or makes one.
@@ -79,28 +119,32 @@ func keptPassword(path string) (string, error) {
 
 // createDatabase makes a cluster of databases, with a database and a user for Postbus. That user
 // can do nothing outside it. The superuser, who can read files, is let in by nobody.
-func createDatabase(ctx context.Context, bin, dir, password string, as func() *syscall.SysProcAttr) error {
-	data, made := filepath.Join(dir, "data"), filepath.Join(dir, "making")
+func (p *Postgres) createDatabase(ctx context.Context) error {
+	made := filepath.Join(p.dir, "making")
 	if err := os.RemoveAll(made); err != nil { // one that was cut off
 		return err
 	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", made, "-U", postgresUser, "--auth=reject", "-E", "UTF8", "--no-locale") //nolint:gosec // found by us
-	initdb.Dir, initdb.SysProcAttr = "/", as()
-	if err := step(ctx, "creating a database in "+data, initdb); err != nil {
+	initdb := p.program("initdb", "-D", made, "-U", postgresUser, "--auth=reject", "-E", "UTF8", "--no-locale")
+	if err := step(ctx, "creating a database in "+p.data(), initdb); err != nil {
 		return err
 	}
 	// The file is there, and keeps its owner.
 	if err := os.WriteFile(filepath.Join(made, "pg_hba.conf"), []byte("host postbus postbus 127.0.0.1/32 scram-sha-256\n"), 0o600); err != nil {
 		return err
 	}
-	// Without a server. A statement is a line.
-	single := exec.Command(filepath.Join(bin, "postgres"), "--single", "-D", made, "postgres") //nolint:gosec // found by us
-	single.Dir, single.SysProcAttr = "/", as()
-	single.Stdin = strings.NewReader(fmt.Sprintf("CREATE ROLE postbus LOGIN PASSWORD '%s'\nCREATE DATABASE postbus OWNER postbus\n", password))
-	if err := step(ctx, "creating its user", single); err != nil {
+	statements := fmt.Sprintf("CREATE ROLE postbus LOGIN PASSWORD '%s'\nCREATE DATABASE postbus OWNER postbus\n", p.password)
+	if err := p.alone(ctx, "creating its user", made, statements); err != nil {
 		return err
 	}
-	return os.Rename(made, data)
+	return os.Rename(made, p.data())
+}
+
+// alone runs statements, of a line each, as the superuser of a cluster of databases whose server
+// does not run.
+func (p *Postgres) alone(ctx context.Context, what, data, statements string) error {
+	single := p.program("postgres", "--single", "-D", data, "postgres")
+	single.Stdin = strings.NewReader(statements)
+	return step(ctx, what, single)
 }
 
 // Stop stops it without waiting for its clients, and waits for its end.
@@ -121,7 +165,7 @@ func (p *Postgres) Connection() string {
 
 // Query runs SQL as Postbus's user, and returns what psql prints without decoration.
 func (p *Postgres) Query(ctx context.Context, sql string) (string, error) {
-	psql := exec.CommandContext(ctx, "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command", sql) //nolint:gosec // the SQL is ours
+	psql := exec.CommandContext(ctx, filepath.Join(p.bin, "psql"), "--no-psqlrc", "--tuples-only", "--no-align", "--command", sql) //nolint:gosec // found by us
 	psql.Env = append(os.Environ(), "PGHOST=127.0.0.1", fmt.Sprint("PGPORT=", p.Port), "PGUSER=postbus", "PGDATABASE=postbus", "PGPASSWORD="+p.password)
 	out, err := psql.CombinedOutput()
 	if err != nil {
@@ -151,7 +195,8 @@ func PostgresAnswers(address string) error {
 // a version.
 func findPostgres(ctx context.Context) (string, error) {
 	if path, err := exec.LookPath("postgres"); err == nil {
-		return filepath.Dir(path), nil
+		path, err = filepath.EvalSymlinks(path) // the other programs are beside it
+		return filepath.Dir(path), err
 	}
 	if bin, ok := newestPostgres(); ok {
 		return bin, nil

@@ -19,6 +19,10 @@ var rabbitMQ = Kind{
 	start: func(ctx context.Context, _ Checkout, dir string, ports []int) (Server, error) {
 		return StartRabbitMQ(ctx, filepath.Join(dir, "rabbitmq"), ports[0], ports[1], ports[2])
 	},
+	version: func(ctx context.Context) (string, error) {
+		out, err := exec.CommandContext(ctx, rabbitmqctl, "version").Output()
+		return strings.TrimSpace(string(out)), err
+	},
 }
 
 // RabbitMQ is a RabbitMQ that this process started.
@@ -28,13 +32,26 @@ type RabbitMQ struct {
 	epmd int // the port of Erlang's port mapper, which outlives the server
 }
 
-// rabbitmqServer is RabbitMQ's server as Debian packages it. What that has on PATH asks for root.
-const rabbitmqServer = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+// RabbitMQ's programs as Debian packages them. What that has on PATH asks for root.
+const (
+	rabbitmqServer = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+	rabbitmqctl    = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+)
 
 // StartRabbitMQ starts a node of RabbitMQ on loopback, with its data in dir, and waits until it
 // answers. If it is missing, it is installed first. Erlang listens on two more ports: for other
 // nodes and tools, and for its port mapper.
 func StartRabbitMQ(ctx context.Context, dir string, port, distribution, epmd int) (*RabbitMQ, error) {
+	r, err := newRabbitMQ(ctx, dir, "postbus@localhost", port, distribution, epmd, "")
+	if err != nil {
+		return nil, err
+	}
+	return r, r.Start(ctx)
+}
+
+// newRabbitMQ returns a node that is not started yet, with its data and its cookie in dir. settings
+// are more lines of its configuration.
+func newRabbitMQ(ctx context.Context, dir, name string, port, distribution, epmd int, settings string) (*RabbitMQ, error) {
 	path, err := Install(ctx, "the event bus", rabbitmqServer, "rabbitmq-server")
 	if err != nil {
 		return nil, err
@@ -48,7 +65,7 @@ func StartRabbitMQ(ctx context.Context, dir string, port, distribution, epmd int
 	in := func(name string) string { return filepath.Join(dir, name) }
 	// Every program of this machine is trusted, as with Redis: the password is the
 	// well-known one, which RabbitMQ takes from loopback alone.
-	conf := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nlog.console = false\n", port)
+	conf := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nlog.console = false\n%s", port, settings)
 	err = errors.Join(
 		os.WriteFile(in("rabbitmq.conf"), []byte(conf), 0o600),
 		os.WriteFile(in("plugins"), []byte("[].\n"), 0o600),
@@ -59,7 +76,7 @@ func StartRabbitMQ(ctx context.Context, dir string, port, distribution, epmd int
 	r := &RabbitMQ{Daemon: Daemon{Port: port, name: "RabbitMQ", log: in("log")}, epmd: epmd}
 	r.env = append(os.Environ(),
 		"HOME="+dir, // for Erlang's cookie
-		"RABBITMQ_NODENAME=postbus@localhost",
+		"RABBITMQ_NODENAME="+name,
 		"RABBITMQ_CONFIG_FILE="+in("rabbitmq.conf"), "RABBITMQ_ENABLED_PLUGINS_FILE="+in("plugins"),
 		"RABBITMQ_CONF_ENV_FILE="+in("none"), // and not the system's
 		"RABBITMQ_MNESIA_BASE="+in("data"), "RABBITMQ_LOG_BASE="+in("log"),
@@ -75,7 +92,7 @@ func StartRabbitMQ(ctx context.Context, dir string, port, distribution, epmd int
 		return cmd
 	}
 	r.answers = func() error { return RabbitMQAnswers(r.Address()) }
-	return r, r.Start(ctx)
+	return r, nil
 }
 
 // writeCookie writes a secret, if there is none. Who has it may have the node run code. Erlang
@@ -92,7 +109,7 @@ func (r *RabbitMQ) Connection() string { return fmt.Sprintf("amqp://guest:guest@
 
 // Control runs rabbitmqctl on it, and returns what that prints.
 func (r *RabbitMQ) Control(ctx context.Context, args ...string) (string, error) {
-	ctl := exec.CommandContext(ctx, filepath.Join(filepath.Dir(rabbitmqServer), "rabbitmqctl"), append([]string{"--quiet"}, args...)...) //nolint:gosec // the arguments are ours
+	ctl := exec.CommandContext(ctx, rabbitmqctl, append([]string{"--quiet"}, args...)...) //nolint:gosec // the arguments are ours
 	ctl.Dir, ctl.Env = "/", r.env
 	var stderr strings.Builder
 	ctl.Stderr = &stderr
