@@ -269,7 +269,7 @@ func TestTheCommandsExist(t *testing.T) {
 			}
 			for _, m := range only.FindAllStringSubmatch(command, -1) {
 				for part := range strings.SplitSeq(m[1], ",") {
-					if seen++; !strings.Contains(checks, fmt.Sprintf("{%q, ", part)) {
+					if seen++; !strings.Contains(checks, fmt.Sprintf("{name: %q, ", part)) {
 						missing("part " + part)
 					}
 				}
