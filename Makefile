@@ -15,8 +15,8 @@ help: ## the list of targets
 	  '                    (default 127.0.0.1, this machine alone; * is every interface)' \
 	  '  REDIS_HOST        the host:port of a Redis to use (default localhost:6379,' \
 	  '                    where one is started if none answers)' \
-	  '  ENGINE            what is behind the bus and the stores: redis (the default) or' \
-	  '                    postgres-rabbitmq (components/README.md)' \
+	  '  ENGINE            what is behind the bus and the stores: redis (the default),' \
+	  '                    postgres-rabbitmq or postgres-jetstream (components/README.md)' \
 	  '                    (make test and make test-faults, too)' \
 	  '  NO_INSTALL        if set, a system package that is missing is named and not' \
 	  '                    installed (make test, too)'
@@ -28,6 +28,10 @@ run: $(launcher) ## everything up, until Ctrl-C
 .PHONY: stop
 stop: $(launcher) ## stop a run that was left behind
 	@exec $(launcher) stop
+
+.PHONY: streams
+streams: $(launcher) ## make the streams of the topics in the NATS that NATS names (make run does it by itself)
+	@exec $(launcher) streams
 
 .PHONY: test
 test: go ## lint, unit tests and end-to-end tests (ENGINE= runs the end-to-end tests on another engine)

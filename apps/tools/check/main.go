@@ -270,9 +270,9 @@ func endToEnd(ctx context.Context, c system.Checkout) error {
 	return goTest(ctx, c, "e2e", endToEndTests(c), nil, "-count=1", "-timeout", "40m", ".")
 }
 
-// smoke are the end-to-end tests that run on every engine: the flow, the state contract, a
-// restart, and a move from the default engine.
-const smoke = "^(TestAPostIsShownToReaders|TestACommentIsModeratedAndShownEverywhere|TestTheLogIsReadFromACursor|TestTheStateStoreKeepsTheContract|TestARestartOfTheEngineLosesNothing|TestABlogMovesToThisEngine)$"
+// smoke are the end-to-end tests that run on every engine: the flow, the state contract, who can
+// reach its servers, their deaths, and a move from the default engine.
+const smoke = "^(TestAPostIsShownToReaders|TestACommentIsModeratedAndShownEverywhere|TestTheLogIsReadFromACursor|TestTheStateStoreKeepsTheContract|TestTheEngineListensOnLoopbackAlone|TestARestartOfTheEngineLosesNothing|TestABlogMovesToThisEngine)$"
 
 // engines tests that the system runs on the engines that are not the default.
 func engines(ctx context.Context, c system.Checkout) error {

@@ -26,18 +26,21 @@ const usage = `Run brings Postbus up on this machine.
 Usage:
   run up      everything, until Ctrl-C
   run stop    stop a run that was left behind
+  run streams make what the bus needs in the NATS that NATS names
   run linter  build the linter and print its path
   run web     build the web client
 
 Environment:
   HOST        the address on which the services' ports are opened to others (default
               127.0.0.1, which is this machine alone; * is every interface)
-  ENGINE      what is behind the bus and the stores: redis (the default) or
-              postgres-rabbitmq
+  ENGINE      what is behind the bus and the stores: redis (the default),
+              postgres-rabbitmq or postgres-jetstream
   REDIS_HOST  the host:port of a Redis to use (default localhost:6379, where one is
               started if none answers)
   POSTGRES    the connection string of a PostgreSQL to use (default: one is started)
   RABBITMQ    the URL of a RabbitMQ to use (default: one is started)
+  NATS        the URLs of a NATS to use, with commas between them (default: a cluster
+              is started)
   NO_INSTALL  if set, a system package that is missing is named and not installed
   APP_API_TOKEN  what the app channels know their sidecars by (default a random one)
 `
@@ -57,6 +60,8 @@ func main() {
 			err = up(ctx, checkout)
 		case "stop":
 			err = stopLeftBehind(ctx, checkout)
+		case "streams":
+			err = checkout.MakeStreams(ctx, os.Getenv("NATS"))
 		case "linter":
 			var path string
 			if path, err = checkout.BuildLinter(ctx); err == nil {

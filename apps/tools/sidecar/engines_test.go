@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	contribmeta "github.com/dapr/components-contrib/metadata"
+	"github.com/dapr/components-contrib/pubsub/jetstream"
 	"github.com/dapr/components-contrib/pubsub/rabbitmq"
 	postgresql "github.com/dapr/components-contrib/state/postgresql/v2"
 	compapi "github.com/dapr/dapr/pkg/apis/components/v1alpha1"
@@ -20,7 +21,8 @@ import (
 
 // engines can take the place of the default, with their folders of components/.
 var engines = map[string][]string{
-	"postgres-rabbitmq": {"postgres", "postgres-rabbitmq"},
+	"postgres-jetstream": {"postgres", "postgres-jetstream"},
+	"postgres-rabbitmq":  {"postgres", "postgres-rabbitmq"},
 }
 
 // runFiles are the run files of the engines, from the checkout's root.
@@ -98,29 +100,34 @@ func TestEnginesDifferInTheirComponentsAlone(t *testing.T) {
 
 // The component types of the engines, with the metadata that they, or the runtime for them, read.
 func TestEveryComponentOfAnEngineKnowsItsMetadata(t *testing.T) {
-	type described interface {
-		GetComponentMetadata() contribmeta.MetadataMap
+	fieldsOf := func(component any) map[string]bool {
+		known := map[string]bool{}
+		for name := range component.(interface {
+			GetComponentMetadata() contribmeta.MetadataMap
+		}).GetComponentMetadata() {
+			known[name] = true
+		}
+		return known
 	}
 	log := logger.NewLogger("test")
-	known := map[string]any{
-		"state.postgresql/v2": postgresql.NewPostgreSQLStateStore(log),
-		"pubsub.rabbitmq/v1":  rabbitmq.NewRabbitMQ(log),
+	known := map[string]map[string]bool{
+		"state.postgresql/v2": fieldsOf(postgresql.NewPostgreSQLStateStore(log)),
+		"pubsub.jetstream/v1": fieldsOf(jetstream.NewJetStream(log)),
+		"pubsub.rabbitmq/v1":  fieldsOf(rabbitmq.NewRabbitMQ(log)),
 	}
 	for engine, folders := range engines {
 		for name, c := range engineComponents(t, folders...) {
-			component, ok := known[c.Spec.Type+"/"+c.Spec.Version].(described)
+			fields, ok := known[c.Spec.Type+"/"+c.Spec.Version]
 			if !ok {
 				t.Errorf("%s, %s: no %s %s is known here", engine, name, c.Spec.Type, c.Spec.Version)
 				continue
 			}
-			fields := component.GetComponentMetadata()
 			for _, item := range c.Spec.Metadata {
-				_, isField := fields[item.Name]
-				if !isField && !strings.HasSuffix(item.Name, "Topics") && !strings.HasSuffix(item.Name, "Scopes") {
+				if !fields[item.Name] && !strings.HasSuffix(item.Name, "Topics") && !strings.HasSuffix(item.Name, "Scopes") {
 					t.Errorf("%s, %s: %s has no field %q", engine, name, c.Spec.Type, item.Name)
 				}
 				// A password in a file that is committed is everybody's.
-				if strings.HasPrefix(item.Name, "connection") && (item.EnvRef == "" || item.HasValue()) {
+				if slices.Contains([]string{"connectionString", "natsURL"}, item.Name) && (item.EnvRef == "" || item.HasValue()) {
 					t.Errorf("%s, %s: %s is not from the environment", engine, name, item.Name)
 				}
 			}
@@ -138,6 +145,22 @@ func TestRabbitMQKeepsItsQueues(t *testing.T) {
 	for field, want := range map[string]string{"deletedWhenUnused": "false", "durable": "true", "deliveryMode": "2", "requeueInFailure": "true"} {
 		if given[field] != want {
 			t.Errorf("%s is %q, want %q", field, given[field], want)
+		}
+	}
+}
+
+// Otherwise all apps would share one consumer, and each message would go to one of them.
+func TestEachAppHasConsumersOfItsOwnInNATS(t *testing.T) {
+	c := engineComponents(t, "postgres-jetstream")["bus"]
+	for _, app := range services {
+		given, err := properties(c, app)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, field := range []string{"durableName", "queueGroupName"} {
+			if given[field] != app {
+				t.Errorf("%s of %s is %q", field, app, given[field])
+			}
 		}
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -16,6 +16,8 @@ const (
 	daemonStart = 60 * time.Second
 	// daemonStop bounds the time until it has stopped.
 	daemonStop = 30 * time.Second
+	// daemonAsk is how often it is asked to.
+	daemonAsk = time.Second
 )
 
 // Daemon is a server that this process starts, and may stop and start again.
@@ -79,10 +81,13 @@ func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 
 // Signal sends it a signal.
 func (d *Daemon) Signal(s syscall.Signal) error {
-	if d.gone == nil { // it has never been started
-		return os.ErrProcessDone
+	if d.gone == nil {
+		return fmt.Errorf("%s has never been started", d.name)
 	}
-	return d.cmd.Process.Signal(s)
+	if err := d.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("%s: %w", d.name, err)
+	}
+	return nil
 }
 
 // SignalAll sends a signal to it and to all processes below it, of which each would go on alone.
@@ -111,15 +116,32 @@ func signalBelow(pid int, s syscall.Signal) error {
 	return errors.Join(errs...)
 }
 
-// Stop stops it in order, and waits for its end.
+// Stop stops it in order, and waits for its end. It asks again and again: a replica of Redis refuses
+// to end while it writes its first append-only file ("Writing initial AOF. Can't exit.").
 func (d *Daemon) Stop() error {
 	if err := d.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	if err := d.AwaitEnd(); err != nil {
-		return errors.Join(err, d.Signal(syscall.SIGKILL))
+	for range daemonStop / daemonAsk {
+		select {
+		case <-d.gone:
+			return nil
+		case <-time.After(daemonAsk):
+			_ = d.Signal(syscall.SIGTERM) // unless it has ended
+		}
 	}
-	return nil
+	return errors.Join(fmt.Errorf("%s does not stop", d.name), d.Signal(syscall.SIGKILL))
+}
+
+// stopTogether stops daemons in order, all at once.
+func stopTogether(all []*Daemon) error {
+	errs := make([]error, len(all))
+	var stops sync.WaitGroup
+	for i, d := range all {
+		stops.Go(func() { errs[i] = d.Stop() })
+	}
+	stops.Wait()
+	return errors.Join(errs...)
 }
 
 // AwaitEnd waits until it is gone.

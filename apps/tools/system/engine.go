@@ -16,8 +16,9 @@ type Engine string
 // The engines.
 const (
 	// RedisEngine is the default.
-	RedisEngine      Engine = "redis"
-	PostgresRabbitMQ Engine = "postgres-rabbitmq"
+	RedisEngine       Engine = "redis"
+	PostgresRabbitMQ  Engine = "postgres-rabbitmq"
+	PostgresJetStream Engine = "postgres-jetstream"
 )
 
 // engines are all engines, the default first, with the kinds of servers that they consist of, in
@@ -29,6 +30,7 @@ var engines = []struct {
 }{
 	{engine: RedisEngine},
 	{PostgresRabbitMQ, []*Kind{&postgres, &rabbitMQ}, []*Kind{&postgresPair, &rabbitMQCluster}},
+	{engine: PostgresJetStream, kinds: []*Kind{&postgres, &nats}},
 }
 
 // Engines are all engines, the default first.
@@ -97,6 +99,9 @@ type Kind struct {
 	start func(ctx context.Context, c Checkout, dir string, ports []int) (Server, error)
 	// version is that of the server that start takes. Without it, none is known.
 	version func(ctx context.Context) (string, error)
+	// adopt, if not nil, makes in a server that the user has named what the bus or a store needs
+	// there.
+	adopt func(ctx context.Context, c Checkout, connection string) error
 }
 
 // Versions are the servers of an engine, with their versions.
@@ -133,25 +138,36 @@ type Servers struct {
 }
 
 // StartServers starts servers of some kinds, with their data below dir, but for those that the
-// user has named. If one does not start, those before it are stopped.
+// user has named. It prepares those. If one fails, those before it are stopped.
 func (c Checkout) StartServers(ctx context.Context, kinds []*Kind, dir string, portsOf func(*Kind) ([]int, error), named func(env string) string) (*Servers, error) {
 	s := &Servers{}
 	for _, kind := range kinds {
-		if named(kind.Env) != "" {
-			continue
+		var err error
+		if own := named(kind.Env); own == "" {
+			err = s.add(ctx, c, kind, dir, portsOf)
+		} else if kind.adopt != nil {
+			err = kind.adopt(ctx, c, own)
 		}
-		ports, err := portsOf(kind)
 		if err != nil {
 			return nil, errors.Join(err, s.Stop())
 		}
-		server, err := kind.start(ctx, c, dir, ports)
-		if err != nil {
-			return nil, errors.Join(err, s.Stop())
-		}
-		s.Started = append(s.Started, server)
-		s.env = append(s.env, kind.Env+"="+server.Connection())
 	}
 	return s, nil
+}
+
+// add starts a server.
+func (s *Servers) add(ctx context.Context, c Checkout, kind *Kind, dir string, portsOf func(*Kind) ([]int, error)) error {
+	ports, err := portsOf(kind)
+	if err != nil {
+		return err
+	}
+	server, err := kind.start(ctx, c, dir, ports)
+	if err != nil {
+		return err
+	}
+	s.Started = append(s.Started, server)
+	s.env = append(s.env, kind.Env+"="+server.Connection())
+	return nil
 }
 
 // Env is what the sidecars need in their environment to find the servers.

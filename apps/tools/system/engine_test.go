@@ -9,7 +9,7 @@ import (
 )
 
 func TestAnEngineIsChosenByItsName(t *testing.T) {
-	for name, want := range map[string]Engine{"": RedisEngine, "redis": RedisEngine, "postgres-rabbitmq": PostgresRabbitMQ} {
+	for name, want := range map[string]Engine{"": RedisEngine, "redis": RedisEngine, "postgres-rabbitmq": PostgresRabbitMQ, "postgres-jetstream": PostgresJetStream} {
 		if got, err := EngineOf(name); err != nil || got != want {
 			t.Errorf("%q is %q, error %v, want %q", name, got, err, want)
 		}
@@ -59,6 +59,7 @@ func TestOnlyAServerThatAnswersAsExpectedIsTakenForIt(t *testing.T) {
 	}{
 		"PostgreSQL": {PostgresAnswers, "R\x00\x00\x00\x17\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00"},
 		"RabbitMQ":   {RabbitMQAnswers, "AMQP\x00\x00\x09\x01"},
+		"NATS":       {NATSAnswers, "INFO {\"server_id\":\"N\"}\r\n"},
 		"Redis":      {RedisAnswers, "+PONG\r\n"},
 	} {
 		for answer, isGood := range map[string]bool{test.good: true, "HTTP/1.1 400 Bad Request\r\n": false, "": false} {

@@ -70,6 +70,18 @@ func Listeners(port int) []string {
 	return addresses
 }
 
+// ListenersOf returns the addresses, with ports, on which a process listens.
+func ListenersOf(pid int) ([]string, error) {
+	sockets, err := psnet.ConnectionsPid("tcp", int32(pid)) //nolint:gosec // Linux has at most 2^22
+	var addresses []string
+	for _, s := range sockets {
+		if s.Status == "LISTEN" {
+			addresses = append(addresses, net.JoinHostPort(s.Laddr.IP, fmt.Sprint(s.Laddr.Port)))
+		}
+	}
+	return addresses, err
+}
+
 // listening are the sockets that listen at a TCP port.
 func listening(port int) []psnet.ConnectionStat {
 	sockets, _ := psnet.Connections("tcp") // empty if they cannot be read

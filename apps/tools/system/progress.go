@@ -124,6 +124,16 @@ func step(ctx context.Context, what string, cmd *exec.Cmd) error {
 	return nil
 }
 
+// wait calls a function that may take long, and shows its progress.
+func wait(what string, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	if err := displayOn(os.Stderr).while(what, done); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
 // Until calls ok until it returns nil, at most for the given time and until ctx is done.
 // Then it returns ok's last error. (backoff.Retry returns the context's error instead,
 // which does not say what was missing.)

@@ -91,6 +91,17 @@ func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 	return c.KeepToLoopback(ctx, d)
 }
 
+// BuildNATS returns the path of the pinned nats-server. It builds it if necessary.
+func (c Checkout) BuildNATS(ctx context.Context) (string, error) {
+	const server = "github.com/nats-io/nats-server/v2"
+	out := c.bin("nats-server")
+	version, err := c.required(natsModule, server)
+	if err != nil {
+		return out, err
+	}
+	return out, c.build(ctx, "building NATS "+version+" from its Go module", out, natsModule, server, "-ldflags", "-s -w")
+}
+
 // BuildRuntimeWithEtcd returns the path of the pinned runtime with one more component, state.etcd.
 // It builds it if necessary. It is for a test: no engine has that store.
 func (c Checkout) BuildRuntimeWithEtcd(ctx context.Context) (string, error) {

@@ -17,11 +17,12 @@ type Pinned struct {
 	SDK string
 }
 
-// The folders of the modules that pin the Dapr runtime, the Dapr CLI and the SDK.
+// The folders of the modules that pin the Dapr runtime, the Dapr CLI, the SDK and NATS's server.
 const (
 	runtimeModule = "apps/tools/sidecar"
 	cliModule     = "apps/tools/sidecar/cli"
 	sdkModule     = "apps/internal"
+	natsModule    = "apps/tools/nats"
 )
 
 // Pinned reads the versions from the go.mod files, which are the one place for them.

@@ -11,6 +11,7 @@ import (
 	contribnames "github.com/dapr/components-contrib/nameresolution"
 	"github.com/dapr/components-contrib/nameresolution/mdns"
 	"github.com/dapr/components-contrib/nameresolution/sqlite"
+	"github.com/dapr/components-contrib/pubsub/jetstream"
 	"github.com/dapr/components-contrib/pubsub/rabbitmq"
 	pubsubredis "github.com/dapr/components-contrib/pubsub/redis"
 	postgresql "github.com/dapr/components-contrib/state/postgresql/v2"
@@ -41,6 +42,7 @@ func register() {
 	pubsub.DefaultRegistry.Logger = contrib
 	pubsub.DefaultRegistry.RegisterComponent(pubsubredis.NewRedisStreams, "redis")
 	pubsub.DefaultRegistry.RegisterComponent(rabbitmq.NewRabbitMQ, "rabbitmq")
+	pubsub.DefaultRegistry.RegisterComponent(jetstream.NewJetStream, "jetstream")
 
 	httpmiddleware.DefaultRegistry.Logger = contrib
 	httpmiddleware.DefaultRegistry.RegisterComponent(func(log logger.Logger) httpmiddleware.FactoryMethod {
