@@ -76,7 +76,7 @@ func copyCookie(from, to string) error {
 		return err
 	}
 	name := filepath.Join(to, ".erlang.cookie")
-	return errors.Join(os.Remove(name), os.WriteFile(name, cookie, 0o400))
+	return errors.Join(os.Remove(name), os.WriteFile(name, cookie, 0o400)) //nolint:gosec // our own folder
 }
 
 // startProxy starts a proxy that gives each connection to a node that listens.
