@@ -102,7 +102,7 @@ screenshots: ## make the README's screenshots again
 	@cd apps/tools/e2e && go test -count=1 -timeout 20m -run TestTheClientInABrowser . -args -screenshots
 
 .PHONY: bench
-bench: go ## measure everything and print the table (12 minutes; ARGS='-only accepted' runs a part)
+bench: go ## measure everything and print the table (12 minutes; ARGS='-only accepted' runs a part, ARGS='-engines all' compares the engines)
 	@go run ./apps/tools/bench $(ARGS)
 
 .PHONY: clean

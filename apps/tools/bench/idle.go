@@ -28,7 +28,7 @@ func (b *bench) idle(ctx context.Context, s *stack) error {
 	if err != nil {
 		return err
 	}
-	delete(pids, "load generator")
+	delete(pids, loadGenerator)
 	bare, err := b.bareSidecars(ctx, s)
 	defer func() {
 		for _, pid := range bare {

@@ -76,37 +76,69 @@ func say(format string, args ...any) {
 
 func main() {
 	b := &bench{plots: map[string]*plot.Plot{}}
-	names := make([]string, len(parts))
-	for i, p := range parts {
-		names[i] = p.name
-	}
-	flag.Usage = func() {
-		fmt.Fprint(os.Stderr, "Bench measures Postbus on this machine and prints a table (Markdown) to stdout.\n\nParts:\n")
-		for _, p := range parts {
-			fmt.Fprintf(os.Stderr, "  %-9s %s\n", p.name, p.what)
-		}
-		fmt.Fprint(os.Stderr, "\nFlags:\n")
-		flag.PrintDefaults()
-	}
-	only := flag.String("only", strings.Join(names, ","), "which `parts` to run")
+	flag.Usage = help
+	engines := flag.String("engines", "", "measure these engines one beside the other: `names` with commas between them, or all.\nSettings may follow a name, as in postgres-rabbitmq+bus.prefetchCount=50+*-store.maxConns=5")
+	only := flag.String("only", "", "which `parts` to run, with commas between them; if empty, all")
 	flag.IntVar(&b.rounds, "rounds", 3, "how many interleaved `rounds`")
 	flag.DurationVar(&b.each, "each", 4*time.Second, "how long one measurement of a rate takes")
-	out := flag.String("out", "", "the `folder` for the table and the plots; if empty, apps/tools/bench/results for a whole run, and for parts one for temporary files")
+	out := flag.String("out", "", "the `folder` for the table and the plots; if empty, apps/tools/bench/results for a whole run, and otherwise one for temporary files")
 	flag.StringVar(&b.profiles, "profiles", "", "also write CPU profiles of the apps and sidecars under load to this `folder`, and print what a comment costs by hop")
 	flag.Parse()
-	chosen := strings.Split(*only, ",")
-	for _, name := range chosen {
-		if !slices.Contains(names, name) {
-			fmt.Fprintf(os.Stderr, "there is no part %q; there are %s\n", name, strings.Join(names, ", "))
-			os.Exit(2)
-		}
+	chosen, err := choose(*only, *engines != "")
+	variants, err2 := parseVariants(*engines)
+	if err := errors.Join(err, err2); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := b.run(ctx, chosen, *out); err != nil {
+	if len(variants) > 0 {
+		err = b.compare(ctx, variants, chosen, *out, *engines == everyEngine && *only == "")
+	} else {
+		err = b.run(ctx, chosen, *out)
+	}
+	if err != nil {
 		say("%v", err)
 		os.Exit(1)
 	}
+}
+
+func help() {
+	fmt.Fprint(os.Stderr, "Bench measures Postbus on this machine and prints a table (Markdown) to stdout.\n\nParts, with the default engine:\n")
+	for _, p := range parts {
+		fmt.Fprintf(os.Stderr, "  %-9s %s\n", p.name, p.what)
+	}
+	fmt.Fprint(os.Stderr, "\nParts with -engines, in this order:\n")
+	for _, p := range enginesParts {
+		fmt.Fprintf(os.Stderr, "  %-9s %s\n", p.name, p.what)
+	}
+	fmt.Fprint(os.Stderr, "\nFlags:\n")
+	flag.PrintDefaults()
+}
+
+// choose returns the names of the parts in a list, or all. They are parts of the default engine or
+// of engines.
+func choose(list string, ofEngines bool) ([]string, error) {
+	var names []string
+	if ofEngines {
+		for _, p := range enginesParts {
+			names = append(names, p.name)
+		}
+	} else {
+		for _, p := range parts {
+			names = append(names, p.name)
+		}
+	}
+	if list == "" {
+		return names, nil
+	}
+	chosen := strings.Split(list, ",")
+	for _, name := range chosen {
+		if !slices.Contains(names, name) {
+			return nil, fmt.Errorf("there is no part %q; there are %s", name, strings.Join(names, ", "))
+		}
+	}
+	return chosen, nil
 }
 
 func (b *bench) run(ctx context.Context, chosen []string, out string) (err error) {
@@ -115,12 +147,9 @@ func (b *bench) run(ctx context.Context, chosen []string, out string) (err error
 	if err != nil {
 		return err
 	}
-	profiles := b.profiles
-	if b.tools, err = prepare(ctx, dir); err != nil {
+	if err := b.prepare(ctx, dir); err != nil {
 		return err
 	}
-	b.profiles = profiles
-	b.commit = command("git", "-C", b.checkout.Root, "describe", "--always", "--dirty", "--exclude=*")
 	for _, name := range []string{writing, replaying, reading} {
 		if err := b.runOn(ctx, filepath.Join(dir, name), name, chosen); err != nil {
 			return fmt.Errorf("%w (logs are in %s)", err, dir)
@@ -136,22 +165,39 @@ func (b *bench) run(ctx context.Context, chosen []string, out string) (err error
 	if _, err := os.Stdout.Write(table.Bytes()); err != nil {
 		return err
 	}
-	switch {
-	case out != "":
-	case len(chosen) < len(parts): // a part does not replace the last whole run
-		out = filepath.Join(os.TempDir(), "postbus-bench")
-	default:
-		out = filepath.Join(b.checkout.Root, "apps/tools/bench/results")
-	}
-	return b.save(out, table.Bytes())
+	return b.save(b.folder(out, len(chosen) == len(parts)), "table.md", table.Bytes())
 }
 
-// save writes the table and the plots, all of one run.
-func (b *bench) save(out string, table []byte) error {
+// folder is where results are written, unless the user has named a folder. What is not whole does
+// not replace the last whole run.
+func (b *bench) folder(out string, whole bool) string {
+	switch {
+	case out != "":
+		return out
+	case whole:
+		return filepath.Join(b.checkout.Root, "apps/tools/bench/results")
+	default:
+		return filepath.Join(os.TempDir(), "postbus-bench")
+	}
+}
+
+// prepare gets all programs, and says which commit they are of.
+func (b *bench) prepare(ctx context.Context, dir string) (err error) {
+	profiles := b.profiles
+	if b.tools, err = prepare(ctx, dir); err != nil {
+		return err
+	}
+	b.profiles = profiles
+	b.commit = command("git", "-C", b.checkout.Root, "describe", "--always", "--dirty", "--exclude=*")
+	return nil
+}
+
+// save writes a table with that name and the plots, all of one run.
+func (b *bench) save(out, name string, table []byte) error {
 	if err := os.MkdirAll(out, 0o750); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(out, "table.md"), table, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(out, name), table, 0o600); err != nil {
 		return err
 	}
 	for file, p := range b.plots {
@@ -159,7 +205,7 @@ func (b *bench) save(out string, table []byte) error {
 			return err
 		}
 	}
-	say("the table and the plots are in %s", out)
+	say("the results are in %s", out)
 	return nil
 }
 
@@ -189,10 +235,15 @@ func (b *bench) runOn(ctx context.Context, dir, name string, chosen []string) (e
 
 func (b *bench) add(r row) { b.rows = append(b.rows, r) }
 
+// heading says what was measured. More is said of the rounds.
+func (b *bench) heading(more string, took time.Duration) string {
+	return fmt.Sprintf("On %s (%s), %s, commit %s; %d rounds%s, %s in all. Each figure is the median of its rounds (least–most). "+
+		"A ratio is the median of the rounds' own ratios, which need not be the ratio of the medians.",
+		machine(), b.versions(), time.Now().UTC().Format(time.DateOnly), b.commit, b.rounds, more, took.Round(time.Second))
+}
+
 func (b *bench) print(w io.Writer, took time.Duration) error {
-	_, _ = fmt.Fprintf(w, "On %s (%s), %s, commit %s; %d rounds (of reads, %d), %s in all. Each figure is the median of its rounds (least–most). "+
-		"A ratio is the median of the rounds' own ratios, which need not be the ratio of the medians.\n\n",
-		machine(), b.versions(), time.Now().UTC().Format(time.DateOnly), b.commit, b.rounds, b.rounds+moreReads, took.Round(time.Second))
+	_, _ = fmt.Fprintf(w, "%s\n\n", b.heading(fmt.Sprintf(" (of reads, %d)", b.rounds+moreReads), took))
 	printTable(w, b.rows)
 	b.printCosts(w)
 	return b.printHops(w)

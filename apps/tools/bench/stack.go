@@ -59,12 +59,17 @@ func prepare(ctx context.Context, dir string) (t tools, err error) {
 // profilePort is the port of an app's pprof listener, and that of its sidecar's.
 func profilePort(a system.App) (app, sidecar int) { return a.MetricsPort + 500, a.MetricsPort + 600 }
 
-// start starts a stack in a folder of its own and waits until it is ready.
+// start starts a stack with the reference, in a folder of its own, and waits until it is ready.
 func (t tools) start(ctx context.Context, dir string) (*stack, error) {
-	s := &stack{dir: dir, suffix: fmt.Sprintf("-b%d", os.Getpid())}
+	return t.startOn(ctx, system.Derivation{Into: dir, Extend: t.extend})
+}
+
+// startOn starts a stack with a derivation, which it completes, and waits until it is ready.
+func (t tools) startOn(ctx context.Context, d system.Derivation) (*stack, error) {
+	s := &stack{dir: d.Into, suffix: fmt.Sprintf("-b%d", os.Getpid())}
+	d.Suffix, d.Binaries = s.suffix, t.binaries
 	var err error
-	s.Alone, err = t.checkout.Alone(ctx, t.dapr, system.Derivation{Into: dir, Suffix: s.suffix, Binaries: t.binaries, Extend: t.extend})
-	if err != nil {
+	if s.Alone, err = t.checkout.Alone(ctx, t.dapr, d); err != nil {
 		return nil, err
 	}
 	if err := s.Start(ctx); err != nil {
@@ -165,10 +170,32 @@ func addReferenceSubscriptions(d system.Derivation, dir string) error {
 	return nil
 }
 
+// The names of processes that are neither an app nor a sidecar.
+const (
+	redisProcess, serverProcesses = "redis", "servers"
+	loadGenerator, daprRun        = "load generator", "dapr run"
+)
+
 // processes are the pids of the system by name: apps, sidecars, Redis, and the load
-// generator. The reference is not among them.
+// generator. The reference is not among them, and the servers of other engines are not.
 func (s *stack) processes() (map[string]int, error) {
-	found := map[string]int{"redis": s.Redis.PID(), "load generator": os.Getpid()}
+	found, err := s.services()
+	if err != nil {
+		return nil, err
+	}
+	found[loadGenerator] = os.Getpid()
+	if s.Redis != nil {
+		found[redisProcess] = s.Redis.PID()
+	}
+	// The CLI copies what the apps log to files and to its own output.
+	parent, err := system.Look(found["query"]).Ppid()
+	found[daprRun] = int(parent)
+	return found, err
+}
+
+// services are the pids of the apps and the sidecars by name, without the reference.
+func (s *stack) services() (map[string]int, error) {
+	found := map[string]int{}
 	for _, a := range s.Apps {
 		if a.Name == reference {
 			continue
@@ -181,10 +208,27 @@ func (s *stack) processes() (map[string]int, error) {
 			found[name] = pid
 		}
 	}
-	// The CLI copies what the apps log to files and to its own output.
-	parent, err := system.Look(found["query"]).Ppid()
-	found["dapr run"] = int(parent)
-	return found, err
+	return found, nil
+}
+
+// serverProcesses are the pids of the engine's servers and of the processes that they have started.
+func (s *stack) serverProcesses() []int {
+	var pids []int
+	if s.Redis != nil {
+		pids = append(pids, s.Redis.PID())
+	}
+	for _, server := range s.Servers.Started {
+		for _, daemon := range server.Daemons() {
+			pids = append(pids, daemon.PID())
+		}
+	}
+	for i := 0; i < len(pids); i++ { // it grows by each one's children
+		children, _ := system.Look(pids[i]).Children() // an error means that there are none
+		for _, child := range children {
+			pids = append(pids, int(child.Pid))
+		}
+	}
+	return pids
 }
 
 // cpuResolution is the unit in which the operating system counts CPU time.
@@ -210,7 +254,8 @@ func memory(pid int) (int64, error) {
 
 func peakMemory(pid int) (int64, error) { return (&system.Process{PID: pid}).PeakMemory() }
 
-// usage is the CPU time of every process, by name.
+// usage is the CPU time of every process, by name. All servers of an engine that is not the default
+// have one name.
 type usage map[string]time.Duration
 
 func (s *stack) usage() (usage, error) {
@@ -222,6 +267,15 @@ func (s *stack) usage() (usage, error) {
 	for name, pid := range pids {
 		if u[name], err = cpu(pid); err != nil {
 			return nil, err
+		}
+	}
+	if s.Redis == nil {
+		for _, pid := range s.serverProcesses() {
+			spent, err := cpu(pid)
+			if err != nil && !errors.Is(err, os.ErrNotExist) { // a server's helpers come and go
+				return nil, err
+			}
+			u[serverProcesses] += spent
 		}
 	}
 	return u, nil
