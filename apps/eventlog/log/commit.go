@@ -178,9 +178,30 @@ func (l *Log) write(ctx context.Context, events []event.Event) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := l.followsFull(ctx, grown, etag); err != nil {
+		return 0, err
+	}
 	l.sawEnd(began) // if another replica had appended since, the write would have failed
 	after, _ := l.Store.ETagAfter(etag)
 	return n, l.take(grown, after)
+}
+
+// followsFull looks whether the segment before one that was just begun is in the store, all of
+// it. Only a read after the write shows that: the store may have been set back between the read
+// beside the write and the write itself. Later reads look at the tail alone.
+func (l *Log) followsFull(ctx context.Context, begun *eventlog.Segment, etag string) error {
+	if etag != "" || begun.Number == 0 {
+		return nil
+	}
+	isFull, err := l.isFull(ctx, begun.Number-1)
+	if err != nil || isFull {
+		return err
+	}
+	err = l.lose(ctx, fmt.Sprintf("segment %d is not full any more", begun.Number-1))
+	if errors.Is(err, errUnusable) {
+		l.takeBack(ctx, begun, etag, err)
+	}
+	return err
 }
 
 // takeBack removes a segment that was just written to a key that the store had lost. If the

@@ -30,7 +30,7 @@ func served(t *testing.T, c *repairs.Counts) map[string]int {
 // An operator sees that nothing was repaired, and not that nothing is known.
 func TestEveryKindIsServedFromZeroOn(t *testing.T) {
 	c := repairs.New()
-	want := map[string]int{"published-again": 0, "adopted": 0, "given-up": 0, "effect": 0, "reaction": 0, "dead-lettered": 0}
+	want := map[string]int{"published-again": 0, "adopted": 0, "given-up": 0, "effect": 0, "reaction": 0, "given-back": 0, "dead-lettered": 0}
 	if got := served(t, c); !reflect.DeepEqual(got, want) {
 		t.Errorf("served are %v", got)
 	}

@@ -20,7 +20,7 @@ func TestEveryChangeFits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.close()
-	if len(mutations) != 8 {
+	if len(mutations) != 9 {
 		t.Errorf("%d mutations", len(mutations))
 	}
 	for _, m := range mutations {
