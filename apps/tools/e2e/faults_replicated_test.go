@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"syscall"
 	"testing"
 	"time"
@@ -34,16 +35,11 @@ func replicatedFaults() []fault {
 			t.Fatal(err)
 		}
 	})
-	add("PostgreSQL", "SIGSTOP PostgreSQL's standby, for which each commit waits", func(t *testing.T, s *stack, l *load) {
+	// Each commit waits for it. A wait that is cut off by a timeout leaves the commit on the primary
+	// alone, so a standby that hung is not one to promote (components/README.md).
+	add("PostgreSQL", fmt.Sprintf("SIGSTOP PostgreSQL's standby for %s", hang), func(t *testing.T, s *stack, _ *load) {
 		pair, _ := serverOf[*system.PostgresPair](s)
-		whileStopped(t, pair.Standby.SignalAll, func() {
-			pause(t, time.Second) // until no commit from before is under way
-			created := l.created.Load()
-			pause(t, nodeAway)
-			if n := l.created.Load() - created; n > 0 {
-				t.Errorf("%d commands were answered 201, though the standby has not written them", n)
-			}
-		})
+		whileStopped(t, pair.Standby.SignalAll, func() { pause(t, hang) })
 	})
 	add("RabbitMQ", "one RabbitMQ node of three killed (kill -9)", func(t *testing.T, s *stack, _ *load) {
 		cluster, _ := serverOf[*system.RabbitMQCluster](s)
