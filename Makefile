@@ -16,7 +16,8 @@ help: ## the list of targets
 	  '  REDIS_HOST        the host:port of a Redis to use (default localhost:6379,' \
 	  '                    where one is started if none answers)' \
 	  '  ENGINE            what is behind the bus and the stores: redis (the default),' \
-	  '                    postgres-rabbitmq or postgres-jetstream (components/README.md)' \
+	  '                    redis-ha, postgres-rabbitmq or postgres-jetstream' \
+	  '                    (components/README.md)' \
 	  '                    (make test and make test-faults, too)' \
 	  '  NO_INSTALL        if set, a system package that is missing is named and not' \
 	  '                    installed (make test, too)'

@@ -26,7 +26,7 @@ func TestTheVersionsAreThoseThatArePinned(t *testing.T) {
 	all := documents(t)
 	table := section(all["apps/tools/README.md"], "Versions")
 	for what, version := range map[string]string{
-		"Dapr runtime": pinned.Runtime, "components-contrib": pinned.Components, "Dapr CLI": pinned.CLI, "go-sdk": pinned.SDK, "Go": work.Go.Version,
+		"Dapr runtime": pinned.Runtime, "components-contrib": pinned.Components, "Dapr CLI": pinned.CLI, "go-sdk": pinned.SDK, "Go": work.Go.Version, "NATS": pinned.NATS,
 	} {
 		if row := fmt.Sprintf("\n| %s | %s |", what, version); !strings.Contains(table, row) {
 			t.Errorf("apps/tools/README.md, Versions, has no row that begins with %q", strings.TrimSpace(row))

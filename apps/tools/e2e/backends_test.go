@@ -12,6 +12,8 @@ import (
 	"time"
 
 	pb "github.com/dapr/dapr/pkg/proto/runtime/v1"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
@@ -22,8 +24,12 @@ import (
 // A test of the whole engine asks for its servers here. Whatever it needs of the bus or a store
 // itself is here, too, for each kind of server; the rest goes through a sidecar.
 
-// redisKind is the name of the default engine's kind of server.
-const redisKind = "Redis"
+const (
+	// redisKind is the name of the default engine's kind of server.
+	redisKind = "Redis"
+	// redisHAKind is that of a Redis with replicas.
+	redisHAKind = "Redis with Sentinels"
+)
 
 // needs leaves a test out unless the engine has a kind of server, and says why. Apps/tools/check
 // lists what was left out.
@@ -68,6 +74,15 @@ func serverOf[T any](s *stack) (server T, ok bool) {
 		}
 	}
 	return server, false
+}
+
+// connectionOf is what clients of a kind of server need, or nothing if the engine has none.
+func (s *stack) connectionOf(kind string) string {
+	i := slices.Index(kindsOf(s.engine), kind)
+	if i < 0 || s.alone == nil {
+		return ""
+	}
+	return s.alone.Servers.Started[i].Connection()
 }
 
 // daemonsOf are the daemons of a kind of server.
@@ -190,6 +205,9 @@ func (s *stack) pending(t *testing.T) ([]string, error) {
 	if broker, ok := serverOf[rabbitMQ](s); ok {
 		return s.pendingInQueues(t.Context(), broker)
 	}
+	if url := s.connectionOf("NATS"); url != "" {
+		return s.pendingInConsumers(t.Context(), url)
+	}
 	return s.pendingInGroups(t.Context(), s.streams(t))
 }
 
@@ -250,6 +268,36 @@ func (s *stack) pendingInQueues(ctx context.Context, broker rabbitMQ) (pending [
 				pending = append(pending, fmt.Sprintf("%s has no queue of %s", service, topic))
 			case queues[i].Messages > 0 || queues[i].Consumers == 0:
 				pending = append(pending, fmt.Sprintf("%s has %d messages of %s in its queue, and %d consumers of it", service, queues[i].Messages, topic, queues[i].Consumers))
+			}
+		}
+	}
+	return pending, nil
+}
+
+// pendingInConsumers looks at JetStream's consumers. It has one of each subscription. A message that
+// a sidecar has is pending no more, whether its app has it or not.
+func (s *stack) pendingInConsumers(ctx context.Context, url string) (pending []string, err error) {
+	conn, err := nats.Connect(url)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, err
+	}
+	for _, topic := range allTopics() {
+		for _, service := range subscribers(topic) {
+			consumer, err := js.PushConsumer(ctx, topic, s.App(service).ID)
+			if errors.Is(err, jetstream.ErrConsumerNotFound) {
+				pending = append(pending, fmt.Sprintf("%s has no consumer of %s", service, topic))
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if info := consumer.CachedInfo(); info.NumPending > 0 || !info.PushBound {
+				pending = append(pending, fmt.Sprintf("%s has %d messages of %s before it, and receives them: %t", service, info.NumPending, topic, info.PushBound))
 			}
 		}
 	}
@@ -332,7 +380,7 @@ func (s *stack) loseAll(ctx context.Context) error {
 		_, err := server.Query(ctx, "TRUNCATE "+strings.Join(onTheBus, "_state, ")+"_state")
 		return err
 	}
-	store := redis.NewClient(&s.redisAt)
+	store := s.redisClient()
 	defer func() { _ = store.Close() }()
 	return store.FlushAll(ctx).Err()
 }

@@ -1,8 +1,9 @@
 package e2e
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +16,9 @@ const (
 	nodeAway = 15 * time.Second
 	// untilPromoted is the time in which an operator's tool notices that the primary is gone.
 	untilPromoted = 3 * time.Second
+	// untilPromotedByItself bounds the time until Sentinels have agreed on another master. They
+	// notice the death after 3 s, and try again after 20.
+	untilPromotedByItself = 90 * time.Second
 )
 
 // replicatedFaults break one of several servers of a kind, which take over from each other.
@@ -43,7 +47,7 @@ func replicatedFaults() []fault {
 	})
 	add("RabbitMQ", "one RabbitMQ node of three killed (kill -9)", func(t *testing.T, s *stack, _ *load) {
 		cluster, _ := serverOf[*system.RabbitMQCluster](s)
-		nodeKilled(t, cluster.Nodes[len(cluster.Nodes)-1])
+		nodeKilled(t, &cluster.Nodes[len(cluster.Nodes)-1].Daemon)
 	})
 	add("RabbitMQ", "the leader of a quorum queue killed (kill -9)", func(t *testing.T, s *stack, _ *load) {
 		cluster, _ := serverOf[*system.RabbitMQCluster](s)
@@ -51,9 +55,81 @@ func replicatedFaults() []fault {
 		if err != nil {
 			t.Fatal(err)
 		}
-		nodeKilled(t, leader)
+		nodeKilled(t, &leader.Daemon)
 	})
 	return all
+}
+
+// nodeFaults break some nodes of a server that always has several.
+func nodeFaults() []fault {
+	var all []fault
+	add := func(kind, name string, run func(t *testing.T, s *stack, l *load)) {
+		all = append(all, fault{name: name, of: kind, on: alone, within: repairedWithin, run: run})
+	}
+	add("NATS", "one NATS server of three killed (kill -9)", func(t *testing.T, s *stack, _ *load) {
+		nodeKilled(t, s.daemonsOf("NATS")[2])
+	})
+	add("NATS", "the leader of a stream killed (kill -9)", func(t *testing.T, s *stack, _ *load) {
+		cluster, _ := serverOf[*system.NATSCluster](s)
+		leader, err := cluster.Leader(t.Context(), "CommentCreated")
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodeKilled(t, leader)
+	})
+	add("NATS", fmt.Sprintf("two NATS servers of three killed (kill -9), and back after %s", nodeAway), func(t *testing.T, s *stack, l *load) {
+		two := s.daemonsOf("NATS")[:2]
+		kill := func() error { killDaemons(t, two); return nil }
+		withoutTheBus(t, l, nodeAway, kill, func() error { startDaemons(t, two); return nil })
+	})
+	add(redisHAKind, "Redis's master killed (kill -9), and a replica promoted", func(t *testing.T, s *stack, _ *load) {
+		group, _ := serverOf[*system.RedisGroup](s)
+		master := masterOf(t, group)
+		killDaemons(t, []*system.Daemon{master})
+		promoted(t, group, master)
+		startDaemons(t, []*system.Daemon{master})
+		eventually(t, group.Whole)
+	})
+	add(redisHAKind, "Redis's master lost with the 3 s that no replica has", loseWhatNoReplicaHas)
+	return all
+}
+
+// loseWhatNoReplicaHas has a Redis lose what it has acknowledged: its replicas get nothing for 3 s,
+// and then all die. One of the replicas becomes the master, and the old one its replica.
+func loseWhatNoReplicaHas(t *testing.T, s *stack, _ *load) {
+	group, _ := serverOf[*system.RedisGroup](s)
+	master := masterOf(t, group)
+	replicas := slices.DeleteFunc(slices.Clone(group.Nodes()), func(node *system.Daemon) bool { return node == master })
+	if err := signalAll(replicas, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	pause(t, 3*time.Second) // after 5 s the master would refuse writes (min-replicas-max-lag)
+	killDaemons(t, group.Nodes())
+	startDaemons(t, replicas)
+	promoted(t, group, master)
+	startDaemons(t, []*system.Daemon{master})
+	eventually(t, group.Whole)
+}
+
+func masterOf(t *testing.T, group *system.RedisGroup) *system.Daemon {
+	t.Helper()
+	master, err := group.Master()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return master
+}
+
+// promoted waits until the group has another master.
+func promoted(t *testing.T, group *system.RedisGroup, than *system.Daemon) {
+	t.Helper()
+	within(t, untilPromotedByItself, func() error {
+		master, err := group.Master()
+		if err == nil && master == than {
+			err = errors.New("no replica has been promoted")
+		}
+		return err
+	})
 }
 
 // replicated starts a system on the engine's replicated form.
@@ -64,16 +140,9 @@ func replicated(t *testing.T) *stack {
 }
 
 // nodeKilled kills a node, and starts it again when the others have worked without it.
-func nodeKilled(t *testing.T, node *system.RabbitMQ) {
+func nodeKilled(t *testing.T, node *system.Daemon) {
 	t.Helper()
-	if err := node.Signal(syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	if err := node.AwaitEnd(); err != nil {
-		t.Fatal(err)
-	}
+	killDaemons(t, []*system.Daemon{node})
 	pause(t, nodeAway)
-	if err := node.Start(context.WithoutCancel(t.Context())); err != nil {
-		t.Fatal(err)
-	}
+	startDaemons(t, []*system.Daemon{node})
 }

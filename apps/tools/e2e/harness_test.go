@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -307,10 +308,17 @@ func (s *stack) all(name string) []system.App {
 // store is a client of the system's Redis, with which a test reads and damages it.
 func (s *stack) store(t *testing.T) *redis.Client {
 	t.Helper()
-	at := s.redisAt
-	c := redis.NewClient(&at)
+	c := s.redisClient()
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+func (s *stack) redisClient() *redis.Client {
+	if sentinels := s.connectionOf(redisHAKind); sentinels != "" {
+		return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "mymaster", SentinelAddrs: strings.Split(sentinels, ",")})
+	}
+	at := s.redisAt
+	return redis.NewClient(&at)
 }
 
 // streams is a client of the Redis that has the topics: the bus's own, if there is one.

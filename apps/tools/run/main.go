@@ -33,7 +33,7 @@ Usage:
 Environment:
   HOST        the address on which the services' ports are opened to others (default
               127.0.0.1, which is this machine alone; * is every interface)
-  ENGINE      what is behind the bus and the stores: redis (the default),
+  ENGINE      what is behind the bus and the stores: redis (the default), redis-ha,
               postgres-rabbitmq or postgres-jetstream
   REDIS_HOST  the host:port of a Redis to use (default localhost:6379, where one is
               started if none answers)
@@ -41,6 +41,8 @@ Environment:
   RABBITMQ    the URL of a RabbitMQ to use (default: one is started)
   NATS        the URLs of a NATS to use, with commas between them (default: a cluster
               is started)
+  REDIS_SENTINELS  the host:port of Sentinels to use, with commas between them, whose
+              master is "mymaster" (default: a Redis with replicas is started)
   NO_INSTALL  if set, a system package that is missing is named and not installed
   APP_API_TOKEN  what the app channels know their sidecars by (default a random one)
 `

@@ -23,6 +23,7 @@ import (
 var engines = map[string][]string{
 	"postgres-jetstream": {"postgres", "postgres-jetstream"},
 	"postgres-rabbitmq":  {"postgres", "postgres-rabbitmq"},
+	"redis-ha":           {"redis-ha"},
 }
 
 // runFiles are the run files of the engines, from the checkout's root.
@@ -112,8 +113,10 @@ func TestEveryComponentOfAnEngineKnowsItsMetadata(t *testing.T) {
 	log := logger.NewLogger("test")
 	known := map[string]map[string]bool{
 		"state.postgresql/v2": fieldsOf(postgresql.NewPostgreSQLStateStore(log)),
+		"state.redis/v1":      knownMetadata("state.redis"),
 		"pubsub.jetstream/v1": fieldsOf(jetstream.NewJetStream(log)),
 		"pubsub.rabbitmq/v1":  fieldsOf(rabbitmq.NewRabbitMQ(log)),
+		"pubsub.redis/v1":     knownMetadata("pubsub.redis"),
 	}
 	for engine, folders := range engines {
 		for name, c := range engineComponents(t, folders...) {
@@ -127,7 +130,7 @@ func TestEveryComponentOfAnEngineKnowsItsMetadata(t *testing.T) {
 					t.Errorf("%s, %s: %s has no field %q", engine, name, c.Spec.Type, item.Name)
 				}
 				// A password in a file that is committed is everybody's.
-				if slices.Contains([]string{"connectionString", "natsURL"}, item.Name) && (item.EnvRef == "" || item.HasValue()) {
+				if slices.Contains([]string{"connectionString", "natsURL", "redisHost"}, item.Name) && (item.EnvRef == "" || item.HasValue()) {
 					t.Errorf("%s, %s: %s is not from the environment", engine, name, item.Name)
 				}
 			}
@@ -161,6 +164,26 @@ func TestEachAppHasConsumersOfItsOwnInNATS(t *testing.T) {
 			if given[field] != app {
 				t.Errorf("%s of %s is %q", field, app, given[field])
 			}
+		}
+	}
+}
+
+// The two differ in who finds the master, and in nothing else.
+func TestRedisWithSentinelsDiffersInItsAddressAlone(t *testing.T) {
+	settings := func(c compapi.Component) map[string]string {
+		given, err := properties(c, services[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(given, "redisHost")
+		return given
+	}
+	alone := engineComponents(t, "redis")
+	for name, c := range engineComponents(t, "redis-ha") {
+		want := settings(alone[name])
+		want["failover"], want["sentinelMasterName"] = "true", "mymaster"
+		if got := settings(c); !maps.Equal(got, want) {
+			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
 }

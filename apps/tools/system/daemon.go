@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"sync"
 	"syscall"
@@ -117,9 +118,13 @@ func signalBelow(pid int, s syscall.Signal) error {
 }
 
 // Stop stops it in order, and waits for its end. It asks again and again: a replica of Redis refuses
-// to end while it writes its first append-only file ("Writing initial AOF. Can't exit.").
+// to end while it writes its first append-only file ("Writing initial AOF. Can't exit."). One that
+// has been killed has stopped.
 func (d *Daemon) Stop() error {
 	if err := d.Signal(syscall.SIGTERM); err != nil {
+		if errors.Is(err, os.ErrProcessDone) {
+			return nil
+		}
 		return err
 	}
 	for range daemonStop / daemonAsk {
@@ -167,7 +172,7 @@ func firstAnswer(address, question string) (string, error) {
 	if _, err := conn.Write([]byte(question)); err != nil {
 		return "", err
 	}
-	answer := make([]byte, 200)
+	answer := make([]byte, 1000)
 	n, err := conn.Read(answer)
 	return string(answer[:n]), err
 }

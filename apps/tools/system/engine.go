@@ -19,6 +19,7 @@ const (
 	RedisEngine       Engine = "redis"
 	PostgresRabbitMQ  Engine = "postgres-rabbitmq"
 	PostgresJetStream Engine = "postgres-jetstream"
+	RedisHA           Engine = "redis-ha"
 )
 
 // engines are all engines, the default first, with the kinds of servers that they consist of, in
@@ -31,6 +32,7 @@ var engines = []struct {
 	{engine: RedisEngine},
 	{PostgresRabbitMQ, []*Kind{&postgres, &rabbitMQ}, []*Kind{&postgresPair, &rabbitMQCluster}},
 	{engine: PostgresJetStream, kinds: []*Kind{&postgres, &nats}},
+	{engine: RedisHA, kinds: []*Kind{&redisHA}},
 }
 
 // Engines are all engines, the default first.

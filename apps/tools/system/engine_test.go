@@ -9,7 +9,7 @@ import (
 )
 
 func TestAnEngineIsChosenByItsName(t *testing.T) {
-	for name, want := range map[string]Engine{"": RedisEngine, "redis": RedisEngine, "postgres-rabbitmq": PostgresRabbitMQ, "postgres-jetstream": PostgresJetStream} {
+	for name, want := range map[string]Engine{"": RedisEngine, "redis": RedisEngine, "postgres-rabbitmq": PostgresRabbitMQ, "postgres-jetstream": PostgresJetStream, "redis-ha": RedisHA} {
 		if got, err := EngineOf(name); err != nil || got != want {
 			t.Errorf("%q is %q, error %v, want %q", name, got, err, want)
 		}

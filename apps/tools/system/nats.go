@@ -14,6 +14,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// natsServer is the Go package of NATS's server.
+const natsServer = "github.com/nats-io/nats-server/v2"
+
 // nodesOfNATS is how many servers are a cluster that goes on without one of them.
 const nodesOfNATS = 3
 
@@ -23,20 +26,28 @@ var nats = Kind{
 		return c.startNATS(ctx, filepath.Join(dir, "nats"), ports[:nodesOfNATS], ports[nodesOfNATS:])
 	},
 	adopt: func(ctx context.Context, c Checkout, url string) error { return c.MakeStreams(ctx, url) },
+	version: func(context.Context) (string, error) {
+		c, err := FindCheckout()
+		if err != nil {
+			return "", err
+		}
+		pinned, err := c.Pinned()
+		return pinned.NATS, err
+	},
 }
 
-// natsCluster is a cluster of NATS servers that this process started.
-type natsCluster struct{ nodes []*Daemon }
+// NATSCluster is a cluster of NATS servers that this process started. Each stream is on all of them.
+type NATSCluster struct{ nodes []*Daemon }
 
 // startNATS starts a cluster on loopback, with the data of each node in a folder of dir, and waits
 // until it takes messages. If the server is missing, it is built first. clients are the ports for
 // clients, routes those for the other nodes.
-func (c Checkout) startNATS(ctx context.Context, dir string, clients, routes []int) (*natsCluster, error) {
+func (c Checkout) startNATS(ctx context.Context, dir string, clients, routes []int) (*NATSCluster, error) {
 	path, err := c.BuildNATS(ctx)
 	if err != nil {
 		return nil, err
 	}
-	n := &natsCluster{}
+	n := &NATSCluster{}
 	for i, port := range clients {
 		node := filepath.Join(dir, fmt.Sprint(i+1))
 		if err := os.MkdirAll(node, 0o700); err != nil {
@@ -68,6 +79,8 @@ func (c Checkout) startNATS(ctx context.Context, dir string, clients, routes []i
 	return n, nil
 }
 
+func nameOfNATS(i int) string { return fmt.Sprint("postbus-", i+1) }
+
 // nodeOfNATS is the configuration of a node. All its ports are on loopback: neither clients nor
 // routes ask for a password, because every program of this machine is trusted, as with Redis. There
 // is no port for monitoring.
@@ -76,7 +89,7 @@ func nodeOfNATS(i int, dir string, clients, routes []int) string {
 	for _, port := range routes {
 		others = append(others, fmt.Sprintf("%q", fmt.Sprint("nats-route://127.0.0.1:", port)))
 	}
-	return fmt.Sprintf(`server_name: postbus-%d
+	return fmt.Sprintf(`server_name: %s
 listen: "127.0.0.1:%d"
 log_file: %q
 jetstream {
@@ -89,11 +102,11 @@ cluster {
   listen: "127.0.0.1:%d"
   routes: [%s]
 }
-`, i+1, clients[i], filepath.Join(dir, "nats.log"), dir, routes[i], strings.Join(others, ", "))
+`, nameOfNATS(i), clients[i], filepath.Join(dir, "nats.log"), dir, routes[i], strings.Join(others, ", "))
 }
 
 // Connection is the URL of its nodes.
-func (n *natsCluster) Connection() string {
+func (n *NATSCluster) Connection() string {
 	var urls []string
 	for _, node := range n.nodes {
 		urls = append(urls, "nats://"+node.Address())
@@ -102,10 +115,37 @@ func (n *natsCluster) Connection() string {
 }
 
 // Daemons are its nodes.
-func (n *natsCluster) Daemons() []*Daemon { return n.nodes }
+func (n *NATSCluster) Daemons() []*Daemon { return n.nodes }
+
+// Leader is the node that leads the stream of a topic.
+func (n *NATSCluster) Leader(ctx context.Context, topic string) (*Daemon, error) {
+	conn, err := natsclient.Connect(n.Connection(), natsclient.Timeout(natsTimeout))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(natsTimeout))
+	if err != nil {
+		return nil, err
+	}
+	stream, err := js.Stream(ctx, topic) // which asks for its state
+	if err != nil {
+		return nil, err
+	}
+	info := stream.CachedInfo()
+	if info.Cluster == nil || len(info.Cluster.Replicas) != nodesOfNATS-1 {
+		return nil, fmt.Errorf("the stream %s is not on %d nodes: %+v", topic, nodesOfNATS, info.Cluster)
+	}
+	for i, node := range n.nodes {
+		if info.Cluster.Leader == nameOfNATS(i) {
+			return node, nil
+		}
+	}
+	return nil, fmt.Errorf("no node leads the stream %s: %+v", topic, info.Cluster)
+}
 
 // Stop stops all nodes at once.
-func (n *natsCluster) Stop() error { return stopTogether(n.nodes) }
+func (n *NATSCluster) Stop() error { return stopTogether(n.nodes) }
 
 // NATSAnswers returns an error unless a NATS answers at the address. It speaks first.
 func NATSAnswers(address string) error {

@@ -93,13 +93,12 @@ func (c Checkout) BuildDapr(ctx context.Context) (Dapr, error) {
 
 // BuildNATS returns the path of the pinned nats-server. It builds it if necessary.
 func (c Checkout) BuildNATS(ctx context.Context) (string, error) {
-	const server = "github.com/nats-io/nats-server/v2"
 	out := c.bin("nats-server")
-	version, err := c.required(natsModule, server)
+	pinned, err := c.Pinned()
 	if err != nil {
 		return out, err
 	}
-	return out, c.build(ctx, "building NATS "+version+" from its Go module", out, natsModule, server, "-ldflags", "-s -w")
+	return out, c.build(ctx, "building NATS "+pinned.NATS+" from its Go module", out, natsModule, natsServer, "-ldflags", "-s -w")
 }
 
 // BuildRuntimeWithEtcd returns the path of the pinned runtime with one more component, state.etcd.

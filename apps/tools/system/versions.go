@@ -9,12 +9,14 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// Pinned are the versions of Dapr that a checkout builds and is tested with, without their v.
+// Pinned are the versions that a checkout builds and is tested with, without their v.
 type Pinned struct {
 	// Runtime and Components are those of the sidecars, CLI is that of `dapr run`.
 	Runtime, Components, CLI string
 	// SDK is that of the services.
 	SDK string
+	// NATS is that of NATS's server.
+	NATS string
 }
 
 // The folders of the modules that pin the Dapr runtime, the Dapr CLI, the SDK and NATS's server.
@@ -35,6 +37,7 @@ func (c Checkout) Pinned() (p Pinned, err error) {
 		{&p.Components, runtimeModule, "github.com/dapr/components-contrib"},
 		{&p.CLI, cliModule, "github.com/dapr/cli"},
 		{&p.SDK, sdkModule, "github.com/dapr/go-sdk"},
+		{&p.NATS, natsModule, natsServer},
 	} {
 		if *pin.version, err = c.required(pin.module, pin.path); err != nil {
 			return p, err
