@@ -109,6 +109,13 @@ func loseWhatNoReplicaHas(t *testing.T, s *stack, _ *load) {
 	promoted(t, group, master)
 	startDaemons(t, []*system.Daemon{master})
 	eventually(t, group.Whole)
+	// If the log's end was not lost, this fault was none.
+	eventually(t, func() error {
+		if s.repairs()[s.App("eventlog").AppPort]["given-back"] == 0 {
+			return errors.New("eventlog has given nothing back")
+		}
+		return nil
+	})
 }
 
 func masterOf(t *testing.T, group *system.RedisGroup) *system.Daemon {
