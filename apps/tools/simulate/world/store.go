@@ -253,8 +253,8 @@ func (s *store) keys(prefix string) []string {
 	return keys
 }
 
-// pages are the pages of the service's journal. One that is back, by a write that landed
-// after the page was removed, is not counted, unless it is still to be adopted: it does no harm
+// pages are the pages of the service's journal. Unless it is still to be adopted, one that is
+// back, by a write that landed after the page was removed, is not counted: it does no harm
 // but takes place. So does one of a process that died before it was a member again in its
 // emptied store, or before the store was emptied.
 func (s *store) pages() []string {
@@ -267,7 +267,7 @@ func (s *store) pages() []string {
 		defer s.mu.Unlock()
 		owner := key[len("journal-"):strings.LastIndex(key, "-")]
 		isLeft := strings.Contains(members, owner) && !slices.ContainsFunc(living, isOf(key))
-		return s.docs[key].isBack && !isLeft || slices.ContainsFunc(s.forgotten, isOf(key))
+		return !isLeft && (s.docs[key].isBack || slices.ContainsFunc(s.forgotten, isOf(key)))
 	})
 }
 
