@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -296,31 +295,51 @@ func (m *measurement) publish(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	message := []byte(strings.Repeat("x", 560)) // as long as a comment's event
-	single := func(ctx context.Context) error {
-		return client.PublishEvent(ctx, bus.Component, bus.DeadLetterTopic, message, dapr.PublishEventWithRawPayload())
+	next, err := messages()
+	if err != nil {
+		return err
 	}
-	rate, err := callsASecond(ctx, connections, m.each/2, single)
+	rate, err := callsASecond(ctx, connections, m.each/2, func(ctx context.Context) error {
+		return client.PublishEvent(ctx, bus.Component, bus.DeadLetterTopic, next(), dapr.PublishEventWithRawPayload())
+	})
 	if err != nil {
 		return err
 	}
 	m.add(fmt.Sprintf("messages published a second, one a call, %d callers", connections), "/s", rate)
-	req := &pb.BulkPublishRequest{PubsubName: bus.Component, Topic: bus.DeadLetterTopic, Metadata: map[string]string{"rawPayload": "true"}}
-	for i := range bulkSize {
-		req.Entries = append(req.Entries, &pb.BulkPublishRequestEntry{EntryId: strconv.Itoa(i), Event: message, ContentType: "application/json"})
-	}
-	bulk := func(ctx context.Context) error {
+	if rate, err = callsASecond(ctx, 1, m.each/2, func(ctx context.Context) error {
+		req := &pb.BulkPublishRequest{PubsubName: bus.Component, Topic: bus.DeadLetterTopic, Metadata: map[string]string{"rawPayload": "true"}}
+		for i := range bulkSize {
+			req.Entries = append(req.Entries, &pb.BulkPublishRequestEntry{EntryId: strconv.Itoa(i), Event: next(), ContentType: "application/json"})
+		}
 		res, err := client.GrpcClient().BulkPublishEvent(ctx, req)
 		if failed := res.GetFailedEntries(); err == nil && len(failed) > 0 {
 			err = errors.New(failed[0].GetError())
 		}
 		return err
-	}
-	if rate, err = callsASecond(ctx, 1, m.each/2, bulk); err != nil {
+	}); err != nil {
 		return err
 	}
 	m.add(fmt.Sprintf("messages published a second, %d a call, one caller", bulkSize), "/s", rate*bulkSize)
 	return nil
+}
+
+// messages returns what gives one event after the other, and begins again when a bus has forgotten
+// the first one's id.
+func messages() (next func() []byte, err error) {
+	const many = 10_000
+	all := make([][]byte, many)
+	f := &filler{random: 1, goal: many}
+	for i := range all {
+		e, err := f.event()
+		if err != nil {
+			return nil, err
+		}
+		if all[i], err = event.Marshal(e); err != nil {
+			return nil, err
+		}
+	}
+	var given atomic.Uint64
+	return func() []byte { return all[given.Add(1)%many] }, nil
 }
 
 // callsASecond makes calls for a time, each of the callers one after the other.
