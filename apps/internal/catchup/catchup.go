@@ -132,8 +132,10 @@ type Follower struct {
 	// isMending says that the store was set back, and the log was not read to its end since. What
 	// is read then is not left to the bus, which may have delivered it before.
 	isMending bool
-	failing   bool // a warning was logged
-	started   time.Time
+	// misfit is the id of a log that lacks what was read of it, or is another one by now.
+	misfit  string
+	failing bool // a warning was logged
+	started time.Time
 }
 
 // New returns the follower of a new process.
@@ -251,6 +253,7 @@ func (f *Follower) follow(ctx context.Context) error {
 	end, err := f.read(ctx)
 	if errors.Is(err, eventlog.ErrMisfit) {
 		slog.WarnContext(ctx, "the event log is another one, or has lost its end: following it from its start", "error", err)
+		f.misfit = f.at.Log
 		return errors.Join(err, f.restart(ctx))
 	}
 	if err != nil {
@@ -270,8 +273,12 @@ func (f *Follower) follow(ctx context.Context) error {
 	if isAtEnd {
 		f.Progress.sample(end, f.cursor.at, began)
 		if f.Journal != nil {
+			if f.misfit == end.Log {
+				f.Journal.GiveBack()
+			}
 			f.Journal.Tick(ctx, end)
 		}
+		f.misfit = ""
 	}
 	return err
 }

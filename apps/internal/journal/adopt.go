@@ -14,6 +14,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/members"
+	"github.com/postbus/postbus/apps/internal/repairs"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
@@ -224,6 +225,6 @@ func (j *Journal) take(p *page, e event.Event, size int, checkAt time.Time) {
 	held, isNew := j.hold(p, e, size)
 	if isNew {
 		j.order++
-		held.published, held.order, held.checkAt, held.isAdopted = j.Now(), j.order, checkAt, true
+		held.published, held.order, held.checkAt, held.kind = j.Now(), j.order, checkAt, repairs.Adopted
 	}
 }

@@ -108,6 +108,8 @@ type Journal struct {
 	end                       eventlog.Position
 	repairedAt                time.Time // when entries were last taken for absent
 	adopted                   map[string]members.Member
+	logged                    []logged // oldest first
+	loggedBytes               int
 }
 
 // entry is an event that the log is not known to have.
@@ -129,9 +131,9 @@ type entry struct {
 	// since when.
 	queued   bool
 	queuedAt time.Time
-	// isAdopted says that the entry is of another process, and was not published by this one
-	// yet.
-	isAdopted bool
+	// kind is the kind of repair if the log lacks the entry, and this process has not published it
+	// yet: it is adopted, or was in the log already. Otherwise it is empty.
+	kind repairs.Kind
 }
 
 // page is a document of the journal, or one that is being written.

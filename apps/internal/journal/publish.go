@@ -128,6 +128,7 @@ func (j *Journal) Confirm(e event.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if mine := j.entries[e.ID]; mine != nil && bytes.Equal(mine.event.Data, e.Data) {
+		j.remember(mine)
 		j.remove(mine)
 	}
 }
@@ -202,7 +203,7 @@ func (j *Journal) isAbsent(e *entry, now time.Time) bool {
 	anyway := min(absentAnyway<<min(e.repeats, 10), absentAtMost)
 	isStill := now.Sub(j.endSince) >= stillFor
 	isOvertaken := e.order < j.latest[e.event.Type]
-	return e.isAdopted || e.mayBeLogged || isStill || isOvertaken || now.Sub(e.published) >= anyway && now.Sub(j.since) >= anyway
+	return e.kind != "" || e.mayBeLogged || isStill || isOvertaken || now.Sub(e.published) >= anyway && now.Sub(j.since) >= anyway
 }
 
 // repair asks eventlog for the entries. Those that it has, or has refused, are removed. The
@@ -268,17 +269,14 @@ func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool)
 		j.Repairs.Add(repairs.GivenUp, 1)
 		j.remove(e)
 	case isKnown:
+		j.remember(e)
 		j.remove(e)
 	case e.mayBeLogged: // it was published now, and may be on its way
 		e.mayBeLogged, e.checkAt = false, e.published.Add(absentAfter)
 	default:
 		slog.WarnContext(ctx, "the log lacks an event of a command, putting it there and publishing it again", "type", e.event.Type, "event", e.event.ID, "entity", e.event.Subject)
-		kind := repairs.PublishedAgain
-		if e.isAdopted {
-			kind = repairs.Adopted
-		}
-		j.Repairs.Add(kind, 1)
-		e.isAdopted = false
+		j.Repairs.Add(cmp.Or(e.kind, repairs.PublishedAgain), 1)
+		e.kind = ""
 		e.repeats++
 		e.queuedAt = now
 		j.enqueue(e)

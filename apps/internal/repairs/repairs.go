@@ -30,8 +30,8 @@ const (
 	Effect Kind = "effect"
 	// Reaction counts events in the log whose reaction was not in the log.
 	Reaction Kind = "reaction"
-	// GivenBack counts events of the log that its store had lost, and that eventlog gave back
-	// from its memory.
+	// GivenBack counts events of the log that its store had lost, and that eventlog, or the service
+	// that had published them, gave back from its memory.
 	GivenBack Kind = "given-back"
 	// DeadLettered counts events in the log that the service can never take.
 	DeadLettered Kind = "dead-lettered"

@@ -90,13 +90,21 @@ func nodeFaults() []fault {
 		startDaemons(t, []*system.Daemon{master})
 		eventually(t, group.Whole)
 	})
-	add(redisHAKind, "Redis's master lost with the 3 s that no replica has", loseWhatNoReplicaHas)
+	add(redisHAKind, "Redis's master lost with the 3 s that no replica has", func(t *testing.T, s *stack, _ *load) {
+		s.loseWhatNoReplicaHas(t)
+	})
+	// Then the log's end comes back from the journals of those who had published it.
+	add(redisHAKind, "Redis's master lost with the 3 s that no replica has, and eventlog killed", func(t *testing.T, s *stack, _ *load) {
+		s.loseWhatNoReplicaHas(t, s.App("eventlog").Port, s.App("eventlog").HTTPPort)
+	})
 	return all
 }
 
 // loseWhatNoReplicaHas has a Redis lose what it has acknowledged: its replicas get nothing for 3 s,
-// and then all die. One of the replicas becomes the master, and the old one its replica.
-func loseWhatNoReplicaHas(t *testing.T, s *stack, _ *load) {
+// and then all die, with the processes on some ports. One of the replicas becomes the master, and
+// the old one its replica.
+func (s *stack) loseWhatNoReplicaHas(t *testing.T, ports ...int) {
+	t.Helper()
 	group, _ := serverOf[*system.RedisGroup](s)
 	master := masterOf(t, group)
 	replicas := slices.DeleteFunc(slices.Clone(group.Nodes()), func(node *system.Daemon) bool { return node == master })
@@ -105,14 +113,20 @@ func loseWhatNoReplicaHas(t *testing.T, s *stack, _ *load) {
 	}
 	pause(t, 3*time.Second) // after 5 s the master would refuse writes (min-replicas-max-lag)
 	killDaemons(t, group.Nodes())
+	killed := s.killAll(t, ports...)
 	startDaemons(t, replicas)
 	promoted(t, group, master)
 	startDaemons(t, []*system.Daemon{master})
+	s.restart(t, killed)
 	eventually(t, group.Whole)
 	// If the log's end was not lost, this fault was none.
 	eventually(t, func() error {
-		if s.repairs()[s.App("eventlog").AppPort]["given-back"] == 0 {
-			return errors.New("eventlog has given nothing back")
+		given := 0
+		for _, counts := range s.repairs() {
+			given += counts["given-back"]
+		}
+		if given == 0 {
+			return errors.New("nothing was given back")
 		}
 		return nil
 	})

@@ -1,0 +1,109 @@
+package journal
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/repairs"
+)
+
+// settled commits events, and has the process find them in the log.
+func (p *process) settled(events ...event.Event) {
+	p.w.Helper()
+	for _, e := range events {
+		p.commit(e)
+	}
+	p.w.log.Append(events...)
+	p.follow()
+	p.wantJournal(0, 0)
+}
+
+// loses has the log lose its end, as the process's follower notices.
+func (p *process) loses(left ...event.Event) {
+	p.w.log.Replace(p.w.log.Position(0).Log, left...)
+	p.at = eventlog.Position{}
+	p.journal.GiveBack()
+}
+
+func TestALogThatLostItsEndGetsItBack(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.start()
+		w.appends.Store(true)
+		first, second, third := titled(w, "a"), titled(w, "b"), commented(w)
+		p.settled(first, second, third)
+		p.loses(first)
+		p.wantJournal(3, 0)
+		p.followFor(absentAfter - time.Second) // meanwhile eventlog gives back what it has
+		w.wantAppended()
+		p.followFor(2 * time.Second)
+		w.wantAppended(second, third)
+		p.followFor(time.Minute)
+		w.wantAppended(second, third)
+		p.wantJournal(0, 0)
+		p.wantRepairs(map[repairs.Kind]int{repairs.GivenBack: 2})
+		// It may lose them again.
+		p.loses(first)
+		p.followFor(absentAfter + time.Second)
+		if known, err := w.log.Log.Known(context.Background(), idsOf([]event.Event{first, second, third})); err != nil || len(known) != 3 {
+			w.Errorf("the log has %v, error %v", known, err)
+		}
+	})
+}
+
+// A log that has all is given nothing.
+func TestALogThatHasAllIsGivenNothingBack(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.start()
+		w.appends.Store(true)
+		p.settled(titled(w, "a"), commented(w))
+		p.journal.GiveBack()
+		p.followFor(time.Minute)
+		w.wantAppended()
+		p.wantJournal(0, 0)
+		p.wantRepairs(nil)
+	})
+}
+
+// A process remembers each event for keptFor, and no more than keptEvents and keptBytes.
+func TestWhatAProcessRemembersIsBounded(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.start()
+		wantRemembered := func(want int) {
+			w.Helper()
+			p.journal.mu.Lock()
+			defer p.journal.mu.Unlock()
+			size := 0
+			for _, l := range p.journal.logged {
+				size += l.size
+			}
+			if len(p.journal.logged) != want || size != p.journal.loggedBytes {
+				w.Errorf("it remembers %d events of %d bytes and counts %d bytes, want %d events", len(p.journal.logged), size, p.journal.loggedBytes, want)
+			}
+		}
+		remember := func(size int) {
+			p.journal.mu.Lock()
+			defer p.journal.mu.Unlock()
+			p.journal.remember(&entry{event: titled(w, "a"), size: size})
+		}
+		remember(1)
+		time.Sleep(keptFor) // of the bubble's clock
+		remember(1)
+		wantRemembered(2)
+		time.Sleep(time.Millisecond) // of the bubble's clock
+		remember(1)
+		wantRemembered(2)
+		for range keptEvents {
+			remember(1)
+		}
+		wantRemembered(keptEvents)
+		remember(keptBytes - keptEvents + 1)
+		wantRemembered(keptEvents) // of keptBytes
+		remember(3)
+		wantRemembered(keptEvents - 2)
+		remember(keptBytes)
+		wantRemembered(1)
+	})
+}
