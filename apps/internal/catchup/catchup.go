@@ -111,6 +111,7 @@ type Follower struct {
 	// mayDecide says that a consumer FollowsLog.
 	mayDecide bool
 	delivered *recent // the identities of events whose delivery was handled
+	mended    *recent // the identities of events that were handled without a delivery, which may come
 
 	// The fields below belong to Run.
 	at     eventlog.Position // up to where the log was read
@@ -140,7 +141,7 @@ type Follower struct {
 
 // New returns the follower of a new process.
 func New(c Config) *Follower {
-	f := &Follower{Config: c, consumers: map[event.Type]*Consumer{}, delivered: newRecent(), reactions: newRecent(), awaited: map[string]*pending{}, started: c.Now()}
+	f := &Follower{Config: c, consumers: map[event.Type]*Consumer{}, delivered: newRecent(), mended: newRecent(), reactions: newRecent(), awaited: map[string]*pending{}, started: c.Now()}
 	for i := range c.Consumers {
 		f.consumers[c.Consumers[i].Type] = &c.Consumers[i]
 		f.mayDecide = f.mayDecide || c.Consumers[i].FollowsLog
@@ -156,10 +157,15 @@ func (f *Follower) Deliver(t event.Type) bus.Handler {
 		if consumer.FollowsLog && !f.Progress.IsRestored() {
 			return bus.All(len(events), errCatchingUp)
 		}
+		errs := make([]error, len(events))
+		left, indexes := f.unhandled(events)
+		if len(left) == 0 {
+			return errs
+		}
 		began := f.delivered.begin()
-		reactions, errs := handle(ctx, consumer, events)
-		for i, e := range events {
-			if errs[i] != nil {
+		reactions, failed := handle(ctx, consumer, left)
+		for i, e := range left {
+			if errs[indexes[i]] = failed[i]; failed[i] != nil {
 				continue
 			}
 			f.delivered.add(began, identity(e.ID, e.Data))
@@ -171,6 +177,18 @@ func (f *Follower) Deliver(t event.Type) bus.Handler {
 		}
 		return errs
 	}
+}
+
+// unhandled are the events that were not handled from the log before their delivery, with their
+// indexes. A bus that is behind delivers many of those, and would never catch up if each were
+// handled, and its reaction published, again.
+func (f *Follower) unhandled(events []event.Event) (left []event.Event, indexes []int) {
+	for i, e := range events {
+		if !f.mended.remove(identity(e.ID, e.Data)) {
+			left, indexes = append(left, e), append(indexes, i)
+		}
+	}
+	return left, indexes
 }
 
 // handle writes the effects of events, and publishes the reactions of those whose effect is

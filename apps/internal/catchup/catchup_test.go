@@ -765,3 +765,49 @@ func TestTheJournalGivesBackWhatTheLogHasLost(t *testing.T) {
 		})
 	}
 }
+
+// A bus that is behind delivers what was handled from the log by then. To handle that again would
+// keep it behind.
+func TestADeliveryThatComesTooLateCostsNothing(t *testing.T) {
+	for _, topic := range []event.Type{event.PostCreated, event.CommentCreated, event.CommentModerated} {
+		t.Run(string(topic), func(t *testing.T) {
+			bubble(t, func(w *world) {
+				r := w.settled()
+				w.appends = true
+				late, other := w.made(topic), w.made(topic)
+				w.log.Append(late)
+				r.followFor(time.Minute)
+				effects, reactions := len(w.effects), len(w.reactions)
+				if effects+reactions == 0 {
+					w.Error("it was not handled from the log")
+				}
+				r.deliver(late, other)
+				for _, id := range append(w.effects[effects:], w.reactions[reactions:]...) {
+					if id != other.ID {
+						t.Errorf("%s was handled again", id)
+					}
+				}
+				if len(w.effects)+len(w.reactions) == effects+reactions {
+					t.Error("the one that came in time was not handled")
+				}
+			})
+		})
+	}
+}
+
+// What the store has lost is handled again, by whatever comes first.
+func TestADeliveryAfterALossIsHandled(t *testing.T) {
+	bubble(t, func(w *world) {
+		r := w.settled()
+		post := w.post()
+		setBack := w.store.Save()
+		w.log.Append(post)
+		r.followFor(time.Minute)
+		setBack()
+		r.follow() // notices it
+		r.deliver(post)
+		if !w.hasEffect(post.ID) {
+			w.Error("it has no effect")
+		}
+	})
+}

@@ -67,6 +67,7 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 	}
 	if isOther || isSetBack {
 		f.delivered.clear() // what was written then may be missing
+		f.mended.clear()
 	}
 	if isSetBack {
 		f.isMending = true

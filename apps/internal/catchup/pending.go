@@ -35,8 +35,10 @@ type pending struct {
 	isSafe bool
 	// effectMark is the mark of the cursor when hasEffect was set.
 	effectMark uint64
-	// written counts how often the worker has written the effect.
-	written int
+	// written counts how often the worker has written the effect. isMended says that it has done
+	// that, or has published the reaction.
+	written  int
+	isMended bool
 	// effectDue and reactionDue are when the worker does what is missing.
 	effectDue, reactionDue time.Time
 	reaction               string // the id of its reaction
@@ -80,8 +82,19 @@ func (f *Follower) handleDue(ctx context.Context) error {
 		reactions := f.due(c, func(p *pending) bool { return p.hasEffect && !p.hasReaction && !now.Before(p.reactionDue) })
 		errs = append(errs, inParts(ctx, reactions, func(ctx context.Context, some []*pending) error { return f.mendReactions(ctx, c, some) }))
 	}
-	f.pending = slices.DeleteFunc(f.pending, (*pending).isHandled)
+	f.forgetHandled()
 	return errors.Join(errs...)
+}
+
+// forgetHandled forgets the pending events that are handled.
+func (f *Follower) forgetHandled() {
+	began := f.mended.begin()
+	f.pending = slices.DeleteFunc(f.pending, func(p *pending) bool {
+		if p.isHandled() && p.isMended {
+			f.mended.add(began, identity(p.event.ID, p.event.Data))
+		}
+		return p.isHandled()
+	})
 }
 
 // due returns a consumer's pending events that need something. An event that was delivered
@@ -221,6 +234,7 @@ func (f *Follower) mend(ctx context.Context, handler bus.Handler, lost []*pendin
 		case err == nil:
 			slog.WarnContext(ctx, "an event of the log was not handled, and is handled now", "type", p.event.Type, "event", p.event.ID, "entity", p.event.Subject, "missing", kind)
 			f.Repairs.Add(kind, 1)
+			p.isMended = true
 			mended(p)
 		case errors.Is(err, bus.ErrPoison):
 			if err := f.DeadLetter(ctx, p.event, err); err != nil {
