@@ -170,18 +170,23 @@ const (
 	shortestWindow = 100 * time.Millisecond
 )
 
-// MakeStreams makes a stream for each topic of the bus in the NATS at a URL, or changes one that is
-// otherwise. The component does not do it. In a cluster each stream is on nodesOfNATS nodes. It
-// returns nil when every stream has a leader, which is when the bus works.
+// MakeStreams makes the streams of the bus's topics in the NATS at a URL.
 func (c Checkout) MakeStreams(ctx context.Context, url string) error {
 	topics, err := c.topicsOf(PostgresJetStream)
 	if err != nil {
 		return err
 	}
+	return MakeStreams(ctx, url, "", topics)
+}
+
+// MakeStreams makes a stream for each topic in the NATS at a URL, which may ask for a token, or
+// changes one that is otherwise. The component does not do it. In a cluster each stream is on
+// nodesOfNATS nodes. It returns nil when every stream has a leader, which is when the bus works.
+func MakeStreams(ctx context.Context, url, token string, topics []string) error {
 	if url == "" {
 		return errors.New("no NATS is named: NATS is to have its URL, as in NATS=nats://localhost:4222")
 	}
-	conn, err := natsclient.Connect(url, natsclient.Timeout(natsTimeout))
+	conn, err := natsclient.Connect(url, natsclient.Token(token), natsclient.Timeout(natsTimeout))
 	if err != nil {
 		return fmt.Errorf("NATS at %s: %w", url, err)
 	}

@@ -92,7 +92,7 @@ func assemble(app, arch string, c commit, binary, sbom []byte) (v1.Image, error)
 	created := v1.Time{Time: c.at}
 	image, err := mutate.Append(empty.Image,
 		mutate.Addendum{Layer: certificates, History: v1.History{Created: created, CreatedBy: "golang.org/x/crypto/x509roots"}},
-		mutate.Addendum{Layer: program, History: v1.History{Created: created, CreatedBy: "go build ./apps/" + app}},
+		mutate.Addendum{Layer: program, History: v1.History{Created: created, CreatedBy: "go build " + packageOf(app)}},
 		mutate.Addendum{Layer: materials, History: v1.History{Created: created, CreatedBy: "github.com/CycloneDX/cyclonedx-gomod"}},
 	)
 	if err != nil {
@@ -117,6 +117,17 @@ func assemble(app, arch string, c commit, binary, sbom []byte) (v1.Image, error)
 	return mutate.ConfigFile(image, config)
 }
 
+// streams is the program that makes the streams of NATS, which is no app.
+const streams = "streams"
+
+// packageOf is the Go package of an app.
+func packageOf(app string) string {
+	if app == streams {
+		return "./apps/tools/streams"
+	}
+	return "./apps/" + app
+}
+
 // compile returns a static binary that contains no path, time or id of this build.
 func compile(ctx context.Context, root, app, arch string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "postbus-image-")
@@ -125,7 +136,7 @@ func compile(ctx context.Context, root, app, arch string) ([]byte, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	out := filepath.Join(dir, app)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", out, "./apps/"+app) //nolint:gosec // the arguments are ours
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", out, packageOf(app)) //nolint:gosec // the arguments are ours
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOWORK="+filepath.Join(root, "go.work"), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if said, err := cmd.CombinedOutput(); err != nil {

@@ -248,13 +248,14 @@ func findRoot() (string, error) {
 	}
 }
 
-// findApps returns the names of the programs in apps/ that k8s/base deploys.
+// findApps returns the names of the programs in apps/ that k8s/base deploys, and of the one that
+// makes the streams of NATS.
 func findApps(root string) ([]string, error) {
 	mains, err := filepath.Glob(filepath.Join(root, "apps", "*", "main.go"))
 	if err != nil {
 		return nil, err
 	}
-	var apps []string
+	apps := []string{streams}
 	for _, file := range mains {
 		app := filepath.Base(filepath.Dir(file))
 		if _, err := os.Stat(filepath.Join(root, "k8s", "base", app+".yaml")); err == nil {
