@@ -40,7 +40,7 @@ var (
 var serverImages = map[string]*string{}
 
 func init() {
-	for _, server := range []string{"redis", "postgres", "rabbitmq"} {
+	for _, server := range []string{"redis", "postgres", "rabbitmq", "nats"} {
 		serverImages[server] = flag.String(server+"-image", "", "`name` of an image to run instead of the pinned one, on a cluster that can't pull it")
 	}
 }

@@ -69,9 +69,10 @@ func isDapr(o object) bool {
 
 // connections are the fields of components that say where a server is, and who connects.
 var connections = []string{
-	"redisHost", "redisUsername", "redisPassword", "enableTLS", // Redis
+	"redisHost", "redisUsername", "redisPassword", "enableTLS", "sentinelUsername", "sentinelPassword", // Redis
 	"connectionString", "user", "password", // PostgreSQL
 	"protocol", "hostname", "username", // RabbitMQ, beside the two above
+	"natsURL", "token", // NATS
 }
 
 // withoutConnection are the fields of a component without those of its connection.

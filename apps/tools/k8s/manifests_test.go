@@ -15,12 +15,17 @@ import (
 )
 
 // engines are all engines, with their folders of components/.
-var engines = map[string][]string{"redis": {"redis"}, "postgres-rabbitmq": {"postgres", "postgres-rabbitmq"}}
+var engines = map[string][]string{
+	"redis": {"redis"}, "redis-ha": {"redis-ha"},
+	"postgres-rabbitmq": {"postgres", "postgres-rabbitmq"}, "postgres-jetstream": {"postgres", "postgres-jetstream"},
+}
 
 // overlays are all overlays, with the engine of each.
 var overlays = map[string]string{
 	"minikube": "redis", "gateway": "redis", "production": "redis",
+	"production-redis-ha":        "redis-ha",
 	"minikube-postgres-rabbitmq": "postgres-rabbitmq", "production-postgres-rabbitmq": "postgres-rabbitmq",
+	"minikube-postgres-jetstream": "postgres-jetstream", "production-postgres-jetstream": "postgres-jetstream",
 }
 
 // isProduction reports whether an overlay is for production, on any engine.
@@ -64,6 +69,7 @@ var checks = map[string]func(t *testing.T, overlay string, objects []object) []e
 
 	"postgres": checkPostgres,
 	"rabbitmq": checkRabbitMQ,
+	"nats":     checkNATS,
 }
 
 func TestOverlays(t *testing.T) {
@@ -122,6 +128,8 @@ func TestChecksNoticeDamage(t *testing.T) {
 	const (
 		minikube, production, gateway  = "minikube", "production", "gateway"
 		onPostgres, productionPostgres = "minikube-postgres-rabbitmq", "production-postgres-rabbitmq"
+		onNATS, productionNATS         = "minikube-postgres-jetstream", "production-postgres-jetstream"
+		productionSentinels            = "production-redis-ha"
 	)
 	tests := []struct {
 		name, check, overlay, file string
@@ -138,7 +146,7 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"a path that the Gateway API refuses", "schema", gateway, "k8s/overlays/gateway/routes.yaml", "value: /posts/create", "value: posts/create", "absolute path"},
 		{"an annotation that the injector doesn't know", "schema", minikube, "k8s/base/app.yaml", "dapr.io/config:", "dapr.io/configuration:", "dapr.io/configuration"},
 
-		{"a setting of the bus that is another on Kubernetes", "drift", minikube, "k8s/engines/redis/address.yaml", "- op: add\n  path: /auth", "- op: add\n  path: /spec/metadata/1\n  value: { name: concurrency, value: \"1\" }\n- op: add\n  path: /auth", "drifted"},
+		{"a setting of the bus that is another on Kubernetes", "drift", minikube, "k8s/engines/redis/kustomization.yaml", "value: \"redis:6379\" }\n", "value: \"redis:6379\" }\n      - { op: add, path: /spec/metadata/1, value: { name: concurrency, value: \"1\" } }\n", "drifted"},
 		{"a file of components/ that isn't used", "drift", minikube, "components/shared/kustomization.yaml", "  - subscriptions.yaml\n", "", "Subscription"},
 		{"one machine's name resolution", "drift", minikube, "k8s/base/access-control.yaml", "  nameResolution: null\n", "", "Configuration postbus has drifted"},
 		{"one machine's addresses", "drift", minikube, "k8s/base/access-control.yaml", "  httpPipeline: null\n", "", "Configuration postbus has drifted"},
@@ -187,9 +195,9 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"eviction", "redis", minikube, "k8s/redis/redis.yaml", "noeviction", "allkeys-lru", "noeviction"},
 		{"a dollar that Kubernetes takes", "redis", minikube, "k8s/redis/redis.yaml", "\\${$(echo \"$name\" | tr a-z- A-Z_)}", "\\$$(echo \"$name\" | tr a-z- A-Z_)", "one $"},
 		{"an image by its tag", "redis", minikube, "k8s/redis/redis.yaml", "@sha256:", "-", "no digest"},
-		{"another's user", "redis", production, "k8s/engines/redis/kustomization.yaml", "redisUsername, value: posts-store", "redisUsername, value: query-store", "redisUsername"},
-		{"another's password", "redis", production, "k8s/engines/redis/kustomization.yaml", "name: redis-posts-store", "name: redis-query-store", "of the secret"},
-		{"no user", "redis", minikube, "k8s/engines/redis/kustomization.yaml", "{ op: add, path: /spec/metadata/1, value: { name: redisUsername, value: bus } }", "{ op: test, path: /spec/version, value: v1 }", "bus: redisUsername"},
+		{"another's user", "redis", production, "k8s/engines/redis-users/kustomization.yaml", "redisUsername, value: posts-store", "redisUsername, value: query-store", "redisUsername"},
+		{"another's password", "redis", production, "k8s/engines/redis-users/kustomization.yaml", "name: redis-posts-store", "name: redis-query-store", "of the secret"},
+		{"no user", "redis", minikube, "k8s/engines/redis-users/kustomization.yaml", "{ op: add, path: /spec/metadata/1, value: { name: redisUsername, value: bus } }", "{ op: test, path: /spec/version, value: v1 }", "bus: redisUsername"},
 		{"a user who is missing", "redis", minikube, "k8s/redis/users.acl", "user bus ", "# user bus ", "no user bus"},
 		{"a user for all", "redis", minikube, "k8s/redis/users.acl", "user operator on ~*", "user all on ~* +@all\nuser operator on ~*", "user all reaches"},
 		{"another's keys", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "~posts||* ~query||*", "posts-store reaches"},
@@ -198,6 +206,12 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"no password", "redis", minikube, "k8s/redis/users.acl", "~posts||*", "nopass ~posts||*", "posts-store has nopass"},
 		{"a topic that the bus's user doesn't reach", "redis", minikube, "k8s/redis/users.acl", " ~dead-letters", "", "bus reaches"},
 		{"a topic that is new", "redis", minikube, "components/redis/bus.yaml", "value: PostCreated,", "value: PostRead,PostCreated,", "bus reaches"},
+
+		{"another's password", "redis", productionSentinels, "k8s/engines/redis-users/kustomization.yaml", "name: redis-posts-store", "name: redis-query-store", "of the secret"},
+		{"the operator's password for the Sentinels", "redis", productionSentinels, "k8s/engines/redis-ha/kustomization.yaml", "name: redis-sentinels", "name: redis-operator", "Sentinels' password"},
+		{"no TLS", "redis", productionSentinels, "k8s/overlays/production-redis-ha/kustomization.yaml", "enableTLS, value: \"true\"", "enableTLS, value: \"false\"", "enableTLS"},
+		{"no address", "redis", productionSentinels, "k8s/overlays/production-redis-ha/kustomization.yaml", "      - { op: replace, path: /spec/metadata/0/value, ", "      - { op: add, path: /spec/none, ", "no address"},
+		{"another master", "drift", productionSentinels, "k8s/engines/redis-ha/kustomization.yaml", "{ op: add, path: /spec/metadata/1, value: { name: sentinelUsername, value: postbus } }", "{ op: replace, path: /spec/metadata/4/value, value: another }", "drifted"},
 
 		{"a setting of another engine's bus that is another on Kubernetes", "drift", onPostgres, "k8s/engines/postgres-rabbitmq/kustomization.yaml", "      - { op: add, path: /auth,", "      - { op: replace, path: /spec/metadata/4/value, value: \"false\" }\n      - { op: add, path: /auth,", "Component bus has drifted"},
 		{"a file of another engine that isn't used", "drift", onPostgres, "components/postgres/kustomization.yaml", "  - query-store.yaml\n", "", "Component query-store of components/ is missing"},
@@ -226,6 +240,19 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"deliveries that end too soon", "rabbitmq", onPostgres, "k8s/rabbitmq/rabbitmq.conf", "consumer_timeout = 604800000\n", "", "consumer_timeout"},
 		{"another user in the server", "rabbitmq", onPostgres, "k8s/rabbitmq/rabbitmq.yaml", "{ \"name\": \"bus\",", "{ \"name\": \"guest\",", "definitions"},
 		{"messages that are dropped", "rabbitmq", onPostgres, "k8s/rabbitmq/rabbitmq.yaml", "\"delivery-limit\": 1000000", "\"delivery-limit\": 20", "delivery-limit"},
+
+		{"another's token", "nats", onNATS, "k8s/engines/postgres-jetstream/kustomization.yaml", "name: nats-bus", "name: nats-nodes", "of the secret"},
+		{"no TLS", "nats", productionNATS, "k8s/overlays/production-postgres-jetstream/kustomization.yaml", ",tls://nats-2", ",nats://nats-2", "natsURL"},
+		{"streams in another NATS", "nats", productionNATS, "k8s/overlays/production-postgres-jetstream/kustomization.yaml", "- select: { kind: Deployment }\n        reject: [{ name: client }]", "- select: { kind: Deployment, name: posts }", "makes streams with the NATS"},
+		{"streams of other topics", "nats", onNATS, "k8s/engines/postgres-jetstream/kustomization.yaml", "[name=allowedTopics]", "[name=publishingScopes]", "makes streams with the TOPICS"},
+		{"a sidecar that does not wait for the streams", "nats", onNATS, "k8s/engines/postgres-jetstream/streams.yaml", "image: postbus/streams", "restartPolicy: Always\n          image: postbus/streams", "query makes no streams"},
+		{"another's token for the streams", "nats", onNATS, "k8s/engines/postgres-jetstream/streams.yaml", "name: nats-bus", "name: nats-nodes", "of the secret"},
+		{"an image by its tag", "nats", onNATS, "k8s/nats/nats.yaml", "@sha256:", "-", "no digest"},
+		{"a node too few", "nats", onNATS, "k8s/nats/nats.yaml", "replicas: 3", "replicas: 1", "nodes"},
+		{"clients of all", "nats", onNATS, "k8s/nats/nats.conf", "authorization { token: $TOKEN }\n", "", "everybody is let in"},
+		{"nodes of all", "nats", onNATS, "k8s/nats/nats.conf", "  authorization { user: node, password: $NODES }\n", "", "everybody is a node"},
+		{"messages that are not on the disk", "nats", onNATS, "k8s/nats/nats.conf", "  sync_interval: always\n", "", "sync_interval"},
+		{"a volume that is too small", "nats", onNATS, "k8s/nats/nats.yaml", "storage: 2Gi", "storage: 1Gi", "max_file_store"},
 
 		{"another namespace", "access", minikube, "k8s/base/kustomization.yaml", "spec.accessControl.policies.*.namespace", "spec.accessControl.policies.1.trustDomain", "trustDomain"},
 	}

@@ -20,7 +20,8 @@ import (
 // exactly what the component needs, and that the cluster's Redis stays below its
 // container's limit.
 func checkRedis(_ *testing.T, overlay string, objects []object) []error {
-	if overlays[overlay] != "redis" {
+	engine := overlays[overlay]
+	if engine != "redis" && engine != "redis-ha" {
 		return nil
 	}
 	var errs []error
@@ -34,6 +35,9 @@ func checkRedis(_ *testing.T, overlay string, objects []object) []error {
 		switch {
 		case o.kind() == "Component":
 			errs = append(errs, connectsAsItself(o)...)
+			if engine == "redis-ha" {
+				errs = append(errs, asksSentinels(o)...)
+			}
 		case o.kind() == "StatefulSet" && o.name() == "redis":
 			errs = append(errs, refusesInTime(o)...)
 			errs = append(errs, checkUsers(users, objects)...)
@@ -52,6 +56,24 @@ func connectsAsItself(component object) []error {
 	secret := at(found["redisPassword"], "secretKeyRef")
 	if at(secret, "name") != "redis-"+component.name() || at(secret, "key") != "password" {
 		errs = append(errs, fmt.Errorf("%s: the password is of the secret %v", component, secret))
+	}
+	return errs
+}
+
+// asksSentinels checks that a component asks Sentinels outside the cluster who the master is: over
+// TLS, as their user.
+func asksSentinels(component object) []error {
+	found := fieldsOf(component)
+	var errs []error
+	secret := at(found["sentinelPassword"], "secretKeyRef")
+	if at(found["sentinelUsername"], "value") != "postbus" || at(secret, "name") != "redis-sentinels" || at(secret, "key") != "password" {
+		errs = append(errs, fmt.Errorf("%s: the Sentinels' password is of the secret %v", component, secret))
+	}
+	if host := fmt.Sprint(at(found["redisHost"], "value")); strings.Contains(host, ".invalid") {
+		errs = append(errs, fmt.Errorf("%s: the overlay sets no address, and it is %s", component, host))
+	}
+	if at(found["enableTLS"], "value") != "true" {
+		errs = append(errs, fmt.Errorf("%s: enableTLS is not true", component))
 	}
 	return errs
 }
@@ -167,7 +189,9 @@ func checkUsers(users string, objects []object) []error {
 // TestTheSecretsThatAreUsedAreMade runs k8s/secrets with a kubectl that records what is
 // made. It runs it again, as an update does.
 func TestTheSecretsThatAreUsedAreMade(t *testing.T) {
-	for overlay, engine := range map[string]string{"minikube": "", "minikube-postgres-rabbitmq": "postgres-rabbitmq"} {
+	for overlay, engine := range map[string]string{
+		"minikube": "", "production-redis-ha": "redis-ha", "minikube-postgres-rabbitmq": "postgres-rabbitmq", "minikube-postgres-jetstream": "postgres-jetstream",
+	} {
 		t.Run(overlay, func(t *testing.T) {
 			used := map[string]bool{}
 			for _, o := range build(t, filepath.Join(root, "k8s", "overlays", overlay)) {
@@ -295,5 +319,17 @@ func TestAnotherRedisGetsTheSameUsers(t *testing.T) {
 	}
 	if out != want.String() || strings.Count(want.String(), "\n") != 6 {
 		t.Errorf("got:\n%s\nwant:\n%s", out, want.String())
+	}
+}
+
+// TestASentinelGetsAUserWhoAsksOnly runs k8s/sentinel-users, the script for Sentinels outside.
+func TestASentinelGetsAUserWhoAsksOnly(t *testing.T) {
+	words := strings.Fields(usersScript(t, "sentinel-users"))
+	want := []string{
+		"ACL", "SETUSER", "postbus", "reset", "on", ">password-of-redis-sentinels", "&+switch-master", "&+replica-reconf-done", "-@all", "+@connection", "-@dangerous",
+		"+subscribe", "+sentinel|get-master-addr-by-name", "+sentinel|sentinels", "+sentinel|replicas",
+	}
+	if !slices.Equal(words, want) {
+		t.Errorf("got:  %v\nwant: %v", words, want)
 	}
 }
