@@ -133,10 +133,8 @@ type Follower struct {
 	// isMending says that the store was set back, and the log was not read to its end since. What
 	// is read then is not left to the bus, which may have delivered it before.
 	isMending bool
-	// misfit is the id of a log that lacks what was read of it, or is another one by now.
-	misfit  string
-	failing bool // a warning was logged
-	started time.Time
+	failing   bool // a warning was logged
+	started   time.Time
 }
 
 // New returns the follower of a new process.
@@ -271,7 +269,7 @@ func (f *Follower) follow(ctx context.Context) error {
 	end, err := f.read(ctx)
 	if errors.Is(err, eventlog.ErrMisfit) {
 		slog.WarnContext(ctx, "the event log is another one, or has lost its end: following it from its start", "error", err)
-		f.misfit = f.at.Log
+		f.giveBack()
 		return errors.Join(err, f.restart(ctx))
 	}
 	if err != nil {
@@ -291,14 +289,17 @@ func (f *Follower) follow(ctx context.Context) error {
 	if isAtEnd {
 		f.Progress.sample(end, f.cursor.at, began)
 		if f.Journal != nil {
-			if f.misfit == end.Log {
-				f.Journal.GiveBack()
-			}
 			f.Journal.Tick(ctx, end)
 		}
-		f.misfit = ""
 	}
 	return err
+}
+
+// giveBack gives the log back what the journal remembers of it: it may have lost its end.
+func (f *Follower) giveBack() {
+	if f.Journal != nil {
+		f.Journal.GiveBack()
+	}
 }
 
 // removeDead removes dead members. With a journal that happens once theirs is adopted.
@@ -353,7 +354,7 @@ func (f *Follower) take(e event.Event, log string, isFar bool) {
 	before := f.at
 	f.at = eventlog.Position{Sequence: uint64(e.Sequence), Log: log, Event: e.ID}
 	if f.Journal != nil {
-		f.Journal.Confirm(e)
+		f.Journal.Confirm(e, log)
 	}
 	wasDelivered := f.delivered.remove(identity(e.ID, e.Data))
 	if !f.isWorking {

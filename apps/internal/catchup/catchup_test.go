@@ -720,52 +720,6 @@ func TestRunFollowsEveryTwoSeconds(t *testing.T) {
 	})
 }
 
-// A log that has lost its end gets the events of the journal back. Another log does not: it has a
-// past of its own.
-func TestTheJournalGivesBackWhatTheLogHasLost(t *testing.T) {
-	for name, isSame := range map[string]bool{"the log has lost its end": true, "it is another log": false} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(w *world) {
-				r := w.replica()
-				j := w.journalOf(r, func(event.Event) bool { return false })
-				r.Journal = j
-				ctx, cancel := context.WithCancel(context.Background())
-				done := make(chan struct{}, 2)
-				go func() { j.Run(ctx); done <- struct{}{} }()
-				go func() { r.Run(ctx); done <- struct{}{} }()
-				e := w.post()
-				if _, err := j.Commit(ctx, e, journal.Claim{}); err != nil {
-					w.Fatal(err)
-				}
-				time.Sleep(5 * time.Second) // of the bubble's clock
-				if !j.IsEmpty() {
-					w.Errorf("%d events are in the journal", j.Len())
-				}
-				id := event.NewID()
-				if isSame {
-					id = w.log.Position(0).Log
-				}
-				w.log.Replace(id, w.post())
-				time.Sleep(30 * time.Second) // of the bubble's clock
-				known, err := w.log.Known(ctx, []string{e.ID})
-				if err != nil || known[e.ID] != isSame {
-					w.Errorf("the log has the event: %v, error %v", known[e.ID], err)
-				}
-				want := 0
-				if isSame {
-					want = 1
-				}
-				if got := r.Repairs.All()[repairs.GivenBack]; got != want {
-					w.Errorf("%d events were given back, want %d", got, want)
-				}
-				cancel()
-				<-done
-				<-done
-			})
-		})
-	}
-}
-
 // A bus that is behind delivers what was handled from the log by then. To handle that again would
 // keep it behind.
 func TestADeliveryThatComesTooLateCostsNothing(t *testing.T) {
@@ -804,7 +758,9 @@ func TestADeliveryAfterALossIsHandled(t *testing.T) {
 		w.log.Append(post)
 		r.followFor(time.Minute)
 		setBack()
-		r.follow() // notices it
+		w.failing(func(step, _ string) error { return failOn(step, "effect") })
+		r.follow() // notices it, and can do nothing
+		w.failing(func(string, string) error { return nil })
 		r.deliver(post)
 		if !w.hasEffect(post.ID) {
 			w.Error("it has no effect")

@@ -71,6 +71,7 @@ func (f *Follower) loadCursor(ctx context.Context) error {
 	}
 	if isSetBack {
 		f.isMending = true
+		f.giveBack() // the log may be in the same server as the store
 		slog.WarnContext(ctx, "the store has lost what was written last: going on from its cursor", "cursor", f.cursor.at.Sequence, "now", read.at.Sequence)
 	}
 	if isOther && !isFirst {
@@ -129,6 +130,7 @@ func (f *Follower) beginCursor(ctx context.Context) (cursor, error) {
 // also sets the cursor back.
 func (f *Follower) restart(ctx context.Context) error {
 	f.noticed = f.Now()
+	f.mended.clear()
 	f.goOnFrom(eventlog.Position{})
 	if !f.isWorking {
 		return nil

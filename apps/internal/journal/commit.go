@@ -101,12 +101,12 @@ func (j *Journal) Commit(ctx context.Context, e event.Event, claim Claim) (stand
 }
 
 // repeat has an event that is committed already published again. It says whether the event is
-// in the journal: then it needs no other page.
+// in a page of the journal: then it needs no other one.
 func (j *Journal) repeat(e event.Event) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	known := j.entries[e.ID]
-	if known == nil {
+	if known == nil || len(known.pages) == 0 {
 		return false
 	}
 	j.enqueue(known)
@@ -305,7 +305,7 @@ func (j *Journal) hold(p *page, e event.Event, size int) (held *entry, isNew boo
 		j.entries[e.ID] = held
 		j.bytes += size
 	}
-	held.pages = append(held.pages, p)
+	held.pages, held.log = append(held.pages, p), ""
 	return held, isNew
 }
 

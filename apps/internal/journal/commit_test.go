@@ -433,7 +433,7 @@ func TestAtItsBoundOfEventsAJournalIsFull(t *testing.T) {
 		}
 		// One that the log has makes room for one.
 		i := slices.IndexFunc(events, func(e event.Event) bool { return e.ID == got[3] })
-		p.journal.Confirm(events[i])
+		p.journal.Confirm(events[i], "a log")
 		p.commit(titled(w, "last"))
 		if _, err := p.journal.Commit(context.Background(), titled(w, "one too many"), claimOf("k", "r")); !errors.Is(err, ErrFull) {
 			w.Errorf("error %v", err)
@@ -453,7 +453,7 @@ func TestAtItsBoundOfBytesAJournalIsFull(t *testing.T) {
 		if _, err := p.journal.Commit(context.Background(), titled(w, "one too many"), Claim{}); !errors.Is(err, ErrFull) {
 			w.Errorf("error %v", err)
 		}
-		p.journal.Confirm(e)
+		p.journal.Confirm(e, "a log")
 		p.commit(titled(w, "fits again"))
 	})
 }
@@ -585,7 +585,7 @@ func TestPagesAreWrittenWithinWhatIsReserved(t *testing.T) {
 		}
 		w.wantPages(2*reserved + 6)
 		for _, e := range before {
-			p.journal.Confirm(e)
+			p.journal.Confirm(e, "a log")
 		}
 		p.follow()
 		w.wantPages(1)

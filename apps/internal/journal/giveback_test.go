@@ -67,6 +67,41 @@ func TestALogThatHasAllIsGivenNothingBack(t *testing.T) {
 	})
 }
 
+// A repeat that is answered is in the store.
+func TestARepeatOfWhatIsGivenBackGetsAPage(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.start()
+		w.appends.Store(true)
+		e := titled(w, "a")
+		p.settled(e)
+		p.loses()
+		if _, err := p.journal.Commit(context.Background(), e, Claim{IsRepeat: true}); err != nil {
+			t.Fatal(err)
+		}
+		p.wantJournal(1, 1)
+		p.followFor(time.Minute)
+		p.wantJournal(0, 0)
+	})
+}
+
+// What is in the journal anyway keeps its page.
+func TestWhatIsInTheJournalIsNotGivenBack(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.start()
+		e := titled(w, "a")
+		p.settled(e)
+		if _, err := p.journal.Commit(context.Background(), e, Claim{IsRepeat: true}); err != nil {
+			t.Fatal(err)
+		}
+		p.wantJournal(1, 1)
+		p.journal.GiveBack()
+		p.wantJournal(1, 1)
+		p.followFor(time.Minute)
+		p.wantJournal(0, 0)
+		p.wantRepairs(nil)
+	})
+}
+
 // A process remembers each event for keptFor, and no more than keptEvents and keptBytes.
 func TestWhatAProcessRemembersIsBounded(t *testing.T) {
 	bubble(t, func(w *world) {
@@ -86,7 +121,7 @@ func TestWhatAProcessRemembersIsBounded(t *testing.T) {
 		remember := func(size int) {
 			p.journal.mu.Lock()
 			defer p.journal.mu.Unlock()
-			p.journal.remember(&entry{event: titled(w, "a"), size: size})
+			p.journal.remember(&entry{event: titled(w, "a"), size: size}, "a log")
 		}
 		remember(1)
 		time.Sleep(keptFor) // of the bubble's clock

@@ -343,7 +343,7 @@ func (p *process) follow() {
 	}
 	for _, e := range events {
 		p.at = eventlog.Position{Sequence: uint64(e.Sequence), Log: end.Log, Event: e.ID}
-		p.journal.Confirm(e)
+		p.journal.Confirm(e, end.Log)
 	}
 	p.journal.Tick(context.Background(), end)
 	p.journal.Tidy(context.Background())

@@ -134,6 +134,9 @@ type entry struct {
 	// kind is the kind of repair if the log lacks the entry, and this process has not published it
 	// yet: it is adopted, or was in the log already. Otherwise it is empty.
 	kind repairs.Kind
+	// log is the id of the log that had an entry which was given back, and which has no page. Another
+	// log does not get it.
+	log string
 }
 
 // page is a document of the journal, or one that is being written.
@@ -161,10 +164,11 @@ func (j *Journal) Run(ctx context.Context) {
 	running.Go(func() { j.publish(beating) })
 	j.writeAll(ctx)
 	close(j.stopped)
+	j.askAtOnce()
 	j.drain(beating)
 	stopBeating()
 	running.Wait()
-	if err := j.Registry.Leave(context.WithoutCancel(ctx), !j.IsEmpty()); err != nil {
+	if err := j.Registry.Leave(context.WithoutCancel(ctx), j.hasPages()); err != nil {
 		slog.DebugContext(ctx, "could not leave the members", "error", err)
 	}
 }
@@ -177,7 +181,11 @@ func (j *Journal) drain(ctx context.Context) {
 		select {
 		case <-check.C:
 		case <-deadline:
-			slog.WarnContext(ctx, "the log does not have all events yet, another process will see to them", "events", j.Len())
+			if j.hasPages() {
+				slog.WarnContext(ctx, "the log does not have all events yet, another process will see to them", "events", j.Len())
+			} else {
+				slog.ErrorContext(ctx, "the log does not take back what it has lost", "events", j.Len())
+			}
 			return
 		}
 	}
@@ -190,7 +198,14 @@ func (j *Journal) Len() int {
 	return len(j.entries)
 }
 
-// IsEmpty says that nothing of the journal is left in the store.
+// hasPages says that another process will find something of the journal in the store.
+func (j *Journal) hasPages() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.pages) > 0
+}
+
+// IsEmpty says that the log has all events, and that nothing of the journal is left in the store.
 func (j *Journal) IsEmpty() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -123,12 +123,12 @@ func (j *Journal) publishBatch(ctx context.Context, batch []*entry) error {
 	return err
 }
 
-// Confirm removes an event that was read in the log.
-func (j *Journal) Confirm(e event.Event) {
+// Confirm removes an event that was read in the log with that id.
+func (j *Journal) Confirm(e event.Event, log string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if mine := j.entries[e.ID]; mine != nil && bytes.Equal(mine.event.Data, e.Data) {
-		j.remember(mine)
+		j.remember(mine, log)
 		j.remove(mine)
 	}
 }
@@ -174,6 +174,7 @@ func (j *Journal) absent(end eventlog.Position) []*entry {
 		j.end, j.endSince = end, now
 	}
 	j.tickedAt = now
+	j.forgetOther(end.Log)
 	if now.Sub(j.repairedAt) < checkPause {
 		return nil
 	}
@@ -269,7 +270,7 @@ func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool)
 		j.Repairs.Add(repairs.GivenUp, 1)
 		j.remove(e)
 	case isKnown:
-		j.remember(e)
+		j.remember(e, j.end.Log)
 		j.remove(e)
 	case e.mayBeLogged: // it was published now, and may be on its way
 		e.mayBeLogged, e.checkAt = false, e.published.Add(absentAfter)

@@ -171,11 +171,11 @@ func TestAnEventWithOtherContentConfirmsNothing(t *testing.T) {
 		p.commit(e)
 		forged := titled(w, "forged")
 		forged.ID = e.ID
-		p.journal.Confirm(forged)
+		p.journal.Confirm(forged, "a log")
 		p.wantJournal(1, 1)
-		p.journal.Confirm(titled(w, "another"))
+		p.journal.Confirm(titled(w, "another"), "a log")
 		p.wantJournal(1, 1)
-		p.journal.Confirm(e)
+		p.journal.Confirm(e, "a log")
 		p.wantJournal(0, 1)
 	})
 }
@@ -475,7 +475,7 @@ func TestAnEventThatIsConfirmedMeanwhileIsNotPublishedAgain(t *testing.T) {
 		synctest.Wait()
 		p.followFor(5 * time.Second)
 		time.Sleep(5 * time.Second) // of the bubble's clock
-		p.journal.Log = knownWhile(func() { p.journal.Confirm(e) })
+		p.journal.Log = knownWhile(func() { p.journal.Confirm(e, "a log") })
 		p.follow()
 		w.wantPublished(e)
 		p.wantJournal(0, 0)

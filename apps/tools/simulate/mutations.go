@@ -9,8 +9,8 @@ type mutation struct {
 var mutations = []mutation{
 	{"a delivery is acknowledged before its effect", change{
 		"internal/catchup/catchup.go",
-		"		reactions, errs := handle(ctx, consumer, events)\n",
-		"		reactions, errs := make([]event.Event, len(events)), make([]error, len(events))\n		go handle(context.WithoutCancel(ctx), consumer, events)\n",
+		"		reactions, failed := handle(ctx, consumer, left)\n",
+		"		reactions, failed := make([]event.Event, len(left)), make([]error, len(left))\n		go handle(context.WithoutCancel(ctx), consumer, left)\n",
 	}},
 	{"a compare-and-swap is a plain write", change{
 		"internal/state/update.go",

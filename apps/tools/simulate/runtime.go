@@ -86,5 +86,7 @@ var smallSizes = []change{
 	{"internal/eventlog/segment.go", "const SegmentSize = 128", "const SegmentSize = 16"},
 	{"internal/journal/journal.go", "	pageEvents = 100", "	pageEvents = 3"},
 	{"internal/journal/journal.go", "	reserved = 200", "	reserved = 3"},
+	// The log recognises its last 20 events: those of a few seconds.
+	{"internal/journal/giveback.go", "	keptFor    = time.Hour", "	keptFor    = 3 * time.Second"},
 	{"internal/catchup/recent.go", "const recentIDs = 10_000", "const recentIDs = 20"},
 }
