@@ -34,27 +34,38 @@ func New(client dapr.Client) *Bus { return On(daprTopics{client}) }
 func On(topics Topics) *Bus { return &Bus{topics} }
 
 // PublishAll puts events, all of type t, on their topic in one call, byte for byte
-// (../README.md, "Raw payloads"). The errors are by index; nil means that the broker has all
-// events. After any other error it is not known whether the broker has that event.
+// (../README.md, "Raw payloads"). Of equal events it puts one there: a batch of a bus that repeats
+// itself has them, and NATS refuses a message while it takes another one with its id ("duplicate
+// message id is in process"), so that such a batch would never be published as a whole. The errors
+// are by index; nil means that the broker has all events. After any other error it is not known
+// whether the broker has that event.
 func (b *Bus) PublishAll(ctx context.Context, t event.Type, events []event.Event) []error {
 	if len(events) == 0 {
 		return nil
 	}
-	messages := make([][]byte, len(events))
+	var messages [][]byte
+	known := map[string]int{}           // the messages, with their indexes
+	indexes := make([]int, len(events)) // of each event's message
 	for i, e := range events {
 		raw, err := event.Marshal(e)
 		if err != nil {
 			return All(len(events), fmt.Errorf("encoding event %s: %w", e.ID, err))
 		}
-		messages[i] = raw
+		at, isKnown := known[string(raw)]
+		if !isKnown {
+			at = len(messages)
+			known[string(raw)], messages = at, append(messages, raw)
+		}
+		indexes[i] = at
 	}
-	errs := b.topics.Publish(ctx, string(t), cloudEvents, messages)
-	if errs == nil {
+	failed := b.topics.Publish(ctx, string(t), cloudEvents, messages)
+	if failed == nil {
 		return nil
 	}
+	errs := make([]error, len(events))
 	for i, e := range events {
-		if errs[i] != nil {
-			errs[i] = fmt.Errorf("publishing event %s: %w", e.ID, errs[i])
+		if err := failed[indexes[i]]; err != nil {
+			errs[i] = fmt.Errorf("publishing event %s: %w", e.ID, err)
 		}
 	}
 	return errs

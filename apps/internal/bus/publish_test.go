@@ -252,3 +252,20 @@ func TestTheReceiverOfABusDeadLettersOnThatBus(t *testing.T) {
 	check(t, "answer while down", r.deadLetter(context.Background(), DeadLetter{ID: "1"}), retry)
 	check(t, "publishes", len(s.published), 2)
 }
+
+// A bus that repeats itself delivers an event twice in a batch, and the reactions are equal.
+func TestOfEqualEventsOneIsPublished(t *testing.T) {
+	s := &sidecar{failed: []*pb.BulkPublishResponseFailedEntry{{EntryId: "0", Error: "no"}}}
+	two := events(t, "a", "b")
+	errs := New(s).PublishAll(context.Background(), event.PostCreated, []event.Event{two[0], two[1], two[0]})
+	if len(s.bulk) != 1 || len(s.bulk[0].GetEntries()) != 2 {
+		t.Fatalf("published was %v", s.bulk)
+	}
+	if errs[0] == nil || errs[1] != nil || errs[2] == nil {
+		t.Errorf("the errors are %v", errs)
+	}
+	s = &sidecar{}
+	if errs := New(s).PublishAll(context.Background(), event.PostCreated, []event.Event{two[0], two[0]}); errors.Join(errs...) != nil || len(s.published) != 1 {
+		t.Errorf("published was %v, errors %v", s.published, errs)
+	}
+}
