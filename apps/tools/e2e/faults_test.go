@@ -42,6 +42,8 @@ type fault struct {
 	of string
 	// replicated means that it needs the engine's replicated form, which on starts.
 	replicated bool
+	// again means that it needs a bus that delivers again what a killed sidecar had.
+	again bool
 	// on starts a system of its own for it, because it needs another one or leaves
 	// something behind. If nil, it shares one.
 	on func(t *testing.T) *stack
@@ -66,7 +68,7 @@ func faults() []fault {
 
 // runsOn reports whether an engine has what the fault breaks.
 func (f fault) runsOn(e system.Engine) bool {
-	return (f.of == "" || slices.Contains(kindsOf(e), f.of)) && (!f.replicated || len(e.ReplicatedKinds()) > 0)
+	return (f.of == "" || slices.Contains(kindsOf(e), f.of)) && (!f.replicated || len(e.ReplicatedKinds()) > 0) && (!f.again || !atMostOnce(e))
 }
 
 // atMostOnce reports whether the bus counts a message as delivered when the sidecar has it, and not
@@ -113,9 +115,9 @@ func processFaults() []fault {
 			s.launch(t, p)
 		})
 	}
-	within = repairedWithin
-	add("kill -9 comments and its sidecar while they dead-letter poison, 2 times", false, poisonAndKill)
-	return all
+	return append(all, fault{ // poison is not in the log
+		name: "kill -9 comments and its sidecar while they dead-letter poison, 2 times", again: true, within: repairedWithin, run: poisonAndKill,
+	})
 }
 
 // systemFaults are of several services at once.
