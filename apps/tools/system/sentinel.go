@@ -91,7 +91,8 @@ func startRedisNode(ctx context.Context, path, dir string, port int, first strin
 	}
 	conf := filepath.Join(dir, "redis.conf")
 	if _, err := os.Stat(conf); errors.Is(err, os.ErrNotExist) {
-		if err := os.WriteFile(conf, []byte(first), 0o600); err != nil {
+		// At once, or not at all: without its first lines it would be another kind of node.
+		if err := errors.Join(os.WriteFile(conf+".new", []byte(first), 0o600), os.Rename(conf+".new", conf)); err != nil {
 			return nil, err
 		}
 	}
