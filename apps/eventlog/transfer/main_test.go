@@ -65,6 +65,13 @@ func newBlog(t *testing.T) *blog {
 		cancel()
 		running.Wait()
 	})
+	for b.log.Ready() != nil {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal(b.log.Ready())
+		}
+	}
 	return b
 }
 
