@@ -88,10 +88,9 @@ func (f *Follower) handleDue(ctx context.Context) error {
 
 // forgetHandled forgets the pending events that are handled.
 func (f *Follower) forgetHandled() {
-	began := f.mended.begin()
 	f.pending = slices.DeleteFunc(f.pending, func(p *pending) bool {
 		if p.isHandled() && p.isMended {
-			f.mended.add(began, identity(p.event.ID, p.event.Data))
+			f.mended.add(f.mended.begin(), identity(p.event.ID, p.event.Data))
 		}
 		return p.isHandled()
 	})
