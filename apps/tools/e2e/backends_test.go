@@ -12,7 +12,6 @@ import (
 	"time"
 
 	pb "github.com/dapr/dapr/pkg/proto/runtime/v1"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
@@ -63,6 +62,9 @@ type (
 	}
 )
 
+// isOnNATS reports whether an engine's bus is NATS.
+func isOnNATS(e system.Engine) bool { return slices.Contains(kindsOf(e), "NATS") }
+
 // serverOf returns the system's server of a type, if its engine has one.
 func serverOf[T any](s *stack) (server T, ok bool) {
 	if s.alone == nil { // on Kubernetes
@@ -74,15 +76,6 @@ func serverOf[T any](s *stack) (server T, ok bool) {
 		}
 	}
 	return server, false
-}
-
-// connectionOf is what clients of a kind of server need, or nothing if the engine has none.
-func (s *stack) connectionOf(kind string) string {
-	i := slices.Index(kindsOf(s.engine), kind)
-	if i < 0 || s.alone == nil {
-		return ""
-	}
-	return s.alone.Servers.Started[i].Connection()
 }
 
 // daemonsOf are the daemons of a kind of server.
@@ -205,8 +198,8 @@ func (s *stack) pending(t *testing.T) ([]string, error) {
 	if broker, ok := serverOf[rabbitMQ](s); ok {
 		return s.pendingInQueues(t.Context(), broker)
 	}
-	if url := s.connectionOf("NATS"); url != "" {
-		return s.pendingInConsumers(t.Context(), url)
+	if cluster, ok := serverOf[*system.NATSCluster](s); ok {
+		return s.pendingInConsumers(t.Context(), cluster)
 	}
 	return s.pendingInGroups(t.Context(), s.streams(t))
 }
@@ -276,16 +269,12 @@ func (s *stack) pendingInQueues(ctx context.Context, broker rabbitMQ) (pending [
 
 // pendingInConsumers looks at JetStream's consumers. It has one of each subscription. A message that
 // a sidecar has is pending no more, whether its app has it or not.
-func (s *stack) pendingInConsumers(ctx context.Context, url string) (pending []string, err error) {
-	conn, err := nats.Connect(url)
+func (s *stack) pendingInConsumers(ctx context.Context, cluster *system.NATSCluster) (pending []string, err error) {
+	js, err := cluster.Open()
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return nil, err
-	}
+	defer js.Conn().Close()
 	for _, topic := range allTopics() {
 		for _, service := range subscribers(topic) {
 			consumer, err := js.PushConsumer(ctx, topic, s.App(service).ID)

@@ -73,7 +73,7 @@ func (f fault) runsOn(e system.Engine) bool {
 
 // atMostOnce reports whether the bus counts a message as delivered when the sidecar has it, and not
 // when the app has handled it (components/postgres-jetstream/bus.yaml).
-func atMostOnce(e system.Engine) bool { return slices.Contains(kindsOf(e), "NATS") }
+func atMostOnce(e system.Engine) bool { return isOnNATS(e) }
 
 // processFaults kill and stop the processes of a service.
 func processFaults() []fault {

@@ -314,8 +314,8 @@ func (s *stack) store(t *testing.T) *redis.Client {
 }
 
 func (s *stack) redisClient() *redis.Client {
-	if sentinels := s.connectionOf(redisHAKind); sentinels != "" {
-		return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "mymaster", SentinelAddrs: strings.Split(sentinels, ",")})
+	if group, ok := serverOf[*system.RedisGroup](s); ok {
+		return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: system.SentinelMaster, SentinelAddrs: strings.Split(group.Connection(), ",")})
 	}
 	at := s.redisAt
 	return redis.NewClient(&at)

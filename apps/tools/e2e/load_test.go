@@ -86,7 +86,7 @@ const (
 
 // rateOn is how much a load writes in a second on an engine.
 func rateOn(e system.Engine) int {
-	if slices.Contains(kindsOf(e), "NATS") {
+	if isOnNATS(e) {
 		return writesOnNATS
 	}
 	return writesPerSecond

@@ -117,17 +117,30 @@ func (n *NATSCluster) Connection() string {
 // Daemons are its nodes.
 func (n *NATSCluster) Daemons() []*Daemon { return n.nodes }
 
-// Leader is the node that leads the stream of a topic.
-func (n *NATSCluster) Leader(ctx context.Context, topic string) (*Daemon, error) {
-	conn, err := natsclient.Connect(n.Connection(), natsclient.Timeout(natsTimeout))
+// Open connects to the cluster. The caller closes the connection.
+func (n *NATSCluster) Open() (jetstream.JetStream, error) { return openJetStream(n.Connection(), "") }
+
+// openJetStream connects to the NATS at a URL, which may ask for a token. The caller closes the
+// connection.
+func openJetStream(url, token string) (jetstream.JetStream, error) {
+	conn, err := natsclient.Connect(url, natsclient.Token(token), natsclient.Timeout(natsTimeout))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("NATS at %s: %w", url, err)
 	}
-	defer conn.Close()
 	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(natsTimeout))
 	if err != nil {
+		conn.Close()
+	}
+	return js, err
+}
+
+// Leader is the node that leads the stream of a topic.
+func (n *NATSCluster) Leader(ctx context.Context, topic string) (*Daemon, error) {
+	js, err := n.Open()
+	if err != nil {
 		return nil, err
 	}
+	defer js.Conn().Close()
 	stream, err := js.Stream(ctx, topic) // which asks for its state
 	if err != nil {
 		return nil, err
@@ -186,17 +199,13 @@ func MakeStreams(ctx context.Context, url, token string, topics []string) error 
 	if url == "" {
 		return errors.New("no NATS is named: NATS is to have its URL, as in NATS=nats://localhost:4222")
 	}
-	conn, err := natsclient.Connect(url, natsclient.Token(token), natsclient.Timeout(natsTimeout))
-	if err != nil {
-		return fmt.Errorf("NATS at %s: %w", url, err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(natsTimeout))
+	js, err := openJetStream(url, token)
 	if err != nil {
 		return err
 	}
+	defer js.Conn().Close()
 	replicas := 1
-	if conn.ConnectedClusterName() != "" {
+	if js.Conn().ConnectedClusterName() != "" {
 		replicas = nodesOfNATS
 	}
 	for _, topic := range topics {

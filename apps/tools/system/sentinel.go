@@ -18,8 +18,8 @@ const (
 	redisNodes = 3
 	// sentinelNodes is how many Sentinels agree on the master although one of them is dead.
 	sentinelNodes = 3
-	// sentinelMaster is the Sentinels' name for the master, as in components/redis-ha.
-	sentinelMaster = "mymaster"
+	// SentinelMaster is the Sentinels' name for the master, as in components/redis-ha.
+	SentinelMaster = "mymaster"
 )
 
 var redisHA = Kind{
@@ -67,9 +67,9 @@ func startRedisHA(ctx context.Context, dir string, nodes, sentinels []int) (*Red
 		r.nodes = append(r.nodes, d)
 	}
 	for i, port := range sentinels {
-		monitor := fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d %d\n", sentinelMaster, nodes[0], sentinelNodes/2+1) +
-			fmt.Sprintf("sentinel down-after-milliseconds %s 3000\n", sentinelMaster) +
-			fmt.Sprintf("sentinel failover-timeout %s 10000\n", sentinelMaster)
+		monitor := fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d %d\n", SentinelMaster, nodes[0], sentinelNodes/2+1) +
+			fmt.Sprintf("sentinel down-after-milliseconds %s 3000\n", SentinelMaster) +
+			fmt.Sprintf("sentinel failover-timeout %s 10000\n", SentinelMaster)
 		d, err := startRedisNode(ctx, path, filepath.Join(dir, fmt.Sprint("sentinel-", i+1)), port, monitor, "--sentinel")
 		if err != nil {
 			return nil, errors.Join(err, r.Stop())
