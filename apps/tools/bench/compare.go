@@ -53,7 +53,9 @@ func (b *bench) compare(ctx context.Context, variants []variant, chosen []string
 			if err != nil {
 				return fmt.Errorf("%s: %w (logs are in %s)", v.name, err, dir)
 			}
-			c.add(n, ofRound)
+			if err := c.add(n, ofRound); err != nil {
+				return err
+			}
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -68,14 +70,20 @@ func (b *bench) compare(ctx context.Context, variants []variant, chosen []string
 	return b.save(b.folder(out, whole), "engines.md", table.Bytes())
 }
 
-// add adds a round of a variant.
-func (c *comparison) add(variant int, round []measured) {
+// add adds a round of a variant. Two figures with one name are an error.
+func (c *comparison) add(variant int, round []measured) error {
+	isThere := map[string]bool{}
 	for _, m := range round {
+		if isThere[m.what] {
+			return fmt.Errorf("the figure %q was measured twice in a round", m.what)
+		}
+		isThere[m.what] = true
 		if c.values[m.what] == nil {
 			c.rows, c.values[m.what] = append(c.rows, m), make([]figures, len(c.variants))
 		}
 		c.values[m.what][variant] = append(c.values[m.what][variant], m.value)
 	}
+	return nil
 }
 
 func (c *comparison) print(w io.Writer) {

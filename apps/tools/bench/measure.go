@@ -105,7 +105,7 @@ func (m *measurement) load(ctx context.Context) error {
 	}
 	each := func(spent time.Duration) float64 { return spent.Seconds() * 1e6 / float64(w.OK) }
 	m.add("CPU of such a comment: apps and sidecars", " µs", each(others))
-	m.add("the same: servers", " µs", each(servers))
+	m.add("CPU of such a comment: servers", " µs", each(servers))
 	return nil
 }
 
@@ -130,7 +130,7 @@ func (m *measurement) latency(ctx context.Context) error {
 	}
 	what := fmt.Sprintf("from a comment's 201 to its approval in `GET /posts?limit=1`, %d one at a time: ", oneByOne)
 	m.add(what+"p50", " ms", took.quantile(0.5))
-	m.add("the same: p99", " ms", took.quantile(0.99))
+	m.add(what+"p99", " ms", took.quantile(0.99))
 	return nil
 }
 
@@ -188,7 +188,7 @@ func (m *measurement) memory(context.Context) error {
 	if used, err = of(m.s.serverProcesses()); err != nil {
 		return err
 	}
-	m.add("the same: servers", " MiB", used)
+	m.add("memory then: servers", " MiB", used)
 	return nil
 }
 

@@ -33,3 +33,17 @@ func TestTheTableIsMarkdown(t *testing.T) {
 		t.Errorf("got\n%s", out.String())
 	}
 }
+
+// Otherwise their medians would be of both.
+func TestTwoFiguresWithOneNameAreRefused(t *testing.T) {
+	c := &comparison{variants: make([]variant, 1), values: map[string][]figures{}}
+	round := []measured{{"memory", " MiB", 1}, {"CPU", " µs", 2}}
+	for range 2 {
+		if err := c.add(0, round); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.add(0, append(round, measured{"memory", " MiB", 3})) == nil {
+		t.Error("nothing was refused")
+	}
+}
