@@ -89,6 +89,9 @@ func (j *Journal) Commit(ctx context.Context, e event.Event, claim Claim) (stand
 	if c.claim, err = claim.item(); err != nil {
 		return claim, err
 	}
+	if first, ok := j.firstUse(claim.Key); ok {
+		return first.claim()
+	}
 	value, err := j.wait(ctx, c)
 	if err != nil || bytes.Equal(value, c.claim.Value) {
 		return claim, err
@@ -291,6 +294,10 @@ func (j *Journal) include(p *page, c *commit) {
 	known, isNew := j.hold(p, c.event, c.size)
 	if isNew {
 		known.mayBeLogged = c.isRepeat
+	}
+	if c.claim.Key != "" {
+		known.key = c.claim.Key
+		j.used[known.key] = use{known.key, c.entry.Request, c.event}
 	}
 	j.enqueue(known)
 }

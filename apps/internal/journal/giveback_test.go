@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -81,6 +82,62 @@ func TestARepeatOfWhatIsGivenBackGetsAPage(t *testing.T) {
 		p.wantJournal(1, 1)
 		p.followFor(time.Minute)
 		p.wantJournal(0, 0)
+	})
+}
+
+// A store that has lost what was written last gets its claims back. Until then the process knows
+// them.
+func TestAClaimThatTheStoreHasLostStands(t *testing.T) {
+	for name, isLogged := range map[string]bool{"of an event in the journal": false, "of an event in the log": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				p, other := w.start(), w.start()
+				w.appends.Store(true)
+				first, again := titled(w, "a"), titled(w, "a")
+				setBack := w.store.Save()
+				if _, err := p.journal.Commit(context.Background(), first, claimOf("k", "r")); err != nil {
+					w.Fatal(err)
+				}
+				if isLogged {
+					w.log.Append(first)
+					p.follow()
+				}
+				setBack()
+				p.journal.GiveBack() // as the follower says that has noticed it
+				standing, err := p.journal.Commit(context.Background(), again, claimOf("k", "r"))
+				if err != nil || !isOf(standing, first) {
+					w.Errorf("the claim is %+v, error %v", standing, err)
+				}
+				p.follow()
+				standing, err = other.journal.Commit(context.Background(), again, claimOf("k", "r"))
+				if err != nil || !isOf(standing, first) {
+					w.Errorf("at another process the claim is %+v, error %v", standing, err)
+				}
+			})
+		})
+	}
+}
+
+// What a process forgets is forgotten with its claim.
+func TestClaimsAreRememberedAsLongAsTheirEvents(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.start()
+		for i := range 5 {
+			e := titled(w, "a")
+			if _, err := p.journal.Commit(context.Background(), e, claimOf(fmt.Sprint(i), "r")); err != nil {
+				w.Fatal(err)
+			}
+			w.log.Append(e)
+			p.follow()
+			if i == 2 {
+				time.Sleep(2 * keptFor) // of the bubble's clock
+			}
+		}
+		p.journal.mu.Lock()
+		defer p.journal.mu.Unlock()
+		if len(p.journal.used) != 2 || len(p.journal.logged) != 2 {
+			w.Errorf("%d claims and %d events are remembered", len(p.journal.used), len(p.journal.logged))
+		}
 	})
 }
 

@@ -110,12 +110,17 @@ type Journal struct {
 	adopted                   map[string]members.Member
 	logged                    []logged // oldest first
 	loggedBytes               int
+	// used are the uses of keys whose claims stand for events of this process, by key.
+	used map[string]use
+	// lostClaims are those whose claims the store may have lost.
+	lostClaims []use
 }
 
 // entry is an event that the log is not known to have.
 type entry struct {
 	event event.Event
-	size  int // of the encoded event, in bytes
+	size  int    // of the encoded event, in bytes
+	key   string // of the claim that stands for it, or empty
 	pages []*page
 	// published is when the last publish that succeeded began, or when the entry was adopted.
 	published time.Time
@@ -151,7 +156,7 @@ type page struct {
 func New(c Config) *Journal {
 	return &Journal{
 		Config: c, commits: make(chan *commit), work: make(chan struct{}, 1), stopped: make(chan struct{}),
-		entries: map[string]*entry{}, pages: map[string]*page{}, latest: map[event.Type]uint64{}, adopted: map[string]members.Member{},
+		entries: map[string]*entry{}, pages: map[string]*page{}, latest: map[event.Type]uint64{}, adopted: map[string]members.Member{}, used: map[string]use{},
 	}
 }
 

@@ -146,6 +146,9 @@ func (j *Journal) remove(e *entry) {
 // Tick publishes again what is absent, now that the log was read up to its end. If this
 // process is the worker, it also adopts the journals of dead processes.
 func (j *Journal) Tick(ctx context.Context, end eventlog.Position) {
+	if err := j.keepLostClaims(ctx); err != nil {
+		slog.WarnContext(ctx, "can't write claims again that the store may have lost, retrying", "error", err)
+	}
 	if err := j.repair(ctx, j.absent(end)); err != nil {
 		slog.WarnContext(ctx, "can't ask the log for events of the journal, retrying", "error", err)
 	}
@@ -268,6 +271,7 @@ func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool)
 	case isRefused:
 		slog.ErrorContext(ctx, "eventlog has refused an event of a command, which is given up: see the dead letters", "type", e.event.Type, "event", e.event.ID, "entity", e.event.Subject)
 		j.Repairs.Add(repairs.GivenUp, 1)
+		delete(j.used, e.key)
 		j.remove(e)
 	case isKnown:
 		j.remember(e, j.end.Log)
