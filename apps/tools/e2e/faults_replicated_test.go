@@ -90,12 +90,12 @@ func nodeFaults() []fault {
 		startDaemons(t, []*system.Daemon{master})
 		eventually(t, group.Whole)
 	})
-	add(redisHAKind, "Redis's master lost with the 3 s that no replica has", func(t *testing.T, s *stack, l *load) {
-		s.loseWhatNoReplicaHas(t, l)
+	add(redisHAKind, "Redis's master lost with the 3 s that no replica has", func(t *testing.T, s *stack, _ *load) {
+		s.loseWhatNoReplicaHas(t)
 	})
 	// Then the log's end comes back from the journals of those who had published it.
-	add(redisHAKind, "Redis's master lost with the 3 s that no replica has, and eventlog killed", func(t *testing.T, s *stack, l *load) {
-		s.loseWhatNoReplicaHas(t, l, s.App("eventlog").Port, s.App("eventlog").HTTPPort)
+	add(redisHAKind, "Redis's master lost with the 3 s that no replica has, and eventlog killed", func(t *testing.T, s *stack, _ *load) {
+		s.loseWhatNoReplicaHas(t, s.App("eventlog").Port, s.App("eventlog").HTTPPort)
 	})
 	return all
 }
@@ -103,7 +103,7 @@ func nodeFaults() []fault {
 // loseWhatNoReplicaHas has a Redis lose what it has acknowledged: its replicas get nothing for 3 s,
 // and then all die, with the processes on some ports. One of the replicas becomes the master, and
 // the old one its replica.
-func (s *stack) loseWhatNoReplicaHas(t *testing.T, l *load, ports ...int) {
+func (s *stack) loseWhatNoReplicaHas(t *testing.T, ports ...int) {
 	t.Helper()
 	group, _ := serverOf[*system.RedisGroup](s)
 	master := masterOf(t, group)
@@ -116,7 +116,6 @@ func (s *stack) loseWhatNoReplicaHas(t *testing.T, l *load, ports ...int) {
 	killed := s.killAll(t, ports...)
 	startDaemons(t, replicas)
 	promoted(t, group, master)
-	l.history.ForgetKeys() // the claims of the last seconds are lost
 	startDaemons(t, []*system.Daemon{master})
 	s.restart(t, killed)
 	eventually(t, group.Whole)

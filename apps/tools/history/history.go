@@ -80,14 +80,6 @@ func (h *History) Command(key, request string) *Command {
 	return c
 }
 
-// ForgetKeys leaves out all commands that were sent before: their store has lost which keys were
-// used, and what was asked for with a key may happen once more.
-func (h *History) ForgetKeys() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	clear(h.commands)
-}
-
 // Answered records a command's answer. A status from 500 on says as little as no answer:
 // the command may have happened, may yet happen, or may not.
 func (c *Command) Answered(status int, answer string) {

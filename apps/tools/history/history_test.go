@@ -377,18 +377,3 @@ func TestCallsAreRecordedByManyAtOnce(t *testing.T) {
 		t.Errorf("%s, want %s", h, want)
 	}
 }
-
-func TestKeysThatWereForgottenMayBeUsedAgain(t *testing.T) {
-	h := New()
-	once := func(key, answer string) { h.Command(key, "a request").Answered(201, answer) }
-	once("k", "one")
-	h.ForgetKeys()
-	once("k", "another")
-	if err := h.Check(t.TempDir()); err != nil {
-		t.Error(err)
-	}
-	once("k", "a third")
-	if h.Check(t.TempDir()) == nil {
-		t.Error("a key is not checked any more")
-	}
-}
