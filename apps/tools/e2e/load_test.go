@@ -46,6 +46,8 @@ type load struct {
 	history *history.History
 	// numbersOnly says that some replica may know no positions, only numbers of the log.
 	numbersOnly atomic.Bool
+	// losses counts how often the log has lost its end. Positions from before are not asked for.
+	losses atomic.Int64
 
 	mu    sync.Mutex
 	kept  []command         // commands that were answered 201, to repeat

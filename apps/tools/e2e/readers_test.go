@@ -42,28 +42,45 @@ const (
 // reader was shown.
 func (l *load) browse(ctx context.Context, reader string, random *rand.Rand) {
 	var own eventlog.Position
+	losses := l.losses.Load()
 	every(ctx, readEvery, func(n int) {
+		if now := l.losses.Load(); now != losses {
+			losses, own = now, eventlog.Position{}
+		}
 		least := own
 		if n%2 == 1 {
-			least = l.furthest(own)
+			least = l.furthest(own, losses)
 		}
 		replicas := l.replicas("query")
-		at, err := l.readPage(ctx, replicas[random.IntN(len(replicas))], reader, l.somePage(random), least)
+		at, err := l.readPage(ctx, replicas[random.IntN(len(replicas))], reader, l.somePage(random), least, losses)
 		if err != nil {
 			l.fail(err)
 		}
 		if at.Sequence > 0 {
 			own = at
-			l.furthest(own)
+			l.furthest(own, losses)
 		}
 	})
 }
 
-// furthest returns the furthest position that any reader was shown, with p.
-func (l *load) furthest(p eventlog.Position) eventlog.Position {
+// whileTheLogLosesItsEnd has the readers begin anew when a function is done. What they are shown
+// meanwhile says nothing.
+func (l *load) whileTheLogLosesItsEnd(during func()) {
+	l.history.WhileTheLogLosesItsEnd(func() {
+		during()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.losses.Add(1)
+		l.shown = eventlog.Position{}
+	})
+}
+
+// furthest returns the furthest position that any reader was shown, with p, which is from after so
+// many losses of the log's end.
+func (l *load) furthest(p eventlog.Position, losses int64) eventlog.Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p.Sequence > l.shown.Sequence {
+	if p.Sequence > l.shown.Sequence && losses == l.losses.Load() {
 		l.shown = p
 	}
 	return l.shown
@@ -80,8 +97,9 @@ func (l *load) somePage(random *rand.Rand) string {
 }
 
 // readPage reads and records a page. It returns where in the log that stands, which is
-// empty if there was no answer. The error is about an answer that is none.
-func (l *load) readPage(ctx context.Context, a system.App, reader, page string, least eventlog.Position) (at eventlog.Position, err error) {
+// empty if there was no answer. The error is about an answer that is none. Nothing is asked if
+// least is from before a loss of the log's end.
+func (l *load) readPage(ctx context.Context, a system.App, reader, page string, least eventlog.Position, losses int64) (at eventlog.Position, err error) {
 	if l.numbersOnly.Load() {
 		least = eventlog.Position{Sequence: least.Sequence}
 	}
@@ -90,6 +108,9 @@ func (l *load) readPage(ctx context.Context, a system.App, reader, page string, 
 		address += "&min_sequence=" + url.QueryEscape(least.String())
 	}
 	record := l.history.Read(reader, page, least)
+	if losses != l.losses.Load() {
+		return eventlog.Position{}, nil
+	}
 	res, err := ask(ctx, address)
 	switch {
 	case err != nil || res.status >= http.StatusInternalServerError:
@@ -142,14 +163,18 @@ func viewOf(page string, res response) (history.View, error) {
 // something that was there before.
 func (l *load) followLog(ctx context.Context, random *rand.Rand) {
 	known := map[string]eventlog.Position{} // by replica
+	losses := l.losses.Load()
 	every(ctx, readLogEvery, func(n int) {
+		if now := l.losses.Load(); now != losses {
+			losses, known = now, map[string]eventlog.Position{}
+		}
 		replicas := l.replicas("eventlog")
 		a := replicas[n/2%len(replicas)]
 		after := known[a.URL()]
 		if n%2 == 1 && after.Sequence > 0 {
 			after = eventlog.Position{Sequence: random.Uint64N(after.Sequence)}
 		}
-		upTo, err := l.readEvents(ctx, a, after)
+		upTo, err := l.readEvents(ctx, a, after, losses)
 		if err != nil {
 			l.fail(err)
 		}
@@ -161,14 +186,17 @@ func (l *load) followLog(ctx context.Context, random *rand.Rand) {
 
 // readEvents reads and records events of the log after a position. It returns the position
 // of the last one, which is empty if there was none. The error is about an answer that is
-// none.
-func (l *load) readEvents(ctx context.Context, a system.App, after eventlog.Position) (upTo eventlog.Position, err error) {
+// none. Nothing is asked if the position is from before a loss of the log's end.
+func (l *load) readEvents(ctx context.Context, a system.App, after eventlog.Position, losses int64) (upTo eventlog.Position, err error) {
 	address := fmt.Sprintf("%s%s?after=%d&limit=%d&log=%s&event=%s", a.URL(), eventlog.EventsPath, after.Sequence, logPage, after.Log, url.QueryEscape(after.Event))
 	replica := a.URL()
 	if l.s.replicasOf != nil {
 		replica = "" // on a cluster, any that has this address now
 	}
 	record := l.history.ReadLog(replica, after)
+	if losses != l.losses.Load() {
+		return upTo, nil
+	}
 	res, err := ask(ctx, address)
 	switch {
 	case err != nil || res.status >= http.StatusInternalServerError:
@@ -263,9 +291,9 @@ func TestTheAccountsReadTheHistoryOfTheLoad(t *testing.T) {
 			for len(answers) > 0 {
 				var err error
 				if test.path == eventlog.EventsPath {
-					_, err = l.readEvents(t.Context(), a, eventlog.Position{})
+					_, err = l.readEvents(t.Context(), a, eventlog.Position{}, 0)
 				} else {
-					_, err = l.readPage(t.Context(), a, "r", test.path, eventlog.Position{})
+					_, err = l.readPage(t.Context(), a, "r", test.path, eventlog.Position{}, 0)
 				}
 				if err != nil {
 					t.Fatal(err)

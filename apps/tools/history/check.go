@@ -96,9 +96,9 @@ func (h *History) parts() (all []part) {
 		answered := slices.DeleteFunc(slices.Clone(h.logReads[replica]), func(r *LogRead) bool { return r.end == 0 })
 		all = append(all, part{"the log only grows", "replica " + replica, ends, operations(answered, func(r *LogRead) span { return r.span })})
 	}
-	for _, number := range slices.Sorted(maps.Keys(h.seen)) {
-		if len(h.seen[number]) > 1 { // one observation contradicts nothing
-			all = append(all, part{"an event of the log never changes", fmt.Sprintf("event %d", number), numbers, operations(h.seen[number], func(o observation) span { return o.at })})
+	for _, at := range slices.SortedFunc(maps.Keys(h.seen), logNumber.compare) {
+		if len(h.seen[at]) > 1 { // one observation contradicts nothing
+			all = append(all, part{"an event of the log never changes", fmt.Sprintf("event %d", at.number), numbers, operations(h.seen[at], func(o observation) span { return o.at })})
 		}
 	}
 	return all

@@ -4,6 +4,7 @@
 package history
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -23,15 +24,55 @@ type History struct {
 	reads    map[string][]*Read    // by reader
 	logReads map[string][]*LogRead // by replica
 	// seen are the different observations of each event of the log, by its number.
-	seen map[uint64][]observation
+	seen map[logNumber][]observation
+	// life counts what WhileTheLogLosesItsEnd has begun and ended. What is read in one life says
+	// nothing about another, and what is read in an odd one, or answered in another, nothing at all.
+	life int
+}
+
+// logNumber is a number of the log in a life of it.
+type logNumber struct {
+	life   int
+	number uint64
+}
+
+func (n logNumber) compare(other logNumber) int {
+	return cmp.Or(cmp.Compare(n.life, other.life), cmp.Compare(n.number, other.number))
 }
 
 // New returns an empty history.
 func New() *History {
 	return &History{
 		commands: map[string][]*Command{}, reads: map[string][]*Read{}, logReads: map[string][]*LogRead{},
-		seen: map[uint64][]observation{},
+		seen: map[logNumber][]observation{},
 	}
+}
+
+// WhileTheLogLosesItsEnd records that the log loses its end while a function runs. Commands are
+// still kept to what they were promised. But readers may be shown less then, and other events may
+// get the numbers of lost ones. So readers begin anew afterwards.
+func (h *History) WhileTheLogLosesItsEnd(during func()) {
+	h.nextLife()
+	defer h.nextLife()
+	during()
+}
+
+func (h *History) nextLife() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.life++
+}
+
+// counts says whether an answer to what was asked in a life says anything. It must be called under
+// the lock.
+func (h *History) counts(life int) bool { return life == h.life && life%2 == 0 }
+
+// inLife is a name for the same thing in this life only. It must be called under the lock.
+func (h *History) inLife(name string) string {
+	if h.life == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s, after %d losses", name, (h.life+1)/2)
 }
 
 // span is when a call was under way, in ticks and by the clock. A call without an answer has
@@ -115,6 +156,7 @@ type View struct {
 type Read struct {
 	h *History
 	span
+	life  int
 	page  string
 	least uint64
 	at    eventlog.Position
@@ -129,7 +171,8 @@ type Read struct {
 func (h *History) Read(reader, page string, least eventlog.Position) *Read {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r := &Read{h: h, span: h.begin(), page: page, least: least.Sequence}
+	r := &Read{h: h, span: h.begin(), life: h.life, page: h.inLife(page), least: least.Sequence}
+	reader = h.inLife(reader)
 	h.reads[reader] = append(h.reads[reader], r)
 	return r
 }
@@ -138,6 +181,9 @@ func (h *History) Read(reader, page string, least eventlog.Position) *Read {
 func (r *Read) Answered(at eventlog.Position, v View) {
 	r.h.mu.Lock()
 	defer r.h.mu.Unlock()
+	if !r.h.counts(r.life) {
+		return
+	}
 	r.h.finish(&r.span)
 	r.at, r.view = at, v
 	r.h.observe(at.Sequence, observation{at: r.span, log: at.Log, event: at.Event})
@@ -147,6 +193,9 @@ func (r *Read) Answered(at eventlog.Position, v View) {
 func (r *Read) Misfit() {
 	r.h.mu.Lock()
 	defer r.h.mu.Unlock()
+	if !r.h.counts(r.life) {
+		return
+	}
 	r.h.finish(&r.span)
 	r.misfit = true
 }
@@ -170,6 +219,7 @@ type Event struct {
 type LogRead struct {
 	h *History
 	span
+	life  int
 	after uint64
 	// upTo is the number of the last event of the answer, or after.
 	upTo uint64
@@ -186,8 +236,9 @@ type LogRead struct {
 func (h *History) ReadLog(replica string, after eventlog.Position) *LogRead {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r := &LogRead{h: h, span: h.begin(), after: after.Sequence}
+	r := &LogRead{h: h, span: h.begin(), life: h.life, after: after.Sequence}
 	if replica != "" {
+		replica = h.inLife(replica)
 		h.logReads[replica] = append(h.logReads[replica], r)
 	}
 	return r
@@ -197,6 +248,9 @@ func (h *History) ReadLog(replica string, after eventlog.Position) *LogRead {
 func (r *LogRead) Answered(last eventlog.Position, events []Event) {
 	r.h.mu.Lock()
 	defer r.h.mu.Unlock()
+	if !r.h.counts(r.life) {
+		return
+	}
 	r.h.finish(&r.span)
 	r.last, r.upTo = last, r.after
 	for _, e := range events {
@@ -212,6 +266,9 @@ func (r *LogRead) Answered(last eventlog.Position, events []Event) {
 func (r *LogRead) Misfit() {
 	r.h.mu.Lock()
 	defer r.h.mu.Unlock()
+	if !r.h.counts(r.life) {
+		return
+	}
 	r.h.finish(&r.span)
 	r.misfit = true
 }
@@ -244,12 +301,13 @@ func (h *History) observe(number uint64, o observation) {
 	if number == 0 {
 		return
 	}
-	isKept := slices.ContainsFunc(h.seen[number], func(kept observation) bool {
+	at := logNumber{h.life, number}
+	isKept := slices.ContainsFunc(h.seen[at], func(kept observation) bool {
 		kept.at = o.at
 		return kept == o
 	})
 	if !isKept {
-		h.seen[number] = append(h.seen[number], o)
+		h.seen[at] = append(h.seen[at], o)
 	}
 }
 

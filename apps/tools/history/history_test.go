@@ -167,6 +167,25 @@ var histories = map[string]struct {
 		h.read("r", 0, 5, view(1))
 		h.Read("r", "/posts", at(5)).Answered(another(9), view(2))
 	}, "a reader never reads backwards (reader r"},
+	"the log loses its end": {func(h *History) {
+		h.read("r", 0, 5, view(1, "a"))
+		before := h.Read("r", "/posts", at(5))
+		h.WhileTheLogLosesItsEnd(func() {
+			before.Answered(at(4), view(2))
+			h.read("r", 5, 3, view(3))
+			h.Read("r", "/posts", at(5)).Misfit()
+		})
+		h.read("r", 0, 4, view(4))
+	}, ""},
+	"a reader reads backwards after the log has lost its end": {func(h *History) {
+		h.WhileTheLogLosesItsEnd(func() {})
+		h.read("r", 0, 5, view(1, "a"))
+		h.read("r", 0, 4, view(2))
+	}, "a reader never reads backwards (reader r, after 1 losses"},
+	"a key is used twice while the log loses its end": {func(h *History) {
+		h.command("k", "a", 201, "1")
+		h.WhileTheLogLosesItsEnd(func() { h.command("k", "a", 201, "2") })
+	}, "a command with a key happens once (key k"},
 	"a page loses a comment": {func(h *History) {
 		h.read("r", 0, 5, view(1, "a", "b"))
 		h.read("q", 5, 6, view(2, "a", "c"))
