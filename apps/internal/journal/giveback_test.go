@@ -54,6 +54,28 @@ func TestALogThatLostItsEndGetsItBack(t *testing.T) {
 	})
 }
 
+// The follower has not read it, and does not notice.
+func TestWhatTheLogLosesBeforeItIsReadIsPutThereAgain(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.start()
+		w.appends.Store(true)
+		first, second := titled(w, "a"), titled(w, "b")
+		p.settled(first)
+		w.failBus(func(event.Event) error { return errDown })
+		p.commit(second)
+		before := p.at
+		w.log.Append(second)
+		p.journal.Tick(context.Background(), before)
+		time.Sleep(absentAfter) // of the bubble's clock
+		p.journal.Tick(context.Background(), before)
+		w.log.Replace(before.Log, first)
+		w.wantAppended()
+		p.followFor(2 * absentAfter)
+		w.wantAppended(second)
+		p.wantJournal(0, 0)
+	})
+}
+
 // A log that has all is given nothing.
 func TestALogThatHasAllIsGivenNothingBack(t *testing.T) {
 	bubble(t, func(w *world) {

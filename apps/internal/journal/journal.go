@@ -128,6 +128,10 @@ type entry struct {
 	// mayBeLogged says that the event was committed before: the log may have it where this
 	// process does not read any more. So the log is asked at once.
 	mayBeLogged bool
+	// wasKnown says that the log had the event when it was asked. The follower may not have come to
+	// it yet, and would not notice if the log lost it until then. Before the log is asked once more it
+	// was read up to its end.
+	wasKnown bool
 	// checkAt is when the log is asked for the event.
 	checkAt time.Time
 	// repeats counts the publishes again.

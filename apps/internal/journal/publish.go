@@ -207,7 +207,7 @@ func (j *Journal) isAbsent(e *entry, now time.Time) bool {
 	anyway := min(absentAnyway<<min(e.repeats, 10), absentAtMost)
 	isStill := now.Sub(j.endSince) >= stillFor
 	isOvertaken := e.order < j.latest[e.event.Type]
-	return e.kind != "" || e.mayBeLogged || isStill || isOvertaken || now.Sub(e.published) >= anyway && now.Sub(j.since) >= anyway
+	return e.kind != "" || e.mayBeLogged || e.wasKnown || isStill || isOvertaken || now.Sub(e.published) >= anyway && now.Sub(j.since) >= anyway
 }
 
 // repair asks eventlog for the entries. Those that it has, or has refused, are removed. The
@@ -273,6 +273,8 @@ func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool)
 		j.Repairs.Add(repairs.GivenUp, 1)
 		delete(j.used, e.key)
 		j.remove(e)
+	case isKnown && !e.wasKnown:
+		e.wasKnown = true
 	case isKnown:
 		j.remember(e, j.end.Log)
 		j.remove(e)
@@ -281,7 +283,7 @@ func (j *Journal) settle(ctx context.Context, e *entry, isRefused, isKnown bool)
 	default:
 		slog.WarnContext(ctx, "the log lacks an event of a command, putting it there and publishing it again", "type", e.event.Type, "event", e.event.ID, "entity", e.event.Subject)
 		j.Repairs.Add(cmp.Or(e.kind, repairs.PublishedAgain), 1)
-		e.kind = ""
+		e.kind, e.wasKnown = "", false
 		e.repeats++
 		e.queuedAt = now
 		j.enqueue(e)

@@ -167,7 +167,7 @@ var histories = map[string]struct {
 		h.read("r", 0, 5, view(1))
 		h.Read("r", "/posts", at(5)).Answered(another(9), view(2))
 	}, "a reader never reads backwards (reader r"},
-	"the log loses its end": {func(h *History) {
+	"what is read while the log loses its end says nothing": {func(h *History) {
 		h.read("r", 0, 5, view(1, "a"))
 		before := h.Read("r", "/posts", at(5))
 		h.WhileTheLogLosesItsEnd(func() {
