@@ -22,6 +22,8 @@ type Problem struct {
 	Detail string `json:"detail,omitempty"`
 	// Field names the member of the body that caused the problem, if there is one.
 	Field string `json:"field,omitempty"`
+	// Role names the role that the person lacks, if that is the reason.
+	Role string `json:"role,omitempty"`
 	// RetryAfter is sent as the header of that name, in whole seconds. 0 is not sent.
 	RetryAfter time.Duration `json:"-"`
 }
