@@ -15,8 +15,9 @@ func main() {
 	s := service.New("comments", "takes POST /posts/:id/comments and keeps the comments", 4001)
 	r := replica.New(s, "comments-store")
 	journal := r.Journal()
+	guard, refreshKeys := s.Identity(r.Store)
 	c := comments.New(comments.Config{
-		Source: s.Name, Journal: journal, Publisher: r.Bus, Store: r.Store, Progress: r.Progress,
+		Source: s.Name, Journal: journal, Publisher: r.Bus, Store: r.Store, Progress: r.Progress, Guard: guard,
 		ReadModel: comments.NewQuery(s.Sidecar, service.Env("QUERY_APP_ID", "query"), os.Getenv("DAPR_API_TOKEN")), Now: time.Now,
 	})
 	follower := r.Follow(c.Consumers())
@@ -26,5 +27,5 @@ func main() {
 		r.Receiver.Handle(s.Channel, t, follower.Deliver(t))
 	}
 
-	s.Run(journal.Run, follower.Run)
+	s.Run(journal.Run, follower.Run, refreshKeys)
 }

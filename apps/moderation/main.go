@@ -19,10 +19,11 @@ func main() {
 	m := moderation.New(moderation.Config{
 		Source: s.Name, Publisher: r.Bus, Store: r.Store, Progress: r.Progress, Rules: policy.Default, Now: time.Now,
 	})
+	guard, refreshKeys := s.Identity(r.Store)
 	follower := r.Follow(m.Consumers())
 
-	s.API(func(gin.IRoutes) {}) // it has none
+	s.API(func(r gin.IRoutes) { r.Use(guard.Identify) }) // it has no routes yet
 	r.Receiver.Handle(s.Channel, event.CommentCreated, follower.Deliver(event.CommentCreated))
 
-	s.Run(follower.Run)
+	s.Run(follower.Run, refreshKeys)
 }

@@ -14,11 +14,12 @@ func main() {
 	s := service.New("posts", "takes POST /posts/create and keeps the posts", 4000)
 	r := replica.New(s, "posts-store")
 	journal := r.Journal()
-	p := posts.New(s.Name, journal, r.Store, time.Now)
+	guard, refreshKeys := s.Identity(r.Store)
+	p := posts.New(s.Name, journal, r.Store, guard, time.Now)
 	follower := r.Follow(p.Consumers())
 
 	s.API(p.Routes)
 	r.Receiver.Handle(s.Channel, event.PostCreated, follower.Deliver(event.PostCreated))
 
-	s.Run(journal.Run, follower.Run)
+	s.Run(journal.Run, follower.Run, refreshKeys)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -28,7 +29,8 @@ const commentDelay = 10 * time.Second
 
 // Routes adds the service's API to r.
 func (s *Service) Routes(r gin.IRoutes) {
-	r.POST("/posts/:id/comments", s.create)
+	r.Use(s.guard.Identify)
+	r.POST("/posts/:id/comments", s.guard.Allow(identity.Comment), s.create)
 	read := []string{http.MethodGet, http.MethodHead}
 	r.Match(read, "/posts/:id/comments", s.list)
 	r.Match(read, "/posts/:id/comments/:commentId", s.get)
@@ -46,9 +48,9 @@ func (s *Service) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
-	now := s.now().UTC()
+	now, author := s.now().UTC(), identity.Of(c)
 	comment := event.Comment{
-		ID: event.NewID(), PostID: c.Param("id"), Author: in.Author, Content: in.Content,
+		ID: event.NewID(), PostID: c.Param("id"), Author: in.Author, AuthorID: author.Subject, Content: in.Content,
 		Status: event.Pending, CreatedAt: now, Revision: 1,
 	}
 	if err := comment.ValidateText(); err != nil {
@@ -56,6 +58,9 @@ func (s *Service) create(c *gin.Context) {
 		return
 	}
 	comment.Author = event.EmptyIfBlank(comment.Author)
+	if !author.IsGuest() {
+		comment.Author = author.Name // whatever the request says
+	}
 
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
@@ -70,7 +75,8 @@ func (s *Service) create(c *gin.Context) {
 	}
 	// The same body for another post is another request.
 	request := append([]byte(comment.PostID+"\n"), body...)
-	committed, err := s.commands.Commit(ctx, c.GetHeader(command.KeyHeader), request, created)
+	key := command.Key{Text: c.GetHeader(command.KeyHeader), Owner: author.Subject}
+	committed, err := s.commands.Commit(ctx, key, request, created)
 	if err != nil {
 		web.Fail(c, err)
 		return

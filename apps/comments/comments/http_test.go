@@ -19,6 +19,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/identity/identitytest"
 	"github.com/postbus/postbus/apps/internal/journal"
 	"github.com/postbus/postbus/apps/internal/journal/journaltest"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
@@ -49,7 +50,7 @@ func (s *site) start(t *testing.T, j command.Journal, post string) {
 	s.progress = &followed{at: time.Now()}
 	s.Service = New(Config{
 		Source: "comments", Journal: j, Publisher: &topic{}, Store: s.store,
-		Progress: s.progress, ReadModel: s.readModel, Now: time.Now,
+		Progress: s.progress, ReadModel: s.readModel, Guard: identitytest.Open(), Now: time.Now,
 	})
 	addPosts(t, s.posts, post)
 	engine := web.NewEngine()

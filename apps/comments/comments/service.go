@@ -12,6 +12,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
@@ -44,6 +45,7 @@ type Service struct {
 	commands  *command.Commands
 	store     state.Store
 	readModel ReadModel
+	guard     *identity.Guard
 	now       func() time.Time
 	posts     *knownPosts
 	arrivals  *arrivals // of comments
@@ -58,6 +60,7 @@ type Config struct {
 	Store     state.Store
 	Progress  Progress
 	ReadModel ReadModel
+	Guard     *identity.Guard
 	Now       func() time.Time
 }
 
@@ -65,7 +68,7 @@ type Config struct {
 func New(c Config) *Service {
 	return &Service{
 		source: c.Source, publisher: c.Publisher, commands: command.New(c.Journal), store: c.Store,
-		readModel: c.ReadModel, now: c.Now, posts: newKnownPosts(c.Store, c.Progress, c.Now), arrivals: newArrivals(),
+		readModel: c.ReadModel, guard: c.Guard, now: c.Now, posts: newKnownPosts(c.Store, c.Progress, c.Now), arrivals: newArrivals(),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/identity/identitytest"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -35,7 +36,7 @@ func TestOfACommentWithAnUnknownStatusOnlyTheStatusIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := statetest.New()
-	s := New(Config{Source: "comments", Store: store, ReadModel: onlyComment(c.ID), Now: time.Now})
+	s := New(Config{Source: "comments", Store: store, ReadModel: onlyComment(c.ID), Guard: identitytest.Open(), Now: time.Now})
 	for _, err := range append(s.posts.add(t.Context(), []event.Event{posted}), s.merge(t.Context(), []event.Event{held})...) {
 		if err != nil {
 			t.Fatal(err)

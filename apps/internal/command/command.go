@@ -38,26 +38,44 @@ type Commands struct{ journal Journal }
 // New returns the commands of a service with that journal.
 func New(j Journal) *Commands { return &Commands{j} }
 
-// Commit commits e and returns it. If key is not empty and was used before, it commits the
+// Key is the Idempotency-Key of a request.
+type Key struct {
+	// Text is the header. It is empty without one, and then the request has no key.
+	Text string
+	// Owner is the Subject of the person who uses the key. It is empty for a guest. The same
+	// text of another owner is another key.
+	Owner string
+}
+
+// claim is the key of the store under which the key is claimed.
+func (k Key) claim() string {
+	text := k.Text
+	if k.Owner != "" {
+		text = k.Owner + "\n" + text // no header has a line feed, so no guest's key is the same
+	}
+	return "claim-" + digest([]byte(text))
+}
+
+// Commit commits e and returns it. If there is a key and it was used before, it commits the
 // first event again and returns that one. Request is the bytes that identify the request:
 // its body, after the parameters of its path if it has any. The same bytes are the same
 // request; other bytes are the same request if event.SameRequest says so. The error is a
 // *web.Problem: 400 for a key out of bounds, 422 for a key of another request, 503 if it is
 // not known whether the event was committed, or if the journal is full. An event that
 // cannot be encoded, or a damaged claim, is another error.
-func (c *Commands) Commit(ctx context.Context, key string, request []byte, e event.Event) (event.Event, error) {
-	if len(key) > maxKeyLength {
+func (c *Commands) Commit(ctx context.Context, key Key, request []byte, e event.Event) (event.Event, error) {
+	if len(key.Text) > maxKeyLength {
 		return e, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("The Idempotency-Key is longer than %d bytes.", maxKeyLength))
 	}
 	var mine journal.Claim
-	if key != "" {
-		mine = journal.Claim{Key: "claim-" + digest([]byte(key)), Request: digest(request)}
+	if key.Text != "" {
+		mine = journal.Claim{Key: key.claim(), Request: digest(request)}
 	}
 	standing, err := c.journal.Commit(ctx, e, mine)
 	if err != nil {
 		return e, c.problem(ctx, e, err)
 	}
-	if key == "" {
+	if key.Text == "" {
 		return e, nil
 	}
 	first, err := event.Parse(e.Type, standing.Event)

@@ -43,7 +43,7 @@ func (s *service) replica() *Commands { return New(journaltest.Start(s.T, s.stor
 func try(c *Commands, key, request string, e event.Event) (event.Event, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
-	return c.Commit(ctx, key, []byte(request), e)
+	return c.Commit(ctx, Key{Text: key}, []byte(request), e)
 }
 
 func created(t *testing.T, title string) event.Event {
@@ -360,7 +360,7 @@ func TestWhileTheBusIsDownCommandsAreCommitted(t *testing.T) {
 func TestAJournalThatStopsIsUnavailable(t *testing.T) {
 	stopped := journaltest.New()
 	stopped.Fail(journal.ErrStopped)
-	_, err := New(stopped).Commit(t.Context(), "key", []byte("a"), created(t, "a"))
+	_, err := New(stopped).Commit(t.Context(), Key{Text: "key"}, []byte("a"), created(t, "a"))
 	if detail := wantProblem(t, err, http.StatusServiceUnavailable); !strings.Contains(detail, "not known") {
 		t.Errorf("the problem says %q", detail)
 	}
@@ -370,7 +370,7 @@ func TestAFullJournalIsUnavailableAndNothingHasHappened(t *testing.T) {
 	full := journaltest.New()
 	full.Fail(journal.ErrFull)
 	for _, key := range []string{"key", ""} {
-		_, err := New(full).Commit(t.Context(), key, []byte("a"), created(t, "a"))
+		_, err := New(full).Commit(t.Context(), Key{Text: key}, []byte("a"), created(t, "a"))
 		if detail := wantProblem(t, err, http.StatusServiceUnavailable); !strings.Contains(detail, "has changed nothing") {
 			t.Errorf("the problem says %q", detail)
 		}
@@ -490,4 +490,30 @@ func TestAnEventThatCannotBeEncodedIsNoProblemOfTheClients(t *testing.T) {
 		}
 		s.wantPublished()
 	})
+}
+
+// Another person's key neither answers for a person nor stops one.
+func TestAKeyBelongsToItsPerson(t *testing.T) {
+	inService(t, func(s *service) {
+		c, seen := s.replica(), map[string]Key{}
+		for _, key := range []Key{{"key", ""}, {"key", "ann"}, {"key", "bob"}, {"nkey", "an"}, {"annkey", ""}} {
+			e := created(t, "of "+key.Owner)
+			got, err := c.Commit(s.Context(), key, []byte(key.Owner), e)
+			if err != nil || got.ID != e.ID {
+				t.Errorf("%+v is taken for another one, %+v: %v", key, seen[got.ID], err)
+			}
+			again, err := c.Commit(s.Context(), key, []byte(key.Owner), created(t, "of "+key.Owner))
+			if err != nil || again.ID != e.ID {
+				t.Errorf("%+v is not known again: %v", key, err)
+			}
+			seen[e.ID] = key
+		}
+	})
+}
+
+// Replicas of earlier versions compare a guest's claims.
+func TestAGuestsClaimIsThatOfEarlierVersions(t *testing.T) {
+	if got, want := (Key{Text: "key"}).claim(), fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key"))); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }

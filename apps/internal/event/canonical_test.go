@@ -37,9 +37,10 @@ func canonicalLine(t testing.TB, typ Type, change func(*Comment)) []byte {
 // fail if they did not, but deliveries would cost more and a replay would be slow.
 func TestTheBusAndTheLogHaveTheCanonicalForm(t *testing.T) {
 	for name, raw := range map[string][]byte{
-		"a post":            canonicalLine(t, PostCreated, nil),
-		"a comment":         canonicalLine(t, CommentCreated, nil),
-		"what HTML escapes": canonicalLine(t, CommentCreated, func(c *Comment) { c.Content = "a < b & c > d\u2028" }),
+		"a post":             canonicalLine(t, PostCreated, nil),
+		"a comment":          canonicalLine(t, CommentCreated, nil),
+		"a person's comment": canonicalLine(t, CommentCreated, func(c *Comment) { c.Author, c.AuthorID = "Ann", strings.Repeat("a1", 32) }),
+		"what HTML escapes":  canonicalLine(t, CommentCreated, func(c *Comment) { c.Content = "a < b & c > d\u2028" }),
 		"one of a log from when sidecars encoded events": bytes.Replace(canonicalLine(t, CommentCreated, nil), []byte(`,"data":`), []byte(`,"traceid":"00-a-b-00","data":`), 1),
 		"a rejected comment":                             canonicalLine(t, CommentUpdated, func(c *Comment) { c.Status, c.Reason, c.Author, c.Revision = Rejected, "“orange”", "me", 2 }),
 	} {
@@ -207,6 +208,7 @@ func FuzzCanonical(f *testing.F) {
 	f.Add(canonicalLine(f, CommentCreated, nil))
 	f.Add(bytes.Replace(canonicalLine(f, CommentCreated, nil), []byte(`,"data":`), []byte(`,"traceid":"00-a-b-00","data":`), 1))
 	f.Add(canonicalLine(f, CommentUpdated, func(c *Comment) { c.Status, c.Reason, c.Author = Rejected, "why", "who" }))
+	f.Add(canonicalLine(f, CommentCreated, func(c *Comment) { c.Author, c.AuthorID = "Ann", strings.Repeat("a1", 32) }))
 	f.Add(canonicalLine(f, CommentCreated, func(c *Comment) { c.Content, c.Author = "\u200b\u2800", "\u3164" }))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, ok := parseCanonical(raw)

@@ -11,6 +11,7 @@ import (
 func TestVersionsContradictEachOtherInWhatNoRevisionChanges(t *testing.T) {
 	revised := map[string]bool{
 		"Post.Title": false, "Post.Body": false, "Post.CreatedAt": false, "Post.Revision": true,
+		"Post.Author": false, "Post.AuthorID": false, "Comment.AuthorID": false,
 		"Comment.PostID": false, "Comment.Author": false, "Comment.Content": false, "Comment.CreatedAt": false,
 		"Comment.Status": true, "Comment.Reason": true, "Comment.Revision": true,
 	}

@@ -20,6 +20,8 @@ const (
 	MaxContent = 10_000
 	MaxAuthor  = 100
 	MaxStatus  = 40
+	// MaxAuthorID bounds the pseudonym of an author. (identity.Person's has 64 digits.)
+	MaxAuthorID = 100
 )
 
 // Status is the state of a comment in moderation: a word of lower-case letters, digits and
@@ -46,6 +48,10 @@ type Post struct {
 	Title     string    `json:"title"`
 	Body      string    `json:"body"`
 	CreatedAt time.Time `json:"createdAt"`
+	// Author is the name that the issuer gave its author, and AuthorID the author's pseudonym,
+	// an identity.Person's Subject. A guest's post has neither.
+	Author   string `json:"author,omitempty"`
+	AuthorID string `json:"authorId,omitempty"`
 	// Revision counts the entity's versions from 1. The highest wins.
 	Revision int `json:"revision"`
 }
@@ -57,9 +63,10 @@ func (p Post) unrevised() Post {
 	return p
 }
 
-// chosen is the post with only what the client chose.
+// chosen is the post with only what the client chose. Who the client is counts, too; the name
+// is the issuer's.
 func (p Post) chosen() Post {
-	p.ID, p.CreatedAt, p.Revision = "", time.Time{}, 0
+	p.ID, p.Author, p.CreatedAt, p.Revision = "", "", time.Time{}, 0
 	return p
 }
 
@@ -70,9 +77,12 @@ func (p Post) Contradicts(q Post) bool {
 
 // Comment is a comment on a post. Its id is a UUIDv7.
 type Comment struct {
-	ID        string    `json:"id"`
-	PostID    string    `json:"postId"`
+	ID     string `json:"id"`
+	PostID string `json:"postId"`
+	// Author is the name that the issuer gave the author, if there is an AuthorID: the
+	// pseudonym, an identity.Person's Subject. Otherwise a guest chose the name.
 	Author    string    `json:"author,omitempty"`
+	AuthorID  string    `json:"authorId,omitempty"`
 	Content   string    `json:"content"`
 	Status    Status    `json:"status"`
 	Reason    string    `json:"reason,omitempty"`
@@ -88,8 +98,12 @@ func (c Comment) unrevised() Comment {
 	return c
 }
 
-// chosen is the comment with only what the client chose.
+// chosen is the comment with only what the client chose. Who the client is counts, too, and
+// then the name is the issuer's.
 func (c Comment) chosen() Comment {
+	if c.AuthorID != "" {
+		c.Author = ""
+	}
 	c.ID, c.Status, c.Reason, c.CreatedAt, c.Revision = "", "", "", time.Time{}, 0
 	return c
 }
@@ -109,7 +123,7 @@ func (c Comment) Contradicts(d Comment) bool {
 // no name, no text and no reason: the newer version may have withheld them.
 func (c Comment) Public() Comment {
 	if !c.Status.IsKnown() {
-		c.Author, c.Content, c.Reason = "", "", ""
+		c.Author, c.AuthorID, c.Content, c.Reason = "", "", "", ""
 	}
 	return c
 }
@@ -125,7 +139,8 @@ func (e *FieldError) Error() string { return e.Field + " " + e.Detail }
 // Validate returns a *FieldError for the first field that is out of bounds. It takes all
 // that any version has published, so also a title that ValidateText refuses.
 func (p *Post) Validate() error {
-	return cmp.Or(validID("id", p.ID), p.validTexts(), validVersion(p.CreatedAt, p.Revision))
+	return cmp.Or(validID("id", p.ID), p.validTexts(), validText("author", p.Author, 0, MaxAuthor),
+		validAuthorID(p.AuthorID), validVersion(p.CreatedAt, p.Revision))
 }
 
 // ValidateText checks what the writer of the post chose: the title must be visible. The
@@ -142,7 +157,7 @@ func (p *Post) validTexts() error {
 // that any version has published, so also content that ValidateText refuses, and a status
 // that is not known.
 func (c *Comment) Validate() error {
-	return cmp.Or(validID("id", c.ID), validID("postId", c.PostID), c.validTexts(),
+	return cmp.Or(validID("id", c.ID), validID("postId", c.PostID), c.validTexts(), validAuthorID(c.AuthorID),
 		validStatus(c.Status), validVersion(c.CreatedAt, c.Revision))
 }
 
@@ -188,9 +203,19 @@ func validText(field, s string, least, most int) error {
 	return nil
 }
 
+// isNoWordLetter reports whether a character is none of a status or a pseudonym.
+func isNoWordLetter(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
+
+// validAuthorID checks a pseudonym, which is empty for a guest. No e-mail address is one.
+func validAuthorID(id string) error {
+	if len(id) > MaxAuthorID || strings.ContainsFunc(id, isNoWordLetter) {
+		return &FieldError{"authorId", fmt.Sprintf("is no word of at most %d lower-case letters, digits and hyphens", MaxAuthorID)}
+	}
+	return nil
+}
+
 func validStatus(s Status) error {
-	isOther := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
-	if s == "" || len(s) > MaxStatus || strings.ContainsFunc(string(s), isOther) {
+	if s == "" || len(s) > MaxStatus || strings.ContainsFunc(string(s), isNoWordLetter) {
 		return &FieldError{"status", fmt.Sprintf("%.60q is no word of 1 to %d lower-case letters, digits and hyphens", s, MaxStatus)}
 	}
 	return nil

@@ -56,6 +56,16 @@ func TestFieldsAreBoundAtTheirEdges(t *testing.T) {
 		{"an empty author", author(""), ""},
 		{"an author of 100 characters", author(strings.Repeat("é", 100)), ""},
 		{"an author of 101 characters", author(strings.Repeat("é", 101)), "author"},
+		{"a post's author of 100 characters", post(func(p *Post) { p.Author = strings.Repeat("é", 100) }), ""},
+		{"a post's author of 101 characters", post(func(p *Post) { p.Author = strings.Repeat("é", 101) }), "author"},
+		{"a post's author that is not UTF-8", post(func(p *Post) { p.Author = "\xc3" }), "author"},
+		{"a person's post", post(func(p *Post) { p.Author, p.AuthorID = "Ann", strings.Repeat("a1", 32) }), ""},
+		{"a post's author with an address", post(func(p *Post) { p.AuthorID = "ann@posts.com" }), "authorId"},
+		{"a person's comment", comment(func(c *Comment) { c.AuthorID = strings.Repeat("a1", 32) }), ""},
+		{"a pseudonym of 100 characters", comment(func(c *Comment) { c.AuthorID = strings.Repeat("a", 100) }), ""},
+		{"a pseudonym of 101 characters", comment(func(c *Comment) { c.AuthorID = strings.Repeat("a", 101) }), "authorId"},
+		{"a pseudonym with an address", comment(func(c *Comment) { c.AuthorID = "ann@posts.com" }), "authorId"},
+		{"a pseudonym that is not UTF-8", comment(func(c *Comment) { c.AuthorID = "a\xff" }), "authorId"},
 		{"a post without id", post(func(p *Post) { p.ID = "" }), "id"},
 		{"a post at revision 0", post(func(p *Post) { p.Revision = 0 }), "revision"},
 		{"a post without createdAt", post(func(p *Post) { p.CreatedAt = time.Time{} }), "createdAt"},
@@ -94,7 +104,7 @@ func TestFieldsAreBoundAtTheirEdges(t *testing.T) {
 // A newer version may withhold what it has given another status.
 func TestOfACommentWithAnUnknownStatusOnlyTheStatusIsPublic(t *testing.T) {
 	c := moderated()
-	c.Author, c.Reason = "Ann", "so"
+	c.Author, c.AuthorID, c.Reason = "Ann", "a1", "so"
 	for _, status := range Statuses {
 		if c.Status = status; c.Public() != c || !status.IsKnown() {
 			t.Errorf("%s: %+v", status, c.Public())

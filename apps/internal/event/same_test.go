@@ -30,6 +30,7 @@ func TestTheSameRequestAgreesInEveryFieldThatTheClientChose(t *testing.T) {
 	comment := func(c Comment) Event { return Event{Type: CommentCreated, Comment: &c} }
 	chosen := map[string]bool{
 		"Post.Title": true, "Post.Body": true, "Post.ID": false, "Post.CreatedAt": false, "Post.Revision": false,
+		"Post.Author": false, "Post.AuthorID": true, "Comment.AuthorID": true,
 		"Comment.PostID": true, "Comment.Author": true, "Comment.Content": true,
 		"Comment.ID": false, "Comment.Status": false, "Comment.Reason": false, "Comment.CreatedAt": false, "Comment.Revision": false,
 	}
@@ -52,6 +53,23 @@ func TestTheSameRequestAgreesInEveryFieldThatTheClientChose(t *testing.T) {
 		c := aComment()
 		changeField(t, reflect.ValueOf(&c).Elem().Field(i))
 		check("Comment."+reflect.TypeFor[Comment]().Field(i).Name, comment(aComment()), comment(c))
+	}
+}
+
+// The name of a signed-in person is the issuer's. It may change between two tries of a request.
+func TestTheSameRequestMayComeFromAPersonWhoseNameHasChanged(t *testing.T) {
+	is := func(author, id string) Event {
+		c := aComment()
+		c.Author, c.AuthorID = author, id
+		return Event{Type: CommentCreated, Comment: &c}
+	}
+	if !SameRequest(is("Ann", "a1"), is("Ann Lee", "a1")) {
+		t.Error("the person's new name makes it another request")
+	}
+	for name, other := range map[string]Event{"another person": is("Ann", "b2"), "a guest": is("Ann", "")} {
+		if SameRequest(is("Ann", "a1"), other) {
+			t.Errorf("%s makes the same request", name)
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	dapr "github.com/dapr/go-sdk/client"
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -141,6 +142,20 @@ func (s *Service) Store(component string) *state.Sidecar {
 	store := state.New(s.Dapr, component)
 	s.stores = append(s.stores, store)
 	return store
+}
+
+// Identity returns the guard of the people whom the environment names, and the task of Run
+// that keeps their issuer's keys in the store. It exits the process if the environment can't
+// be used.
+func (s *Service) Identity(store state.Store) (guard *identity.Guard, run func(context.Context)) {
+	settings, err := identity.Read(os.Getenv)
+	if err != nil {
+		exit(err)
+	}
+	if settings.Issuer != nil {
+		slog.Info("people sign in", "issuer", settings.Issuer.URL, "audience", settings.Issuer.Audience, "guests", settings.Guests)
+	}
+	return settings.Guard(store)
 }
 
 // readyz answers 200 if the service can do its work, otherwise 503 with the reason.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/identity/identitytest"
 	"github.com/postbus/postbus/apps/internal/journal"
 	"github.com/postbus/postbus/apps/internal/journal/journaltest"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
@@ -23,7 +24,7 @@ import (
 
 func create(j command.Journal, store *statetest.Memory, key, body string) *httptest.ResponseRecorder {
 	engine := web.NewEngine()
-	New("posts", j, store, time.Now).Routes(engine)
+	New("posts", j, store, identitytest.Open(), time.Now).Routes(engine)
 	req := httptest.NewRequest(http.MethodPost, "/posts/create", strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
 	if key != "" {

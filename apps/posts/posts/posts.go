@@ -16,6 +16,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -26,12 +27,13 @@ type Service struct {
 	source   string
 	commands *command.Commands
 	store    state.Store
+	guard    *identity.Guard
 	now      func() time.Time
 }
 
 // New returns a service whose events have the given source, its app id.
-func New(source string, journal command.Journal, store state.Store, now func() time.Time) *Service {
-	return &Service{source: source, commands: command.New(journal), store: store, now: now}
+func New(source string, journal command.Journal, store state.Store, guard *identity.Guard, now func() time.Time) *Service {
+	return &Service{source: source, commands: command.New(journal), store: store, guard: guard, now: now}
 }
 
 // Consumers are the events that the service handles.
@@ -41,7 +43,8 @@ func (s *Service) Consumers() []catchup.Consumer {
 
 // Routes adds the service's API to r.
 func (s *Service) Routes(r gin.IRoutes) {
-	r.POST("/posts/create", func(c *gin.Context) {
+	r.Use(s.guard.Identify)
+	r.POST("/posts/create", s.guard.Allow(identity.Post), func(c *gin.Context) {
 		post, err := s.create(c)
 		if err != nil {
 			web.Fail(c, err)
@@ -63,8 +66,10 @@ func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := s.now().UTC()
-	post := event.Post{ID: event.NewID(), Title: in.Title, Body: in.Body, CreatedAt: now, Revision: 1}
+	now, author := s.now().UTC(), identity.Of(c)
+	post := event.Post{
+		ID: event.NewID(), Title: in.Title, Body: in.Body, Author: author.Name, AuthorID: author.Subject, CreatedAt: now, Revision: 1,
+	}
 	if err := post.ValidateText(); err != nil {
 		return nil, err
 	}
@@ -75,7 +80,8 @@ func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	if err != nil {
 		return nil, err
 	}
-	committed, err := s.commands.Commit(ctx, c.GetHeader(command.KeyHeader), body, created)
+	key := command.Key{Text: c.GetHeader(command.KeyHeader), Owner: author.Subject}
+	committed, err := s.commands.Commit(ctx, key, body, created)
 	if err != nil {
 		return nil, err
 	}

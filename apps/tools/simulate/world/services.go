@@ -10,6 +10,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/event"
 	logclient "github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/journal"
 	"github.com/postbus/postbus/apps/internal/members"
 	"github.com/postbus/postbus/apps/internal/repairs"
@@ -107,10 +108,13 @@ var subscriptions = map[string][]event.Type{
 	moderation: {event.CommentCreated},
 }
 
+// everybody is the guard of the services: guests do everything.
+var everybody = identity.New(nil, identity.Post, identity.Comment)
+
 func buildPosts(p *process) {
 	f := newFollower(p)
 	f.withJournal(p)
-	s := postsservice.New(posts, f.journal, f.store, p.now)
+	s := postsservice.New(posts, f.journal, f.store, everybody, p.now)
 	s.Routes(p.api)
 	f.handle(p, s.Consumers())
 }
@@ -121,7 +125,7 @@ func buildComments(p *process) {
 	model := commentsservice.NewQuery(sidecar, query, "")
 	model.HTTP = &http.Client{Transport: invocations{p}}
 	s := commentsservice.New(commentsservice.Config{
-		Source: comments, Journal: f.journal, Publisher: f.bus, Store: f.store, Progress: f.progress, ReadModel: model, Now: p.now,
+		Source: comments, Journal: f.journal, Publisher: f.bus, Store: f.store, Progress: f.progress, ReadModel: model, Guard: everybody, Now: p.now,
 	})
 	s.Routes(p.api)
 	f.handle(p, s.Consumers())
