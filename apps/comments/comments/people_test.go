@@ -6,9 +6,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/identity/identitytest"
+	"github.com/postbus/postbus/apps/internal/web"
 )
 
 // doAs sends a comment with that bearer token, or as a guest if it is empty.
@@ -63,4 +68,38 @@ func TestAnotherPersonsKeyIsAnotherKey(t *testing.T) {
 		}
 		ids[token] = got.ID
 	}
+}
+
+func TestWhoMayCommentAndReadComments(t *testing.T) {
+	const (
+		guests, noGuests = "201 401 403 201 201 201 201", "401 401 403 201 201 201 201"
+		all              = "200 401 200 200 200 200 200"
+	)
+	post, stored := event.NewID(), readable()
+	list, one := "/posts/"+post+"/comments", "/posts/"+stored.PostID+"/comments/"+stored.ID
+	identitytest.Check(t, []identitytest.Route{
+		{
+			Method: "POST", Path: "/posts/:id/comments", Target: list, Body: `{"content":"a"}`,
+			Want: []string{guests, guests, noGuests, noGuests}, Role: identity.Reader,
+		},
+		{Method: "GET", Path: "/posts/:id/comments", Target: list, Want: []string{all}},
+		{Method: "HEAD", Path: "/posts/:id/comments", Target: list, Want: []string{all}},
+		{Method: "GET", Path: "/posts/:id/comments/:commentId", Target: one, Want: []string{all}},
+		{Method: "HEAD", Path: "/posts/:id/comments/:commentId", Target: one, Want: []string{all}},
+	}, func(t *testing.T, guard *identity.Guard) (*gin.Engine, func() int) {
+		s := newSite(t, post)
+		s.Service.guard = guard
+		raw, err := event.Marshal(stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.store.Put(documentKey(stored.ID), string(raw))
+		engine := web.NewEngine()
+		s.Routes(engine)
+		return engine, func() int { return len(s.journal.Events()) }
+	})
+}
+
+func readable() event.Comment {
+	return event.Comment{ID: event.NewID(), PostID: event.NewID(), Content: "a", Status: event.Approved, CreatedAt: time.Now().UTC(), Revision: 2}
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/identity/identitytest"
@@ -64,4 +66,18 @@ func TestAnotherPersonsKeyIsAnotherKey(t *testing.T) {
 	if ids["author"] == ids[""] {
 		t.Error("one's key answers for the other")
 	}
+}
+
+func TestWhoMayPost(t *testing.T) {
+	const guests, noGuests = "201 401 403 403 201 403 403", "401 401 403 403 201 403 403"
+	identitytest.Check(t, []identitytest.Route{
+		{
+			Method: "POST", Path: "/posts/create", Target: "/posts/create", Body: `{"title":"a"}`,
+			Want: []string{guests, noGuests, guests, noGuests}, Role: identity.Author,
+		},
+	}, func(_ *testing.T, guard *identity.Guard) (*gin.Engine, func() int) {
+		j, engine := journaltest.New(), web.NewEngine()
+		New("posts", j, statetest.New(), guard, time.Now).Routes(engine)
+		return engine, func() int { return len(j.Events()) }
+	})
 }
