@@ -22,9 +22,9 @@ func TestSettingsComeFromTheEnvironment(t *testing.T) {
 	}
 	got, err = read(map[string]string{
 		"ISSUER": "http://localhost:4006", "AUDIENCE": "blog", "ROLES_CLAIM": "realm_access.roles",
-		"ROLES": " staff = author ; admins=moderator,operator;cn=a,o=b=reader;", "GUESTS": "comment",
+		"ROLES": " staff = author ; admins=moderator,operator;cn=a,o=b=reader;*=reader;", "GUESTS": "comment",
 	})
-	want := map[string][]Role{"staff": {Author}, "admins": {Moderator, Operator}, "cn=a,o=b": {Reader}}
+	want := map[string][]Role{"staff": {Author}, "admins": {Moderator, Operator}, "cn=a,o=b": {Reader}, "*": {Reader}}
 	if err != nil || got.Issuer.Audience != "blog" || got.Issuer.RolesClaim != "realm_access.roles" || !reflect.DeepEqual(got.Issuer.Roles, want) ||
 		len(got.Issuer.SubjectKey) == 0 || !reflect.DeepEqual(got.Guests, []Command{Comment}) {
 		t.Errorf("with all: %+v, %v", got, err)

@@ -71,6 +71,7 @@ func TestLargeChangesAreForgottenSooner(t *testing.T) {
 func TestACommentIsRenderedAsItsStructIsEncoded(t *testing.T) {
 	for _, c := range []event.Comment{
 		{ID: event.NewID(), Content: "plain", Status: event.Pending, CreatedAt: time.Now().UTC()},
+		{ID: event.NewID(), Content: "a person's", Author: "Ann", AuthorID: "a1", Status: event.Approved, CreatedAt: time.Now().UTC()},
 		{ID: event.NewID(), Content: "\"\\/<>&\u2028\n\x00é🎃", Author: "a\tb", Reason: "“orange”", Status: event.Rejected, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))},
 	} {
 		want, err := event.Marshal(struct {
@@ -79,8 +80,9 @@ func TestACommentIsRenderedAsItsStructIsEncoded(t *testing.T) {
 			Status    event.Status `json:"status"`
 			Reason    string       `json:"reason,omitempty"`
 			Author    string       `json:"author,omitempty"`
+			AuthorID  string       `json:"authorId,omitempty"`
 			CreatedAt time.Time    `json:"createdAt"`
-		}{c.ID, c.Content, c.Status, c.Reason, c.Author, c.CreatedAt})
+		}{c.ID, c.Content, c.Status, c.Reason, c.Author, c.AuthorID, c.CreatedAt})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,5 +92,36 @@ func TestACommentIsRenderedAsItsStructIsEncoded(t *testing.T) {
 	}
 	if got, err := renderComment(&event.Comment{Content: "\xff", Status: event.Pending}); err == nil {
 		t.Errorf("what is not UTF-8 becomes %s", got)
+	}
+}
+
+// Readers see which names the issuer vouches for. A guest's post and comment are as they were
+// before there were others.
+func TestAGuestsNameLacksThePseudonymOfAPersons(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	post := func(author, id string) string {
+		got, err := renderPost(&event.Post{ID: "p", Title: "t", Author: author, AuthorID: id, CreatedAt: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(got)
+	}
+	comment := func(status event.Status, author, id string) string {
+		got, err := renderComment(&event.Comment{ID: "c", Content: "x", Status: status, Author: author, AuthorID: id, CreatedAt: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(got)
+	}
+	for got, want := range map[string]string{
+		post("", ""):                      `{"id":"p","title":"t","body":"","createdAt":"2026-01-02T03:04:05Z"`,
+		post("Ann", "a1"):                 `{"id":"p","title":"t","body":"","author":"Ann","authorId":"a1","createdAt":"2026-01-02T03:04:05Z"`,
+		comment("approved", "Ann", ""):    `{"id":"c","content":"x","status":"approved","author":"Ann","createdAt":"2026-01-02T03:04:05Z"}`,
+		comment("approved", "Ann", "a1"):  `{"id":"c","content":"x","status":"approved","author":"Ann","authorId":"a1","createdAt":"2026-01-02T03:04:05Z"}`,
+		comment("not-known", "Ann", "a1"): `{"id":"c","content":"","status":"not-known","createdAt":"2026-01-02T03:04:05Z"}`,
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }

@@ -210,7 +210,7 @@ func (m *Model) Contradicts(e event.Event) bool {
 func contradicts(a, b event.Event) bool {
 	if a.Comment != nil && (!a.Comment.Status.IsKnown() || !b.Comment.Status.IsKnown()) {
 		for _, c := range []*event.Comment{a.Comment, b.Comment} {
-			c.Author, c.Content, c.Reason = "", "", ""
+			c.Author, c.AuthorID, c.Content, c.Reason = "", "", "", ""
 		}
 	}
 	return event.Contradicts(a, b)

@@ -22,6 +22,8 @@ func renderPost(p *event.Post) ([]byte, error) {
 		member{name: "id", value: p.ID},
 		member{name: "title", value: p.Title},
 		member{name: "body", value: p.Body},
+		member{name: "author", value: p.Author, optional: true},
+		member{name: "authorId", value: p.AuthorID, optional: true},
 		member{name: "createdAt", value: p.CreatedAt.Format(time.RFC3339Nano)})
 }
 
@@ -34,6 +36,7 @@ func renderComment(comment *event.Comment) ([]byte, error) {
 		member{name: "status", value: string(c.Status)},
 		member{name: "reason", value: c.Reason, optional: true},
 		member{name: "author", value: c.Author, optional: true},
+		member{name: "authorId", value: c.AuthorID, optional: true}, // none: a guest chose the name
 		member{name: "createdAt", value: c.CreatedAt.Format(time.RFC3339Nano)})
 }
 

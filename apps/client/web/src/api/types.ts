@@ -10,6 +10,8 @@ export interface Comment {
   /** Why it was rejected. */
   reason?: string
   author?: string
+  /** The pseudonym of a person who signed in. Without it a guest chose the name. */
+  authorId?: string
   createdAt: string
 }
 
@@ -18,6 +20,9 @@ export interface Post {
   id: string
   title: string
   body: string
+  /** The name of a person who signed in. A guest's post has none. */
+  author?: string
+  authorId?: string
   createdAt: string
   commentCount: number
 }
