@@ -88,7 +88,7 @@ func TestWhoMayCommentAndReadComments(t *testing.T) {
 		{Method: "HEAD", Path: "/posts/:id/comments/:commentId", Target: one, Want: []string{all}},
 	}, func(t *testing.T, guard *identity.Guard) (*gin.Engine, func() int) {
 		s := newSite(t, post)
-		s.Service.guard = guard
+		s.guard = guard
 		raw, err := event.Marshal(stored)
 		if err != nil {
 			t.Fatal(err)

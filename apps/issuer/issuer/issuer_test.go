@@ -137,7 +137,7 @@ func TestASignInWithoutPKCEGetsNoTokens(t *testing.T) {
 func TestASignInLeadsOnlyBackToThisMachine(t *testing.T) {
 	address := serve(t)
 	_, config := flow(t, address)
-	for _, to := range []string{"https://evil.example/auth/callback", "http://localhost.evil.example/a", "http://localhost:3000@evil.example/a", ""} {
+	for _, to := range []string{"https://evil.example/auth/callback", "http://localhost.evil.example/a", "http://localhost:3000@evil.example/a", "http://localhost:3000\\@evil.example/a", "//evil.example/a", ""} {
 		config.RedirectURL = to
 		res, err := browser(t).Get(config.AuthCodeURL("state", oauth2.S256ChallengeOption(oauth2.GenerateVerifier())))
 		if err != nil {

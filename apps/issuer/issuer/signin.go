@@ -85,10 +85,17 @@ type client struct{}
 
 var _ op.HasRedirectGlobs = client{}
 
-// loopback are the addresses of this machine, with paths of one or two segments.
-var loopback = []string{
-	"http://localhost:*/*", "http://localhost:*/*/*", "http://127.0.0.1:*/*", "http://127.0.0.1:*/*/*",
-}
+// loopback are the addresses of this machine, with ports of four or five digits and paths of
+// one or two segments. A pattern for any port would also match http://localhost:1@evil.example/.
+var loopback = func() (globs []string) {
+	const digits = "[0-9][0-9][0-9][0-9]"
+	for _, host := range []string{"localhost", "127.0.0.1"} {
+		for _, port := range []string{digits, digits + "[0-9]"} {
+			globs = append(globs, "http://"+host+":"+port+"/*", "http://"+host+":"+port+"/*/*")
+		}
+	}
+	return globs
+}()
 
 // GetID implements op.Client, as all methods below do.
 func (client) GetID() string { return clientID }
