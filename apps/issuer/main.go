@@ -1,4 +1,4 @@
-// Issuer is the development issuer: it signs in as whomever one picks on its page, without
+// Issuer is the development issuer: it signs anybody in as the person that they pick, without
 // a password. It is for one's own machine, and for nothing else.
 package main
 

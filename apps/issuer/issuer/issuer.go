@@ -1,4 +1,4 @@
-// Package issuer is an OpenID Connect issuer for development. Whoever asks picks a person on
+// Package issuer is an OpenID Connect issuer for development. Anybody picks a person on
 // its page, without a password. What it knows is in memory, and its key is new at each start.
 package issuer
 
