@@ -8,9 +8,12 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog"
+	"github.com/postbus/postbus/apps/internal/limit"
 	"github.com/postbus/postbus/apps/internal/service"
 	"github.com/postbus/postbus/apps/query/api"
 	"github.com/postbus/postbus/apps/query/follow"
@@ -30,7 +33,11 @@ func main() {
 	snapshots := snapshot.New(m, s.Store("query-store"), snapshotEvery(os.Getenv("SNAPSHOT_EVERY")), time.Now)
 	follower := follow.New(m, log, snapshots, time.Now)
 
-	s.API(api.New(s.Stopping, m, log, follower.Wake, s.Streams, time.Now).Routes)
+	limits, answers := s.Limits(), api.New(s.Stopping, m, log, follower.Wake, s.Streams, time.Now)
+	s.API(func(r gin.IRoutes) {
+		r.Use(limits.Of(limit.Read))
+		answers.Routes(r)
+	})
 	s.Ready = func() error {
 		if !m.Status().Ready {
 			return errors.New("query has not caught up with the event log yet")

@@ -44,16 +44,11 @@ func parseCanonical(raw []byte) (e Event, ok bool) {
 	}
 	s.literal(`,"data":`)
 	data := s.rest
-	switch {
-	case !e.Type.IsKnown():
+	members := membersByType[e.Type]
+	if members == nil { // its type is not known, or PolicyChanged: that is rare, and its rules are nested
 		return Event{}, false
-	case e.Type == PostCreated:
-		e.Post = new(Post)
-		s.object(postMembers, reflect.ValueOf(e.Post).Elem())
-	default:
-		e.Comment = new(Comment)
-		s.object(commentMembers, reflect.ValueOf(e.Comment).Elem())
 	}
+	s.object(members, reflect.ValueOf(e.entity()).Elem())
 	if !s.ok || string(s.rest) != "}" {
 		return Event{}, false
 	}
@@ -71,8 +66,15 @@ type member struct {
 
 // The tables are made from the structs. A new field of an entity needs no line here.
 var (
-	postMembers    = membersOf(reflect.TypeFor[Post]())
 	commentMembers = membersOf(reflect.TypeFor[Comment]())
+	membersByType  = map[Type][]member{
+		PostCreated:           membersOf(reflect.TypeFor[Post]()),
+		CommentCreated:        commentMembers,
+		CommentModerated:      commentMembers,
+		CommentUpdated:        commentMembers,
+		PostCommentingChanged: membersOf(reflect.TypeFor[Commenting]()),
+		PersonBlocked:         membersOf(reflect.TypeFor[Blocking]()),
+	}
 )
 
 // membersOf returns the fields of a struct as members, sorted by name.
@@ -189,7 +191,8 @@ var shared = func() map[string]string {
 	all := map[string]string{}
 	for _, s := range []string{
 		string(CommentCreated), string(CommentModerated), string(CommentUpdated), string(PostCreated),
-		string(Approved), string(Pending), string(Rejected), "/comments", "/posts", "/moderation", "application/json",
+		string(PostCommentingChanged), string(PersonBlocked), string(Open), string(Closed),
+		string(Approved), string(Pending), string(Rejected), string(Held), "/comments", "/posts", "/moderation", "application/json",
 	} {
 		all[s] = s
 	}

@@ -55,6 +55,16 @@ func TestTheBusAndTheLogHaveTheCanonicalForm(t *testing.T) {
 			}
 		}
 	}
+	for _, e := range decisions(t) {
+		raw, err := Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The policy is left to the JSON decoder.
+		if got, ok := parseCanonical(raw); ok != (e.Type != PolicyChanged) || ok && !alike(got, e) {
+			t.Errorf("%s: ok is %v, and it is %+v", e.Type, ok, got)
+		}
+	}
 	if _, ok := parseCanonical(canonicalLine(t, CommentCreated, func(c *Comment) { c.Content = "two\nlines" })); ok {
 		t.Error("an escape was taken for the canonical form")
 	}
@@ -193,6 +203,16 @@ func alike(a, b Event) bool {
 			c.CreatedAt = c.CreatedAt.In(time.FixedZone("", offset(c.CreatedAt)))
 			e.Comment = &c
 		}
+		if e.Commenting != nil {
+			c := *e.Commenting
+			c.DecidedAt = c.DecidedAt.In(time.FixedZone("", offset(c.DecidedAt)))
+			e.Commenting = &c
+		}
+		if e.Blocking != nil {
+			b := *e.Blocking
+			b.DecidedAt = b.DecidedAt.In(time.FixedZone("", offset(b.DecidedAt)))
+			e.Blocking = &b
+		}
 	}
 	return reflect.DeepEqual(a, b)
 }
@@ -209,6 +229,14 @@ func FuzzCanonical(f *testing.F) {
 	f.Add(bytes.Replace(canonicalLine(f, CommentCreated, nil), []byte(`,"data":`), []byte(`,"traceid":"00-a-b-00","data":`), 1))
 	f.Add(canonicalLine(f, CommentUpdated, func(c *Comment) { c.Status, c.Reason, c.Author = Rejected, "why", "who" }))
 	f.Add(canonicalLine(f, CommentCreated, func(c *Comment) { c.Author, c.AuthorID = "Ann", strings.Repeat("a1", 32) }))
+	f.Add(canonicalLine(f, CommentModerated, func(c *Comment) { c.Status, c.DecidedBy, c.PolicyVersion, c.Revision = Held, "a-moderator", 4, 3 }))
+	for _, e := range decisions(f) {
+		raw, err := Marshal(e)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
 	f.Add(canonicalLine(f, CommentCreated, func(c *Comment) { c.Content, c.Author = "\u200b\u2800", "\u3164" }))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, ok := parseCanonical(raw)

@@ -14,6 +14,7 @@ func TestVersionsContradictEachOtherInWhatNoRevisionChanges(t *testing.T) {
 		"Post.Author": false, "Post.AuthorID": false, "Comment.AuthorID": false,
 		"Comment.PostID": false, "Comment.Author": false, "Comment.Content": false, "Comment.CreatedAt": false,
 		"Comment.Status": true, "Comment.Reason": true, "Comment.Revision": true,
+		"Comment.DecidedBy": true, "Comment.PolicyVersion": true,
 	}
 	check := func(name string, first, second, later Event) {
 		t.Helper()
@@ -86,5 +87,42 @@ func TestADigestIsThatOfTheEncodedEntity(t *testing.T) {
 	c.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 	if got, err := Digest(&c); err == nil {
 		t.Errorf("got %s of what can't be encoded", got)
+	}
+}
+
+// Two decisions of moderators on one thing at one revision cannot both stand, in any field.
+func TestDecisionsOfOneRevisionContradictEachOther(t *testing.T) {
+	check := func(name string, first, second, later Event) {
+		t.Helper()
+		if Contradicts(first, first) || !Contradicts(first, second) || !Contradicts(second, first) {
+			t.Errorf("%s differs at one revision, and that is no contradiction", name)
+		}
+		if Contradicts(first, later) || Contradicts(later, first) {
+			t.Errorf("%s differs at a later revision, and that is a contradiction", name)
+		}
+	}
+	for i := range reflect.TypeFor[Policy]().NumField() {
+		first, second := aPolicy(), aPolicy()
+		changeField(t, reflect.ValueOf(&second).Elem().Field(i))
+		later := second
+		if later.Revision++; second.Revision == first.Revision {
+			check("Policy."+reflect.TypeFor[Policy]().Field(i).Name, Event{Policy: &first}, Event{Policy: &second}, Event{Policy: &later})
+		}
+	}
+	for i := range reflect.TypeFor[Commenting]().NumField() {
+		first, second := aCommenting(), aCommenting()
+		changeField(t, reflect.ValueOf(&second).Elem().Field(i))
+		later := second
+		if later.Revision++; second.Revision == first.Revision && second.PostID == first.PostID {
+			check("Commenting."+reflect.TypeFor[Commenting]().Field(i).Name, Event{Commenting: &first}, Event{Commenting: &second}, Event{Commenting: &later})
+		}
+	}
+	for i := range reflect.TypeFor[Blocking]().NumField() {
+		first, second := aBlocking(), aBlocking()
+		changeField(t, reflect.ValueOf(&second).Elem().Field(i))
+		later := second
+		if later.Revision++; second.Revision == first.Revision && second.Subject == first.Subject {
+			check("Blocking."+reflect.TypeFor[Blocking]().Field(i).Name, Event{Blocking: &first}, Event{Blocking: &second}, Event{Blocking: &later})
+		}
 	}
 }

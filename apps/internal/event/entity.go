@@ -20,23 +20,22 @@ const (
 	MaxContent = 10_000
 	MaxAuthor  = 100
 	MaxStatus  = 40
-	// MaxAuthorID bounds the pseudonym of an author. (identity.Person's has 64 digits.)
-	MaxAuthorID = 100
 )
 
 // Status is the state of a comment in moderation: a word of lower-case letters, digits and
 // hyphens.
 type Status string
 
-// The three statuses.
+// The statuses.
 const (
-	Pending  Status = "pending"
+	Pending  Status = "pending" // not decided
 	Approved Status = "approved"
 	Rejected Status = "rejected"
+	Held     Status = "held" // a moderator is to decide
 )
 
 // Statuses lists every status.
-var Statuses = []Status{Pending, Approved, Rejected}
+var Statuses = []Status{Pending, Approved, Rejected, Held}
 
 // IsKnown reports whether this version knows the status. A newer version may give comments
 // others. This one counts them as not approved.
@@ -87,13 +86,21 @@ type Comment struct {
 	Status    Status    `json:"status"`
 	Reason    string    `json:"reason,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
-	// Revision is 1 while the comment is pending and 2 once it is moderated.
+	// Revision is 1 while the comment is pending and 2 once the policy has decided. The
+	// decisions of moderators count on from FirstByModerator.
 	Revision int `json:"revision"`
+	// DecidedBy is the pseudonymous subject of the moderator who decided. It is empty if the
+	// policy did, and before that.
+	DecidedBy string `json:"decidedBy,omitempty"`
+	// PolicyVersion is the revision of the policy under which the comment was decided. It is 0
+	// before that, and for decisions of versions without such revisions.
+	PolicyVersion int `json:"policyVersion,omitzero"`
 }
 
 // unrevised is the comment without what a later revision may change: the moderation.
 func (c Comment) unrevised() Comment {
 	c.Status, c.Reason, c.Revision = "", "", 0
+	c.DecidedBy, c.PolicyVersion = "", 0
 	c.CreatedAt = c.CreatedAt.UTC() // the same instant in another zone is the same
 	return c
 }
@@ -105,6 +112,13 @@ func (c Comment) chosen() Comment {
 		c.Author = ""
 	}
 	c.ID, c.Status, c.Reason, c.CreatedAt, c.Revision = "", "", "", time.Time{}, 0
+	c.DecidedBy, c.PolicyVersion = "", 0
+	return c
+}
+
+// Created is the comment as its CommentCreated has it: pending, before any decision.
+func (c Comment) Created() Comment {
+	c.Status, c.Reason, c.Revision, c.DecidedBy, c.PolicyVersion = Pending, "", 1, "", 0
 	return c
 }
 
@@ -116,16 +130,8 @@ func (c Comment) Contradicts(d Comment) bool {
 	if c.ID != d.ID {
 		return false
 	}
-	return c.unrevised() != d.unrevised() || c.Revision == d.Revision && (c.Status != d.Status || c.Reason != d.Reason)
-}
-
-// Public is the comment as its readers may see it. With a status that is not known it has
-// no name, no text and no reason: the newer version may have withheld them.
-func (c Comment) Public() Comment {
-	if !c.Status.IsKnown() {
-		c.Author, c.AuthorID, c.Content, c.Reason = "", "", "", ""
-	}
-	return c
+	c.CreatedAt, d.CreatedAt = c.CreatedAt.UTC(), d.CreatedAt.UTC()
+	return c.unrevised() != d.unrevised() || c.Revision == d.Revision && c != d
 }
 
 // FieldError names a field that is out of bounds, and how.
@@ -140,7 +146,7 @@ func (e *FieldError) Error() string { return e.Field + " " + e.Detail }
 // that any version has published, so also a title that ValidateText refuses.
 func (p *Post) Validate() error {
 	return cmp.Or(validID("id", p.ID), p.validTexts(), validText("author", p.Author, 0, MaxAuthor),
-		validAuthorID(p.AuthorID), validVersion(p.CreatedAt, p.Revision))
+		validAuthorID(p.AuthorID), validVersion("createdAt", p.CreatedAt, p.Revision))
 }
 
 // ValidateText checks what the writer of the post chose: the title must be visible. The
@@ -158,7 +164,18 @@ func (p *Post) validTexts() error {
 // that is not known.
 func (c *Comment) Validate() error {
 	return cmp.Or(validID("id", c.ID), validID("postId", c.PostID), c.validTexts(), validAuthorID(c.AuthorID),
-		validStatus(c.Status), validVersion(c.CreatedAt, c.Revision))
+		validStatus(c.Status), validVersion("createdAt", c.CreatedAt, c.Revision), c.validDecision())
+}
+
+// validDecision checks who decided, and by what.
+func (c *Comment) validDecision() error {
+	if c.PolicyVersion < 0 {
+		return &FieldError{"policyVersion", fmt.Sprintf("is %d; it starts at 1", c.PolicyVersion)}
+	}
+	if c.DecidedBy == "" {
+		return nil
+	}
+	return validSubject("decidedBy", c.DecidedBy)
 }
 
 // ValidateText checks what the writer of the comment chose: the content must be visible.
@@ -203,15 +220,15 @@ func validText(field, s string, least, most int) error {
 	return nil
 }
 
-// isNoWordLetter reports whether a character is none of a status or a pseudonym.
+// isNoWordLetter reports whether a character is none of a status.
 func isNoWordLetter(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
 
-// validAuthorID checks a pseudonym, which is empty for a guest. No e-mail address is one.
+// validAuthorID checks a pseudonymous subject, which is empty for a guest.
 func validAuthorID(id string) error {
-	if len(id) > MaxAuthorID || strings.ContainsFunc(id, isNoWordLetter) {
-		return &FieldError{"authorId", fmt.Sprintf("is no word of at most %d lower-case letters, digits and hyphens", MaxAuthorID)}
+	if id == "" {
+		return nil
 	}
-	return nil
+	return validSubject("authorId", id)
 }
 
 func validStatus(s Status) error {
@@ -221,10 +238,10 @@ func validStatus(s Status) error {
 	return nil
 }
 
-func validVersion(createdAt time.Time, revision int) error {
+func validVersion(field string, at time.Time, revision int) error {
 	switch {
-	case createdAt.IsZero():
-		return &FieldError{"createdAt", "is missing"}
+	case at.IsZero():
+		return &FieldError{field, "is missing"}
 	case revision < 1:
 		return &FieldError{"revision", fmt.Sprintf("is %d; it starts at 1", revision)}
 	}

@@ -82,6 +82,10 @@ func TestFieldsAreBoundAtTheirEdges(t *testing.T) {
 		{"a status that is not ASCII", comment(func(c *Comment) { c.Status = "hëld" }), "status"},
 		{"a status that is not UTF-8", comment(func(c *Comment) { c.Status = "held\xff" }), "status"},
 		{"a status in another case", comment(func(c *Comment) { c.Status = "Pending" }), "status"},
+		{"a comment that is held", comment(func(c *Comment) { c.Status = Held }), ""},
+		{"an author whose subject is a name", comment(func(c *Comment) { c.AuthorID = "Ann Other" }), "authorId"},
+		{"a decision of nobody with a name", comment(func(c *Comment) { c.DecidedBy = "Ann Other" }), "decidedBy"},
+		{"a decision under a version below 0", comment(func(c *Comment) { c.PolicyVersion = -1 }), "policyVersion"},
 		{"a comment at revision 0", comment(func(c *Comment) { c.Revision = 0 }), "revision"},
 		{"a comment without createdAt", comment(func(c *Comment) { c.CreatedAt = time.Time{} }), "createdAt"},
 	} {
@@ -101,22 +105,24 @@ func TestFieldsAreBoundAtTheirEdges(t *testing.T) {
 	}
 }
 
-// A newer version may withhold what it has given another status.
-func TestOfACommentWithAnUnknownStatusOnlyTheStatusIsPublic(t *testing.T) {
+// What is not approved, also by a status of a newer version, has no text, no name and no
+// reason, and nobody sees who decided.
+func TestOfACommentThatIsNotApprovedOnlyTheStatusIsPublic(t *testing.T) {
 	c := moderated()
-	c.Author, c.AuthorID, c.Reason = "Ann", "a1", "so"
-	for _, status := range Statuses {
-		if c.Status = status; c.Public() != c || !status.IsKnown() {
-			t.Errorf("%s: %+v", status, c.Public())
+	c.Author, c.Reason, c.DecidedBy, c.PolicyVersion = "Ann", "so", "a-moderator", 3
+	for _, status := range append([]Status{"quarantined"}, Statuses...) {
+		c.Status = status
+		got, err := Marshal(c.Public())
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	c.Status = "held"
-	want := Comment{ID: c.ID, PostID: c.PostID, Status: "held", CreatedAt: c.CreatedAt, Revision: c.Revision}
-	if got := c.Public(); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	if c.Content == "" || c.Author == "" || c.Reason == "" {
-		t.Error("the comment itself has lost its text")
+		want := `{"id":"` + commentID + `","status":"` + string(status) + `"}`
+		if status == Approved {
+			want = `{"id":"` + commentID + `","postId":"` + postID + `","author":"Ann","content":"Hello","status":"approved","createdAt":"2024-11-27T12:00:00.123456789Z","revision":2}`
+		}
+		if string(got) != want {
+			t.Errorf("%s: got\n%s, want\n%s", status, got, want)
+		}
 	}
 }
 

@@ -20,16 +20,20 @@ import (
 // Type is the type of an event. The bus has one topic a type, with the same name.
 type Type string
 
-// The four events.
+// The events.
 const (
-	PostCreated      Type = "PostCreated"
-	CommentCreated   Type = "CommentCreated"
-	CommentModerated Type = "CommentModerated"
-	CommentUpdated   Type = "CommentUpdated"
+	PostCreated           Type = "PostCreated"
+	CommentCreated        Type = "CommentCreated"
+	CommentModerated      Type = "CommentModerated"
+	CommentUpdated        Type = "CommentUpdated"
+	PolicyChanged         Type = "PolicyChanged"
+	PostCommentingChanged Type = "PostCommentingChanged"
+	PersonBlocked         Type = "PersonBlocked"
 )
 
-// Types lists every event type, in the order in which they happen.
-var Types = []Type{PostCreated, CommentCreated, CommentModerated, CommentUpdated}
+// Types lists every event type: those of a post and its comments in the order in which they
+// happen, then what moderators do.
+var Types = []Type{PostCreated, CommentCreated, CommentModerated, CommentUpdated, PolicyChanged, PostCommentingChanged, PersonBlocked}
 
 // IsKnown reports whether this version knows the type. A newer version may put others into
 // the log.
@@ -63,11 +67,38 @@ type Event struct {
 	// Data is the entity, its members sorted.
 	Data json.RawMessage `json:"data"`
 
-	// Post is the decoded data of PostCreated, otherwise nil. Both are nil for a type that
-	// is not known.
+	// Post is the decoded data of PostCreated, otherwise nil. All of these are nil for a type
+	// that is not known.
 	Post *Post `json:"-"`
 	// Comment is the decoded data of the three comment events, otherwise nil.
 	Comment *Comment `json:"-"`
+	// Policy is the decoded data of PolicyChanged, otherwise nil.
+	Policy *Policy `json:"-"`
+	// Commenting is the decoded data of PostCommentingChanged, otherwise nil.
+	Commenting *Commenting `json:"-"`
+	// Blocking is the decoded data of PersonBlocked, otherwise nil.
+	Blocking *Blocking `json:"-"`
+}
+
+// entity makes the empty entity of the event's type, which is known, and returns it.
+func (e *Event) entity() any {
+	switch e.Type {
+	case PostCreated:
+		e.Post = new(Post)
+		return e.Post
+	case PolicyChanged:
+		e.Policy = new(Policy)
+		return e.Policy
+	case PostCommentingChanged:
+		e.Commenting = new(Commenting)
+		return e.Commenting
+	case PersonBlocked:
+		e.Blocking = new(Blocking)
+		return e.Blocking
+	default:
+		e.Comment = new(Comment)
+		return e.Comment
+	}
 }
 
 // Sequence is an event's number in the log, from 1. 0 means no number. On the wire it is
@@ -117,6 +148,27 @@ func OfComment(t Type, source string, c Comment, at time.Time, traceParent strin
 	return e, err
 }
 
+// OfPolicy makes the PolicyChanged that carries policy p, as OfPost does.
+func OfPolicy(source string, p Policy, traceParent string) (Event, error) {
+	e, err := envelope(PolicyChanged, source, PolicyID, p.Revision, p.ChangedAt, traceParent, &p)
+	e.Policy = &p
+	return e, err
+}
+
+// OfCommenting makes the PostCommentingChanged that carries c, as OfPost does.
+func OfCommenting(source string, c Commenting, traceParent string) (Event, error) {
+	e, err := envelope(PostCommentingChanged, source, c.PostID, c.Revision, c.DecidedAt, traceParent, &c)
+	e.Commenting = &c
+	return e, err
+}
+
+// OfBlocking makes the PersonBlocked that carries b, as OfPost does.
+func OfBlocking(source string, b Blocking, traceParent string) (Event, error) {
+	e, err := envelope(PersonBlocked, source, b.Subject, b.Revision, b.DecidedAt, traceParent, &b)
+	e.Blocking = &b
+	return e, err
+}
+
 func envelope(t Type, source, entityID string, revision int, at time.Time, traceParent string, entity any) (Event, error) {
 	data, err := Marshal(entity)
 	if err == nil { // in the canonical form
@@ -159,7 +211,7 @@ func Parse(topic Type, raw []byte) (Event, error) {
 }
 
 // ParseEnvelope decodes a CloudEvent of any type and checks its attributes, but not its
-// data. Post and Comment are nil, and Data is as it is in raw. The error is an ErrMalformed
+// data. Post, Comment and the like are nil, and Data is as it is in raw. The error is an ErrMalformed
 // with the reason.
 func ParseEnvelope(raw []byte) (e Event, err error) {
 	if err = validateSize(raw, MaxBytes); err == nil {
@@ -266,17 +318,10 @@ func decodeEnvelope(raw []byte) (e Event, err error) {
 // decodeData decodes the entity of an event, without checking it. An event of an unknown
 // type has none.
 func (e *Event) decodeData() error {
-	var err error
-	switch {
-	case !e.Type.IsKnown():
+	if !e.Type.IsKnown() {
 		return nil
-	case e.Type == PostCreated:
-		e.Post = new(Post)
-		err = jsonv2.Unmarshal(e.Data, e.Post)
-	default:
-		e.Comment = new(Comment)
-		err = jsonv2.Unmarshal(e.Data, e.Comment)
 	}
+	err := jsonv2.Unmarshal(e.Data, e.entity())
 	if err == nil {
 		// Formats the data as the log has it, so that the two can be compared. The
 		// sidecar escapes what HTML would need escaped.
@@ -311,6 +356,12 @@ func (e *Event) validateData() error {
 	switch {
 	case e.Post != nil:
 		id, err = e.Post.ID, e.Post.Validate()
+	case e.Policy != nil:
+		id, err = PolicyID, e.Policy.Validate()
+	case e.Commenting != nil:
+		id, err = e.Commenting.PostID, e.Commenting.Validate()
+	case e.Blocking != nil:
+		id, err = e.Blocking.Subject, e.Blocking.Validate()
 	case (e.Type == CommentCreated) != (e.Comment.Status == Pending):
 		err = fmt.Errorf("status %q in a %s", e.Comment.Status, e.Type)
 	default:

@@ -34,6 +34,30 @@ func moderated() Comment {
 	return c
 }
 
+func aPolicy() Policy {
+	return Policy{Rules: json.RawMessage(`{"links":{"action":"hold","most":2}}`), Revision: 2, ChangedBy: "a-moderator", ChangedAt: noon}
+}
+
+func aCommenting() Commenting {
+	return Commenting{PostID: postID, Comments: Closed, Revision: 1, DecidedBy: "a-moderator", DecidedAt: noon}
+}
+
+func aBlocking() Blocking {
+	return Blocking{Subject: "a-person", Blocked: true, Revision: 1, DecidedBy: "a-moderator", DecidedAt: noon}
+}
+
+// decisions are the events of moderators on anything but a comment.
+func decisions(t testing.TB) []Event {
+	t.Helper()
+	policy, err := OfPolicy("moderation", aPolicy(), "00-a-b-01")
+	commenting, err2 := OfCommenting("moderation", aCommenting(), "")
+	blocking, err3 := OfBlocking("moderation", aBlocking(), "")
+	if err := errors.Join(err, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	return []Event{policy, commenting, blocking}
+}
+
 // wire is an encoded event. members are set, or removed if nil. Those that start with
 // "data." are members of the data.
 func wire(t testing.TB, typ Type, members map[string]any) []byte {
@@ -45,6 +69,12 @@ func wire(t testing.TB, typ Type, members map[string]any) []byte {
 		e, err = OfPost(typ, "posts", aPost(), noon, "")
 	case CommentCreated:
 		e, err = OfComment(typ, "comments", aComment(), noon, "")
+	case PolicyChanged:
+		e, err = OfPolicy("moderation", aPolicy(), "")
+	case PostCommentingChanged:
+		e, err = OfCommenting("moderation", aCommenting(), "")
+	case PersonBlocked:
+		e, err = OfBlocking("moderation", aBlocking(), "")
 	default:
 		e, err = OfComment(typ, "moderation", moderated(), noon, "")
 	}
@@ -90,6 +120,7 @@ func TestParseTakesWhatServicesPublish(t *testing.T) {
 		}
 		events = append(events, e)
 	}
+	events = append(events, decisions(t)...)
 	for _, want := range events {
 		raw, err := Marshal(want)
 		if err != nil {
@@ -103,8 +134,14 @@ func TestParseTakesWhatServicesPublish(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s came back as\n%+v, not\n%+v", want.Type, got, want)
 		}
-		if (got.Post != nil) == (got.Comment != nil) {
-			t.Errorf("%s: post %v and comment %v; exactly one is expected", want.Type, got.Post, got.Comment)
+		entities := 0
+		for _, is := range []bool{got.Post != nil, got.Comment != nil, got.Policy != nil, got.Commenting != nil, got.Blocking != nil} {
+			if is {
+				entities++
+			}
+		}
+		if entities != 1 {
+			t.Errorf("%s: %d entities; exactly one is expected", want.Type, entities)
 		}
 	}
 }
@@ -126,6 +163,20 @@ func TestTheWireFormatIsCloudEventsJSON(t *testing.T) {
 		`"postId":"` + postID + `","revision":2,"status":"approved"}}`
 	if string(raw) != want {
 		t.Errorf("got\n%s, want\n%s", raw, want)
+	}
+	for i, data := range []string{
+		`{"changedAt":"2024-11-27T12:00:00.123456789Z","changedBy":"a-moderator","revision":2,"rules":{"links":{"action":"hold","most":2}}}`,
+		`{"comments":"closed","decidedAt":"2024-11-27T12:00:00.123456789Z","decidedBy":"a-moderator","postId":"` + postID + `","revision":1}`,
+		`{"blocked":true,"decidedAt":"2024-11-27T12:00:00.123456789Z","decidedBy":"a-moderator","revision":1,"subject":"a-person"}`,
+	} {
+		if e := decisions(t)[i]; string(e.Data) != data || e.Subject != []string{PolicyID, postID, "a-person"}[i] {
+			t.Errorf("%s of %s has\n%s, want\n%s", e.Type, e.Subject, e.Data, data)
+		}
+	}
+	c := moderated()
+	c.Status, c.Revision, c.DecidedBy, c.PolicyVersion = Held, FirstByModerator, "a-moderator", 4
+	if e, err = OfComment(CommentModerated, "moderation", c, noon, ""); err != nil || !strings.Contains(string(e.Data), `,"decidedBy":"a-moderator",`) || !strings.Contains(string(e.Data), `,"policyVersion":4,`) {
+		t.Errorf("a moderator's decision has\n%s, error %v", e.Data, err)
 	}
 }
 
@@ -173,7 +224,21 @@ func TestParseRefuses(t *testing.T) {
 		"content of 10,001 characters":          {CommentCreated, members{"data.content": strings.Repeat("x", 10_001)}, "10001 characters"},
 		"a status that is missing":              {CommentCreated, members{"data.status": nil}, "status"},
 		"a status that is no word":              {CommentModerated, members{"data.status": "may be"}, "status"},
-		"an unknown status of a new comment":    {CommentCreated, members{"data.status": "held"}, "status"},
+		"an unknown status of a new comment":    {CommentCreated, members{"data.status": "quarantined"}, "status"},
+		"a CommentCreated that is held":         {CommentCreated, members{"data.status": "held"}, "status"},
+		"a policy without rules":                {PolicyChanged, members{"data.rules": nil}, "rules"},
+		"a policy whose rules are a list":       {PolicyChanged, members{"data.rules": []int{}}, "rules"},
+		"a policy of nobody":                    {PolicyChanged, members{"data.changedBy": nil}, "changedBy"},
+		"a policy at no time":                   {PolicyChanged, members{"data.changedAt": nil}, "changedAt"},
+		"a policy without revision":             {PolicyChanged, members{"data.revision": nil}, "revision"},
+		"another policy":                        {PolicyChanged, members{"subject": "other"}, "subject"},
+		"a post that is half open":              {PostCommentingChanged, members{"data.comments": "half"}, "comments"},
+		"a closed post that is no UUID":         {PostCommentingChanged, members{"data.postId": "1", "subject": "1"}, "UUIDv7"},
+		"a post that nobody has closed":         {PostCommentingChanged, members{"data.decidedBy": ""}, "decidedBy"},
+		"a person without subject":              {PersonBlocked, members{"data.subject": "", "subject": ""}, "subject"},
+		"a subject that is no key":              {PersonBlocked, members{"data.subject": "a||b", "subject": "a||b"}, "subject"},
+		"a subject of 101 characters":           {PersonBlocked, members{"data.subject": strings.Repeat("x", 101), "subject": strings.Repeat("x", 101)}, "subject"},
+		"a person whom nobody has blocked":      {PersonBlocked, members{"data.decidedBy": "Ann Other"}, "decidedBy"},
 		"a CommentCreated that is approved":     {CommentCreated, members{"data.status": "approved"}, "status"},
 		"a CommentCreated that is rejected":     {CommentCreated, members{"data.status": "rejected"}, "status"},
 		"a CommentModerated that is pending":    {CommentModerated, members{"data.status": "pending"}, "status"},
@@ -216,6 +281,11 @@ func TestParseTakesEdges(t *testing.T) {
 		"no datacontenttype":              {PostCreated, members{"datacontenttype": nil}},
 		"a post without body":             {PostCreated, members{"data.body": nil}},
 		"a rejection":                     {CommentModerated, members{"data.status": "rejected", "data.reason": "so"}},
+		"one that is held":                {CommentModerated, members{"data.status": "held"}},
+		"a moderator's decision":          {CommentModerated, members{"data.decidedBy": "a-moderator", "data.policyVersion": 3, "data.revision": 3}},
+		"rules of a newer version":        {PolicyChanged, members{"data.rules": members{"unknown": 7}}},
+		"a subject of 100 characters":     {PersonBlocked, members{"data.subject": strings.Repeat("x", 100), "subject": strings.Repeat("x", 100)}},
+		"a person who is not blocked":     {PersonBlocked, members{"data.blocked": false}},
 		"a late revision":                 {CommentUpdated, members{"data.revision": 9}},
 		"a time with an offset":           {PostCreated, members{"time": "2024-11-27T13:00:00+01:00"}},
 	} {
@@ -462,11 +532,11 @@ func TestReadersOfTheLogRefuseAnEventOfNoTypeOrID(t *testing.T) {
 
 func TestAStatusThatIsNotKnownIsTaken(t *testing.T) {
 	for _, typ := range []Type{CommentModerated, CommentUpdated} {
-		raw := wire(t, typ, map[string]any{"data.status": "held"})
-		if e, err := Parse(typ, raw); err != nil || e.Comment.Status != "held" || e.Comment.Status.IsKnown() {
+		raw := wire(t, typ, map[string]any{"data.status": "quarantined"})
+		if e, err := Parse(typ, raw); err != nil || e.Comment.Status != "quarantined" || e.Comment.Status.IsKnown() {
 			t.Errorf("%s: got %+v, error %v", typ, e.Comment, err)
 		}
-		if events, err := ParseBatch(fmt.Appendf(nil, "[%s]", raw)); err != nil || events[0].Comment.Status != "held" {
+		if events, err := ParseBatch(fmt.Appendf(nil, "[%s]", raw)); err != nil || events[0].Comment.Status != "quarantined" {
 			t.Errorf("%s in the log: got %+v, error %v", typ, events, err)
 		}
 	}

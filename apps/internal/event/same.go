@@ -14,6 +14,12 @@ func Contradicts(a, b Event) bool {
 		return a.Post.Contradicts(*b.Post)
 	case a.Comment != nil && b.Comment != nil:
 		return a.Comment.Contradicts(*b.Comment)
+	case a.Policy != nil && b.Policy != nil:
+		return a.Policy.Contradicts(*b.Policy)
+	case a.Commenting != nil && b.Commenting != nil:
+		return a.Commenting.Contradicts(*b.Commenting)
+	case a.Blocking != nil && b.Blocking != nil:
+		return a.Blocking.Contradicts(*b.Blocking)
 	}
 	return false
 }

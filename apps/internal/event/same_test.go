@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/json"
 	"reflect"
 	"testing"
 	"time"
@@ -14,8 +15,14 @@ func changeField(t *testing.T, f reflect.Value) {
 		*v += "x"
 	case *Status:
 		*v += "x"
+	case *Openness:
+		*v += "x"
+	case *json.RawMessage:
+		*v = json.RawMessage(`{"x":` + string(append(*v, '1')) + `}`)
 	case *int:
 		*v++
+	case *bool:
+		*v = !*v
 	case *time.Time:
 		*v = v.Add(time.Hour)
 	default:
@@ -33,6 +40,7 @@ func TestTheSameRequestAgreesInEveryFieldThatTheClientChose(t *testing.T) {
 		"Post.Author": false, "Post.AuthorID": true, "Comment.AuthorID": true,
 		"Comment.PostID": true, "Comment.Author": true, "Comment.Content": true,
 		"Comment.ID": false, "Comment.Status": false, "Comment.Reason": false, "Comment.CreatedAt": false, "Comment.Revision": false,
+		"Comment.DecidedBy": false, "Comment.PolicyVersion": false,
 	}
 	check := func(name string, first, second Event) {
 		t.Helper()

@@ -2,18 +2,16 @@ package api
 
 import (
 	"net/http"
-	"strings"
+	"regexp"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/eventlog/eventlogtest"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/query/internal/querytest"
 )
-
-// recordedSnapshot is the number at which the recorded snapshot stands; the log goes on to 286.
-const recordedSnapshot = 276
 
 // recordedLog is the log that commit 3b4f435 wrote.
 func recordedLog(t *testing.T) []event.Event {
@@ -39,18 +37,28 @@ func recordedStore(t *testing.T) *statetest.Memory {
 	return store
 }
 
-// wantRecorded checks that the answers are those that were recorded. All bodies have ended
-// in a line feed since then (for terminals); the tags of pages are of those without it.
+// notApproved finds what was shown of comments that are not approved. Now it is the id and the
+// status alone.
+var notApproved = regexp.MustCompile(`\{"id":("[^"]*"),"content":"(?:[^"\\]|\\.)*","status":("(?:pending|rejected)")(?:,"(?:reason|author|createdAt)":"(?:[^"\\]|\\.)*")*\}`)
+
+// wantRecorded checks that the answers are those that were recorded, but for comments that
+// are not approved. All bodies have ended in a line feed since then (for terminals); the tags
+// of pages are of those without it.
 func wantRecorded(t *testing.T, h http.Handler, name string) {
 	t.Helper()
 	var want []eventlogtest.RecordedAnswer
 	eventlogtest.ReadRecorded(t, name, &want)
 	for _, a := range want {
 		res := get(t, h, a.Path)
+		was := a.Body
+		a.Body = notApproved.ReplaceAllString(was, `{"id":$1,"status":$2}`)
 		if res.Code != a.Status || res.Body.String() != a.Body+"\n" {
 			t.Errorf("%s: %d with %d bytes, want %d with the recorded %d bytes", a.Path, res.Code, res.Body.Len(), a.Status, len(a.Body))
 		}
 		for header, value := range a.Header {
+			if header == "Etag" && a.Body != was {
+				continue // it is of what was shown then
+			}
 			if got := res.Header().Get(header); got != value {
 				t.Errorf("%s: %s is %q, want %q", a.Path, header, got, value)
 			}
@@ -70,36 +78,12 @@ func TestALogOfTheFirstVersionIsShownByteForByte(t *testing.T) {
 	}
 }
 
-func TestASnapshotOfTheFirstVersionIsShownByteForByte(t *testing.T) {
-	for name, logID := range map[string]string{"with the eventlog of then": "", "with the eventlog of now": querytest.OneLog} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				events := recordedLog(t)
-				l := querytest.LogOf(logID, events[:recordedSnapshot])
-				f := followingFrom(t, recordedStore(t), l)
-				synctest.Wait()
-				wantRecorded(t, f.serve(), "posts-at-snapshot")
-				for _, q := range l.Questions() {
-					if q.Limit > 1 && q.After < recordedSnapshot {
-						t.Errorf("the log is read from event %d on: the snapshot is not used", q.After)
-					}
-				}
-				l.Append(events[recordedSnapshot:]...)
-				synctest.Wait()
-				wantRecorded(t, f.serve(), "query-answers")
-			})
-		})
-	}
-}
-
-// Another log that has grown as long is no reason to show the snapshot.
-func TestASnapshotOfTheFirstVersionIsComparedWithTheLog(t *testing.T) {
+// It lacks who wrote what, and has the text of what was rejected.
+func TestASnapshotOfTheFirstVersionIsNotUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := querytest.LogOf(querytest.OtherLog, querytest.Numbered(0, querytest.Posts(0, recordedSnapshot+10)...))
-		f := followingFrom(t, recordedStore(t), l)
+		f := followingFrom(t, recordedStore(t), querytest.LogOf(querytest.OneLog, recordedLog(t)))
+		time.Sleep(time.Minute) // of the bubble's clock: a damaged snapshot is read again
 		synctest.Wait()
-		if got := get(t, f.serve(), "/posts?limit=1").Body.String(); !strings.Contains(got, `"title":"post `) {
-			t.Errorf("of a log of other posts is shown %.300s", got)
-		}
+		wantRecorded(t, f.serve(), "query-answers")
 	})
 }

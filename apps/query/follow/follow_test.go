@@ -99,7 +99,7 @@ func TestAFollowerCatchesUpAndGoesOn(t *testing.T) {
 func TestAFollowerGoesOnOverWhatItDoesNotKnow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		unknown := querytest.UnknownOf(querytest.Posted(1))
-		log := append(querytest.SomeLog(), unknown, querytest.Posted(50), querytest.Held(querytest.Approved(102, 1)), querytest.UnknownOf(querytest.Posted(2)))
+		log := append(querytest.SomeLog(), unknown, querytest.Posted(50), querytest.Quarantined(querytest.Approved(102, 1)), querytest.UnknownOf(querytest.Posted(2)))
 		log = querytest.Numbered(0, log...)
 		l := querytest.LogOf(querytest.OneLog, log)
 		l.Most = 4 // so that some batches end with what is not known

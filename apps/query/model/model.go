@@ -3,6 +3,7 @@
 package model
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -144,8 +145,12 @@ func (m *Model) applyInOrder(events []event.Event) error {
 		case sequence > at.Sequence+1:
 			return fmt.Errorf("%w: event %d after %d", ErrGap, sequence, at.Sequence)
 		}
+		hadText := m.hasText(e)
 		if err := m.fold(e); err != nil {
 			return fmt.Errorf("event %d: %w", sequence, err)
+		}
+		if hadText && !m.hasText(e) { // which the frames until now have, and readers get no more
+			m.changes = changesFrom(*at)
 		}
 		at.Sequence, at.Event = sequence, e.ID
 		if m.status.Ready {
@@ -160,6 +165,18 @@ func (m *Model) applyInOrder(events []event.Event) error {
 func isShown(t event.Type) bool {
 	return t == event.PostCreated || t == event.CommentCreated || t == event.CommentUpdated
 }
+
+// hasText says whether an event is about a comment whose text readers see.
+func (m *Model) hasText(e event.Event) bool {
+	if e.Comment == nil {
+		return false
+	}
+	entry := m.entry(e)
+	return entry != nil && bytes.Contains(entry.JSON, approved)
+}
+
+// approved is in the JSON of a comment whose text readers see. (In texts quotes are escaped.)
+var approved = []byte(`"status":"` + string(event.Approved) + `"`)
 
 // fold applies one event. Any permutation of events, with any of them repeated, folds to
 // the same model.
@@ -201,24 +218,27 @@ func (m *Model) Contradicts(e event.Event) bool {
 	if have == nil {
 		return false
 	}
+	if e.Comment != nil {
+		shown := have.shown(e)
+		return event.Contradicts(asShown(e, shown.Comment.Status == event.Approved), shown)
+	}
 	claimed, err := entryOf(e)
-	return err == nil && contradicts(claimed.shown(e), have.shown(e))
+	return err == nil && event.Contradicts(claimed.shown(e), have.shown(e))
 }
 
-// contradicts is event.Contradicts of what readers see. Nobody sees the text of a comment
-// with a status that is not known, so it is not compared.
-func contradicts(a, b event.Event) bool {
-	if a.Comment != nil && (!a.Comment.Status.IsKnown() || !b.Comment.Status.IsKnown()) {
-		for _, c := range []*event.Comment{a.Comment, b.Comment} {
-			c.Author, c.AuthorID, c.Content, c.Reason = "", "", "", ""
-		}
+// asShown is the event of a comment with what can be compared with the model: without what
+// nobody sees, and without its text if the model does not have that.
+func asShown(e event.Event, hasText bool) event.Event {
+	c := &event.Comment{ID: e.Comment.ID, PostID: e.Comment.PostID, Status: e.Comment.Status, Revision: e.Comment.Revision}
+	if hasText {
+		c.Author, c.AuthorID, c.Content, c.CreatedAt = e.Comment.Author, e.Comment.AuthorID, e.Comment.Content, e.Comment.CreatedAt
 	}
-	return event.Contradicts(a, b)
+	return event.Event{Comment: c}
 }
 
 // entry returns the entry of an event's entity, or nil if it is not in the model.
 func (m *Model) entry(e event.Event) *Entry {
-	if !e.Type.IsKnown() {
+	if e.Post == nil && e.Comment == nil {
 		return nil
 	}
 	p := m.posts[postOf(e)]

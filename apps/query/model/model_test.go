@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -101,30 +102,41 @@ func TestEventsOfUnknownTypesCountAndShowNothing(t *testing.T) {
 	}
 }
 
-func TestOfACommentWithAnUnknownStatusOnlyTheStatusIsShown(t *testing.T) {
-	held := querytest.Held(querytest.Approved(101, 1))
-	m := querytest.ModelIn(t, "", querytest.Numbered(0, querytest.Posted(1), querytest.Commented(101, 1), held), 2)
-	want := `{"id":"` + querytest.UUID7(101) + `","content":"","status":"held","createdAt":"2026-11-23T12:00:00Z"}`
-	if page := m.Posts(model.Newest, 20); !strings.Contains(string(page.JSON), `"comments":[`+want+`],"commentCount":1`) {
-		t.Errorf("the page is %s", page.JSON)
-	}
-	frames, _, _ := m.ChangesAfter(2)
-	if len(frames) != 1 || !strings.HasSuffix(string(frames[0]), "\nevent: CommentUpdated\ndata: {\"postId\":\""+querytest.UUID7(1)+"\","+want[1:]+"\n\n") {
-		t.Errorf("a stream is sent %s", frames)
-	}
-	// A later decision that is known shows the comment again.
-	approved := querytest.CommentOf(event.CommentUpdated, 101, 1, 3, "comment 101")
-	if err := m.Apply("", querytest.Numbered(3, approved)); err != nil {
-		t.Fatal(err)
-	}
-	if page := m.Posts(model.Newest, 20); !strings.Contains(string(page.JSON), `"content":"comment 101","status":"approved"`) {
-		t.Errorf("the page is %s", page.JSON)
+// In no page and in no change of a stream, whether this version knows the status or not.
+func TestOfACommentThatIsNotApprovedOnlyTheStatusIsShown(t *testing.T) {
+	for _, status := range []event.Status{event.Rejected, event.Held, "quarantined"} {
+		withheld := querytest.Withheld(querytest.Approved(101, 1), status)
+		withheld.Comment.Author = "Ann"
+		m := querytest.ModelIn(t, "", querytest.Numbered(0, querytest.Posted(1), querytest.Commented(101, 1), withheld), 1)
+		want := `{"id":"` + querytest.UUID7(101) + `","status":"` + string(status) + `"}`
+		if page := m.Posts(model.Newest, 20); !strings.Contains(string(page.JSON), `"comments":[`+want+`],"commentCount":1`) {
+			t.Errorf("the page is %s", page.JSON)
+		}
+		frames, _, _ := m.ChangesAfter(1)
+		if len(frames) != 2 || !strings.HasSuffix(string(frames[1]), "\nevent: CommentUpdated\ndata: {\"postId\":\""+querytest.UUID7(1)+"\","+want[1:]+"\n\n") {
+			t.Errorf("a stream is sent %s", frames)
+		}
+		for _, shown := range append(frames, m.Posts(model.Newest, 20).JSON, m.Post(uuid.MustParse(querytest.UUID7(1)), model.Newest, 20).JSON) {
+			for _, secret := range []string{"comment 101", "Ann", "a word"} {
+				if strings.Contains(string(shown), secret) {
+					t.Errorf("%q is in %s", secret, shown)
+				}
+			}
+		}
+		// A later decision shows the comment again.
+		approved := querytest.CommentOf(event.CommentUpdated, 101, 1, 3, "comment 101")
+		if err := m.Apply("", querytest.Numbered(3, approved)); err != nil {
+			t.Fatal(err)
+		}
+		if page := m.Posts(model.Newest, 20); !strings.Contains(string(page.JSON), `"content":"comment 101","status":"approved"`) {
+			t.Errorf("the page is %s", page.JSON)
+		}
 	}
 }
 
 // The model does not have the text of such a comment.
-func TestTheTextOfACommentWithAnUnknownStatusContradictsNothing(t *testing.T) {
-	held := querytest.Held(querytest.Approved(101, 1))
+func TestTheTextOfACommentThatIsNotApprovedContradictsNothing(t *testing.T) {
+	held := querytest.Quarantined(querytest.Approved(101, 1))
 	m := querytest.ModelOf(t, querytest.Numbered(0, querytest.Posted(1), querytest.Commented(101, 1), held, querytest.Approved(102, 1)))
 	for name, c := range map[string]struct {
 		e    event.Event
@@ -134,8 +146,8 @@ func TestTheTextOfACommentWithAnUnknownStatusContradictsNothing(t *testing.T) {
 		"the comment, held":               {held, false},
 		"a later decision":                {querytest.CommentOf(event.CommentUpdated, 101, 1, 3, "comment 101"), false},
 		"another decision":                {querytest.Approved(101, 1), true},
-		"an approved comment, held later": {querytest.Held(querytest.CommentOf(event.CommentUpdated, 102, 1, 3, "comment 102")), false},
-		"an approved comment, held":       {querytest.Held(querytest.Approved(102, 1)), true},
+		"an approved comment, held later": {querytest.Quarantined(querytest.CommentOf(event.CommentUpdated, 102, 1, 3, "comment 102")), false},
+		"an approved comment, held":       {querytest.Quarantined(querytest.Approved(102, 1)), true},
 	} {
 		if got := m.Contradicts(c.e); got != c.want {
 			t.Errorf("%s: %v", name, got)
@@ -188,7 +200,11 @@ func TestTheHighestRevisionWinsAndOfEqualOnesTheFirst(t *testing.T) {
 			}
 			for i, c := range got[id].Comments {
 				want := comments[c.ID].Comment
-				if want == nil || c.Content != want.Content || c.Status != string(want.Status) {
+				text := ""
+				if want != nil && want.Status == event.Approved {
+					text = want.Content
+				}
+				if want == nil || c.Content != text || c.Status != string(want.Status) {
 					r.Fatalf("comment %+v, want %+v", c, want)
 				}
 				if i > 0 && c.ID >= got[id].Comments[i-1].ID {
@@ -458,13 +474,13 @@ func TestFramesStopOnceTheyHaveEnough(t *testing.T) {
 	frames := func(lengths ...int) (made [][]byte, at uint64) {
 		log := []event.Event{querytest.Posted(1)}
 		for i, n := range lengths {
-			log = append(log, querytest.CommentOf(event.CommentCreated, 100+i, 1, 1, strings.Repeat("x", n)), querytest.Moderated(100+i, 1))
+			log = append(log, querytest.CommentOf(event.CommentUpdated, 100+i, 1, 2, strings.Repeat("x", n)), querytest.Moderated(100+i, 1))
 		}
 		made, upTo := querytest.ModelOf(t, querytest.Numbered(0, log...)).Frames(querytest.Numbered(0, log...)[1:])
 		return made, upTo.Sequence
 	}
-	empty, _ := frames(0)
-	enough := model.FramesBytes - len(empty[0]) // of content, in one comment
+	small, _ := frames(1)
+	enough := model.FramesBytes - len(small[0]) + 1 // of content, in one comment
 	for name, c := range map[string]struct {
 		lengths []int
 		made    int
@@ -515,5 +531,30 @@ func TestAModelThatBeginsAnewForgetsAll(t *testing.T) {
 	}
 	if changes, _, ok := m.ChangesAfter(0); !ok || len(changes) != 0 {
 		t.Errorf("it has %d changes, %v", len(changes), ok)
+	}
+}
+
+// Readers who are behind get them from the log, as they now stand.
+func TestTheFramesOfATextThatIsWithdrawnAreForgotten(t *testing.T) {
+	withdrawn := querytest.Withheld(querytest.Approved(101, 1), event.Rejected)
+	withdrawn.Comment.Revision = 3
+	withdrawn, err := event.OfComment(withdrawn.Type, "comments", *withdrawn.Comment, withdrawn.Time, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := querytest.Numbered(0, querytest.Posted(1), querytest.Commented(101, 1), querytest.Approved(101, 1), querytest.Commented(102, 1), withdrawn, querytest.Approved(102, 1))
+	m := querytest.ModelIn(t, "", log, 1)
+	for since := range uint64(7) {
+		frames, _, ok := m.ChangesAfter(since)
+		if ok != (since >= 4) || ok && len(frames) != int(6-since) { //nolint:gosec // small
+			t.Errorf("after %d there are %d changes, %v", since, len(frames), ok)
+		}
+		if strings.Contains(string(bytes.Join(frames, nil)), "comment 101") {
+			t.Errorf("after %d the text is in %s", since, frames)
+		}
+	}
+	frames, _ := m.Frames(log)
+	if all := string(bytes.Join(frames, nil)); strings.Contains(all, "comment 101") || !strings.Contains(all, "comment 102") {
+		t.Errorf("from the log there is %s", all)
 	}
 }

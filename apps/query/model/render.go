@@ -27,17 +27,21 @@ func renderPost(p *event.Post) ([]byte, error) {
 		member{name: "createdAt", value: p.CreatedAt.Format(time.RFC3339Nano)})
 }
 
-// renderComment returns what readers see of a comment.
+// renderComment returns what readers see of a comment: of one that is not approved the id
+// and the status alone.
 func renderComment(comment *event.Comment) ([]byte, error) {
 	c := comment.Public()
+	createdAt := ""
+	if !c.CreatedAt.IsZero() {
+		createdAt = c.CreatedAt.Format(time.RFC3339Nano)
+	}
 	return render("}",
 		member{name: "id", value: c.ID},
-		member{name: "content", value: c.Content},
+		member{name: "content", value: c.Content, optional: true},
 		member{name: "status", value: string(c.Status)},
-		member{name: "reason", value: c.Reason, optional: true},
 		member{name: "author", value: c.Author, optional: true},
 		member{name: "authorId", value: c.AuthorID, optional: true}, // none: a guest chose the name
-		member{name: "createdAt", value: c.CreatedAt.Format(time.RFC3339Nano)})
+		member{name: "createdAt", value: createdAt, optional: true})
 }
 
 // member is a member of a JSON object; an optional one is left out where it is empty.

@@ -92,12 +92,12 @@ func largeLog() []event.Event {
 	long := strings.Repeat("x", 10_000)
 	events := []event.Event{querytest.Posted(1)}
 	for i := range 250 { // 2.5 MB
-		events = append(events, querytest.CommentOf(event.CommentCreated, 1000+i, 1, 1, long))
+		events = append(events, querytest.CommentOf(event.CommentUpdated, 1000+i, 1, 2, long))
 	}
 	for i := range 200 { // 2 MB
 		events = append(events, querytest.Posted(2+i), querytest.CommentOf(event.CommentUpdated, 2000+i, 2+i, 2, long))
 	}
-	return querytest.Numbered(0, append(events, querytest.CommentOf(event.CommentCreated, 3000, 999, 1, long))...)
+	return querytest.Numbered(0, append(events, querytest.CommentOf(event.CommentUpdated, 3000, 999, 2, long))...)
 }
 
 func TestASnapshotGivesTheSameModelBack(t *testing.T) {
@@ -185,14 +185,14 @@ func TestASnapshotOfALogOfANewerVersionLoads(t *testing.T) {
 	log := querytest.Numbered(
 		0,
 		querytest.Posted(1), querytest.UnknownOf(querytest.Posted(1)), querytest.Commented(101, 1),
-		querytest.Held(querytest.Approved(101, 1)), querytest.Commented(102, 1), querytest.UnknownOf(querytest.Commented(102, 1)),
+		querytest.Quarantined(querytest.Approved(101, 1)), querytest.Commented(102, 1), querytest.UnknownOf(querytest.Commented(102, 1)),
 	)
 	m := model.New()
 	if at := load(t.Context(), saved(t, log), m); at != uint64(len(log)) {
 		t.Fatalf("loaded %d", at)
 	}
 	querytest.WantAt(t, m, log, false)
-	if page := string(m.Posts(model.Newest, 20).JSON); !strings.Contains(page, `"content":"","status":"held"`) || strings.Contains(page, "comment 101") {
+	if page := string(m.Posts(model.Newest, 20).JSON); !strings.Contains(page, `","status":"quarantined"}`) || strings.Contains(page, "comment 101") {
 		t.Errorf("the page is %s", page)
 	}
 	log = append(log, querytest.Numbered(len(log), querytest.CommentOf(event.CommentUpdated, 101, 1, 3, "comment 101"))...)
@@ -207,7 +207,7 @@ func TestASnapshotOfALogOfANewerVersionLoads(t *testing.T) {
 // and otherwise, change the list.
 func TestTheFormatIsThatOfWhatQueryKnows(t *testing.T) {
 	known := fmt.Sprint(format, event.Types, event.Statuses)
-	if want := "2 [PostCreated CommentCreated CommentModerated CommentUpdated] [pending approved rejected]"; known != want {
+	if want := "2 [PostCreated CommentCreated CommentModerated CommentUpdated PolicyChanged PostCommentingChanged PersonBlocked] [pending approved rejected held]"; known != want {
 		t.Errorf("format, types and statuses are %s, and were %s", known, want)
 	}
 }

@@ -86,10 +86,13 @@ func Moderated(i, post int) event.Event {
 	return CommentOf(event.CommentModerated, i, post, 2, "comment "+strconv.Itoa(i))
 }
 
-// Held is e, a CommentUpdated, with a status that this version does not know.
-func Held(e event.Event) event.Event {
+// Quarantined is e, a CommentUpdated, with a status that this version does not know.
+func Quarantined(e event.Event) event.Event { return Withheld(e, "quarantined") }
+
+// Withheld is e, a CommentUpdated, with a status that is not approved.
+func Withheld(e event.Event, status event.Status) event.Event {
 	c := *e.Comment
-	c.Status, c.Author, c.Reason = "held", "Ann", "a word"
+	c.Status, c.Reason = status, "a word"
 	held, err := event.OfComment(e.Type, "comments", c, someTime, "")
 	if err != nil {
 		panic(err)
@@ -163,7 +166,7 @@ func AnyLog(r *rapid.T) []event.Event {
 	events := make([]event.Event, n)
 	for i := range events {
 		text, revision := fmt.Sprintf("text <%d>", i), rapid.IntRange(1, 3).Draw(r, "revision")
-		switch t := rapid.SampledFrom(event.Types).Draw(r, "type"); t {
+		switch t := rapid.SampledFrom([]event.Type{event.PostCreated, event.CommentCreated, event.CommentModerated, event.CommentUpdated}).Draw(r, "type"); t {
 		case event.PostCreated:
 			events[i] = PostOf(rapid.IntRange(0, posts-1).Draw(r, "post"), revision, text)
 		default:
