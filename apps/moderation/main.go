@@ -2,9 +2,9 @@
 package main
 
 import (
+	"log/slog"
+	"os"
 	"time"
-
-	"github.com/gin-gonic/gin"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/replica"
@@ -16,14 +16,30 @@ import (
 func main() {
 	s := service.New("moderation", "decides which comments readers get to see", 4003)
 	r := replica.New(s, "moderation-store")
-	m := moderation.New(moderation.Config{
-		Source: s.Name, Publisher: r.Bus, Store: r.Store, Progress: r.Progress, Rules: policy.Default, Now: time.Now,
-	})
+	journal := r.Journal()
 	guard, refreshKeys := s.Identity(r.Store)
+	m := moderation.New(moderation.Config{
+		Source: s.Name, Journal: journal, Publisher: r.Bus, Store: r.Store, Progress: r.Progress, Log: r.Log(),
+		Guard: guard, Limits: s.Limits(), Default: policy.Default, Scorer: scorer(), Now: time.Now,
+	})
 	follower := r.Follow(m.Consumers())
 
-	s.API(func(r gin.IRoutes) { r.Use(guard.Identify) }) // it has no routes yet
+	s.API(m.Routes)
 	r.Receiver.Handle(s.Channel, event.CommentCreated, follower.Deliver(event.CommentCreated))
 
-	s.Run(follower.Run, refreshKeys)
+	s.Run(journal.Run, follower.Run, m.Run, refreshKeys)
+}
+
+// scorer is the external scorer, or nil if none is configured. It exits the process if the
+// calls could not be signed.
+func scorer() *policy.Scorer {
+	url, secret := os.Getenv("SCORER_URL"), os.Getenv("SCORER_SECRET")
+	switch {
+	case url == "":
+		return nil
+	case secret == "":
+		slog.Error("SCORER_URL is set without SCORER_SECRET, which signs the calls. Set both")
+		os.Exit(1)
+	}
+	return policy.NewScorer(url, secret, time.Now)
 }

@@ -100,6 +100,35 @@ func (c *Commands) Commit(ctx context.Context, key Key, request []byte, e event.
 	return first, nil
 }
 
+// CommitRevision commits an event that makes one revision of an entity, and returns the event
+// that stands for that revision: of two that are committed at once, or one after the other,
+// the first. Its id must be an event.IDOf. The claim is kept for a day: by then the
+// service's store has the revision, and nobody commits it again. The error is a *web.Problem
+// as that of Commit.
+func (c *Commands) CommitRevision(ctx context.Context, e event.Event) (stands event.Event, err error) {
+	raw, err := event.Marshal(e)
+	if err != nil {
+		return e, fmt.Errorf("encoding event %s: %w", e.ID, err)
+	}
+	mine := journal.Claim{Key: "revision-" + e.ID, Request: digest(raw)}
+	standing, err := c.journal.Commit(ctx, e, mine)
+	if err != nil {
+		return e, c.problem(ctx, e, err)
+	}
+	if standing.Request == mine.Request {
+		return e, nil
+	}
+	first, err := event.Parse(e.Type, standing.Event)
+	if err != nil {
+		return e, fmt.Errorf("decoding claim: %w", err)
+	}
+	// The one who was first may have written the claim alone, so its event is committed again.
+	if _, err = c.journal.Commit(ctx, first, journal.Claim{IsRepeat: true}); err != nil {
+		return e, c.problem(ctx, e, err)
+	}
+	return first, nil
+}
+
 // problem is what a client gets to know of an error of the journal. An error that is no
 // matter of time is returned as it is.
 func (c *Commands) problem(ctx context.Context, e event.Event, err error) error {

@@ -11,8 +11,12 @@ import (
 
 	internalbus "github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog/eventlogtest"
+	"github.com/postbus/postbus/apps/internal/identity/identitytest"
+	"github.com/postbus/postbus/apps/internal/journal/journaltest"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
+	"github.com/postbus/postbus/apps/moderation/policy"
 )
 
 // topic is a bus that keeps what was published and answers with errs.
@@ -30,13 +34,8 @@ func (p *topic) PublishAll(_ context.Context, t event.Type, events []event.Event
 }
 
 // banned is a policy that rejects a word.
-type banned string
-
-func (word banned) Decide(c event.Comment) (event.Status, string) {
-	if strings.Contains(c.Content, string(word)) {
-		return event.Rejected, "contains " + string(word)
-	}
-	return event.Approved, ""
+func banned(word string) policy.Rules {
+	return policy.Rules{Words: []policy.WordRule{{Text: word, Match: policy.Part, Action: policy.Reject}}}
 }
 
 func newModerator(bus internalbus.Publisher, store state.Store) *Service {
@@ -44,8 +43,11 @@ func newModerator(bus internalbus.Publisher, store state.Store) *Service {
 }
 
 // by is a service with a policy, whose store has what the log says.
-func by(rules Policy, bus internalbus.Publisher, store state.Store) *Service {
-	return New(Config{Source: "moderation", Publisher: bus, Store: store, Progress: whole{}, Rules: rules, Now: func() time.Time { return noon }})
+func by(rules policy.Rules, bus internalbus.Publisher, store state.Store) *Service {
+	return New(Config{
+		Source: "moderation", Journal: journaltest.New(), Publisher: bus, Store: store, Progress: whole{}, Log: eventlogtest.New(),
+		Guard: identitytest.Guard(), Default: rules, Now: func() time.Time { return noon },
+	})
 }
 
 // errorsOf are the errors of decideAll.
@@ -101,9 +103,12 @@ func TestEachCommentIsAnsweredByItsDecision(t *testing.T) {
 		if e.Comment.Status != want || (e.Comment.Reason != "") != (want == event.Rejected) {
 			t.Errorf("%q is %s because it %q, want %s", in[i].Comment.Content, e.Comment.Status, e.Comment.Reason, want)
 		}
-		// Only the status, the reason and the revision may differ from the comment.
+		// Only the status, the reason, the revision and the version may differ from the comment.
 		rest := *e.Comment
-		rest.Status, rest.Reason, rest.Revision = event.Pending, "", 1
+		if rest.PolicyVersion != 1 || rest.DecidedBy != "" {
+			t.Errorf("%q is decided by %q under version %d", in[i].Comment.Content, rest.DecidedBy, rest.PolicyVersion)
+		}
+		rest.Status, rest.Reason, rest.Revision, rest.PolicyVersion = event.Pending, "", 1, 0
 		if rest != *in[i].Comment || e.Comment.Revision != 2 {
 			t.Errorf("the comment is %+v, and was %+v", e.Comment, in[i].Comment)
 		}
@@ -242,17 +247,15 @@ func TestADamagedDecisionIsAnError(t *testing.T) {
 	}
 }
 
-// slow is a policy, and a clock that each of its decisions advances.
+// slow is a clock that each reading advances.
 type slow struct {
 	at    time.Time
 	takes time.Duration
 }
 
-func (s *slow) now() time.Time { return s.at }
-
-func (s *slow) Decide(event.Comment) (event.Status, string) {
+func (s *slow) now() time.Time {
 	s.at = s.at.Add(s.takes)
-	return event.Approved, ""
+	return s.at
 }
 
 // Otherwise comments that take long would let each delivery time out, and every
@@ -263,9 +266,9 @@ func TestEachDeliveryOfSlowCommentsMakesProgress(t *testing.T) {
 		300 * time.Millisecond: 7,
 		time.Minute:            1,
 	} {
-		bus, store, rules := &topic{}, statetest.New(), &slow{noon, takes}
-		m := by(rules, bus, store)
-		m.Now = rules.now
+		bus, store, clock := &topic{}, statetest.New(), &slow{noon, takes}
+		m := by(banned("orange"), bus, store)
+		m.Now = clock.now
 		var left []event.Event
 		for i := range 100 {
 			left = append(left, created(t, fmt.Sprint(i)))

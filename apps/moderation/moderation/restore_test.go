@@ -16,10 +16,11 @@ import (
 	"github.com/postbus/postbus/apps/internal/repairs"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
+	"github.com/postbus/postbus/apps/moderation/policy"
 )
 
 // moderatedBy is the decision of a policy on a comment, as the log has it.
-func moderatedBy(t *testing.T, rules Policy, e event.Event) event.Event {
+func moderatedBy(t *testing.T, rules policy.Rules, e event.Event) event.Event {
 	t.Helper()
 	bus := &topic{}
 	m := by(rules, bus, statetest.New())
@@ -170,9 +171,9 @@ func TestAnEmptiedStoreAndAnotherPolicyChangeNoDecision(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, store := eventlogtest.New(), statetest.New()
 		bus := &logBus{log: log}
-		process := func(rules Policy) *catchup.Follower {
+		process := func(rules policy.Rules) *catchup.Follower {
 			progress := &catchup.Progress{}
-			m := New(Config{Source: "moderation", Publisher: bus, Store: store, Progress: progress, Rules: rules, Now: time.Now})
+			m := New(Config{Source: "moderation", Publisher: bus, Store: store, Progress: progress, Log: log, Default: rules, Now: time.Now})
 			return catchup.New(catchup.Config{
 				Store: store, Log: log, Appender: bus, Consumers: m.Consumers(), Registry: members.New(store, time.Now),
 				Progress: progress, Repairs: repairs.New(), Now: time.Now,

@@ -73,6 +73,9 @@ var (
 		{"CommentCreated", []string{"comments"}, []string{"comments", "moderation", "query", "eventlog"}},
 		{"CommentModerated", []string{"moderation"}, []string{"comments", "eventlog"}},
 		{"CommentUpdated", []string{"comments"}, []string{"query", "eventlog"}},
+		{"PolicyChanged", []string{"moderation"}, []string{"eventlog"}},
+		{"PostCommentingChanged", []string{"moderation"}, []string{"comments", "eventlog"}},
+		{"PersonBlocked", []string{"moderation"}, []string{"posts", "comments", "eventlog"}},
 		{"dead-letters", services, []string{"eventlog"}},
 	}
 )
@@ -226,7 +229,7 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"an app that nobody knows", "scopes", bus, "query=dead-letters;", "query=dead-letters;mallory=CommentModerated;", "publishingScopes name mallory"},
 		{"a topic that isn't allowed", "scopes", bus, "allowedTopics\n      value: PostCreated,", "allowedTopics\n      value: ", "allowedTopics are"},
 		{"a topic that isn't protected", "scopes", bus, "protectedTopics\n      value: PostCreated,", "protectedTopics\n      value: ", "protectedTopics are"},
-		{"topics that anybody may publish", "scopes", bus, "    - name: protectedTopics\n      value: PostCreated,CommentCreated,CommentModerated,CommentUpdated,dead-letters\n", "", "an app without a scope may publish PostCreated"},
+		{"topics that anybody may publish", "scopes", bus, "    - name: protectedTopics\n      value: PostCreated,CommentCreated,CommentModerated,CommentUpdated,PolicyChanged,PostCommentingChanged,PersonBlocked,dead-letters\n", "", "an app without a scope may publish PostCreated"},
 		{"a list that isn't found", "scopes", bus, "name: publishingScopes", "name: publishScopes", "moderation may not publish CommentModerated"},
 
 		{"a subscription without a scope", "subscriptions", subs, "scopes: [posts]\n", "", "posts-post-created: scoped to []"},
