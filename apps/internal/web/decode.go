@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +58,7 @@ func ReadBody(c *gin.Context) ([]byte, error) {
 	return body, nil
 }
 
-// Decode reads the request's JSON object into v, a pointer to a struct of strings, and
+// Decode reads the request's JSON object into v, a pointer to a struct, and
 // returns the body as well. The error is a *Problem: 415 for a body that is not declared
 // as JSON, 413 for one over MaxBody, 400 for one that is no JSON object, has a member
 // twice, or has one that v lacks (names match exactly), 422 for text that is not Unicode.
@@ -99,7 +100,28 @@ func whatIsWrong(err error) string {
 	case errors.Is(err, jsonv2.ErrUnknownName):
 		return fmt.Sprintf("unknown field %.100q", semantic.JSONPointer.LastToken())
 	default:
-		return fmt.Sprintf("%q is not a string", semantic.JSONPointer.LastToken())
+		return fmt.Sprintf("%q is not %s", semantic.JSONPointer.LastToken(), kindOf(semantic.GoType))
+	}
+}
+
+// kindOf says in JSON's words what is expected where a Go value is read.
+func kindOf(t reflect.Type) string {
+	if t == nil {
+		return "as expected"
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int:
+		return "a whole number"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Slice:
+		return "a list"
+	default:
+		return "an object"
 	}
 }
 

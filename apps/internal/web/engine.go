@@ -16,6 +16,8 @@ func NewEngine() *gin.Engine {
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
 	e.RedirectTrailingSlash = false
+	e.RemoteIPHeaders = []string{"X-Forwarded-For"} // not what a proxy passes on without looking
+	_ = e.SetTrustedProxies(nil)                    // gin trusts everybody; it fails for an address that is none
 	e.Use(traced(), identified, secured, recovered, unread)
 	e.NoRoute(func(c *gin.Context) {
 		Fail(c, NewProblem(http.StatusNotFound, "There is nothing at "+c.Request.URL.Path+"."))

@@ -24,6 +24,8 @@ type Problem struct {
 	Field string `json:"field,omitempty"`
 	// Role names the role that the person lacks, if that is the reason.
 	Role string `json:"role,omitempty"`
+	// Stands is what stands instead, for a 409.
+	Stands any `json:"stands,omitempty"`
 	// RetryAfter is sent as the header of that name, in whole seconds. 0 is not sent.
 	RetryAfter time.Duration `json:"-"`
 }

@@ -1,0 +1,33 @@
+package web
+
+import (
+	"net"
+
+	"github.com/gin-gonic/gin"
+)
+
+// ClientHeader is the request header in which the client's host says which address a request came
+// from. It is believed on the app channel alone.
+const ClientHeader = "Postbus-Client"
+
+// clientKey is the key of the address in a gin context.
+type clientKey struct{}
+
+// FromHost is the middleware of the app channel: ClientHeader says where a request came from.
+// Without it the request is another service's.
+func FromHost(c *gin.Context) { c.Set(clientKey{}, c.GetHeader(ClientHeader)) }
+
+// ClientAddress is the IP address that a request came from, or empty for another service's. It is
+// that of the connection, or
+// behind a proxy that the engine trusts the one in X-Forwarded-For.
+func ClientAddress(c *gin.Context) string {
+	if address, ok := c.Get(clientKey{}); ok {
+		text, _ := address.(string)
+		return text
+	}
+	if address := c.ClientIP(); address != "" {
+		return address
+	}
+	host, _, _ := net.SplitHostPort(c.Request.RemoteAddr) // gin knows no zones
+	return host
+}
