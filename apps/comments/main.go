@@ -17,13 +17,13 @@ func main() {
 	journal := r.Journal()
 	guard, refreshKeys := s.Identity(r.Store)
 	c := comments.New(comments.Config{
-		Source: s.Name, Journal: journal, Publisher: r.Bus, Store: r.Store, Progress: r.Progress, Guard: guard,
+		Source: s.Name, Journal: journal, Publisher: r.Bus, Store: r.Store, Progress: r.Progress, Guard: guard, Limits: s.Limits(),
 		ReadModel: comments.NewQuery(s.Sidecar, service.Env("QUERY_APP_ID", "query"), os.Getenv("DAPR_API_TOKEN")), Now: time.Now,
 	})
 	follower := r.Follow(c.Consumers())
 
 	s.API(c.Routes)
-	for _, t := range []event.Type{event.PostCreated, event.CommentCreated, event.CommentModerated} {
+	for _, t := range []event.Type{event.PostCreated, event.CommentCreated, event.CommentModerated, event.PostCommentingChanged, event.PersonBlocked} {
 		r.Receiver.Handle(s.Channel, t, follower.Deliver(t))
 	}
 

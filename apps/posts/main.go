@@ -15,11 +15,13 @@ func main() {
 	r := replica.New(s, "posts-store")
 	journal := r.Journal()
 	guard, refreshKeys := s.Identity(r.Store)
-	p := posts.New(s.Name, journal, r.Store, guard, time.Now)
+	p := posts.New(s.Name, journal, r.Store, guard, s.Limits(), time.Now)
 	follower := r.Follow(p.Consumers())
 
 	s.API(p.Routes)
-	r.Receiver.Handle(s.Channel, event.PostCreated, follower.Deliver(event.PostCreated))
+	for _, t := range []event.Type{event.PostCreated, event.PersonBlocked} {
+		r.Receiver.Handle(s.Channel, t, follower.Deliver(t))
+	}
 
 	s.Run(journal.Run, follower.Run, refreshKeys)
 }

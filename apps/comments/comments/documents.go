@@ -115,7 +115,7 @@ func asLogged(stored *event.Comment, logged []*event.Comment) *event.Comment {
 	return stored
 }
 
-// load returns the comments with those ids as readers may see them, in that order, without
+// load returns the comments with those ids as they are stored, in that order, without
 // those that are not stored.
 func load(ctx context.Context, store state.Store, ids ...string) ([]event.Comment, error) {
 	keys := make([]string, len(ids))
@@ -130,7 +130,7 @@ func load(ctx context.Context, store state.Store, ids ...string) ([]event.Commen
 	comments := make([]event.Comment, 0, len(stored))
 	for _, c := range stored {
 		if c != nil {
-			comments = append(comments, c.Public())
+			comments = append(comments, *c)
 		}
 	}
 	return comments, err

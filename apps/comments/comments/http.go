@@ -14,6 +14,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/identity"
+	"github.com/postbus/postbus/apps/internal/limit"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -30,10 +31,10 @@ const commentDelay = 10 * time.Second
 // Routes adds the service's API to r.
 func (s *Service) Routes(r gin.IRoutes) {
 	r.Use(s.guard.Identify)
-	r.POST("/posts/:id/comments", s.guard.Allow(identity.Comment), s.create)
+	r.POST("/posts/:id/comments", s.guard.Allow(identity.Comment), s.limits.Of(limit.Comment), s.create)
 	read := []string{http.MethodGet, http.MethodHead}
-	r.Match(read, "/posts/:id/comments", s.list)
-	r.Match(read, "/posts/:id/comments/:commentId", s.get)
+	r.Match(read, "/posts/:id/comments", s.limits.Of(limit.Read), s.list)
+	r.Match(read, "/posts/:id/comments/:commentId", s.limits.Of(limit.Read), s.get)
 }
 
 // create commits CommentCreated and answers with the comment, pending. It does not store
@@ -64,8 +65,8 @@ func (s *Service) create(c *gin.Context) {
 
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
-	if err := s.posts.await(ctx, comment.PostID); err != nil {
-		web.Fail(c, postProblem(err))
+	if err := s.mayComment(ctx, comment.PostID, identity.Of(c).Subject); err != nil {
+		web.Fail(c, err)
 		return
 	}
 	created, err := event.OfComment(event.CommentCreated, s.source, comment, now, web.TraceParent(ctx))
@@ -81,12 +82,46 @@ func (s *Service) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
-	answer := committed.Comment
+	answer := createdComment{Comment: committed.Comment}
 	isRepeat := answer.ID != comment.ID // the first request's event was committed again
 	slog.InfoContext(ctx, "comment created", "comment", answer.ID, "post", answer.PostID, "repeat", isRepeat)
+	if author.IsGuest() {
+		// The comment is there. A guest whose receipt can't be made now sees it as all readers do.
+		if answer.Receipt, err = s.receipts.of(ctx, answer.ID); err != nil {
+			slog.WarnContext(ctx, "a receipt can't be made", "comment", answer.ID, "error", err)
+		}
+	}
 	c.Header("Location", "/posts/"+answer.PostID+"/comments/"+answer.ID)
 	c.PureJSON(http.StatusCreated, answer)
 }
+
+// createdComment is the answer to a comment.
+type createdComment struct {
+	*event.Comment
+	// Receipt shows later that a guest wrote it, as web.Receipt. It is empty for somebody who is
+	// signed in.
+	Receipt string `json:"receipt,omitempty"`
+}
+
+// mayComment returns why a person may not comment on a post, as a *web.Problem.
+func (s *Service) mayComment(ctx context.Context, post, subject string) error {
+	if err := s.people.Check(ctx, subject); err != nil {
+		return err
+	}
+	if err := s.posts.await(ctx, post); err != nil {
+		return postProblem(err)
+	}
+	stands, err := s.commentings.Get(ctx, commentingKey(post))
+	switch {
+	case err != nil:
+		return storeProblem(err)
+	case stands != nil && stands.Comments == event.Closed:
+		return web.NewProblem(http.StatusForbidden, "A moderator has closed the comments of this post.")
+	}
+	return nil
+}
+
+func commentingKey(post string) string { return "commenting-" + post }
 
 // list answers with a page of the post's comments, newest first. The read model says which
 // comments are on the page; this service's store has their content.
@@ -113,18 +148,23 @@ func (s *Service) list(c *gin.Context) {
 		web.Fail(c, readModelProblem(err))
 		return
 	}
-	page, err := load(ctx, s.store, ids...)
+	comments, err := load(ctx, s.store, ids...)
 	if err != nil {
 		web.Fail(c, storeProblem(err))
 		return
 	}
+	page := make([]event.PublicComment, len(comments))
+	for i, comment := range comments {
+		page[i] = comment.Public()
+	}
 	if next != "" {
 		c.Header("Link", fmt.Sprintf(`</posts/%s/comments?limit=%d&cursor=%s>; rel="next"`, post, limit, url.QueryEscape(next)))
 	}
+	c.Header("Cache-Control", "no-cache")
 	c.PureJSON(http.StatusOK, page)
 }
 
-// get answers with one comment as the store has it.
+// get answers with one comment, as its author may see it or as all readers may.
 func (s *Service) get(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
@@ -137,7 +177,23 @@ func (s *Service) get(c *gin.Context) {
 	case comment == nil || comment.PostID != c.Param("id"):
 		web.Fail(c, web.NewProblem(http.StatusNotFound, "There is no such comment on this post."))
 	default:
-		c.PureJSON(http.StatusOK, comment)
+		s.answer(ctx, c, comment)
+	}
+}
+
+// answer answers with what the sender of the request may see of a comment.
+func (s *Service) answer(ctx context.Context, c *gin.Context, comment *event.Comment) {
+	c.Header("Vary", "Authorization, "+web.Receipt)
+	isAuthor, err := s.isAuthor(ctx, c, comment)
+	switch {
+	case err != nil:
+		web.Fail(c, storeProblem(err))
+	case isAuthor:
+		c.Header("Cache-Control", "private, no-store")
+		c.PureJSON(http.StatusOK, comment.ForAuthor())
+	default:
+		c.Header("Cache-Control", "no-cache") // a moderator may decide otherwise
+		c.PureJSON(http.StatusOK, comment.Public())
 	}
 }
 

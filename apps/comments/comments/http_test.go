@@ -89,8 +89,16 @@ func TestCreatePublishesTheCommentAndStoresNothing(t *testing.T) {
 		t.Errorf("Location is %s", loc)
 	}
 	wantErrors(t, s.deliver(event.CommentCreated)(context.Background(), []event.Event{e}), nil)
-	if read := s.do(http.MethodGet, res.Header().Get("Location"), "", ""); read.Code != http.StatusOK || read.Body.String() != res.Body.String() {
-		t.Errorf("at its Location there is %d %s, not %s", read.Code, read.Body, res.Body)
+	if read := s.do(http.MethodGet, res.Header().Get("Location"), "", ""); read.Code != http.StatusOK || read.Body.String() != `{"id":"`+got.ID+`","status":"pending"}`+"\n" {
+		t.Errorf("at its Location there is %d %s", read.Code, read.Body)
+	}
+	approved := got
+	approved.Status, approved.Revision = event.Approved, 2
+	wantErrors(t, s.deliver(event.CommentModerated)(context.Background(), []event.Event{about(t, approved)}), nil)
+	want := regexp.MustCompile(`,"receipt":"[^"]*"`).ReplaceAllString(res.Body.String(), "")
+	want = strings.Replace(strings.Replace(want, "pending", "approved", 1), `"revision":1`, `"revision":2`, 1)
+	if read := s.do(http.MethodGet, res.Header().Get("Location"), "", ""); read.Body.String() != want {
+		t.Errorf("once it is approved there is %s, not %s", read.Body, want)
 	}
 }
 
@@ -341,16 +349,24 @@ func (s *site) addComments(t *testing.T, post string, comments int) (listed []ev
 	return listed
 }
 
+// public are comments as readers may see them.
+func public(comments ...event.Comment) (all []event.PublicComment) {
+	for _, c := range comments {
+		all = append(all, c.Public())
+	}
+	return all
+}
+
 func TestTheLinksOfTheListWalkEveryCommentOnce(t *testing.T) {
 	const total = 130
 	s := newSite(t, aPost)
 	want := s.addComments(t, aPost, total)
 	slices.Reverse(want)
 	for query, size := range map[string]int{"": defaultLimit, "?limit=1": 1, "?limit=100": 100, "?limit=65": 65} {
-		var got []event.Comment
+		var got []event.PublicComment
 		for target := "/posts/" + aPost + "/comments" + query; target != ""; {
 			res := s.do(http.MethodGet, target, "", "")
-			var page []event.Comment
+			var page []event.PublicComment
 			if err := json.Unmarshal(res.Body.Bytes(), &page); err != nil || len(page) > size {
 				t.Fatalf("%s: answered %d with %d comments (error %v)", target, res.Code, len(page), err)
 			}
@@ -364,7 +380,7 @@ func TestTheLinksOfTheListWalkEveryCommentOnce(t *testing.T) {
 				target = match[1]
 			}
 		}
-		if !slices.Equal(got, want) {
+		if !slices.Equal(got, public(want...)) {
 			t.Errorf("%q: walked %d comments, want %d", query, len(got), total)
 		}
 	}
@@ -397,8 +413,8 @@ func TestACommentThatHasNotArrivedIsLeftOut(t *testing.T) {
 	listed := s.addComments(t, aPost, 5)
 	s.store.Remove("comment-" + listed[3].ID)
 	res := s.do(http.MethodGet, "/posts/"+aPost+"/comments?limit=2", "", "")
-	var page []event.Comment
-	if err := json.Unmarshal(res.Body.Bytes(), &page); err != nil || !slices.Equal(page, []event.Comment{listed[4]}) {
+	var page []event.PublicComment
+	if err := json.Unmarshal(res.Body.Bytes(), &page); err != nil || !slices.Equal(page, public(listed[4])) {
 		t.Errorf("answered %d %s", res.Code, res.Body)
 	}
 	if want := fmt.Sprintf(`</posts/%s/comments?limit=2&cursor=%s>; rel="next"`, aPost, listed[3].ID); res.Header().Get("Link") != want {

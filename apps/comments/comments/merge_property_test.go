@@ -27,8 +27,8 @@ func repeatable(t *testing.T) {
 	}
 }
 
-// Whatever the order of the events, how often they come, in which batches, to
-// which of two replicas, in the middle of what the other does, and whatever
+// Whatever the order of the events, those of moderators before the machine's too, how often
+// they come, in which batches, to which of two replicas, in the middle of what the other does, and whatever
 // becomes of the writes: when all are acknowledged, each comment is as its last
 // revision says, and no other is stored.
 func TestAnyDeliveryEndsInTheSameComments(t *testing.T) {
@@ -70,8 +70,15 @@ func (w *world) makePosts(t *testing.T) {
 			c := aComment(post, n)
 			n++
 			last := moderated(c)
+			events := []event.Event{about(t, c), about(t, last)}
+			for range rapid.IntRange(0, 2).Draw(w.T, "decisions of moderators") {
+				last.Revision++
+				last.DecidedBy = "a-moderator"
+				last.Status = rapid.SampledFrom([]event.Status{event.Approved, event.Rejected, event.Held}).Draw(w.T, "decision")
+				events = append(events, about(t, last))
+			}
 			w.want[c.ID] = last
-			for _, e := range []event.Event{about(t, c), about(t, last)} {
+			for _, e := range events {
 				for range rapid.IntRange(1, 3).Draw(w.T, "deliveries") {
 					w.queue = append(w.queue, e)
 				}

@@ -89,9 +89,9 @@ func TestTheDecisionInTheLogStands(t *testing.T) {
 		"the comment is stored":       {&c, []event.Comment{moderated(c)}, moderated(c), []error{nil}},
 		"it is stored":                {new(moderated(c)), []event.Comment{moderated(c)}, moderated(c), []error{nil}},
 		"another decision is stored":  {new(approved(c)), []event.Comment{moderated(c)}, moderated(c), []error{nil}},
-		"a later revision is stored":  {new(revised(approved(c), 3)), []event.Comment{moderated(c)}, revised(approved(c), 3), []error{nil}},
+		"a later revision is stored":  {new(atRevision(approved(c), 3)), []event.Comment{moderated(c)}, atRevision(approved(c), 3), []error{nil}},
 		"two decisions, of which one": {new(approved(c)), []event.Comment{moderated(c), approved(c)}, moderated(c), []error{nil, bus.ErrPoison}},
-		"two revisions":               {&c, []event.Comment{revised(approved(c), 3), moderated(c)}, revised(approved(c), 3), []error{nil, nil}},
+		"two revisions":               {&c, []event.Comment{atRevision(approved(c), 3), moderated(c)}, atRevision(approved(c), 3), []error{nil, nil}},
 		"another comment of its id":   {&c, []event.Comment{forged(moderated(c))}, c, []error{bus.ErrPoison}},
 		"a forged decision, then its": {new(approved(c)), []event.Comment{forged(moderated(c)), moderated(c)}, moderated(c), []error{bus.ErrPoison, nil}},
 	} {
@@ -115,7 +115,7 @@ func TestTheDecisionInTheLogStands(t *testing.T) {
 	}
 }
 
-func revised(c event.Comment, revision int) event.Comment {
+func atRevision(c event.Comment, revision int) event.Comment {
 	c.Revision = revision
 	return c
 }

@@ -8,11 +8,14 @@ import (
 	"errors"
 	"time"
 
+	"github.com/postbus/postbus/apps/internal/blocked"
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/identity"
+	"github.com/postbus/postbus/apps/internal/limit"
+	"github.com/postbus/postbus/apps/internal/revised"
 	"github.com/postbus/postbus/apps/internal/state"
 )
 
@@ -46,9 +49,14 @@ type Service struct {
 	store     state.Store
 	readModel ReadModel
 	guard     *identity.Guard
+	limits    *limit.Limits
 	now       func() time.Time
 	posts     *knownPosts
 	arrivals  *arrivals // of comments
+	receipts  *receipts
+	people    *blocked.People
+	// commentings say which posts are closed.
+	commentings *revised.Recent[event.Commenting]
 }
 
 // Config says what a Service works with.
@@ -61,6 +69,7 @@ type Config struct {
 	Progress  Progress
 	ReadModel ReadModel
 	Guard     *identity.Guard
+	Limits    *limit.Limits
 	Now       func() time.Time
 }
 
@@ -68,7 +77,12 @@ type Config struct {
 func New(c Config) *Service {
 	return &Service{
 		source: c.Source, publisher: c.Publisher, commands: command.New(c.Journal), store: c.Store,
-		readModel: c.ReadModel, guard: c.Guard, now: c.Now, posts: newKnownPosts(c.Store, c.Progress, c.Now), arrivals: newArrivals(),
+		readModel: c.ReadModel, guard: c.Guard, limits: c.Limits, now: c.Now, posts: newKnownPosts(c.Store, c.Progress, c.Now), arrivals: newArrivals(),
+		receipts: &receipts{store: c.Store, now: c.Now},
+		people:   blocked.New(c.Store, c.Now),
+		commentings: revised.NewRecent(c.Store, c.Now, func(e event.Event) (string, event.Commenting) {
+			return commentingKey(e.Subject), *e.Commenting
+		}),
 	}
 }
 
@@ -77,6 +91,8 @@ func (s *Service) Consumers() []catchup.Consumer {
 	return []catchup.Consumer{
 		{Type: event.PostCreated, Missing: s.posts.missing, Effect: s.posts.add},
 		{Type: event.CommentCreated, Missing: s.missing, Effect: s.merge},
+		s.commentings.Consumer(event.PostCommentingChanged),
+		s.people.Consumer(),
 		{
 			Type: event.CommentModerated, Missing: s.missing, Effect: s.merge, Restore: s.restore, React: s.updated,
 			Reaction: func(e event.Event) string { return event.IDOf(event.CommentUpdated, e.Subject, e.Comment.Revision) },

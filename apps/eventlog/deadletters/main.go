@@ -36,6 +36,7 @@ Flags:
 // publishers are the apps that may publish the events.
 var publishers = map[event.Type]string{
 	event.PostCreated: "posts", event.CommentCreated: "comments", event.CommentModerated: "moderation", event.CommentUpdated: "comments",
+	event.PolicyChanged: "moderation", event.PostCommentingChanged: "moderation", event.PersonBlocked: "moderation",
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -95,7 +95,7 @@ func TestAReadOfTheLogSaysWhatWasAnswered(t *testing.T) {
 // Positions go on over events of types that only a newer version knows.
 func TestReadersOfTheLogGoOnOverTypesThatTheyDoNotKnow(t *testing.T) {
 	events := posts(t, 4)
-	events[1].Type, events[2].Type, events[2].Post = "PostHidden", "PolicyChanged", nil
+	events[1].Type, events[2].Type, events[2].Post = "PostHidden", "PostPinned", nil
 	inMemory := eventlogtest.New(events...)
 	segment, _, err := (&eventlog.Segment{}).With(events)
 	if err != nil {

@@ -52,6 +52,9 @@ func New(s *service.Service, component string) *Replica {
 	return r
 }
 
+// Log reads the event log.
+func (r *Replica) Log() *eventlog.Client { return r.log }
+
 // Journal is the journal of the service's commands. A service without commands does not
 // call it.
 func (r *Replica) Journal() *journal.Journal {

@@ -23,6 +23,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/postbus/postbus/apps/internal/identity"
+	"github.com/postbus/postbus/apps/internal/limit"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -94,18 +95,26 @@ func New(name, purpose string, port int) *Service {
 // names, which are separated by commas. Any other public port answers under every name,
 // or only under the allowed names if there are any.
 func (s *Service) guard(allowed, token string) {
+	if err := s.Public.SetTrustedProxies(listed(os.Getenv("TRUSTED_PROXIES"))); err != nil {
+		exit(fmt.Errorf("TRUSTED_PROXIES: %w", err))
+	}
 	s.Public.Use(web.WellFormedHead)
 	var names []string
-	for _, name := range strings.FieldsFunc(allowed, func(r rune) bool { return r == ',' || r == ' ' }) {
+	for _, name := range listed(allowed) {
 		names = append(names, web.HostName(name))
 	}
 	if onLoopback(s.settings.host) || len(names) > 0 {
 		s.Public.Use(web.OnlyHosts(append(names, web.HostName(s.settings.host))...))
 	}
-	s.Channel.Use(web.RefuseBrowsers, web.OnlyHosts())
+	s.Channel.Use(web.RefuseBrowsers, web.OnlyHosts(), web.FromHost)
 	if token != "" {
 		s.Channel.Use(requireToken(token))
 	}
+}
+
+// listed are the parts of a variable, with commas between them.
+func listed(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // requireToken accepts requests of the sidecar only
@@ -156,6 +165,16 @@ func (s *Service) Identity(store state.Store) (guard *identity.Guard, run func(c
 		slog.Info("people sign in", "issuer", settings.Issuer.URL, "audience", settings.Issuer.Audience, "guests", settings.Guests)
 	}
 	return settings.Guard(store)
+}
+
+// Limits returns the limits that the environment names. It exits the process if that can't be
+// used.
+func (s *Service) Limits() *limit.Limits {
+	rules, err := limit.Parse(os.Getenv("LIMITS"))
+	if err != nil {
+		exit(fmt.Errorf("LIMITS: %w", err))
+	}
+	return limit.New(rules, time.Now)
 }
 
 // readyz answers 200 if the service can do its work, otherwise 503 with the reason.

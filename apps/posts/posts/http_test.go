@@ -24,7 +24,7 @@ import (
 
 func create(j command.Journal, store *statetest.Memory, key, body string) *httptest.ResponseRecorder {
 	engine := web.NewEngine()
-	New("posts", j, store, identitytest.Open(), time.Now).Routes(engine)
+	New("posts", j, store, identitytest.Open(), nil, time.Now).Routes(engine)
 	req := httptest.NewRequest(http.MethodPost, "/posts/create", strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
 	if key != "" {

@@ -21,7 +21,7 @@ import (
 // createAs creates a post with that bearer token, or as a guest if it is empty.
 func createAs(j *journaltest.Fake, guard *identity.Guard, token, key, body string) *httptest.ResponseRecorder {
 	engine := web.NewEngine()
-	New("posts", j, statetest.New(), guard, time.Now).Routes(engine)
+	New("posts", j, statetest.New(), guard, nil, time.Now).Routes(engine)
 	req, res := httptest.NewRequest(http.MethodPost, "/posts/create", strings.NewReader(body)), httptest.NewRecorder()
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Idempotency-Key", key)
@@ -77,7 +77,7 @@ func TestWhoMayPost(t *testing.T) {
 		},
 	}, func(_ *testing.T, guard *identity.Guard) (*gin.Engine, func() int) {
 		j, engine := journaltest.New(), web.NewEngine()
-		New("posts", j, statetest.New(), guard, time.Now).Routes(engine)
+		New("posts", j, statetest.New(), guard, nil, time.Now).Routes(engine)
 		return engine, func() int { return len(j.Events()) }
 	})
 }

@@ -12,11 +12,13 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/internal/blocked"
 	"github.com/postbus/postbus/apps/internal/bus"
 	"github.com/postbus/postbus/apps/internal/catchup"
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/identity"
+	"github.com/postbus/postbus/apps/internal/limit"
 	"github.com/postbus/postbus/apps/internal/state"
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -28,23 +30,25 @@ type Service struct {
 	commands *command.Commands
 	store    state.Store
 	guard    *identity.Guard
+	limits   *limit.Limits
+	people   *blocked.People
 	now      func() time.Time
 }
 
 // New returns a service whose events have the given source, its app id.
-func New(source string, journal command.Journal, store state.Store, guard *identity.Guard, now func() time.Time) *Service {
-	return &Service{source: source, commands: command.New(journal), store: store, guard: guard, now: now}
+func New(source string, journal command.Journal, store state.Store, guard *identity.Guard, limits *limit.Limits, now func() time.Time) *Service {
+	return &Service{source: source, commands: command.New(journal), store: store, guard: guard, limits: limits, people: blocked.New(store, now), now: now}
 }
 
 // Consumers are the events that the service handles.
 func (s *Service) Consumers() []catchup.Consumer {
-	return []catchup.Consumer{{Type: event.PostCreated, Missing: s.missing, Effect: s.keep}}
+	return []catchup.Consumer{{Type: event.PostCreated, Missing: s.missing, Effect: s.keep}, s.people.Consumer()}
 }
 
 // Routes adds the service's API to r.
 func (s *Service) Routes(r gin.IRoutes) {
 	r.Use(s.guard.Identify)
-	r.POST("/posts/create", s.guard.Allow(identity.Post), func(c *gin.Context) {
+	r.POST("/posts/create", s.guard.Allow(identity.Post), s.limits.Of(limit.Post), func(c *gin.Context) {
 		post, err := s.create(c)
 		if err != nil {
 			web.Fail(c, err)
@@ -76,6 +80,9 @@ func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	post.Body = event.EmptyIfBlank(post.Body)
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
+	if err := s.people.Check(ctx, identity.Of(c).Subject); err != nil {
+		return nil, err
+	}
 	created, err := event.OfPost(event.PostCreated, s.source, post, now, web.TraceParent(ctx))
 	if err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ func wantErrors(t *testing.T, errs []error, want ...error) {
 
 func TestAPostIsStoredOnce(t *testing.T) {
 	store := statetest.New()
-	p := New("posts", journaltest.New(), store, identitytest.Open(), time.Now)
+	p := New("posts", journaltest.New(), store, identitytest.Open(), nil, time.Now)
 	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")
 	wantErrors(t, p.keep(context.Background(), []event.Event{a, b}), nil, nil)
 	for _, e := range []event.Event{a, b} {
@@ -70,7 +70,7 @@ func TestAPostIsStoredOnce(t *testing.T) {
 func TestAPostTwiceInItsFirstBatchIsStoredOnce(t *testing.T) {
 	store := statetest.New()
 	a := created(t, event.NewID(), "a")
-	wantErrors(t, New("posts", journaltest.New(), store, identitytest.Open(), time.Now).keep(context.Background(), []event.Event{a, a}), nil, nil)
+	wantErrors(t, New("posts", journaltest.New(), store, identitytest.Open(), nil, time.Now).keep(context.Background(), []event.Event{a, a}), nil, nil)
 	if store.Written() != 1 {
 		t.Errorf("%d writes, want 1", store.Written())
 	}
@@ -78,7 +78,7 @@ func TestAPostTwiceInItsFirstBatchIsStoredOnce(t *testing.T) {
 
 func TestAnotherPostOfTheSameIDIsPoison(t *testing.T) {
 	store := statetest.New()
-	p := New("posts", journaltest.New(), store, identitytest.Open(), time.Now)
+	p := New("posts", journaltest.New(), store, identitytest.Open(), nil, time.Now)
 	first := created(t, event.NewID(), "first")
 	forged := created(t, first.Post.ID, "forged")
 	wantErrors(t, p.keep(context.Background(), []event.Event{first, forged}), nil, bus.ErrPoison)
@@ -102,7 +102,7 @@ func TestWhileTheStoreIsDownEventsAreRedelivered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := statetest.New()
 			fail(store)
-			p := New("posts", journaltest.New(), store, identitytest.Open(), time.Now)
+			p := New("posts", journaltest.New(), store, identitytest.Open(), nil, time.Now)
 			wantErrors(t, p.keep(context.Background(), []event.Event{a, b}), statetest.ErrDown, statetest.ErrDown)
 			store.Fail(nil)
 			store.Decide(nil)
@@ -118,7 +118,7 @@ func TestAPostThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
 	bad := created(t, event.NewID(), "b")
 	bad.Post.CreatedAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 	store := statetest.New()
-	errs := New("posts", journaltest.New(), store, identitytest.Open(), time.Now).keep(context.Background(), []event.Event{created(t, event.NewID(), "a"), bad})
+	errs := New("posts", journaltest.New(), store, identitytest.Open(), nil, time.Now).keep(context.Background(), []event.Event{created(t, event.NewID(), "a"), bad})
 	if len(errs) != 2 || errs[0] == nil || errs[1] == nil || store.Written() > 0 {
 		t.Errorf("errors %v and %d writes", errs, store.Written())
 	}
@@ -126,8 +126,8 @@ func TestAPostThatCannotBeEncodedAcknowledgesNothing(t *testing.T) {
 
 func TestAPostIsMissingUntilItIsStored(t *testing.T) {
 	store := statetest.New()
-	c := New("posts", journaltest.New(), store, identitytest.Open(), time.Now).Consumers()
-	if len(c) != 1 || c[0].Type != event.PostCreated || c[0].React != nil {
+	c := New("posts", journaltest.New(), store, identitytest.Open(), nil, time.Now).Consumers()
+	if len(c) != 2 || c[0].Type != event.PostCreated || c[0].React != nil || c[1].Type != event.PersonBlocked || c[1].React != nil {
 		t.Fatalf("the consumers are %+v", c)
 	}
 	a, b := created(t, event.NewID(), "a"), created(t, event.NewID(), "b")

@@ -1,0 +1,83 @@
+package comments
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/identity"
+	"github.com/postbus/postbus/apps/internal/state"
+	"github.com/postbus/postbus/apps/internal/web"
+)
+
+const (
+	receiptKeyKey  = "receipt-key"
+	receiptKeySize = 32
+	// receiptKeyFor is how long the key is not read again. Another replica makes a new one if the
+	// store has lost it.
+	receiptKeyFor = time.Minute
+)
+
+// receipts make and check what shows that a guest wrote a comment: the HMAC-SHA256 of the
+// comment's id, by a key that the replicas share in the store. So a repeated request gets the
+// receipt again. Whoever loses the key, as with an emptied store, loses no comment: its guest then
+// sees of it what all readers see.
+type receipts struct {
+	store state.Store
+	now   func() time.Time
+
+	mu     sync.Mutex
+	key    []byte
+	readAt time.Time
+}
+
+// of is the receipt of a comment.
+func (r *receipts) of(ctx context.Context, id string) (string, error) {
+	key, err := r.sharedKey(ctx)
+	if err != nil {
+		return "", err
+	}
+	mac := hmac.New(sha256.New, key)
+	_, _ = mac.Write([]byte(id)) // never fails
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), nil
+}
+
+func (r *receipts) sharedKey(ctx context.Context) ([]byte, error) {
+	r.mu.Lock()
+	key, isRecent := r.key, r.now().Sub(r.readAt) < receiptKeyFor
+	r.mu.Unlock()
+	if isRecent {
+		return key, nil
+	}
+	key = make([]byte, receiptKeySize)
+	_, _ = rand.Read(key) // never fails
+	kept := state.Keep(ctx, r.store, state.Item{Key: receiptKeyKey, Value: []byte(`"` + base64.StdEncoding.EncodeToString(key) + `"`)})[receiptKeyKey]
+	if kept.Err != nil {
+		return nil, kept.Err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.key, r.readAt = kept.Value, r.now()
+	return r.key, nil
+}
+
+// isAuthor says whether a request is its author's: of the person who is signed in, or with the
+// receipt of a guest.
+func (s *Service) isAuthor(ctx context.Context, c *gin.Context, comment *event.Comment) (bool, error) {
+	if comment.AuthorID != "" {
+		return comment.AuthorID == identity.Of(c).Subject, nil
+	}
+	given := c.GetHeader(web.Receipt)
+	if given == "" {
+		return false, nil
+	}
+	receipt, err := s.receipts.of(ctx, comment.ID)
+	return err == nil && hmac.Equal([]byte(given), []byte(receipt)), err
+}
