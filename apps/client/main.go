@@ -26,8 +26,8 @@ func main() {
 			Files: dist, Sidecar: s.Sidecar, Token: os.Getenv("DAPR_API_TOKEN"), Transport: host.NewTransport(),
 			Posts:    service.Env("POSTS_APP_ID", "posts"),
 			Comments: service.Env("COMMENTS_APP_ID", "comments"),
-			Query:    service.Env("QUERY_APP_ID", "query"),
-			Streams:  s.Streams, Stopping: s.Stopping,
+			Query:    service.Env("QUERY_APP_ID", "query"), Moderation: service.Env("MODERATION_APP_ID", "moderation"),
+			Streams: s.Streams, Stopping: s.Stopping,
 		}
 		err = h.Routes(s.Public)
 	}

@@ -24,8 +24,8 @@ type Host struct {
 	Token string
 	// Transport sends requests to the sidecar.
 	Transport http.RoundTripper
-	// Posts, Comments and Query are the app ids of the services.
-	Posts, Comments, Query string
+	// Posts, Comments, Query and Moderation are the app ids of the services.
+	Posts, Comments, Query, Moderation string
 	// Streams bounds the streams that are open at once.
 	Streams web.Streams
 	// Stopping ends the streams when it is done.
@@ -52,6 +52,18 @@ func (h *Host) Routes(e *gin.Engine) error {
 	api.Match(read, "/posts/:id/comments/:commentId", comments)
 	api.Match(read, "/posts", query)
 	api.Match(read, "/posts/:id", query)
+	moderation := h.forward("moderation", h.Moderation)
+	for path, methods := range map[string][]string{
+		"/moderation/queue":             {http.MethodGet},
+		"/moderation/policy":            {http.MethodGet, http.MethodPut},
+		"/moderation/policy/apply":      {http.MethodPost},
+		"/moderation/comments/:id":      {http.MethodGet, http.MethodPost},
+		"/moderation/comments/:id/undo": {http.MethodPost},
+		"/moderation/posts/:id":         {http.MethodPost},
+		"/moderation/people/:subject":   {http.MethodPost},
+	} {
+		api.Match(methods, path, moderation)
+	}
 	return nil
 }
 

@@ -21,11 +21,11 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// forwarded are the request headers that reach a service. Others may mean something to
-// Dapr: an app id, a caller, a token, and Authorization, in which the sidecar also looks
-// for an app id.
+// forwarded are the request headers that reach a service, beside a bearer token. Others may mean
+// something to Dapr: an app id, a caller, a token, and other credentials in Authorization, in
+// which the sidecar also looks for an app id.
 var forwarded = []string{
-	"Accept", "Accept-Language", "Content-Type", command.KeyHeader, "If-None-Match", "Last-Event-Id", "User-Agent", web.RequestID,
+	"Accept", "Accept-Language", "Content-Type", command.KeyHeader, "If-Match", "If-None-Match", "Last-Event-Id", "User-Agent", web.Receipt, web.RequestID,
 }
 
 // dropped are headers that the sidecars add to an answer.
@@ -77,7 +77,7 @@ func (h *Host) call(c *gin.Context, appID string) (call *http.Request, err error
 		return nil, web.NewProblem(http.StatusNotFound, "There is nothing at "+in.URL.Path+".")
 	}
 	var body []byte
-	if in.Method == http.MethodPost { // no other method has a body
+	if in.Method == http.MethodPost || in.Method == http.MethodPut { // no other method has a body
 		if body, err = web.ReadBody(c); err != nil {
 			return nil, err
 		}
@@ -99,6 +99,10 @@ func (h *Host) call(c *gin.Context, appID string) (call *http.Request, err error
 	if accept := strings.Join(in.Header.Values("Accept"), ", "); strings.Contains(strings.ToLower(accept), "text/event-stream") {
 		call.Header.Set("Accept", accept+", application/problem+json")
 	}
+	if err := bearer(call.Header, in.Header["Authorization"]); err != nil {
+		return nil, err
+	}
+	call.Header.Set(web.ClientHeader, c.ClientIP())
 	if h.Token != "" {
 		call.Header.Set("Dapr-Api-Token", h.Token)
 	}
@@ -106,6 +110,23 @@ func (h *Host) call(c *gin.Context, appID string) (call *http.Request, err error
 		call.Header.Set("Traceparent", trace)
 	}
 	return call, nil
+}
+
+// bearer passes on a bearer token. Other credentials are none of ours. Two of them are refused, so
+// that nobody who is signed in becomes a guest.
+func bearer(header http.Header, credentials []string) error {
+	isBearer := func(one string) bool {
+		scheme, _, _ := strings.Cut(one, " ")
+		return strings.EqualFold(scheme, "Bearer")
+	}
+	switch {
+	case !slices.ContainsFunc(credentials, isBearer):
+		return nil
+	case len(credentials) > 1:
+		return web.NewProblem(http.StatusUnauthorized, "There are several Authorization headers. Send one.")
+	}
+	header["Authorization"] = credentials
+	return nil
 }
 
 // modify removes the headers of the sidecars from an answer, and those that the host sets
@@ -134,7 +155,7 @@ func (h *Host) modify(r *http.Response, own http.Header) error {
 // problemOf is the problem of a request that the named service has not answered.
 func problemOf(err error, name, method string) *web.Problem {
 	problem := web.Unavailable("The " + name + " service does not answer. Try again.")
-	if method == http.MethodPost {
+	if method == http.MethodPost || method == http.MethodPut {
 		problem = web.Unavailable("The " + name + " service does not answer, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
 	}
 	_ = errors.As(err, &problem) // keeps an error that is a problem itself

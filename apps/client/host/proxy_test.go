@@ -32,7 +32,7 @@ func hostOf(t *testing.T, sidecar http.HandlerFunc, with ...func(*Host)) running
 	stopping, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	h := &Host{
-		Files: fstest.MapFS{}, Sidecar: behind.URL, Transport: NewTransport(), Posts: "posts", Comments: "comments", Query: "query",
+		Files: fstest.MapFS{}, Sidecar: behind.URL, Transport: NewTransport(), Posts: "posts", Comments: "comments", Query: "query", Moderation: "moderation",
 		Streams: make(web.Streams, 10), Stopping: stopping,
 	}
 	for _, change := range with {
@@ -61,7 +61,7 @@ func (h running) send(t *testing.T, method, target, body string, headers ...stri
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	if method == http.MethodPost {
+	if method == http.MethodPost || method == http.MethodPut {
 		headers = append(headers, fmt.Sprintf("Content-Length: %d", len(body)))
 	}
 	headers = append([]string{method + " " + target + " HTTP/1.1", "Host: postbus", "Connection: close"}, headers...)
@@ -117,6 +117,15 @@ func TestTheAPIsRoutesReachTheirServicesAndNothingElseDoes(t *testing.T) {
 		"GET /posts/" + id:                       "query-2 /posts/" + id,
 		"HEAD /posts/" + id:                      "query-2 /posts/" + id,
 		"GET /posts/create":                      "query-2 /posts/create",
+		"GET /moderation/queue?status=held":      "moderation /moderation/queue?status=held",
+		"GET /moderation/policy":                 "moderation /moderation/policy",
+		"PUT /moderation/policy":                 "moderation /moderation/policy",
+		"POST /moderation/policy/apply":          "moderation /moderation/policy/apply",
+		"GET /moderation/comments/" + id:         "moderation /moderation/comments/" + id,
+		"POST /moderation/comments/" + id:        "moderation /moderation/comments/" + id,
+		"POST /moderation/comments/x/undo":       "moderation /moderation/comments/x/undo",
+		"POST /moderation/posts/" + id:           "moderation /moderation/posts/" + id,
+		"POST /moderation/people/a1":             "moderation /moderation/people/a1",
 		"GET /%70osts/x":                         "query-2 /posts/x",
 		"GET http://elsewhere/posts/x":           "query-2 /posts/x",
 	} {
@@ -131,7 +140,7 @@ func TestTheAPIsRoutesReachTheirServicesAndNothingElseDoes(t *testing.T) {
 		"GET /v1.0/invoke/eventlog/method/events", "GET /dapr/config", "GET /metrics",
 		"POST /posts", "PUT /posts/create", "DELETE /posts/x", "PATCH /posts/x", "OPTIONS /posts", "CONNECT /posts", "TRACE /posts",
 		"POST /posts/x", "POST /posts/x/comments/y", "GET /posts/", "GET /posts/x/", "GET /posts/x/y", "GET /posts/x/comments/y/z", "GET //posts", "GET /posts//comments",
-		"GET /Posts",
+		"GET /Posts", "GET /moderation", "POST /moderation/queue", "DELETE /moderation/policy", "GET /moderation/people/a1", "GET /moderation/comments/..", "POST /moderation/posts/%2e%2e",
 		// Paths that try to leave the route, encoded or not.
 		"GET /posts/..", "GET /posts/../events", "GET /posts/%2e%2e", "GET /posts/%2e%2e/comments", "GET /posts/%2e%2e/comments/%2e%2e",
 		"GET /posts/..%2fevents", "GET /posts/%2e%2e%2fevents", "GET /posts/..%252fevents", "GET /posts/.%2e/comments/events",
@@ -166,18 +175,44 @@ func TestAVisitorForgesNothing(t *testing.T) {
 	h.send(t, "GET", "/posts", "",
 		"Dapr-App-Id: eventlog", "dapr-app-id: eventlog", "Dapr-Caller-App-Id: moderation", "Dapr-Caller-Namespace: x", "Dapr-Api-Token: made-up",
 		"Authorization: Basic ZGFwci1hcHAtaWQ6ZXZlbnRsb2c=", "Cookie: a=b", "X-Forwarded-For: 1.2.3.4", "Forwarded: for=1.2.3.4",
-		"Upgrade: h2c", "Te: trailers", "Keep-Alive: 5", "Proxy-Authorization: x", "X-Other: x", "Destination-App-Id: eventlog", "Grpc-Trace-Bin: x", "Tracestate: x=y",
+		"Upgrade: h2c", "Te: trailers", "Keep-Alive: 5", "Proxy-Authorization: x", "X-Other: x", "Postbus-Client: 1.2.3.4", "Destination-App-Id: eventlog", "Grpc-Trace-Bin: x", "Tracestate: x=y",
 		"Idempotency-Key: k", "If-None-Match: \"e\"", "Accept-Language: de")
 	for name, want := range map[string]string{
-		"Dapr-Api-Token": "the real one", "Idempotency-Key": "k", "If-None-Match": `"e"`, "Accept-Language": "de",
+		"Dapr-Api-Token": "the real one", "Idempotency-Key": "k", "If-None-Match": `"e"`, "Accept-Language": "de", "Postbus-Client": "127.0.0.1",
 	} {
 		if got := seen[name]; !slices.Equal(got, []string{want}) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
 	for name := range seen {
-		if !slices.Contains(append(slices.Clone(forwarded), "Dapr-Api-Token", "Traceparent"), name) {
+		if !slices.Contains(append(slices.Clone(forwarded), "Dapr-Api-Token", "Traceparent", web.ClientHeader), name) {
 			t.Errorf("%s is forwarded: %q", name, seen[name])
+		}
+	}
+}
+
+// The services verify it. Other credentials, which may name an app to the sidecar, stay here.
+func TestABearerTokenGoesOn(t *testing.T) {
+	var seen http.Header
+	h := hostOf(t, func(_ http.ResponseWriter, r *http.Request) { seen = r.Header })
+	for _, test := range []struct {
+		headers []string
+		want    []string
+	}{
+		{[]string{"Authorization: Bearer a.b.c"}, []string{"Bearer a.b.c"}},
+		{[]string{"Authorization: Basic ZGFwci1hcHAtaWQ6ZXZlbnRsb2c="}, nil},
+		{[]string{"Authorization: bearer a"}, []string{"bearer a"}},
+		{[]string{"Authorization: Bearer"}, []string{"Bearer"}}, // which the services refuse
+		{[]string{"Authorization: Bearer a", "Authorization: Basic ZGFwci1hcHAtaWQ6ZXZlbnRsb2c="}, nil},
+		{[]string{"Authorization: Bearer a", "Authorization: Bearer b"}, nil},
+	} {
+		seen = nil
+		got := h.send(t, "GET", "/posts", "", test.headers...)
+		if len(test.headers) > 1 {
+			got.wantProblem(t, http.StatusUnauthorized)
+		}
+		if got := seen["Authorization"]; !slices.Equal(got, test.want) {
+			t.Errorf("of %q is forwarded %q", test.headers, got)
 		}
 	}
 }

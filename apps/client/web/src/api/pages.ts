@@ -56,6 +56,12 @@ export async function readPost(path: string, atLeast: number | undefined, signal
   return { sequence: answer.sequence ?? 0, position: answer.position, post, comments, next: answer.next }
 }
 
+/** Reads a comment as its author may see it. A guest shows the receipt. */
+export async function readOwnComment(postId: string, id: string, receipt: string, signal: AbortSignal): Promise<Comment> {
+  const headers = receipt === '' ? {} : { Receipt: receipt }
+  return (await request<Comment>(`${postPath(postId)}/comments/${encodeURIComponent(id)}`, { headers, signal })).value
+}
+
 function atSequence(path: string, atLeast: number | undefined): string {
   return atLeast === undefined ? path : withParameter(path, 'min_sequence', atLeast)
 }

@@ -1,18 +1,26 @@
 /** The state of a comment in moderation. A newer version of the services may give it others, which count as pending. */
-export type Status = 'pending' | 'approved' | 'rejected' | (string & {})
+export type Status = 'pending' | 'approved' | 'rejected' | 'held' | (string & {})
 
-/** A comment as query shows it. Ids are UUIDv7, so they sort by the time at which they were made. */
+/**
+ * A comment. Of one that is not approved all but its author see the id and the status alone. Ids are UUIDv7, so they sort by
+ * the time at which they were made.
+ */
 export interface Comment {
   id: string
-  /** Empty if the status is not known. */
-  content: string
+  content?: string
   status: Status
-  /** Why it was rejected. */
+  /** Why it was rejected or held. */
   reason?: string
   author?: string
   /** The pseudonym of a person who signed in. Without it a guest chose the name. */
   authorId?: string
-  createdAt: string
+  createdAt?: string
+}
+
+/** A comment as its author gets it when it is created. */
+export interface CreatedComment extends Comment {
+  /** Shows later that a guest wrote it. */
+  receipt?: string
 }
 
 /** A post, without its comments. */

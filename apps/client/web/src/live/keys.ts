@@ -8,4 +8,6 @@ export const keys = {
   post: (id: string) => ['post', id] as const,
   /** The visitor's own comments on a post, which query may not have yet: Comment[]. */
   ownComments: (postId: string) => ['own-comments', postId] as const,
+  /** A comment as its author sees it: Comment. */
+  ownComment: (id: string) => ['own-comment', id] as const,
 }

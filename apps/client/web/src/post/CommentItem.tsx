@@ -1,4 +1,5 @@
 import { memo } from 'react'
+import { madeAt } from '../api/ids'
 import type { Comment } from '../api/types'
 import { Ago } from '../ui/Ago'
 import styles from './CommentItem.module.css'
@@ -9,29 +10,26 @@ interface Props {
   own: boolean
 }
 
-/** A comment, or what moderation made of it. */
+/** A comment, or what moderation made of it. Only its author sees the text, the name and the reason of one that is not approved. */
 export const CommentItem = memo(function CommentItem({ comment, own }: Props) {
-  // Only its writer sees the name and the text of a pending comment. Nobody sees a rejected text, nor the name and text of a
-  // comment whose status only a newer version knows.
   const approved = comment.status === 'approved'
   const rejected = comment.status === 'rejected'
-  const pending = comment.status === 'pending'
-  const named = approved || (own && (pending || rejected))
+  const seen = comment.content !== undefined && (approved || own)
   return (
     <li className={styles.item}>
       <article className={styles.comment} data-status={comment.status}>
         <p className={styles.meta}>
-          {named && <strong className={styles.author}>{comment.author ?? 'Anonymous'}</strong>}
+          {seen && <strong className={styles.author}>{comment.author ?? 'Anonymous'}</strong>}
           {own && <span className={styles.own}>you</span>}
-          <Ago time={comment.createdAt} />
+          <Ago time={comment.createdAt ?? madeAt(comment.id)} />
         </p>
         {!approved && (
           <p className={styles.status} role={own ? 'status' : undefined}>
             {rejected ? 'This comment has been rejected' : 'This comment is awaiting moderation'}
-            {rejected && comment.reason && <span className={styles.reason}>: {comment.reason}</span>}
+            {own && comment.reason && <span className={styles.reason}>: {comment.reason}</span>}
           </p>
         )}
-        {(approved || (own && pending)) && <p className={styles.content}>{comment.content}</p>}
+        {seen && <p className={styles.content}>{comment.content}</p>}
       </article>
     </li>
   )

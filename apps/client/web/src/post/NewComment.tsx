@@ -1,4 +1,4 @@
-import type { Comment } from '../api/types'
+import type { CreatedComment } from '../api/types'
 import { TextField } from '../ui/TextField'
 import { rememberOwn } from '../write/own'
 import { SendButton } from '../write/SendButton'
@@ -8,9 +8,9 @@ import styles from './NewComment.module.css'
 const fields = ['content', 'author'] as const
 
 /** The form for a comment. */
-export function NewComment({ postId, onSent }: { postId: string; onSent: (comment: Comment) => void }) {
-  const form = useForm<(typeof fields)[number], Comment>(`comment:${postId}`, `/posts/${encodeURIComponent(postId)}/comments`, fields, (comment) => {
-    rememberOwn(comment.id)
+export function NewComment({ postId, onSent }: { postId: string; onSent: (comment: CreatedComment) => void }) {
+  const form = useForm<(typeof fields)[number], CreatedComment>(`comment:${postId}`, `/posts/${encodeURIComponent(postId)}/comments`, fields, (comment) => {
+    rememberOwn(comment.id, comment.receipt)
     onSent(comment)
   })
   return (

@@ -1,12 +1,12 @@
-import { skipToken, useInfiniteQuery, useQuery, useQueryClient, type InfiniteData } from '@tanstack/react-query'
+import { skipToken, useInfiniteQuery, useQueries, useQuery, useQueryClient, type InfiniteData } from '@tanstack/react-query'
 import { useMemo } from 'react'
-import { postPath, readPost, type CommentsPage } from '../api/pages'
+import { postPath, readOwnComment, readPost, type CommentsPage } from '../api/pages'
 import { Problem } from '../api/problem'
 import type { Comment } from '../api/types'
 import { shownComments, upsert } from '../live/fold'
 import { keys } from '../live/keys'
-import { useLive } from '../live/useLive'
-import { isOwn } from '../write/own'
+import { useChanges, useLive } from '../live/useLive'
+import { isOwn, receiptOf } from '../write/own'
 
 /** How often the page reads the visitor's own new post until query has it, and the delay between, in milliseconds. */
 const ownTries = 20
@@ -33,7 +33,8 @@ export function usePost(id: string) {
   const ownKey = keys.ownComments(id)
   const { data: own = none } = useQuery({ queryKey: ownKey, queryFn: skipToken, initialData: () => client.getQueryData<Comment[]>(ownKey) ?? none })
   const pages = query.data?.pages
-  const comments = useMemo(() => shownComments(pages ?? [], own), [pages, own])
+  const read = useMemo(() => shownComments(pages ?? [], own), [pages, own])
+  const comments = useWithheld(id, read, own)
   return {
     ...query,
     post: pages?.[0]?.post,
@@ -48,6 +49,32 @@ export function usePost(id: string) {
         .find((comment) => comment.id === commentId),
     missing: query.error instanceof Problem && query.error.status === 404,
   }
+}
+
+/** The comments, with what only their author sees of those that are not approved: at first as it was sent, then as it was read. */
+function useWithheld(postId: string, comments: Comment[], sent: Comment[]): Comment[] {
+  const client = useQueryClient()
+  useChanges((change) => {
+    if (change.type === 'CommentUpdated') void client.invalidateQueries({ queryKey: keys.ownComment(change.comment.id) })
+  })
+  const withheld = comments.filter(({ id, status }) => status !== 'approved' && isOwn(id))
+  const queries = withheld.map(({ id, status }) => ({
+    queryKey: keys.ownComment(id),
+    queryFn: ({ signal }: { signal: AbortSignal }) => readOwnComment(postId, id, receiptOf(id), signal),
+    staleTime: Infinity,
+    enabled: status !== 'pending' || !sent.some((comment) => comment.id === id), // otherwise all is known
+  }))
+  return useQueries({
+    queries,
+    combine: (results) =>
+      comments.map((comment) => {
+        const at = withheld.indexOf(comment)
+        if (at < 0) return comment
+        const { reason, ...own } = results[at]?.data ?? sent.find(({ id }) => id === comment.id) ?? comment
+        // The reason is of a decision, and another one may stand by now.
+        return { ...own, ...comment, ...(own.status === comment.status && reason !== undefined && { reason }) }
+      }),
+  })
 }
 
 /** Whether a post may be missing only because query does not have it yet. */

@@ -20,6 +20,21 @@ test('one’s own are remembered, also after a reload', async () => {
   expect(after.isOwn('b')).toBe(false)
 })
 
+test('the receipt of a comment is remembered, also after a reload', async () => {
+  const before = await import('./own')
+  before.rememberOwn('a')
+  before.rememberOwn('b', 'receipt')
+  vi.resetModules()
+  const { receiptOf } = await import('./own')
+  expect(['a', 'b', 'c'].map(receiptOf)).toEqual(['', 'receipt', ''])
+})
+
+test('what an earlier version has kept is known', async () => {
+  kept = '["a"]'
+  const { isOwn, receiptOf } = await import('./own')
+  expect([isOwn('a'), receiptOf('a'), isOwn('b')]).toEqual([true, '', false])
+})
+
 test('the last 500 are remembered', async () => {
   const { isOwn, rememberOwn } = await import('./own')
   for (let n = 0; n <= 500; n++) rememberOwn(`id${n}`)
