@@ -72,6 +72,7 @@ func (t tools) startOn(ctx context.Context, d system.Derivation) (*stack, error)
 	if s.Alone, err = t.checkout.Alone(ctx, t.dapr, d); err != nil {
 		return nil, err
 	}
+	s.Env = append(s.Env, "LIMITS=off")
 	if err := s.Start(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}

@@ -22,17 +22,18 @@ const firstVersion = "3b4f435"
 func versionFaults() []fault {
 	var first string
 	return []fault{{
-		name: "rolled from " + firstVersion + " to this version, and back", within: repairedWithin, of: redisKind,
+		name: "rolled from " + firstVersion + " to this version, back, and to this one again", within: repairedWithin, of: redisKind,
 		on: func(t *testing.T) *stack {
 			t.Helper()
 			first = buildFirstVersion(t)
 			return another(t, nil, first)
 		},
 		run: func(t *testing.T, s *stack, l *load) {
-			l.numbersOnly.Store(true)
-			s.rollTo(t, plain(t))
-			pause(t, 5*time.Second) // of this version alone
-			s.rollTo(t, first)
+			l.isMixed.Store(true)
+			for _, version := range []string{plain(t), first, plain(t)} {
+				s.rollTo(t, version)
+				pause(t, 5*time.Second) // of one version alone
+			}
 		},
 	}}
 }

@@ -132,7 +132,7 @@ func startOn(ctx context.Context, d system.Derivation, env ...string) (*stack, e
 	if s.redis != nil {
 		s.redisAt.Addr = s.redis.Address()
 	}
-	s.Env = append(s.Env, env...)
+	s.Env = append(append(s.Env, "LIMITS=off"), env...)
 	stopsBy(s, func() { _ = alone.Stop() })
 	if err := alone.Start(ctx); err != nil {
 		return nil, errors.Join(err, alone.Stop())

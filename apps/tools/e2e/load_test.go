@@ -44,8 +44,9 @@ type load struct {
 
 	// history has all calls, of writers and readers.
 	history *history.History
-	// numbersOnly says that some replica may know no positions, only numbers of the log.
-	numbersOnly atomic.Bool
+	// isMixed says that some replica may be of the first version. It knows no positions, only numbers
+	// of the log, and shows the text of comments that are not approved.
+	isMixed atomic.Bool
 	// losses counts how often the log has lost its end. Positions from before are not asked for.
 	losses atomic.Int64
 

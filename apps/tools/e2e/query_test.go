@@ -222,7 +222,7 @@ func TestQueryRestartsFromItsSnapshotPlusTheTail(t *testing.T) {
 		},
 		"the manifest is truncated": func(t *testing.T) { change(t, manifestKey, func(d string) string { return d[:len(d)/2] }) },
 		"another format": func(t *testing.T) {
-			change(t, manifestKey, func(d string) string { return strings.Replace(d, `"format":1`, `"format":2`, 1) })
+			change(t, manifestKey, func(d string) string { return strings.Replace(d, `"format":`, `"format":9`, 1) })
 		},
 		"all of query's state is gone": func(t *testing.T) { s.empty(t, "query") },
 	} {

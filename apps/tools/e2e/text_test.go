@@ -33,11 +33,11 @@ func TestACommentIsModeratedAsAReaderSeesIt(t *testing.T) {
 	}
 	eventually(t, func() error { return settled(shared.App("query"), p.ID, statuses) })
 	for _, c := range decode[post](t, want(t, 200, "GET", shared.url("query", "/posts/"+p.ID), "").body).Comments {
-		reason := ""
+		shown := contents[c.ID]
 		if statuses[c.ID] == "rejected" {
-			reason = "contains “orange”"
+			shown = ""
 		}
-		if c.Reason != reason || c.Content != contents[c.ID] {
+		if c.Reason != "" || c.Content != shown {
 			t.Errorf("%+q is shown as %+v", contents[c.ID], c)
 		}
 	}

@@ -148,7 +148,8 @@ type View struct {
 	Entities map[string]int
 	// More says that entities that were on the page may have made room for others.
 	More bool
-	// Digest is of all that the page says. It is the same wherever the same is said.
+	// Digest is of all that the page says. It is the same wherever the same is said, and 0 where
+	// that can't be compared.
 	Digest uint64
 }
 

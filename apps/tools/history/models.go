@@ -99,7 +99,8 @@ var pages = modelOf(func(s shown, r *Read) (bool, shown) {
 	case s.view == nil:
 		return true, next
 	case s.number == next.number:
-		return s.view.Digest == next.view.Digest && maps.Equal(s.view.Entities, next.view.Entities), s
+		saysTheSame := s.view.Digest == next.view.Digest || s.view.Digest == 0 || next.view.Digest == 0
+		return saysTheSame && maps.Equal(s.view.Entities, next.view.Entities), s
 	}
 	return s.isBefore(next.place) && s.view.isIn(next.view), next
 })

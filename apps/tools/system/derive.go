@@ -50,7 +50,7 @@ var calls = map[string][]string{
 	"comments":   {"query", "eventlog"},
 	"moderation": {"eventlog"},
 	"query":      {"eventlog"},
-	"client":     {"posts", "comments", "query"},
+	"client":     {"posts", "comments", "query", "moderation"},
 }
 
 // Derive writes the run file and the resources and returns the run file's path.

@@ -456,7 +456,7 @@ func (u *users) checkPages(events []logged) error {
 func (u *users) checkLists(events []logged) error {
 	versions := map[string]bool{}
 	for _, e := range events {
-		versions[commentLine(e.entity)] = true
+		versions[commentLine(e.entity.public())] = true
 	}
 	for _, c := range u.lists {
 		if !versions[commentLine(c)] && !u.undecided[c.ID] {

@@ -27,7 +27,8 @@ const (
 )
 
 var (
-	topics     = []string{string(event.PostCreated), string(event.CommentCreated), string(event.CommentModerated), string(event.CommentUpdated)}
+	topics = []string{string(event.PostCreated), string(event.CommentCreated), string(event.CommentModerated), string(event.CommentUpdated),
+		string(event.PolicyChanged), string(event.PostCommentingChanged), string(event.PersonBlocked)}
 	publishers = []string{posts, comments, moderation}
 )
 

@@ -144,7 +144,21 @@ func fold(events []logged, types ...string) folded {
 
 // readersSee is the fold of what query shows.
 func readersSee(events []logged) folded {
-	return fold(events, postCreated, commentCreated, commentUpdated)
+	f := fold(events, postCreated, commentCreated, commentUpdated)
+	for id, c := range f.comments {
+		f.comments[id] = c.public()
+	}
+	return f
+}
+
+// public is a comment as its readers may see it: of one that is not approved no text, no
+// name and no reason.
+func (c entity) public() entity {
+	if c.Status != "approved" {
+		return entity{ID: c.ID, PostID: c.PostID, Status: c.Status, Revision: c.Revision}
+	}
+	c.Reason = ""
+	return c
 }
 
 // lines has a line for each post and comment that readers see, in the order of a page: the

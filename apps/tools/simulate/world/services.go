@@ -11,6 +11,7 @@ import (
 	"github.com/postbus/postbus/apps/internal/event"
 	logclient "github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/identity"
+	"github.com/postbus/postbus/apps/internal/identity/identitytest"
 	"github.com/postbus/postbus/apps/internal/journal"
 	"github.com/postbus/postbus/apps/internal/members"
 	"github.com/postbus/postbus/apps/internal/repairs"
@@ -103,8 +104,8 @@ func (f *follower) handle(p *process, consumers []catchup.Consumer) {
 
 // subscriptions are what the main functions of those services have delivered.
 var subscriptions = map[string][]event.Type{
-	posts:      {event.PostCreated},
-	comments:   {event.PostCreated, event.CommentCreated, event.CommentModerated},
+	posts:      {event.PostCreated, event.PersonBlocked},
+	comments:   {event.PostCreated, event.CommentCreated, event.CommentModerated, event.PostCommentingChanged, event.PersonBlocked},
 	moderation: {event.CommentCreated},
 }
 
@@ -114,7 +115,7 @@ var everybody = identity.New(nil, identity.Post, identity.Comment)
 func buildPosts(p *process) {
 	f := newFollower(p)
 	f.withJournal(p)
-	s := postsservice.New(posts, f.journal, f.store, everybody, p.now)
+	s := postsservice.New(posts, f.journal, f.store, everybody, nil, p.now)
 	s.Routes(p.api)
 	f.handle(p, s.Consumers())
 }
@@ -133,10 +134,14 @@ func buildComments(p *process) {
 
 func buildModeration(p *process) {
 	f := newFollower(p)
+	f.withJournal(p)
 	s := moderationservice.New(moderationservice.Config{
-		Source: moderation, Publisher: f.bus, Store: f.store, Progress: f.progress, Rules: p.world.currentPolicy(), Now: p.now,
+		Source: moderation, Journal: f.journal, Publisher: f.bus, Store: f.store, Progress: f.progress, Log: f.log,
+		Guard: identitytest.Guard(), Default: p.world.currentPolicy(), Now: p.now,
 	})
+	s.Routes(p.api)
 	f.handle(p, s.Consumers())
+	p.tasks = append(p.tasks, s.Run)
 }
 
 func buildEventlog(p *process) {
@@ -173,9 +178,9 @@ func buildQuery(p *process) {
 
 // policies are what moderation may decide by: the blog's own, and one that decides nearly
 // the opposite.
-var policies = []policy.Policy{policy.Default, {policy.Part("apple")}}
+var policies = []policy.Rules{policy.Default, {Words: []policy.WordRule{{Text: "apple", Match: policy.Part, Action: policy.Reject}}}}
 
-func (w *World) currentPolicy() policy.Policy {
+func (w *World) currentPolicy() policy.Rules {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return policies[w.policy]
