@@ -65,7 +65,7 @@ func (s *Service) create(c *gin.Context) {
 
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
-	if err := s.mayComment(ctx, comment.PostID, identity.Of(c).Subject); err != nil {
+	if err := s.mayComment(ctx, comment.PostID, author.Subject); err != nil {
 		web.Fail(c, err)
 		return
 	}

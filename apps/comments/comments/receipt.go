@@ -27,8 +27,8 @@ const (
 
 // receipts make and check what shows that a guest wrote a comment: the HMAC-SHA256 of the
 // comment's id, by a key that the replicas share in the store. So a repeated request gets the
-// receipt again. Whoever loses the key, as with an emptied store, loses no comment: its guest then
-// sees of it what all readers see.
+// receipt again. If the store loses the key, no comment is lost: its guest then sees of it what all
+// readers see.
 type receipts struct {
 	store state.Store
 	now   func() time.Time

@@ -220,9 +220,6 @@ func validText(field, s string, least, most int) error {
 	return nil
 }
 
-// isNoWordLetter reports whether a character is none of a status.
-func isNoWordLetter(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
-
 // validAuthorID checks a pseudonymous subject, which is empty for a guest.
 func validAuthorID(id string) error {
 	if id == "" {
@@ -232,7 +229,8 @@ func validAuthorID(id string) error {
 }
 
 func validStatus(s Status) error {
-	if s == "" || len(s) > MaxStatus || strings.ContainsFunc(string(s), isNoWordLetter) {
+	isOther := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
+	if s == "" || len(s) > MaxStatus || strings.ContainsFunc(string(s), isOther) {
 		return &FieldError{"status", fmt.Sprintf("%.60q is no word of 1 to %d lower-case letters, digits and hyphens", s, MaxStatus)}
 	}
 	return nil

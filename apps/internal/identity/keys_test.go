@@ -252,7 +252,7 @@ func TestForgedTokensAskLittleOfTheIssuer(t *testing.T) {
 			start := time.Now()
 			for n := range 300 {
 				asking.Go(func() {
-					time.Sleep(time.Duration(n) * 100 * time.Millisecond)
+					time.Sleep(time.Duration(n) * 100 * time.Millisecond) // of the bubble's clock
 					if _, err := v.Verify(t.Context(), forged); err == nil {
 						t.Error("it is accepted")
 					}
@@ -283,7 +283,7 @@ func TestAForgedTokenDelaysANewKeyAndRefusesNobody(t *testing.T) {
 		if _, err := v.Verify(t.Context(), keyOf(2).token(t, to.issuer.claims(nil))); !errors.Is(err, ErrInvalid) {
 			t.Error(err)
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // of the bubble's clock
 		to.issuer.publish(keyOf(0), keyOf(1))
 		verify(t, to.issuer, v, keyOf(1))
 	})
@@ -296,7 +296,7 @@ func TestOnlySoManyRequestsWaitForALook(t *testing.T) {
 		to.issuer.publish(keyOf(0))
 		v := NewIssuer(Config{URL: to.issuer.url, Audience: "postbus", Store: statetest.New(), Client: &http.Client{Transport: to}, Now: time.Now})
 		verify(t, to.issuer, v, keyOf(0))
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // of the bubble's clock
 		forged, ctx := keyOf(1).token(t, to.issuer.claims(nil)), t.Context()
 		var asking sync.WaitGroup
 		for range maxLooking {
@@ -327,14 +327,14 @@ func TestAWithdrawnKeyIsForgotten(t *testing.T) {
 		if _, err := v.Verify(ctx, token); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(refreshEvery)
+		time.Sleep(refreshEvery) // of the bubble's clock
 		synctest.Wait()
 		if _, err := v.Verify(ctx, token); !errors.Is(err, ErrInvalid) {
 			t.Errorf("the withdrawn key: %v", err)
 		}
 		to.isDown.Store(true)
 		before := len(to.looked())
-		time.Sleep(2 * refreshEvery)
+		time.Sleep(2 * refreshEvery) // of the bubble's clock
 		synctest.Wait()
 		if tries := len(to.looked()) - before; tries < 10 || tries > int(refreshEvery/retryEvery)*2 {
 			t.Errorf("%d tries", tries)

@@ -49,8 +49,8 @@ func Defaults() Rules {
 	return Rules{Post: {30, time.Minute}, Comment: {60, time.Minute}, Read: {1_200, time.Minute}, Moderate: {600, time.Minute}}
 }
 
-// mostPeople bounds how many people are counted at once, for each group. Whoever is seen longest
-// ago is forgotten first. One takes about 200 bytes.
+// mostPeople bounds how many people are counted at once, for each group. Those seen longest ago
+// are forgotten first. One takes about 200 bytes.
 const mostPeople = 50_000
 
 // Parse reads rules as a variable has them, "post=10/1m,comment=30/1m": what it does not name has

@@ -10,6 +10,9 @@ import (
 // from. It is believed on the app channel alone.
 const ClientHeader = "Postbus-Client"
 
+// Receipt is the request header with which a guest shows to have written a comment.
+const Receipt = "Receipt"
+
 // clientKey is the key of the address in a gin context.
 type clientKey struct{}
 

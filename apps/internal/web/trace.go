@@ -18,9 +18,6 @@ import (
 // underscores.
 const RequestID = "X-Request-Id"
 
-// Receipt is the request header with which a guest shows to have written a comment.
-const Receipt = "Receipt"
-
 var validRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
 type requestIDKey struct{}

@@ -34,14 +34,14 @@ func (s *Service) moderate(ctx context.Context, id, by string, choose choice) (s
 	if err != nil {
 		return comment, false, err
 	}
-	if entry.Revision > max(d.revision(), event.FirstByModerator-1) {
+	if entry.Revision > d.revision() {
 		return comment, false, web.Unavailable("The service's store lacks a decision on this comment that the event log has, and gets it within some seconds. Try again.")
 	}
 	made, isDone, err := choose(comment, d)
 	if isDone || err != nil {
 		return d.current(comment), false, err
 	}
-	mine := later{made, max(d.revision(), event.FirstByModerator-1) + 1, by}
+	mine := later{made, d.revision() + 1, by}
 	e, err := event.OfComment(event.CommentModerated, s.Source, mine.decided(comment), s.Now().UTC(), web.TraceParent(ctx))
 	if err != nil {
 		return comment, false, err
@@ -59,7 +59,8 @@ func (s *Service) moderate(ctx context.Context, id, by string, choose choice) (s
 	return stands, true, nil
 }
 
-func conflict(stands event.Comment) error {
+// conflict is a 409 with what stands.
+func conflict(stands any) error {
 	p := web.NewProblem(http.StatusConflict, "Another moderator was first. See what stands, and decide again if need be.")
 	p.Stands = stands
 	return p

@@ -3,7 +3,6 @@ package moderation
 import (
 	"context"
 	"log/slog"
-	"net/http"
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/web"
@@ -40,7 +39,7 @@ func (s *Service) setCommenting(ctx context.Context, post string, to event.Openn
 	}
 	s.put(ctx, s.commentings.Put, stands)
 	if made.DecidedAt = stands.Commenting.DecidedAt; *stands.Commenting != made { // an earlier try of this request may stand
-		return made, overtaken(*stands.Commenting)
+		return made, conflict(*stands.Commenting)
 	}
 	slog.InfoContext(ctx, "a moderator has decided on a post", "post", post, "comments", to)
 	return *stands.Commenting, nil
@@ -73,17 +72,10 @@ func (s *Service) setBlocking(ctx context.Context, subject string, to bool, by s
 	}
 	s.put(ctx, s.blockings.Put, stands)
 	if made.DecidedAt = stands.Blocking.DecidedAt; *stands.Blocking != made { // an earlier try of this request may stand
-		return made, overtaken(*stands.Blocking)
+		return made, conflict(*stands.Blocking)
 	}
 	slog.InfoContext(ctx, "a moderator has decided on a person", "person", subject, "blocked", to)
 	return *stands.Blocking, nil
-}
-
-// overtaken is a 409 with what stands.
-func overtaken(stands any) error {
-	p := web.NewProblem(http.StatusConflict, "Another moderator was first. See what stands, and decide again if need be.")
-	p.Stands = stands
-	return p
 }
 
 // put stores what was committed. If that fails, the log brings it.

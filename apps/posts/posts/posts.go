@@ -80,7 +80,7 @@ func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	post.Body = event.EmptyIfBlank(post.Body)
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
-	if err := s.people.Check(ctx, identity.Of(c).Subject); err != nil {
+	if err := s.people.Check(ctx, author.Subject); err != nil {
 		return nil, err
 	}
 	created, err := event.OfPost(event.PostCreated, s.source, post, now, web.TraceParent(ctx))

@@ -145,7 +145,7 @@ func (m *Model) applyInOrder(events []event.Event) error {
 		case sequence > at.Sequence+1:
 			return fmt.Errorf("%w: event %d after %d", ErrGap, sequence, at.Sequence)
 		}
-		hadText := m.hasText(e)
+		hadText := m.status.Ready && m.hasText(e) // before that there are no frames
 		if err := m.fold(e); err != nil {
 			return fmt.Errorf("event %d: %w", sequence, err)
 		}
@@ -219,8 +219,7 @@ func (m *Model) Contradicts(e event.Event) bool {
 		return false
 	}
 	if e.Comment != nil {
-		shown := have.shown(e)
-		return event.Contradicts(asShown(e, shown.Comment.Status == event.Approved), shown)
+		return event.Contradicts(asShown(e, m.hasText(e)), have.shown(e))
 	}
 	claimed, err := entryOf(e)
 	return err == nil && event.Contradicts(claimed.shown(e), have.shown(e))

@@ -101,7 +101,7 @@ func TestModeratorsDecideWhatReadersSee(t *testing.T) {
 	p := s.createPost(t, "moderated by people")
 	comments, queue := s.url("comments", "/posts/"+p.ID+"/comments"), s.url("moderation", "/moderation/queue")
 
-	// A new policy, live: whoever is new is held.
+	// A new policy, live: people who are new are held.
 	rules := want(t, 200, "GET", s.url("moderation", "/moderation/policy"), "", moderator)
 	want(t, 401, "GET", queue, "")
 	want(t, 403, "GET", queue, "", reader)
