@@ -2,6 +2,7 @@ package moderation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -296,5 +297,22 @@ func TestAPostIsClosedAndAPersonIsBlocked(t *testing.T) {
 				t.Errorf("%s is restored as %s, and was %s", key, empty.Value(key), o.store.Value(key))
 			}
 		}
+	})
+}
+
+// The process that decided died before the store had it. No revision that was seen is current then.
+func TestADecisionThatTheStoreLacksIsNotPassedOver(t *testing.T) {
+	inOffice(t, holdsAll, func(t *testing.T, o *office) {
+		path := "/moderation/comments/" + o.commented("Hello").ID
+		setBack := o.store.Save()
+		o.does(http.MethodPost, path, `{"decision":"approve"}`, http.StatusOK, nil)
+		decided := o.toLog()
+		setBack()
+		o.does(http.MethodPost, path, `{"decision":"reject","revision":2}`, http.StatusServiceUnavailable, nil)
+		if err := errors.Join(o.restore(t.Context(), decided)...); err != nil {
+			t.Fatal(err)
+		}
+		o.does(http.MethodPost, path, `{"decision":"reject","revision":2}`, http.StatusConflict, nil)
+		o.does(http.MethodPost, path, `{"decision":"reject","revision":3}`, http.StatusOK, nil)
 	})
 }
