@@ -15,6 +15,8 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/postbus/postbus/apps/client/signin"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -33,7 +35,7 @@ func hostOf(t *testing.T, sidecar http.HandlerFunc, with ...func(*Host)) running
 	t.Cleanup(stop)
 	h := &Host{
 		Files: fstest.MapFS{}, Sidecar: behind.URL, Transport: NewTransport(), Posts: "posts", Comments: "comments", Query: "query", Moderation: "moderation",
-		Streams: make(web.Streams, 10), Stopping: stopping,
+		SignIn: signInOf(t), Streams: make(web.Streams, 10), Stopping: stopping,
 	}
 	for _, change := range with {
 		change(h)
@@ -45,6 +47,21 @@ func hostOf(t *testing.T, sidecar http.HandlerFunc, with ...func(*Host)) running
 	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)
 	return running{server, stop}
+}
+
+// signInOf is a sign-in without an issuer.
+func signInOf(t *testing.T) *signin.SignIn {
+	t.Helper()
+	config, err := signin.Read(func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Store = statetest.New()
+	people, err := signin.New(config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return people
 }
 
 type answer struct {
