@@ -44,7 +44,7 @@ type provider struct {
 	known *discovered
 
 	refreshing singleflight.Group
-	refreshed  *expirable.LRU[string, *session] // by refresh token
+	refreshed  *expirable.LRU[string, *session] // by refresh token; nil if the issuer refused it
 }
 
 // discovered is what the issuer's discovery document says.
@@ -172,23 +172,26 @@ func (p *provider) fill(ctx context.Context, d *discovered, s *session, tokens *
 }
 
 // refresh returns the session with a new token. The error is errEnded if the issuer refuses one.
-// Requests that come together share one refresh.
+// Requests that come together share one refresh, and what came of it is remembered.
 func (p *provider) refresh(ctx context.Context, old *session) (*session, error) {
-	if done, ok := p.refreshed.Get(old.Refresh); ok {
-		copied := *done
-		return &copied, nil
-	}
-	made, err, _ := p.refreshing.Do(old.Refresh, func() (any, error) {
-		fresh, err := p.refreshOnce(context.WithoutCancel(ctx), old)
-		if err == nil {
-			p.refreshed.Add(old.Refresh, fresh)
+	fresh, isDone := p.refreshed.Get(old.Refresh)
+	if !isDone {
+		made, err, _ := p.refreshing.Do(old.Refresh, func() (any, error) {
+			fresh, err := p.refreshOnce(context.WithoutCancel(ctx), old)
+			if err == nil || errors.Is(err, errEnded) {
+				p.refreshed.Add(old.Refresh, fresh)
+			}
+			return fresh, err
+		})
+		if err != nil {
+			return nil, err
 		}
-		return fresh, err
-	})
-	if err != nil {
-		return nil, err
+		fresh = made.(*session) //nolint:forcetypeassert,errcheck // the function above returns one
 	}
-	copied := *made.(*session) //nolint:forcetypeassert,errcheck // the function above returns one
+	if fresh == nil {
+		return nil, errEnded
+	}
+	copied := *fresh
 	return &copied, nil
 }
 

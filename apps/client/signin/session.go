@@ -70,12 +70,9 @@ func (s *SignIn) find(c *gin.Context) (*session, error) {
 		switch {
 		case err == nil:
 			found, isNew = refreshed, true
-		case errors.Is(err, errEnded):
-			s.jar.drop(c, sessionCookie)
-			return nil, err
-		case now.After(found.Ends):
+		case now.After(found.Ends) && !errors.Is(err, errEnded):
 			return nil, web.Unavailable("The sign-in service does not answer, and you were signed in until now. Try again.")
-		}
+		} // Otherwise the token is used to its end: another replica may have used the refresh token.
 	}
 	if now.After(found.Ends) {
 		s.jar.drop(c, sessionCookie)

@@ -105,8 +105,9 @@ func (s *SignIn) begin(c *gin.Context) {
 		web.Fail(c, web.NewProblem(http.StatusNotFound, "Nobody can sign in here: no ISSUER is set."))
 		return
 	}
-	if c.Request.Host != s.Public.Host { // the cookie must be where the issuer leads back to
-		c.Redirect(http.StatusSeeOther, s.Public.String()+signInPath+"?return="+url.QueryEscape(to))
+	// The cookie must be where the issuer leads back to. A proxy may ask for the host by another name.
+	if c.Request.Host != s.Public.Host && c.Query("moved") == "" {
+		c.Redirect(http.StatusSeeOther, s.Public.String()+signInPath+"?moved=1&return="+url.QueryEscape(to))
 		return
 	}
 	d, err := s.provider.discover(c.Request.Context())
