@@ -223,7 +223,7 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"a password that is committed", "postgres", onPostgres, "k8s/engines/postgres/kustomization.yaml", "database=postbus", "database=postbus password=x", "password"},
 		{"no TLS", "postgres", productionPostgres, "k8s/overlays/production-postgres-rabbitmq/kustomization.yaml", "sslmode=verify-full", "sslmode=require", "sslmode"},
 		{"no address", "postgres", productionPostgres, "k8s/overlays/production-postgres-rabbitmq/kustomization.yaml", "host=postgres.example.com ", "", "no host"},
-		{"a user who is missing", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "eventlog-store query-store\"", "eventlog-store\"", "the users are"},
+		{"a user who is missing", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "eventlog-store query-store client-store\"", "eventlog-store client-store\"", "the users are"},
 		{"an image by its tag", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "@sha256:", "-", "no digest"},
 		{"a dollar that Kubernetes takes", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "\\${$(echo \"$store\" | tr a-z- A-Z_)}", "\\$$(echo \"$store\" | tr a-z- A-Z_)", "one $"},
 		{"a superuser who logs in", "postgres", onPostgres, "k8s/postgres/postgres.yaml", "local all postgres peer", "host all all all trust", "pg_hba.conf"},

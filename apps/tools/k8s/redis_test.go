@@ -317,7 +317,7 @@ func TestAnotherRedisGetsTheSameUsers(t *testing.T) {
 			fmt.Fprintf(&want, "ACL SETUSER %s reset >password-of-redis-%[1]s %s", name, rules)
 		}
 	}
-	if out != want.String() || strings.Count(want.String(), "\n") != 6 {
+	if out != want.String() || strings.Count(want.String(), "\n") != 7 {
 		t.Errorf("got:\n%s\nwant:\n%s", out, want.String())
 	}
 }
