@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -22,7 +23,7 @@ func (b *bench) people(ctx context.Context, s *stack) error {
 	if err != nil {
 		return err
 	}
-	host := fmt.Sprintf("localhost:%d", s.App("client").Port)
+	host := strings.TrimPrefix(s.App("client").URL(), "http://")
 	load := traffic.Load{Connections: connections, Duration: b.each}
 	var persons, guests figures
 	for i := range max(b.rounds, peopleRounds) {

@@ -227,7 +227,7 @@ func (d Derivation) env(name string, app Document) error {
 		env["ISSUER"] = fmt.Sprintf("http://localhost:%d", issuerPort+d.Shift)
 	}
 	if name == "client" && d.Binaries != "" {
-		env["PUBLIC_URL"] = fmt.Sprintf("http://localhost:%d", port)
+		env["PUBLIC_URL"] = fmt.Sprintf("http://%s:%d", loopback, port)
 	}
 	for key, value := range d.Env {
 		env[key] = value

@@ -46,7 +46,7 @@ func TestADerivedSystemSignsPeopleInAtItsOwnIssuer(t *testing.T) {
 			t.Errorf("%s's ISSUER is %v, want %v", name, got, want)
 		}
 	}
-	if got := env["client"]["PUBLIC_URL"]; got != "http://localhost:13000" {
+	if got := env["client"]["PUBLIC_URL"]; got != "http://127.0.0.1:13000" {
 		t.Errorf("the client's PUBLIC_URL is %v", got)
 	}
 	s, err := Load(Dapr{}, runFile)
