@@ -62,9 +62,11 @@ func (h *Host) Routes(e *gin.Engine) error {
 		"/moderation/queue":             {http.MethodGet},
 		"/moderation/policy":            {http.MethodGet, http.MethodPut},
 		"/moderation/policy/apply":      {http.MethodPost},
+		"/moderation/policy/try":        {http.MethodPost},
 		"/moderation/comments/:id":      {http.MethodGet, http.MethodPost},
 		"/moderation/comments/:id/undo": {http.MethodPost},
 		"/moderation/posts/:id":         {http.MethodPost},
+		"/moderation/people":            {http.MethodGet},
 		"/moderation/people/:subject":   {http.MethodPost},
 	} {
 		personal.Match(methods, path, moderation)
