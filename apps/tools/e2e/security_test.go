@@ -190,7 +190,7 @@ func TestOnlyItsPublisherCanPublishAnEvent(t *testing.T) {
 }
 
 func TestAnAppCanNotReadAnothersStore(t *testing.T) {
-	for _, owner := range onTheBus {
+	for _, owner := range system.Services {
 		for _, app := range system.Services {
 			_, err := sidecarOf(t, shared.App(app)).GetState(t.Context(), &pb.GetStateRequest{StoreName: owner + "-store", Key: "x"})
 			switch what := app + " reads the store of " + owner; {
