@@ -5,15 +5,8 @@ import react from '@vitejs/plugin-react'
 import { defineConfig } from 'vitest/config'
 import type { Plugin, ProxyOptions } from 'vite'
 
-/** The port of each service under `make run`, for `npm run dev`. */
-const services = { posts: 4000, comments: 4001, query: 4002 }
-
-/** The routes of the host, for `npm run dev`. The API goes to the services, everything else to the client. */
-const proxy: Record<string, ProxyOptions> = {
-  '^/posts/create$': { target: `http://127.0.0.1:${services.posts}` },
-  '^/posts/[^/?]+/comments': { target: `http://127.0.0.1:${services.comments}` },
-  '^/posts(/[^/?]+)?(\\?.*)?$': { target: `http://127.0.0.1:${services.query}` },
-}
+/** What `make run` serves at the client's host, for `npm run dev`: the API, and who the visitor is. */
+const proxy: Record<string, ProxyOptions> = { '^/(posts|moderation|auth|me)([/?]|$)': { target: 'http://127.0.0.1:3000' } }
 
 /** Writes a brotli and a gzip form beside each text file of the build, for the host to send. */
 function precompress(): Plugin {

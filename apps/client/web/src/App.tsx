@@ -1,13 +1,29 @@
-import { useEffect, useRef } from 'react'
-import { Link, Route, Switch, useLocation } from 'wouter'
+import { lazy, Suspense, useEffect, useRef } from 'react'
+import { Route, Switch, useLocation } from 'wouter'
 import { FeedPage } from './feed/FeedPage'
+import type { Failure } from './people/failure'
+import { Notices } from './people/Notices'
+import { useKeepMe } from './people/useMe'
 import { PostPage } from './post/PostPage'
 import { Announcer } from './ui/announce'
 import { Header } from './ui/Header'
+import { NothingHere } from './ui/NothingHere'
+import { NotLoaded } from './ui/NotLoaded'
+import { Waiting } from './ui/Waiting'
 
-export function App() {
+/** Readers do not load what is for moderators. */
+const ModerationPage = lazy(() =>
+  import('./moderation/ModerationPage').then(
+    ({ ModerationPage }) => ({ default: ModerationPage }),
+    () => ({ default: NotLoaded }),
+  ),
+)
+
+/** The page. It shows why somebody could not sign in who is just back from that. */
+export function App({ failure }: { failure: Failure | undefined }) {
   const main = useRef<HTMLElement>(null)
   useFocusOnNewPage(main)
+  useKeepMe()
   return (
     <>
       <a className="skip" href="#content">
@@ -15,15 +31,18 @@ export function App() {
       </a>
       <Header />
       <main id="content" ref={main} tabIndex={-1}>
+        <Notices failure={failure} />
         <Switch>
           <Route path="/" component={FeedPage} />
           <Route path="/p/:id">{({ id }) => <PostPage key={id} id={id} />}</Route>
-          <Route>
-            <h1>There is nothing here</h1>
-            <p>
-              <Link href="/">All posts</Link>
-            </p>
+          <Route path="/moderate/:view?">
+            {({ view }) => (
+              <Suspense fallback={<Waiting>Loading…</Waiting>}>
+                <ModerationPage view={view} />
+              </Suspense>
+            )}
           </Route>
+          <Route component={NothingHere} />
         </Switch>
       </main>
       <Announcer />

@@ -1,20 +1,34 @@
 import '@fontsource-variable/figtree/wght.css'
 import '@fontsource/newsreader/latin-400.css'
 import './ui/base.css'
-import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
+import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from '@tanstack/react-query'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { App } from './App'
 import { Problem } from './api/problem'
 import { Live } from './live/live'
+import { keys } from './live/keys'
 import { LiveContext } from './live/useLive'
+import { takeFailure } from './people/failure'
+import { askAgain } from './people/useMe'
 import { applyTheme } from './ui/theme'
 import { isOwn } from './write/own'
 
 /** The delay before a failed read is retried, in milliseconds. */
 const readAgainAfter = 1_500
 
+/** A refusal may mean that the session has ended, or that somebody has another role now. */
+function notice(cause: unknown): void {
+  if (cause instanceof Problem && (cause.status === 401 || cause.status === 403)) askAgain(client)
+}
+
 const client = new QueryClient({
+  queryCache: new QueryCache({
+    onError: (cause, { queryKey }) => {
+      if (queryKey[0] !== keys.me[0]) notice(cause)
+    },
+  }),
+  mutationCache: new MutationCache({ onError: notice }),
   defaultOptions: {
     queries: {
       // The live stream keeps the cache fresh.
@@ -23,13 +37,14 @@ const client = new QueryClient({
       refetchOnReconnect: false,
       networkMode: 'always',
       retry: (_, cause) => cause instanceof Problem && cause.transient,
-      retryDelay: readAgainAfter,
+      retryDelay: (_, cause) => Math.max(readAgainAfter, cause instanceof Problem ? (cause.retryAfter ?? 0) : 0),
     },
     mutations: { networkMode: 'always' },
   },
 })
 const live = new Live(client, isOwn)
 
+const failure = takeFailure()
 applyTheme()
 const root = document.getElementById('root')
 if (root) {
@@ -37,7 +52,7 @@ if (root) {
     <StrictMode>
       <QueryClientProvider client={client}>
         <LiveContext value={live}>
-          <App />
+          <App failure={failure} />
         </LiveContext>
       </QueryClientProvider>
     </StrictMode>,

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { nextOf, request, sequenceOf, withParameter } from './http'
+import { nextOf, request, send, sequenceOf, withParameter } from './http'
 
 const fetched = vi.fn<typeof fetch>()
 beforeEach(() => vi.stubGlobal('fetch', fetched))
@@ -18,6 +18,12 @@ test('request passes on what is to be sent', async () => {
   fetched.mockResolvedValue(Response.json({}, { status: 201 }))
   await request('/posts/create', { method: 'POST', body: '{}', headers: { 'Idempotency-Key': 'k' } })
   expect(fetched.mock.calls[0]?.[1]).toMatchObject({ method: 'POST', body: '{}', headers: { 'Idempotency-Key': 'k' } })
+})
+
+test('send sends JSON, and gives the version of the answer', async () => {
+  fetched.mockResolvedValue(Response.json({ b: 2 }, { headers: { ETag: '"3"' } }))
+  expect(await send('PUT', '/moderation/policy', { a: 1 }, { 'If-Match': '"2"' })).toMatchObject({ value: { b: 2 }, etag: '"3"' })
+  expect(fetched.mock.calls[0]?.[1]).toMatchObject({ method: 'PUT', body: '{"a":1}', headers: { 'Content-Type': 'application/json', 'If-Match': '"2"' } })
 })
 
 test('a refusal is a problem', async () => {

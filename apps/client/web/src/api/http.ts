@@ -11,6 +11,8 @@ export interface Answer<T> {
   position: string | undefined
   /** The path and query of the next page. */
   next: string | undefined
+  /** The version of what was read or written. */
+  etag: string | undefined
 }
 
 /** Sends a request and reads its JSON. It throws nothing but a Problem. */
@@ -30,11 +32,17 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
       sequence: sequenceOf(response.headers),
       position: response.headers.get('Postbus-Position') ?? undefined,
       next: nextOf(response.headers.get('Link')),
+      etag: response.headers.get('ETag') ?? undefined,
     }
   } catch (cause) {
     if (init.signal?.aborted) throw cause
     throw noAnswer(cause)
   }
+}
+
+/** Sends a value as JSON. */
+export function send<T>(method: 'POST' | 'PUT', path: string, value: unknown, headers: Record<string, string> = {}): Promise<Answer<T>> {
+  return request<T>(path, { method, body: JSON.stringify(value), headers: { 'Content-Type': 'application/json', ...headers } })
 }
 
 /** The number of the log in the headers of query's answers. */

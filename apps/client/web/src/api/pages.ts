@@ -33,8 +33,8 @@ export const postPath = (id: string) => `/posts/${encodeURIComponent(id)}`
 
 /** A post without its comments, as of a number of the log. */
 export function summary(post: PostWithComments, sequence: number): FeedPost {
-  const { id, title, body, createdAt, commentCount } = post
-  return { id, title, body, createdAt, commentCount, sequence }
+  const { comments, ...rest } = post
+  return { ...rest, sequence }
 }
 
 /** Reads a page of posts that is at least as new as the number. */

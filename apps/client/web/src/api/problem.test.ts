@@ -8,6 +8,18 @@ describe('problemOf', () => {
     expect(problem.message).toBe('Title must not be empty.')
   })
 
+  test('reads which role is missing, and what stands instead', () => {
+    expect(problemOf(403, '{"detail":"no","role":"author"}', null)).toMatchObject({ role: 'author', stands: undefined })
+    expect(problemOf(409, '{"detail":"no","stands":{"id":"1"}}', null)).toMatchObject({ role: undefined, stands: { id: '1' } })
+  })
+
+  test.each([
+    ['30', 'Too much at once. Try again in 30 s.'],
+    [null, 'Too much at once. Try again later.'],
+  ])('says when to come back after too much, with Retry-After: %s', (header, said) => {
+    expect(problemOf(429, '{"detail":"60 in 1m0s are allowed here"}', header).detail).toBe(said)
+  })
+
   test.each([
     ['nothing', ''],
     ['HTML', '<h1>502 Bad Gateway</h1>'],

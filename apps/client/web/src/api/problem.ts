@@ -2,17 +2,27 @@
 export class Problem extends Error {
   override name = 'Problem'
 
+  /** The field of the form that the problem is about. */
+  readonly field: string | undefined
+  /** The role that the person lacks. */
+  readonly role: string | undefined
+  /** What stands instead, for a 409. */
+  readonly stands: unknown
+  /** How long to wait before the next try, in milliseconds. */
+  readonly retryAfter: number | undefined
+
   constructor(
     /** The HTTP status, or 0 without an answer. */
     readonly status: number,
     /** A sentence for people. */
     readonly detail: string,
-    /** The field of the form that the problem is about. */
-    readonly field?: string,
-    /** How long to wait before the next try, in milliseconds. */
-    readonly retryAfter?: number,
+    more: { field?: string | undefined; role?: string | undefined; stands?: unknown; retryAfter?: number | undefined } = {},
   ) {
     super(detail)
+    this.field = more.field
+    this.role = more.role
+    this.stands = more.stands
+    this.retryAfter = more.retryAfter
   }
 
   /**
@@ -33,18 +43,26 @@ export function noAnswer(cause: unknown): Problem {
 
 /** Reads the problem from an answer that is not a success. */
 export function problemOf(status: number, body: string, retryAfter: string | null): Problem {
-  let detail = ''
-  let field: string | undefined
+  const document = documentIn(body)
+  const text = (member: string) => (typeof document[member] === 'string' ? document[member] : undefined)
+  const wait = milliseconds(retryAfter)
+  const detail = status === 429 ? tooMuch(wait) : sentence(text('detail') ?? '') || `The server answered ${status}.`
+  return new Problem(status, detail, { field: text('field'), role: text('role'), stands: document.stands, retryAfter: wait })
+}
+
+/** The members of a problem document. A proxy on the way may answer without one. */
+function documentIn(body: string): Partial<Record<string, unknown>> {
   try {
     const document: unknown = JSON.parse(body)
-    if (typeof document === 'object' && document !== null) {
-      if ('detail' in document && typeof document.detail === 'string') detail = document.detail
-      if ('field' in document && typeof document.field === 'string') field = document.field
-    }
+    return typeof document === 'object' && document !== null ? { ...document } : {}
   } catch {
-    // A proxy on the way may answer without a problem document.
+    return {}
   }
-  return new Problem(status, sentence(detail) || `The server answered ${status}.`, field, milliseconds(retryAfter))
+}
+
+/** What people are told who send too much: when to come back. The bounds are for programs. */
+function tooMuch(wait: number | undefined): string {
+  return wait === undefined ? 'Too much at once. Try again later.' : `Too much at once. Try again in ${Math.ceil(wait / 1000)} s.`
 }
 
 /** The advice that the API gives to programs. The page follows it by itself. */

@@ -49,7 +49,8 @@ export interface NewPost {
 /** What the visitor sends to create a comment. */
 export interface NewComment {
   content: string
-  author: string
+  /** The name that a guest chose. The name of a person who is signed in is the issuer's. */
+  author?: string
 }
 
 /** One change of the live stream. */

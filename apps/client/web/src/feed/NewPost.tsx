@@ -1,6 +1,10 @@
 import { Button } from '@base-ui/react/button'
 import { useEffect, useRef, useState } from 'react'
 import type { Post } from '../api/types'
+import { As } from '../people/As'
+import { may } from '../people/me'
+import { SignInTo } from '../people/SignInTo'
+import { useMe } from '../people/useMe'
 import { TextField } from '../ui/TextField'
 import { rememberOwn } from '../write/own'
 import { SendButton } from '../write/SendButton'
@@ -9,15 +13,16 @@ import styles from './NewPost.module.css'
 
 const fields = ['title', 'body'] as const
 
-/** The form for a post, behind a button that opens it. */
+/** The form for a post, behind a button that opens it. What somebody has typed who may not post any more stays. */
 export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
   const [toggled, setToggled] = useState<boolean>()
-  const form = useForm<(typeof fields)[number], Omit<Post, 'commentCount'>>('post', '/posts/create', fields, ({ id, title, body, createdAt }) => {
-    rememberOwn(id)
+  const form = useForm<(typeof fields)[number], Omit<Post, 'commentCount'>>('post', '/posts/create', fields, (post) => {
+    rememberOwn(post.id)
     setToggled(false)
-    onSent({ id, title, body, createdAt, commentCount: 0 })
+    onSent({ ...post, commentCount: 0 })
   })
-  const [hadDraft] = useState(form.draft.title !== '' || form.draft.body !== '')
+  const me = useMe()
+  const [hadDraft] = useState(!form.isEmpty)
   const open = toggled ?? hadDraft
   const asked = toggled !== undefined
   const section = useRef<HTMLElement>(null)
@@ -26,13 +31,15 @@ export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
     if (asked) section.current?.querySelector<HTMLElement>(open ? 'input' : 'button')?.focus()
   }, [asked, open])
 
+  if (!may(me, 'post') && form.isEmpty) return <SignInTo command="post" />
   return (
     <section ref={section} className={styles.section} aria-label="Write a post">
       {open ? (
         <form className={styles.form} onSubmit={form.submit} noValidate>
           <TextField name="title" label="Title" value={form.draft.title} onChange={form.set('title')} mistake={form.mistake('title')} />
           <TextField name="body" label="Text (optional)" rows={6} value={form.draft.body} onChange={form.set('body')} mistake={form.mistake('body')} />
-          <SendButton label="Publish" {...form}>
+          <As />
+          <SendButton label="Publish" command="post" {...form}>
             <Button className="button" onClick={() => setToggled(false)}>
               Cancel
             </Button>

@@ -15,6 +15,12 @@ export const PostCard = memo(function PostCard({ post }: { post: FeedPost }) {
         </h2>
         {post.body !== '' && <p className={styles.body}>{excerpt(post.body)}</p>}
         <p className={styles.meta}>
+          {post.author !== undefined && (
+            <>
+              <span className={styles.author}>{post.author}</span>
+              <span aria-hidden="true">·</span>
+            </>
+          )}
           <Ago time={post.createdAt} />
           <span aria-hidden="true">·</span>
           <span>{post.commentCount === 0 ? 'No comments' : count(post.commentCount, 'comment')}</span>

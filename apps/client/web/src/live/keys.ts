@@ -10,4 +10,14 @@ export const keys = {
   ownComments: (postId: string) => ['own-comments', postId] as const,
   /** A comment as its author sees it: Comment. */
   ownComment: (id: string) => ['own-comment', id] as const,
+  /** Who the visitor is: Me. */
+  me: ['me'] as const,
+  /** The comments of a status, for moderators: Queue. */
+  queue: (status: string) => ['queue', status] as const,
+  /** The title of a post: string. */
+  title: (postId: string) => ['title', postId] as const,
+  /** The policy and its version: Versioned. */
+  policy: ['policy'] as const,
+  /** The people who are blocked: Blocking[]. */
+  blocked: ['blocked'] as const,
 }

@@ -111,14 +111,14 @@ export class Live {
     )
   }
 
-  /** Drops the pages and the live posts of a log that is gone, and reads the pages on display again. */
+  /** Drops the pages and the live posts of a log that is gone, and reads the pages on display again. Who the visitor is does not depend on it. */
   #beginAnew(position: string): void {
     this.#position = position
     this.#recent = []
     this.#beginnings++
     for (const { queryKey } of this.client.getQueryCache().getAll()) {
       if (queryKey[0] === keys.arrived[0] || queryKey[0] === keys.ownComments('')[0]) this.client.setQueryData(queryKey, [])
-      else void this.client.resetQueries({ queryKey, exact: true })
+      else if (queryKey[0] !== keys.me[0]) void this.client.resetQueries({ queryKey, exact: true })
     }
     for (const listener of this.#listeners) listener()
   }

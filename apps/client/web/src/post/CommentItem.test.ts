@@ -17,6 +17,15 @@ test('one’s own comment that can’t be read now has no name', () => {
   expect(html).not.toContain('Anonymous')
 })
 
+test.each([
+  [{ author: 'Ann' }, true],
+  [{ author: 'Ann', authorId: 'a1' }, false],
+  [{}, false],
+])('of %j it says whether a guest chose the name', (by, isGuest) => {
+  const comment = { id: '1', content: 'The text.', status: 'approved', createdAt: '2026-11-24T09:01:00Z', ...by }
+  expect(renderToStaticMarkup(createElement(CommentItem, { comment, own: false })).includes('>guest<')).toBe(isGuest)
+})
+
 describe('a comment', () => {
   test.each([
     ['approved', false, ['Ann', 'The text.'], ['a word', 'awaiting', 'rejected']],

@@ -20,6 +20,7 @@ export const CommentItem = memo(function CommentItem({ comment, own }: Props) {
       <article className={styles.comment} data-status={comment.status}>
         <p className={styles.meta}>
           {seen && <strong className={styles.author}>{comment.author ?? 'Anonymous'}</strong>}
+          {seen && comment.author !== undefined && comment.authorId === undefined && <span className={styles.guest}>guest</span>}
           {own && <span className={styles.own}>you</span>}
           <Ago time={comment.createdAt ?? madeAt(comment.id)} />
         </p>

@@ -1,25 +1,42 @@
 import type { CreatedComment } from '../api/types'
+import { As } from '../people/As'
+import { may } from '../people/me'
+import { SignInTo } from '../people/SignInTo'
+import { useMe } from '../people/useMe'
 import { TextField } from '../ui/TextField'
 import { rememberOwn } from '../write/own'
 import { SendButton } from '../write/SendButton'
 import { useForm } from '../write/useForm'
 import styles from './NewComment.module.css'
 
-const fields = ['content', 'author'] as const
+/** The fields of a guest, and of a person, whose name the issuer has. */
+const fields = { guest: ['content', 'author'], person: ['content'] } as const
 
-/** The form for a comment. */
+/** The form for a comment. What somebody has typed who may not comment any more stays. */
 export function NewComment({ postId, onSent }: { postId: string; onSent: (comment: CreatedComment) => void }) {
-  const form = useForm<(typeof fields)[number], CreatedComment>(`comment:${postId}`, `/posts/${encodeURIComponent(postId)}/comments`, fields, (comment) => {
-    rememberOwn(comment.id, comment.receipt)
-    onSent(comment)
-  })
+  const me = useMe()
+  const isGuest = me.subject === undefined
+  const form = useForm<'content' | 'author', CreatedComment>(
+    `comment:${postId}`,
+    `/posts/${encodeURIComponent(postId)}/comments`,
+    isGuest ? fields.guest : fields.person,
+    (comment) => {
+      rememberOwn(comment.id, comment.receipt)
+      onSent(comment)
+    },
+  )
+  if (!may(me, 'comment') && form.isEmpty) return <SignInTo command="comment" />
   return (
     <section aria-label="Write a comment" className={styles.section}>
       <form className={styles.form} onSubmit={form.submit} noValidate>
         <TextField name="content" label="Comment" rows={3} value={form.draft.content} onChange={form.set('content')} mistake={form.mistake('content')} />
         <div className={styles.last}>
-          <TextField name="author" label="Name (optional)" value={form.draft.author} onChange={form.set('author')} mistake={form.mistake('author')} autoComplete="nickname" />
-          <SendButton label="Send" {...form} />
+          {isGuest ? (
+            <TextField name="author" label="Name (optional)" value={form.draft.author} onChange={form.set('author')} mistake={form.mistake('author')} autoComplete="nickname" />
+          ) : (
+            <As />
+          )}
+          <SendButton label="Send" command="comment" {...form} />
         </div>
       </form>
     </section>

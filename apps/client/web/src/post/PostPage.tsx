@@ -1,23 +1,25 @@
 import { Link } from 'wouter'
 import type { Change } from '../api/types'
 import { useChanges } from '../live/useLive'
+import type { Me } from '../people/me'
+import { useMe } from '../people/useMe'
 import { announce } from '../ui/announce'
 import { Ago } from '../ui/Ago'
 import { count } from '../ui/count'
 import { More } from '../ui/More'
 import { Trouble } from '../ui/Trouble'
 import { Waiting } from '../ui/Waiting'
-import { isOwn } from '../write/own'
 import { CommentItem } from './CommentItem'
 import { NewComment } from './NewComment'
 import styles from './PostPage.module.css'
-import { usePost } from './usePost'
+import { isOwnComment, usePost } from './usePost'
 
 /** One post at its own address, with its comments. */
 export function PostPage({ id }: { id: string }) {
   const { post, comments, ...read } = usePost(id)
+  const me = useMe()
   useChanges((change) => {
-    const news = newsOf(change, id)
+    const news = newsOf(change, id, me)
     if (news !== undefined) announce(news)
   })
   if (!post && read.missing) {
@@ -50,6 +52,7 @@ export function PostPage({ id }: { id: string }) {
         <article>
           <h1 className={styles.title}>{post.title}</h1>
           <p className={styles.meta}>
+            {post.author !== undefined && `${post.author} · `}
             <Ago time={post.createdAt} />
           </p>
           {post.body !== '' && <div className={styles.body}>{post.body}</div>}
@@ -70,7 +73,7 @@ export function PostPage({ id }: { id: string }) {
         {comments.length > 0 && (
           <ol className={styles.list} aria-label="Comments">
             {comments.map((comment) => (
-              <CommentItem key={comment.id} comment={comment} own={isOwn(comment.id)} />
+              <CommentItem key={comment.id} comment={comment} own={isOwnComment(comment, me)} />
             ))}
           </ol>
         )}
@@ -92,10 +95,10 @@ export function PostPage({ id }: { id: string }) {
  * The announcement of a change for screen readers: the outcome of the visitor's comment, and others' comments
  * once they are approved.
  */
-function newsOf(change: Change, postId: string): string | undefined {
+function newsOf(change: Change, postId: string, me: Me): string | undefined {
   if (change.type === 'PostCreated' || change.postId !== postId) return undefined
-  const { id, author, status } = change.comment
+  const { author, status } = change.comment
   // The comment itself announces its rejection.
   if (status !== 'approved') return undefined
-  return isOwn(id) ? 'Your comment is approved.' : `New comment by ${author ?? 'Anonymous'}.`
+  return isOwnComment(change.comment, me) ? 'Your comment is approved.' : `New comment by ${author ?? 'Anonymous'}.`
 }

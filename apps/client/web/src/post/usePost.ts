@@ -6,13 +6,33 @@ import type { Comment } from '../api/types'
 import { shownComments, upsert } from '../live/fold'
 import { keys } from '../live/keys'
 import { useChanges, useLive } from '../live/useLive'
+import { isMine, type Me } from '../people/me'
+import { useMe } from '../people/useMe'
 import { isOwn, receiptOf } from '../write/own'
 
 /** How often the page reads the visitor's own new post until query has it, and the delay between, in milliseconds. */
 const ownTries = 20
 const ownWait = 250
 
+/** How many withheld comments of a post are read to find out whether the visitor wrote them. */
+const asked = 20
+
 const none: Comment[] = []
+
+/** Whether the visitor wrote a comment: the pseudonym says so, or this tab remembers it. */
+export function isOwnComment({ id, authorId }: Comment, me: Me): boolean {
+  return isMine(authorId, me) ?? isOwn(id)
+}
+
+/**
+ * The comments that the visitor may see more of than other readers: those of this tab, and for somebody who is signed
+ * in the newest that were decided on, since their author is not known. A pending one is decided on in a moment.
+ */
+export function withheldFrom(comments: Comment[], me: Me): Comment[] {
+  const withheld = comments.filter(({ status }) => status !== 'approved')
+  const others = withheld.filter(({ id, status }) => !isOwn(id) && status !== 'pending' && me.subject !== undefined).slice(0, asked)
+  return withheld.filter((comment) => isOwn(comment.id) || others.includes(comment))
+}
 
 /** A post with its comments: the pages read so far, the visitor's own comments since, and a way to read the next page. */
 export function usePost(id: string) {
@@ -54,14 +74,16 @@ export function usePost(id: string) {
 /** The comments, with what only their author sees of those that are not approved: at first as it was sent, then as it was read. */
 function useWithheld(postId: string, comments: Comment[], sent: Comment[]): Comment[] {
   const client = useQueryClient()
+  const me = useMe()
   useChanges((change) => {
     if (change.type === 'CommentUpdated') void client.invalidateQueries({ queryKey: keys.ownComment(change.comment.id) })
   })
-  const withheld = comments.filter(({ id, status }) => status !== 'approved' && isOwn(id))
+  const withheld = withheldFrom(comments, me)
   const queries = withheld.map(({ id, status }) => ({
     queryKey: keys.ownComment(id),
     queryFn: ({ signal }: { signal: AbortSignal }) => readOwnComment(postId, id, receiptOf(id), signal),
     staleTime: Infinity,
+    ...(!isOwn(id) && { retry: false }),
     enabled: status !== 'pending' || !sent.some((comment) => comment.id === id), // otherwise all is known
   }))
   return useQueries({

@@ -1,22 +1,27 @@
 import { Link } from 'wouter'
 import { Button } from '@base-ui/react/button'
+import { may } from '../people/me'
+import { Session } from '../people/Session'
+import { useMe } from '../people/useMe'
 import { ConnectionStatus } from './ConnectionStatus'
 import styles from './Header.module.css'
 import { useTheme } from './theme'
 
 export function Header() {
   const [theme, change] = useTheme()
+  const isCrowded = may(useMe(), 'moderate')
   return (
     <header className={styles.header}>
-      <div className={styles.bar}>
+      <div className={styles.bar} data-crowded={isCrowded}>
         <Link href="/" className={styles.name}>
           <svg className={styles.mark} viewBox="0 0 32 32" aria-hidden="true">
             <path d="M4 15a8 8 0 0 1 8-8h8a8 8 0 0 1 8 8v10a2 2 0 0 1-2 2H6a2 2 0 0 1-2-2z" />
             <path className={styles.slot} d="M8 15a1.500 1.500 0 0 1 1.500-1.500h13a1.500 1.500 0 0 1 0 3h-13A1.500 1.500 0 0 1 8 15zm3 6h10v2H11z" />
           </svg>
-          Postbus
+          <span>Postbus</span>
         </Link>
         <ConnectionStatus />
+        <Session />
         <Button className={styles.theme} onClick={change} aria-label={theme === 'dark' ? 'Switch to light theme' : 'Switch to dark theme'}>
           <svg viewBox="0 0 24 24" aria-hidden="true">
             {theme === 'dark' ? (

@@ -1,4 +1,5 @@
 import { Field } from '@base-ui/react/field'
+import { useEffect, useRef } from 'react'
 import { charactersLeft, type FieldName } from '../write/limits'
 import { count } from './count'
 import styles from './TextField.module.css'
@@ -13,15 +14,22 @@ interface Props {
   /** The number of lines at first. Without it the field has one line. */
   rows?: number
   autoComplete?: string
+  /** Whether it gets the focus as soon as it is shown. */
+  focus?: boolean
 }
 
 /** A text field with its label, its mistake, and the number of characters left. */
-export function TextField({ name, label, value, onChange, mistake, rows, autoComplete = 'off' }: Props) {
+export function TextField({ name, label, value, onChange, mistake, rows, autoComplete = 'off', focus = false }: Props) {
+  const control = useRef<HTMLInputElement>(null)
+  useEffect(() => {
+    if (focus) control.current?.focus()
+  }, [focus])
   const left = charactersLeft(name, value)
   return (
     <Field.Root name={name} invalid={mistake !== undefined} className={styles.field}>
       <Field.Label className={styles.label}>{label}</Field.Label>
       <Field.Control
+        ref={control}
         className={rows ? `${styles.control} ${styles.lines}` : styles.control}
         value={value}
         onValueChange={onChange}

@@ -1,10 +1,13 @@
 import { Button } from '@base-ui/react/button'
 import type { Problem } from '../api/problem'
+import { Refusal } from '../people/Refusal'
 import { Trouble } from '../ui/Trouble'
 import styles from './SendButton.module.css'
 
 interface Props {
   label: string
+  /** What the button is for, as in "sign in to comment". */
+  command: 'post' | 'comment'
   isSending: boolean
   isRetrying: boolean
   /** The same text was sent before, and sending it again is safe. */
@@ -16,7 +19,7 @@ interface Props {
 }
 
 /** The end of a form: the error, and the button that sends. */
-export function SendButton({ label, isSending, isRetrying, isRepeat, isBeside, trouble, children }: Props) {
+export function SendButton({ label, command, isSending, isRetrying, isRepeat, isBeside, trouble, children }: Props) {
   return (
     <>
       {isRetrying && (
@@ -25,7 +28,9 @@ export function SendButton({ label, isSending, isRetrying, isRepeat, isBeside, t
         </p>
       )}
       {trouble ? (
-        <Trouble>{trouble.detail} What you wrote is kept.</Trouble>
+        <Trouble>
+          <Refusal problem={trouble} command={command} />
+        </Trouble>
       ) : (
         isRepeat && <p className={styles.retrying}>It is not known whether this was sent. To try again is safe: it happens once.</p>
       )}

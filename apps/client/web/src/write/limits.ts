@@ -1,5 +1,5 @@
-/** The bounds of the fields, in characters. The services have the same (apps/internal/event/entity.go). */
-export const limits = { title: 200, body: 10_000, content: 10_000, author: 100 } as const
+/** The bounds of the fields, in characters. The services have the same (apps/internal/event). */
+export const limits = { title: 200, body: 10_000, content: 10_000, author: 100, reason: 500 } as const
 
 export type FieldName = keyof typeof limits
 
@@ -7,7 +7,7 @@ export type FieldName = keyof typeof limits
 const required: ReadonlySet<FieldName> = new Set<FieldName>(['title', 'content'])
 
 /** The names of the fields on the page. */
-const names: Record<FieldName, string> = { title: 'The title', body: 'The text', content: 'The comment', author: 'The name' }
+const names: Record<FieldName, string> = { title: 'The title', body: 'The text', content: 'The comment', author: 'The name', reason: 'The reason' }
 
 /** Counts Unicode code points, as the services do. An emoji is one or more of them. */
 export function characters(text: string): number {

@@ -2,17 +2,14 @@ import { useCallback, useEffect, useState } from 'react'
 import { isTexts, keep, recall } from './storage'
 import { withoutSent } from './withoutSent'
 
-/** The text of a form. It survives a reload of the page, until it is sent. */
-export function useDraft<T extends Record<string, string>>(name: string, empty: T) {
-  const [draft, setDraft] = useState<T>(() => {
-    const kept = recall('sessionStorage', `draft:${name}`, isTexts)
-    return { ...empty, ...kept }
-  })
+/** The texts of a form by field. They survive a reload of the page, until they are sent. */
+export function useDraft(name: string) {
+  const [draft, setDraft] = useState(() => recall('sessionStorage', `draft:${name}`, isTexts) ?? {})
   useEffect(() => keepDraft(name, draft), [name, draft])
-  const change = useCallback((part: Partial<T>) => setDraft((old) => ({ ...old, ...part })), [])
+  const change = useCallback((part: Record<string, string>) => setDraft((old) => ({ ...old, ...part })), [])
   /** Removes what was sent, but keeps what the visitor typed since. */
   const forget = useCallback(
-    (sent: T) => {
+    (sent: Record<string, string>) => {
       setDraft((old) => withoutSent(old, sent))
       // An unmounted form has no state. Its stored draft must still lose what was sent.
       const kept = recall('sessionStorage', `draft:${name}`, isTexts)

@@ -6,11 +6,12 @@ import { useSend } from './useSend'
 
 /**
  * A form. Its text is kept until it is sent, it is checked as the services check it, and it is sent once. The
- * name distinguishes forms in the browser's storage.
+ * name distinguishes forms in the browser's storage. The fields may change: what was typed into one that is
+ * not there is kept, and not sent.
  */
 export function useForm<F extends FieldName, T>(name: string, path: string, fields: readonly F[], onSent: (made: T) => void) {
-  const empty = Object.fromEntries(fields.map((field) => [field, ''])) as Record<F, string>
-  const { draft, change, forget } = useDraft<Record<F, string>>(name, empty)
+  const { draft: kept, change, forget } = useDraft(name)
+  const draft = Object.fromEntries(fields.map((field) => [field, kept[field] ?? ''])) as Record<F, string>
   const [submitted, setSubmitted] = useState<Record<F, string>>()
   const sending = useSend<Record<F, string>, T>(name, path, (made, sent) => {
     forget(sent)
@@ -29,7 +30,8 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
   return {
     draft,
     mistake,
-    set: (field: F) => (text: string) => change({ [field]: text } as Record<F, string>),
+    set: (field: F) => (text: string) => change({ [field]: text }),
+    isEmpty: fields.every((field) => draft[field] === ''),
     isSending: sending.isSending,
     /** The error that concerns no single field, while the text is still the same. */
     trouble: sending.isSending || !submitted ? undefined : aboutAll(problem, fields),

@@ -31,7 +31,8 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
       const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key }
       return (await request<T>(path, { method: 'POST', body, headers })).value
     },
-    retry: (failures, problem) => problem.transient && failures < retries,
+    // Who sends too much has to wait for longer than anybody waits for an answer.
+    retry: (failures, problem) => problem.transient && problem.status !== 429 && failures < retries,
     retryDelay: (_, problem) => problem.retryAfter ?? wait,
     onSuccess: (made, { body }) => {
       remember(undefined)

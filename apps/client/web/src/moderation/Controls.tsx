@@ -1,0 +1,63 @@
+import { useId } from 'react'
+import styles from './Controls.module.css'
+import type { ChoiceField, NumberField } from './rules'
+
+interface Common {
+  value: string
+  onChange: (value: string) => void
+  /** What is wrong with the value, as a sentence. */
+  mistake?: string | undefined
+}
+
+/** A control with its label and its mistake. The control gets what connects it to the mistake. */
+function Labelled({ label, mistake, children }: { label: string; mistake?: string | undefined; children: (link: { 'aria-invalid'?: true; 'aria-describedby'?: string }) => React.ReactNode }) {
+  const id = useId()
+  return (
+    <div className={styles.field}>
+      <label className={styles.label}>
+        <span>{label}</span>
+        {children(mistake === undefined ? {} : { 'aria-invalid': true, 'aria-describedby': id })}
+      </label>
+      {mistake !== undefined && (
+        <p id={id} role="alert" className={styles.mistake}>
+          {mistake}
+        </p>
+      )}
+    </div>
+  )
+}
+
+/** One of some words. */
+export function Choice({ field, value, onChange, mistake }: Common & { field: ChoiceField }) {
+  return (
+    <Labelled label={field.label} mistake={mistake}>
+      {(link) => (
+        <select className={styles.control} value={value} onChange={(event) => onChange(event.target.value)} {...link}>
+          {Object.entries(field.options).map(([option, said]) => (
+            <option key={option} value={option}>
+              {said}
+            </option>
+          ))}
+        </select>
+      )}
+    </Labelled>
+  )
+}
+
+/** A number. It is a text field: a wheel over it, or a comma, must not change the value. */
+export function NumberInput({ field, value, onChange, mistake }: Common & { field: NumberField }) {
+  return (
+    <Labelled label={field.label} mistake={mistake}>
+      {(link) => <input className={styles.control} inputMode={field.isPart ? 'decimal' : 'numeric'} autoComplete="off" value={value} onChange={(event) => onChange(event.target.value)} {...link} />}
+    </Labelled>
+  )
+}
+
+/** A line of text. */
+export function TextInput({ label, value, onChange, mistake }: Common & { label: string }) {
+  return (
+    <Labelled label={label} mistake={mistake}>
+      {(link) => <input className={styles.control} autoComplete="off" spellCheck={false} value={value} onChange={(event) => onChange(event.target.value)} {...link} />}
+    </Labelled>
+  )
+}

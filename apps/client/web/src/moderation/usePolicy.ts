@@ -1,0 +1,74 @@
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
+import { useState } from 'react'
+import type { Problem } from '../api/problem'
+import { keys } from '../live/keys'
+import { announce } from '../ui/announce'
+import { keep, recall } from '../write/storage'
+import { readPolicy, savePolicy, type Versioned } from './api'
+import { draftOf, isEdits, mistakesIn, rulesOf, type Draft, type Edits } from './draft'
+
+/** The policy that stands, and edits of it. The edits are kept through a reload, and until they are saved or discarded. */
+export function usePolicy() {
+  const client = useQueryClient()
+  const query = useQuery({ queryKey: keys.policy, queryFn: ({ signal }) => readPolicy(signal), staleTime: 0 })
+  const [edits, setEdits] = useState<Edits | undefined>(() => recall('sessionStorage', 'policy', isEdits))
+  const [isSubmitted, setSubmitted] = useState(false)
+  const put = (next: Edits | undefined) => {
+    setEdits(next)
+    keep('sessionStorage', 'policy', next)
+  }
+  const saving = useMutation<Versioned, Problem, Versioned>({
+    mutationFn: savePolicy,
+    onSuccess: (saved) => {
+      client.setQueryData<Versioned>(keys.policy, saved)
+      put(undefined)
+      setSubmitted(false)
+      announce(`The policy is saved: version ${versionOf(saved.etag)}.`)
+    },
+    onError: (problem) => {
+      if (problem.status === 412) void query.refetch()
+    },
+  })
+  const stands = query.data
+  const draft = edits?.draft ?? (stands && draftOf(stands.rules))
+  const mistakes = draft === undefined || !isSubmitted ? new Map<string, string>() : mistakesOf(draft, saving.error)
+  return {
+    query,
+    draft,
+    stands,
+    mistakes,
+    saving,
+    isEdited: edits !== undefined,
+    /** The policy was changed since the edits began. */
+    isConflict: edits !== undefined && stands !== undefined && edits.etag !== stands.etag,
+    edit: (next: Draft) => {
+      if (!saving.isPending) saving.reset()
+      put({ draft: next, etag: edits?.etag ?? stands?.etag ?? '' })
+    },
+    discard: () => {
+      saving.reset()
+      setSubmitted(false)
+      put(undefined)
+    },
+    /** Saves the edits, also over a version that is newer than they are, if the moderator has seen that one. */
+    save: (over: string | undefined) => {
+      setSubmitted(true)
+      if (edits === undefined || mistakesIn(edits.draft).size > 0) return
+      const etag = over ?? edits.etag
+      put({ ...edits, etag })
+      saving.mutate({ rules: rulesOf(edits.draft), etag })
+    },
+  }
+}
+
+/** The mistakes that are found here, and the one that moderation has found. */
+function mistakesOf(draft: Draft, problem: Problem | null): Map<string, string> {
+  const mistakes = mistakesIn(draft)
+  if (problem?.field !== undefined && !mistakes.has(problem.field)) mistakes.set(problem.field, problem.detail)
+  return mistakes
+}
+
+/** The version in an ETag. */
+export function versionOf(etag: string): string {
+  return etag.replaceAll('"', '')
+}

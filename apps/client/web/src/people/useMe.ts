@@ -1,0 +1,41 @@
+import { queryOptions, useQuery, useQueryClient, type QueryClient } from '@tanstack/react-query'
+import { keys } from '../live/keys'
+import { readMe, unknown, type Me } from './me'
+
+/** How old the answer may be while the page is visible, and when it becomes visible again, in milliseconds. */
+const ages = { visible: 5 * 60_000, again: 60_000 }
+
+/** The delays before the host is asked again after a failure, in milliseconds. */
+const waits = { first: 1_500, most: 60_000 }
+
+const options = (client: QueryClient) =>
+  queryOptions({
+    queryKey: keys.me,
+    queryFn: ({ signal }) => readMe(client.getQueryData<Me>(keys.me), signal),
+    staleTime: ages.again,
+    gcTime: Infinity,
+    refetchOnMount: false,
+    retryDelay: (failures) => Math.min(waits.first * 2 ** failures, waits.most),
+  })
+
+/** Keeps up to date who the visitor is. It is for one component of the page. */
+export function useKeepMe(): void {
+  useQuery({ ...options(useQueryClient()), refetchInterval: ages.visible, refetchOnWindowFocus: true })
+}
+
+/** Who the visitor is. */
+export function useMe(): Me {
+  const { data = unknown } = useQuery(options(useQueryClient()))
+  return data
+}
+
+/** Whether the host has said who the visitor is, or fails to. */
+export function useMeState(): 'asking' | 'known' | 'failing' {
+  const { data, failureCount } = useQuery(options(useQueryClient()))
+  return data !== undefined ? 'known' : failureCount > 0 ? 'failing' : 'asking'
+}
+
+/** Asks again who the visitor is, after a refusal that may be news about that. */
+export function askAgain(client: QueryClient): void {
+  void client.invalidateQueries({ queryKey: keys.me })
+}
