@@ -17,6 +17,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/client/signin"
 	"github.com/postbus/postbus/apps/internal/command"
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -25,7 +26,7 @@ import (
 // something to Dapr: an app id, a caller, a token, and other credentials in Authorization, in
 // which the sidecar also looks for an app id.
 var forwarded = []string{
-	"Accept", "Accept-Language", "Content-Type", command.KeyHeader, "If-Match", "If-None-Match", "Last-Event-Id", "User-Agent", web.GuestHeader, web.Receipt, web.RequestID,
+	"Accept", "Accept-Language", "Content-Type", command.KeyHeader, "If-Match", "If-None-Match", "Last-Event-Id", "User-Agent", web.Receipt, web.RequestID,
 }
 
 // dropped are headers that the sidecars add to an answer.
@@ -100,9 +101,13 @@ func (h *Host) call(c *gin.Context, appID string) (call *http.Request, err error
 		call.Header.Set("Accept", accept+", application/problem+json")
 	}
 	if err := bearer(call.Header, in.Header["Authorization"]); err != nil {
+		c.Header("WWW-Authenticate", `Bearer error="invalid_request"`)
 		return nil, err
 	}
 	call.Header.Set(web.ClientHeader, c.ClientIP())
+	if guest := signin.Guest(c); guest != "" {
+		call.Header.Set(web.GuestHeader, guest)
+	}
 	if h.Token != "" {
 		call.Header.Set("Dapr-Api-Token", h.Token)
 	}

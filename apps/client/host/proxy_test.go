@@ -194,7 +194,7 @@ func TestAVisitorForgesNothing(t *testing.T) {
 	h.send(t, "GET", "/posts", "",
 		"Dapr-App-Id: eventlog", "dapr-app-id: eventlog", "Dapr-Caller-App-Id: moderation", "Dapr-Caller-Namespace: x", "Dapr-Api-Token: made-up",
 		"Authorization: Basic ZGFwci1hcHAtaWQ6ZXZlbnRsb2c=", "Cookie: a=b", "X-Forwarded-For: 1.2.3.4", "Forwarded: for=1.2.3.4",
-		"Upgrade: h2c", "Te: trailers", "Keep-Alive: 5", "Proxy-Authorization: x", "X-Other: x", "Postbus-Client: 1.2.3.4", "Destination-App-Id: eventlog", "Grpc-Trace-Bin: x", "Tracestate: x=y",
+		"Upgrade: h2c", "Te: trailers", "Keep-Alive: 5", "Proxy-Authorization: x", "X-Other: x", "Postbus-Client: 1.2.3.4", "Postbus-Guest: x", "Destination-App-Id: eventlog", "Grpc-Trace-Bin: x", "Tracestate: x=y",
 		"Idempotency-Key: k", "If-None-Match: \"e\"", "Accept-Language: de")
 	for name, want := range map[string]string{
 		"Dapr-Api-Token": "the real one", "Idempotency-Key": "k", "If-None-Match": `"e"`, "Accept-Language": "de", "Postbus-Client": "127.0.0.1",
@@ -229,10 +229,28 @@ func TestABearerTokenGoesOn(t *testing.T) {
 		got := h.send(t, "GET", "/posts", "", test.headers...)
 		if len(test.headers) > 1 {
 			got.wantProblem(t, http.StatusUnauthorized)
+			if got.header.Get("WWW-Authenticate") == "" {
+				t.Errorf("of %q nothing is asked for", test.headers)
+			}
 		}
 		if got := seen["Authorization"]; !slices.Equal(got, test.want) {
 			t.Errorf("of %q is forwarded %q", test.headers, got)
 		}
+	}
+}
+
+func TestAGuestsBrowserIsNamedByTheHostAlone(t *testing.T) {
+	var seen http.Header
+	h := hostOf(t, func(_ http.ResponseWriter, r *http.Request) { seen = r.Header })
+	const id = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	cookie := []string{"Cookie: postbus-guest=" + id, "Sec-Fetch-Site: same-origin", "Postbus-Guest: x"}
+	h.send(t, "POST", "/posts/create", "{}", cookie...)
+	if got := seen[web.GuestHeader]; !slices.Equal(got, []string{id}) || seen.Get("Cookie") != "" {
+		t.Errorf("the service sees %v", seen)
+	}
+	h.send(t, "POST", "/posts/create", "{}", "Postbus-Guest: x")
+	if got := seen[web.GuestHeader]; got != nil {
+		t.Errorf("a visitor names a guest: %q", got)
 	}
 }
 

@@ -26,13 +26,12 @@ const (
 var validGuest = regexp.MustCompile(`^[A-Z2-7]{26}$`)
 
 // Identify is the middleware of the routes on which it matters who somebody is. It turns the cookie
-// of a session into a bearer token, and that of a guest into web.GuestHeader. A request with a
-// bearer token of its own keeps that one. A request that changes something is refused with 403 if
+// of a session into a bearer token, and that of a guest into its Guest. A request with a bearer
+// token of its own keeps that one. A request that changes something is refused with 403 if
 // it has a cookie and another site sent it, and with 401 if its session has ended: nobody becomes
 // a guest in the middle of writing. Reading goes on as a guest.
 func (s *SignIn) Identify(c *gin.Context) {
 	header := c.Request.Header
-	header.Del(web.GuestHeader) // it is the host's alone to say
 	isChange := c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead
 	guest, hasGuest := s.guestOf(c.Request)
 	if isChange && (hasGuest || s.hasSession(c.Request)) {
@@ -54,8 +53,18 @@ func (s *SignIn) Identify(c *gin.Context) {
 	case isChange && !errors.Is(err, errNoSession):
 		web.Fail(c, err)
 	case hasGuest:
-		header.Set(web.GuestHeader, guest)
+		c.Set(guestKey{}, guest)
 	}
+}
+
+// guestKey is the key of a request's guest in its gin context.
+type guestKey struct{}
+
+// Guest is the guest whose browser sent a request, as Identify has found it, or empty.
+func Guest(c *gin.Context) string {
+	guest, _ := c.Get(guestKey{})
+	id, _ := guest.(string)
+	return id
 }
 
 func isBearer(header http.Header) bool {
