@@ -82,6 +82,9 @@ func (i *Issuer) Verify(ctx context.Context, token string) (Person, error) {
 	if err := verified.Claims(&claims); err != nil {
 		return Person{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	if _, isEvent := claims["events"]; isEvent {
+		return Person{}, fmt.Errorf("%w: it is about an event, such as a sign-out (RFC 8417)", ErrInvalid)
+	}
 	return Person{Subject: i.Pseudonym(verified.Subject), Name: nameIn(claims), Roles: i.rolesIn(claims)}, nil
 }
 

@@ -85,6 +85,7 @@ func refused(t *testing.T, i *issuer, key signing) map[string]string {
 		"not yet valid":           changed(map[string]any{"nbf": now.Add(10 * time.Minute).Unix()}),
 		"no subject":              changed(map[string]any{"sub": nil}),
 		"an empty subject":        changed(map[string]any{"sub": ""}),
+		"a sign-out":              changed(map[string]any{"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}}),
 		"a forged signature":      forger.token(t, i.claims(nil)),
 		"a key of its own":        ownKey + "." + parts[2],
 		"other claims":            parts[0] + "." + part(t, i.claims(map[string]any{"roles": []string{"operator"}})) + "." + parts[2],
