@@ -65,10 +65,6 @@ func (s *Service) create(c *gin.Context) {
 
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
-	if err := s.mayComment(ctx, comment.PostID, author.Subject); err != nil {
-		web.Fail(c, err)
-		return
-	}
 	created, err := event.OfComment(event.CommentCreated, s.source, comment, now, web.TraceParent(ctx))
 	if err != nil {
 		web.Fail(c, err)
@@ -77,7 +73,7 @@ func (s *Service) create(c *gin.Context) {
 	// The same body for another post is another request.
 	request := append([]byte(comment.PostID+"\n"), body...)
 	key := command.Key{Text: c.GetHeader(command.KeyHeader), Owner: author.Subject}
-	committed, err := s.commands.Commit(ctx, key, request, created)
+	committed, err := s.commands.Commit(ctx, s.mayComment(ctx, comment.PostID, author.Subject), key, request, created)
 	if err != nil {
 		web.Fail(c, err)
 		return
