@@ -65,10 +65,6 @@ func (s *Service) create(c *gin.Context) {
 
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
-	if err := s.mayComment(ctx, comment.PostID, author.Subject); err != nil {
-		web.Fail(c, err)
-		return
-	}
 	created, err := event.OfComment(event.CommentCreated, s.source, comment, now, web.TraceParent(ctx))
 	if err != nil {
 		web.Fail(c, err)
@@ -76,7 +72,7 @@ func (s *Service) create(c *gin.Context) {
 	}
 	// The same body for another post is another request.
 	request := append([]byte(comment.PostID+"\n"), body...)
-	committed, err := s.commands.Commit(ctx, command.KeyOf(c), request, created)
+	committed, err := s.commands.Commit(ctx, s.mayComment(ctx, comment.PostID, author.Subject), command.KeyOf(c), request, created)
 	if err != nil {
 		web.Fail(c, err)
 		return

@@ -79,6 +79,27 @@ func TestACommentOfABlockedPersonIsRefused(t *testing.T) {
 	s.wantAnswer(t, reader, http.StatusCreated)
 }
 
+// A repeat gets the first answer, though the post was closed or the person blocked meanwhile. A new
+// comment does not.
+func TestARepeatOfAnAcceptedCommentIsNotRefused(t *testing.T) {
+	for name, refuse := range map[string]event.Event{"closed": commenting(t, aPost, event.Closed, 1), "blocked": blocking(t, true, 1)} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, aPost)
+			first := s.doAs(reader, aPost, "key", `{"content":"a"}`)
+			wantErrors(t, s.deliver(refuse.Type)(t.Context(), []event.Event{refuse}), nil)
+			again := s.doAs(reader, aPost, "key", `{"content":"a"}`)
+			if first.Code != http.StatusCreated || again.Code != http.StatusCreated || again.Body.String() != first.Body.String() {
+				t.Errorf("answered %d %s, and before %d %s", again.Code, again.Body, first.Code, first.Body)
+			}
+			for key, body := range map[string]string{"another": `{"content":"a"}`, "": `{"content":"a"}`} {
+				if res := s.doAs(reader, aPost, key, body); res.Code != http.StatusForbidden {
+					t.Errorf("a new comment with key %q is answered %d %s", key, res.Code, res.Body)
+				}
+			}
+		})
+	}
+}
+
 // The bus brings an event to one replica. The others read the store again soon; without the
 // store nobody is refused for good, and nobody blocked gets through.
 func TestAnotherReplicaLearnsItFromTheStore(t *testing.T) {

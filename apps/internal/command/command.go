@@ -31,9 +31,10 @@ const (
 	maxKeyLength = 255
 )
 
-// Journal commits an event: a *journal.Journal.
+// Journal commits events, and knows the claims of those that were committed: a *journal.Journal.
 type Journal interface {
 	Commit(ctx context.Context, e event.Event, claim journal.Claim) (standing journal.Claim, err error)
+	Claimed(ctx context.Context, key string) (standing journal.Claim, isClaimed bool, err error)
 }
 
 // Commands commits the events of a service's commands, once for each Idempotency-Key.
@@ -72,13 +73,20 @@ func (k Key) claim() string {
 // *web.Problem: 400 for a key out of bounds, 422 for a key of another request, 503 if it is
 // not known whether the event was committed, or if the journal is full. An event that
 // cannot be encoded, or a damaged claim, is another error.
-func (c *Commands) Commit(ctx context.Context, key Key, request []byte, e event.Event) (event.Event, error) {
+//
+// Refusal is why the sender may not do this now, or nil. A refused request commits nothing, and
+// the error is refusal. A 403 does not hold for a repeat of a request that was accepted before: so
+// a request that is refused by one reads the claim of its key, if it has one.
+func (c *Commands) Commit(ctx context.Context, refusal error, key Key, request []byte, e event.Event) (event.Event, error) {
 	if len(key.Text) > maxKeyLength {
 		return e, web.NewProblem(http.StatusBadRequest, fmt.Sprintf("The Idempotency-Key is longer than %d bytes.", maxKeyLength))
 	}
 	var mine journal.Claim
 	if key.Text != "" {
 		mine = journal.Claim{Key: key.claim(), Request: digest(request)}
+	}
+	if refusal != nil {
+		return c.accepted(ctx, refusal, mine, e)
 	}
 	standing, err := c.journal.Commit(ctx, e, mine)
 	if err != nil {
@@ -87,6 +95,30 @@ func (c *Commands) Commit(ctx context.Context, key Key, request []byte, e event.
 	if key.Text == "" {
 		return e, nil
 	}
+	return c.first(ctx, standing, mine.Request, e)
+}
+
+// accepted is first for a request that is refused now and was accepted before. The error is
+// refusal if it was not.
+func (c *Commands) accepted(ctx context.Context, refusal error, mine journal.Claim, e event.Event) (event.Event, error) {
+	problem := new(web.Problem)
+	if mine.Key == "" || !errors.As(refusal, &problem) || problem.Status != http.StatusForbidden {
+		return e, refusal
+	}
+	standing, isClaimed, err := c.journal.Claimed(ctx, mine.Key)
+	switch {
+	case err != nil:
+		slog.WarnContext(ctx, "it is not known whether a refused request was accepted before", "error", err)
+		return e, web.Unavailable(notKnown)
+	case !isClaimed:
+		return e, refusal
+	}
+	return c.first(ctx, standing, mine.Request, e)
+}
+
+// first returns the event of the claim that stands for the key of e and its request: e itself, or
+// that of an earlier try, which it commits again.
+func (c *Commands) first(ctx context.Context, standing journal.Claim, request string, e event.Event) (event.Event, error) {
 	first, err := event.Parse(e.Type, standing.Event)
 	switch {
 	case err != nil:
@@ -95,7 +127,7 @@ func (c *Commands) Commit(ctx context.Context, key Key, request []byte, e event.
 		return e, nil
 	// An earlier try of this request, or another request, has the key. An equal digest also
 	// counts: an earlier version may have read the same bytes in another way.
-	case standing.Request != mine.Request && !event.SameRequest(first, e):
+	case standing.Request != request && !event.SameRequest(first, e):
 		return e, web.NewProblem(http.StatusUnprocessableEntity, "This Idempotency-Key was used for another request.")
 	}
 	// The earlier try may have written its claim alone, so its event is committed again.
@@ -138,6 +170,9 @@ func (c *Commands) CommitRevision(ctx context.Context, e event.Event) (stands ev
 	return first, nil
 }
 
+// notKnown is the detail of a 503.
+const notKnown = "The service's store did not answer in time, so it is not known whether this happened. Repeat the request with the same Idempotency-Key."
+
 // problem is what a client gets to know of an error of the journal. An error that is no
 // matter of time is returned as it is.
 func (c *Commands) problem(ctx context.Context, e event.Event, err error) error {
@@ -146,7 +181,7 @@ func (c *Commands) problem(ctx context.Context, e event.Event, err error) error 
 	case errors.Is(err, journal.ErrFull):
 		return web.Unavailable("The event log does not take events now, and no more of them can wait. This request has changed nothing. Repeat it later, with its Idempotency-Key if it has one.")
 	case errors.Is(err, journal.ErrStopped), ctx.Err() != nil:
-		return web.Unavailable("The service's store did not answer in time, so it is not known whether this happened. Repeat the request with the same Idempotency-Key.")
+		return web.Unavailable(notKnown)
 	}
 	return err
 }

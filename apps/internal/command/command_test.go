@@ -47,7 +47,7 @@ func (s *service) replica() *Commands { return New(journaltest.Start(s.T, s.stor
 func try(c *Commands, key, request string, e event.Event) (event.Event, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
-	return c.Commit(ctx, Key{Text: key}, []byte(request), e)
+	return c.Commit(ctx, nil, Key{Text: key}, []byte(request), e)
 }
 
 func created(t *testing.T, title string) event.Event {
@@ -364,7 +364,7 @@ func TestWhileTheBusIsDownCommandsAreCommitted(t *testing.T) {
 func TestAJournalThatStopsIsUnavailable(t *testing.T) {
 	stopped := journaltest.New()
 	stopped.Fail(journal.ErrStopped)
-	_, err := New(stopped).Commit(t.Context(), Key{Text: "key"}, []byte("a"), created(t, "a"))
+	_, err := New(stopped).Commit(t.Context(), nil, Key{Text: "key"}, []byte("a"), created(t, "a"))
 	if detail := wantProblem(t, err, http.StatusServiceUnavailable); !strings.Contains(detail, "not known") {
 		t.Errorf("the problem says %q", detail)
 	}
@@ -374,7 +374,7 @@ func TestAFullJournalIsUnavailableAndNothingHasHappened(t *testing.T) {
 	full := journaltest.New()
 	full.Fail(journal.ErrFull)
 	for _, key := range []string{"key", ""} {
-		_, err := New(full).Commit(t.Context(), Key{Text: key}, []byte("a"), created(t, "a"))
+		_, err := New(full).Commit(t.Context(), nil, Key{Text: key}, []byte("a"), created(t, "a"))
 		if detail := wantProblem(t, err, http.StatusServiceUnavailable); !strings.Contains(detail, "has changed nothing") {
 			t.Errorf("the problem says %q", detail)
 		}
@@ -502,11 +502,11 @@ func TestAKeyBelongsToItsPerson(t *testing.T) {
 		c, seen := s.replica(), map[string]Key{}
 		for _, key := range []Key{{"key", ""}, {"key", "ann"}, {"key", "bob"}, {"nkey", "an"}, {"annkey", ""}} {
 			e := created(t, "of "+key.Owner)
-			got, err := c.Commit(s.Context(), key, []byte(key.Owner), e)
+			got, err := c.Commit(s.Context(), nil, key, []byte(key.Owner), e)
 			if err != nil || got.ID != e.ID {
 				t.Errorf("%+v is taken for another one, %+v: %v", key, seen[got.ID], err)
 			}
-			again, err := c.Commit(s.Context(), key, []byte(key.Owner), created(t, "of "+key.Owner))
+			again, err := c.Commit(s.Context(), nil, key, []byte(key.Owner), created(t, "of "+key.Owner))
 			if err != nil || again.ID != e.ID {
 				t.Errorf("%+v is not known again: %v", key, err)
 			}
@@ -557,4 +557,53 @@ func TestAGuestsClaimIsThatOfEarlierVersions(t *testing.T) {
 	if got, want := (Key{Text: "key"}).claim(), fmt.Sprintf("claim-%x", sha256.Sum256([]byte("key"))); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+}
+
+// A moderator has blocked the person, or closed the post, since the request was accepted.
+func TestARefusedRepeatOfWhatWasAcceptedGetsItsAnswer(t *testing.T) {
+	inService(t, func(s *service) {
+		refusal := web.NewProblem(http.StatusForbidden, "not any more")
+		refused := func(c *Commands, key, request string, e event.Event) (event.Event, error) {
+			return c.Commit(s.Context(), refusal, Key{Text: key}, []byte(request), e)
+		}
+		c := s.replica()
+		first := commit(s.T, c, "key", "a", created(s.T, "a"))
+		for _, replica := range []*Commands{c, s.replica()} { // by memory, and by the store
+			got, err := refused(replica, "key", "a", created(s.T, "a"))
+			if err != nil {
+				s.Fatal(err)
+			}
+			wantSame(s.T, got, first)
+		}
+		synctest.Wait()
+		for _, e := range s.bus.Events() { // a repeat may be published again
+			wantSame(s.T, e, first)
+		}
+		restore := s.store.Save()
+		s.store.Clear() // its process knows of the claim all the same
+		if got, err := refused(c, "key", "a", created(s.T, "a")); err != nil || got.ID != first.ID {
+			t.Errorf("with an emptied store it is answered %s, %v", got.ID, err)
+		}
+		restore()
+		_, err := refused(c, "key", "b", created(s.T, "b"))
+		wantProblem(s.T, err, http.StatusUnprocessableEntity)
+		for _, key := range []string{"", "new"} {
+			if _, err := refused(c, key, "a", created(s.T, "a")); !errors.Is(err, refusal) {
+				t.Errorf("with key %q it is answered %v", key, err)
+			}
+		}
+		reads := s.store.Named(statetest.Get, "claim-")
+		commit(s.T, c, "another", "a", created(s.T, "a"))
+		_, _ = refused(c, "", "a", created(s.T, "a"))
+		if n := s.store.Named(statetest.Get, "claim-") - reads; n > 0 {
+			t.Errorf("the claim of a new command, or of one without a key, is read %d times", n)
+		}
+		s.store.Fail(statetest.ErrDown, statetest.Get)
+		_, err = refused(c, "new", "a", created(s.T, "a"))
+		wantProblem(s.T, err, http.StatusServiceUnavailable)
+		refusal = web.NewProblem(http.StatusNotFound, "no such post")
+		if _, err := refused(c, "key", "a", created(s.T, "a")); !errors.Is(err, refusal) {
+			t.Errorf("a 404 is answered %v", err)
+		}
+	})
 }

@@ -96,11 +96,30 @@ func (j *Journal) Commit(ctx context.Context, e event.Event, claim Claim) (stand
 	if err != nil || bytes.Equal(value, c.claim.Value) {
 		return claim, err
 	}
-	standing.Key = claim.Key
-	if err := json.Unmarshal(value, &standing); err != nil {
-		return claim, fmt.Errorf("decoding claim %s: %w", claim.Key, err)
+	return decodeClaim(claim.Key, value)
+}
+
+// Claimed returns the claim that stands for a key, if there is one. It does not know of commits
+// that are under way. The error is the store's, or a damaged claim.
+func (j *Journal) Claimed(ctx context.Context, key string) (standing Claim, isClaimed bool, err error) {
+	if first, ok := j.firstUse(key); ok {
+		standing, err = first.claim()
+		return standing, err == nil, err
 	}
-	return standing, nil
+	items, err := j.Store.Get(ctx, key)
+	if err != nil || !items[0].Exists() {
+		return Claim{}, false, err
+	}
+	standing, err = decodeClaim(key, items[0].Value)
+	return standing, err == nil, err
+}
+
+func decodeClaim(key string, value []byte) (Claim, error) {
+	claim := Claim{Key: key}
+	if err := json.Unmarshal(value, &claim); err != nil {
+		return claim, fmt.Errorf("decoding claim %s: %w", key, err)
+	}
+	return claim, nil
 }
 
 // repeat has an event that is committed already published again. It says whether the event is

@@ -80,14 +80,11 @@ func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	post.Body = event.EmptyIfBlank(post.Body)
 	ctx, cancel := context.WithTimeout(c.Request.Context(), command.Deadline)
 	defer cancel()
-	if err := s.people.Check(ctx, author.Subject); err != nil {
-		return nil, err
-	}
 	created, err := event.OfPost(event.PostCreated, s.source, post, now, web.TraceParent(ctx))
 	if err != nil {
 		return nil, err
 	}
-	committed, err := s.commands.Commit(ctx, command.KeyOf(c), body, created)
+	committed, err := s.commands.Commit(ctx, s.people.Check(ctx, author.Subject), command.KeyOf(c), body, created)
 	if err != nil {
 		return nil, err
 	}

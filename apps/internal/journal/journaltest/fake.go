@@ -53,6 +53,14 @@ func (f *Fake) Commit(_ context.Context, e event.Event, claim journal.Claim) (jo
 	return claim, nil
 }
 
+// Claimed does what that of journal.Journal does, without a store.
+func (f *Fake) Claimed(_ context.Context, key string) (journal.Claim, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	standing, isClaimed := f.claims[key]
+	return standing, isClaimed, f.err
+}
+
 // Events are the events that were published, in that order.
 func (f *Fake) Events() []event.Event {
 	f.mu.Lock()
