@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/postbus/postbus/apps/client/host"
+	"github.com/postbus/postbus/apps/client/signin"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -14,7 +15,7 @@ func TestWhatIsEmbeddedCanBeServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&host.Host{Files: dist}).Routes(web.NewEngine()); err != nil {
+	if err := (&host.Host{Files: dist, SignIn: &signin.SignIn{}}).Routes(web.NewEngine()); err != nil {
 		t.Error(err)
 	}
 }

@@ -24,10 +24,11 @@ const (
 func main() {
 	host, port := service.Env("HOST", "127.0.0.1"), service.Env("PORT", "4006")
 	url := service.Env("ISSUER", "http://localhost:"+port)
-	if err := issuer.CheckPrivate(host, url, os.Getenv("DEV_ISSUER")); err != nil {
+	dev := os.Getenv("DEV_ISSUER")
+	if err := issuer.CheckPrivate(host, url, dev); err != nil {
 		exit(err)
 	}
-	handler, err := issuer.New(url)
+	handler, err := issuer.New(url, dev)
 	if err != nil {
 		exit(err)
 	}
@@ -43,7 +44,7 @@ func main() {
 		defer cancel()
 		_ = server.Shutdown(ctx)
 	}()
-	slog.Warn("anybody can sign in here as anybody: this is the development issuer", "issuer", url, "address", server.Addr)
+	slog.Info("anybody can sign in here as anybody: this is the development issuer", "issuer", url, "address", server.Addr)
 	if err := server.ListenAndServe(); err != http.ErrServerClosed { //nolint:errorlint // net/http returns it so
 		exit(err)
 	}

@@ -18,9 +18,10 @@ func main() {
 	r := replica.New(s, "moderation-store")
 	journal := r.Journal()
 	guard, refreshKeys := s.Identity(r.Store)
+	external := scorer()
 	m := moderation.New(moderation.Config{
 		Source: s.Name, Journal: journal, Publisher: r.Bus, Store: r.Store, Progress: r.Progress, Log: r.Log(),
-		Guard: guard, Limits: s.Limits(), Default: policy.Default, Scorer: scorer(), Now: time.Now,
+		Guard: guard, Limits: s.Limits(), Default: firstPolicy(external), Scorer: external, Now: time.Now,
 	})
 	follower := r.Follow(m.Consumers())
 
@@ -42,4 +43,15 @@ func scorer() *policy.Scorer {
 		os.Exit(1)
 	}
 	return policy.NewScorer(url, secret, time.Now)
+}
+
+// firstPolicy is the policy until moderators write one. It exits the process if DEFAULT_POLICY
+// can't be used.
+func firstPolicy(external *policy.Scorer) policy.Rules {
+	rules, err := policy.First(os.Getenv("DEFAULT_POLICY"), external)
+	if err != nil {
+		slog.Error("DEFAULT_POLICY can't be used. Write it as moderators write a policy", "error", err)
+		os.Exit(1)
+	}
+	return rules
 }

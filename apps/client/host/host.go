@@ -11,6 +11,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/postbus/postbus/apps/client/signin"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -26,6 +27,8 @@ type Host struct {
 	Transport http.RoundTripper
 	// Posts, Comments, Query and Moderation are the app ids of the services.
 	Posts, Comments, Query, Moderation string
+	// SignIn says who sends a request.
+	SignIn *signin.SignIn
 	// Streams bounds the streams that are open at once.
 	Streams web.Streams
 	// Stopping ends the streams when it is done.
@@ -42,27 +45,31 @@ func (h *Host) Routes(e *gin.Engine) error {
 	e.Use(logRequest, securePage)
 	files.routes(e)
 
-	posts := h.forward("posts", h.Posts)
-	comments := h.forward("comments", h.Comments)
-	query := h.forward("query", h.Query)
-	api, read := e.Group("/", web.WellFormedQuery), []string{http.MethodGet, http.MethodHead}
-	api.POST("/posts/create", posts)
-	api.POST("/posts/:id/comments", comments)
-	api.Match(read, "/posts/:id/comments", comments)
-	api.Match(read, "/posts/:id/comments/:commentId", comments)
+	posts, comments, query := h.forward("posts", h.Posts), h.forward("comments", h.Comments), h.forward("query", h.Query)
+	read := []string{http.MethodGet, http.MethodHead}
+	api := e.Group("/", web.WellFormedQuery)
+	h.SignIn.Routes(api)
+	// What query answers is the same for everybody.
 	api.Match(read, "/posts", query)
 	api.Match(read, "/posts/:id", query)
+	personal := api.Group("/", h.SignIn.Identify)
+	personal.POST("/posts/create", posts)
+	personal.POST("/posts/:id/comments", comments)
+	personal.Match(read, "/posts/:id/comments", comments)
+	personal.Match(read, "/posts/:id/comments/:commentId", comments)
 	moderation := h.forward("moderation", h.Moderation)
 	for path, methods := range map[string][]string{
 		"/moderation/queue":             {http.MethodGet},
 		"/moderation/policy":            {http.MethodGet, http.MethodPut},
 		"/moderation/policy/apply":      {http.MethodPost},
+		"/moderation/policy/try":        {http.MethodPost},
 		"/moderation/comments/:id":      {http.MethodGet, http.MethodPost},
 		"/moderation/comments/:id/undo": {http.MethodPost},
 		"/moderation/posts/:id":         {http.MethodPost},
+		"/moderation/people":            {http.MethodGet},
 		"/moderation/people/:subject":   {http.MethodPost},
 	} {
-		api.Match(methods, path, moderation)
+		personal.Match(methods, path, moderation)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ import (
 // something to Dapr: an app id, a caller, a token, and other credentials in Authorization, in
 // which the sidecar also looks for an app id.
 var forwarded = []string{
-	"Accept", "Accept-Language", "Content-Type", command.KeyHeader, "If-Match", "If-None-Match", "Last-Event-Id", "User-Agent", web.Receipt, web.RequestID,
+	"Accept", "Accept-Language", "Content-Type", command.KeyHeader, "If-Match", "If-None-Match", "Last-Event-Id", "User-Agent", web.GuestHeader, web.Receipt, web.RequestID,
 }
 
 // dropped are headers that the sidecars add to an answer.

@@ -15,6 +15,8 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/postbus/postbus/apps/client/signin"
+	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -33,7 +35,7 @@ func hostOf(t *testing.T, sidecar http.HandlerFunc, with ...func(*Host)) running
 	t.Cleanup(stop)
 	h := &Host{
 		Files: fstest.MapFS{}, Sidecar: behind.URL, Transport: NewTransport(), Posts: "posts", Comments: "comments", Query: "query", Moderation: "moderation",
-		Streams: make(web.Streams, 10), Stopping: stopping,
+		SignIn: signInOf(t), Streams: make(web.Streams, 10), Stopping: stopping,
 	}
 	for _, change := range with {
 		change(h)
@@ -45,6 +47,21 @@ func hostOf(t *testing.T, sidecar http.HandlerFunc, with ...func(*Host)) running
 	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)
 	return running{server, stop}
+}
+
+// signInOf is a sign-in without an issuer.
+func signInOf(t *testing.T) *signin.SignIn {
+	t.Helper()
+	config, err := signin.Read(func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Store = statetest.New()
+	people, err := signin.New(config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return people
 }
 
 type answer struct {
@@ -121,10 +138,12 @@ func TestTheAPIsRoutesReachTheirServicesAndNothingElseDoes(t *testing.T) {
 		"GET /moderation/policy":                 "moderation /moderation/policy",
 		"PUT /moderation/policy":                 "moderation /moderation/policy",
 		"POST /moderation/policy/apply":          "moderation /moderation/policy/apply",
+		"POST /moderation/policy/try":            "moderation /moderation/policy/try",
 		"GET /moderation/comments/" + id:         "moderation /moderation/comments/" + id,
 		"POST /moderation/comments/" + id:        "moderation /moderation/comments/" + id,
 		"POST /moderation/comments/x/undo":       "moderation /moderation/comments/x/undo",
 		"POST /moderation/posts/" + id:           "moderation /moderation/posts/" + id,
+		"GET /moderation/people":                 "moderation /moderation/people",
 		"POST /moderation/people/a1":             "moderation /moderation/people/a1",
 		"GET /%70osts/x":                         "query-2 /posts/x",
 		"GET http://elsewhere/posts/x":           "query-2 /posts/x",
@@ -140,7 +159,7 @@ func TestTheAPIsRoutesReachTheirServicesAndNothingElseDoes(t *testing.T) {
 		"GET /v1.0/invoke/eventlog/method/events", "GET /dapr/config", "GET /metrics",
 		"POST /posts", "PUT /posts/create", "DELETE /posts/x", "PATCH /posts/x", "OPTIONS /posts", "CONNECT /posts", "TRACE /posts",
 		"POST /posts/x", "POST /posts/x/comments/y", "GET /posts/", "GET /posts/x/", "GET /posts/x/y", "GET /posts/x/comments/y/z", "GET //posts", "GET /posts//comments",
-		"GET /Posts", "GET /moderation", "POST /moderation/queue", "DELETE /moderation/policy", "GET /moderation/people/a1", "GET /moderation/comments/..", "POST /moderation/posts/%2e%2e",
+		"GET /Posts", "GET /moderation", "POST /moderation/queue", "DELETE /moderation/policy", "GET /moderation/policy/try", "POST /moderation/people", "GET /moderation/people/a1", "GET /moderation/comments/..", "POST /moderation/posts/%2e%2e",
 		// Paths that try to leave the route, encoded or not.
 		"GET /posts/..", "GET /posts/../events", "GET /posts/%2e%2e", "GET /posts/%2e%2e/comments", "GET /posts/%2e%2e/comments/%2e%2e",
 		"GET /posts/..%2fevents", "GET /posts/%2e%2e%2fevents", "GET /posts/..%252fevents", "GET /posts/.%2e/comments/events",

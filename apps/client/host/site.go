@@ -70,7 +70,7 @@ func readSite(build fs.FS) (site, error) {
 
 func (s site) routes(r *gin.Engine) {
 	read := []string{http.MethodGet, http.MethodHead}
-	for _, address := range []string{"/", "/p/:id"} { // routes of the client
+	for _, address := range []string{"/", "/p/:id", "/moderate", "/moderate/policy", "/moderate/people"} { // routes of the client
 		r.Match(read, address, func(c *gin.Context) { s.servePage(c, http.StatusOK) })
 	}
 	for name := range s {

@@ -40,7 +40,7 @@ func engineOf(t *testing.T, build fstest.MapFS) *gin.Engine {
 		t.Fatal(err)
 	}
 	e := web.NewEngine()
-	if err := (&Host{Files: dist}).Routes(e); err != nil {
+	if err := (&Host{Files: dist, SignIn: signInOf(t)}).Routes(e); err != nil {
 		t.Fatal(err)
 	}
 	return e

@@ -76,8 +76,7 @@ func (s *Service) create(c *gin.Context) {
 	}
 	// The same body for another post is another request.
 	request := append([]byte(comment.PostID+"\n"), body...)
-	key := command.Key{Text: c.GetHeader(command.KeyHeader), Owner: author.Subject}
-	committed, err := s.commands.Commit(ctx, key, request, created)
+	committed, err := s.commands.Commit(ctx, command.KeyOf(c), request, created)
 	if err != nil {
 		web.Fail(c, err)
 		return

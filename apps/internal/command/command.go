@@ -3,6 +3,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,7 +13,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/journal"
 	"github.com/postbus/postbus/apps/internal/web"
 )
@@ -42,9 +46,14 @@ func New(j Journal) *Commands { return &Commands{j} }
 type Key struct {
 	// Text is the header. It is empty without one, and then the request has no key.
 	Text string
-	// Owner is the Subject of the person who uses the key. It is empty for a guest. The same
-	// text of another owner is another key.
+	// Owner is the Subject of the person who uses the key, or the guest's browser. It is empty for
+	// a program's guest. The same text of another owner is another key.
 	Owner string
+}
+
+// KeyOf is the key of a request. It comes after identity.Guard.Identify.
+func KeyOf(c *gin.Context) Key {
+	return Key{Text: c.GetHeader(KeyHeader), Owner: cmp.Or(identity.Of(c).Subject, web.Guest(c))}
 }
 
 // claim is the key of the store under which the key is claimed.

@@ -7,13 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/journal"
 	"github.com/postbus/postbus/apps/internal/journal/journaltest"
 	"github.com/postbus/postbus/apps/internal/state"
@@ -509,6 +513,43 @@ func TestAKeyBelongsToItsPerson(t *testing.T) {
 			seen[e.ID] = key
 		}
 	})
+}
+
+// A key is of the person who is signed in, or of the guest's browser that the client's host names. On
+// the public port nobody names one.
+func TestAKeysOwnerIsThePersonOrTheBrowser(t *testing.T) {
+	for _, test := range []struct {
+		person, guest string
+		isChannel     bool
+		want          string
+	}{
+		{"ann", "browser", true, "ann"}, {"", "browser", true, "browser"}, {"", "", true, ""}, {"", "browser", false, ""}, {"ann", "browser", false, "ann"},
+	} {
+		engine := web.NewEngine()
+		if test.isChannel {
+			engine.Use(web.FromHost)
+		}
+		engine.Use(identity.New(anybody{}).Identify)
+		var got Key
+		engine.GET("/", func(c *gin.Context) { got = KeyOf(c) })
+		req := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+		req.Header.Set(KeyHeader, "key")
+		req.Header.Set(web.GuestHeader, test.guest)
+		if test.person != "" {
+			req.Header.Set("Authorization", "Bearer "+test.person)
+		}
+		engine.ServeHTTP(httptest.NewRecorder(), req)
+		if got != (Key{Text: "key", Owner: test.want}) {
+			t.Errorf("%+v: the key is %+v", test, got)
+		}
+	}
+}
+
+// anybody verifies each token as that of the person of that name.
+type anybody struct{}
+
+func (anybody) Verify(_ context.Context, token string) (identity.Person, error) {
+	return identity.Person{Subject: token}, nil
 }
 
 // Replicas of earlier versions compare a guest's claims.

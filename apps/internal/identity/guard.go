@@ -14,13 +14,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
-// Command is a command that the guest policy is about.
+// Command is something that not everybody may do.
 type Command string
 
-// The two commands.
+// The commands. The guest policy is about the first two.
 const (
-	Post    Command = "post"
-	Comment Command = "comment"
+	Post     Command = "post"
+	Comment  Command = "comment"
+	Moderate Command = "moderate"
 )
 
 // ErrInvalid is the error of a token that is not valid.
@@ -103,23 +104,42 @@ func Require(role Role) gin.HandlerFunc {
 	}
 }
 
-// Allow refuses people who may not give the command. A guest passes if the guest policy
-// has the command, and is refused with 401 otherwise. A signed-in person needs the role Author
-// to post and any role to comment, and is refused with a 403 that names the missing role. It
-// comes after Identify.
+// Allow refuses people who may not give the command: a guest with 401, all others with a 403 that
+// names the missing role. It comes after Identify.
 func (g *Guard) Allow(command Command) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		person := Of(c)
+		role, isAllowed := needs(person, command, g.guests)
 		switch {
-		case person.IsGuest() && slices.Contains(g.guests, command):
+		case isAllowed:
 		case person.IsGuest():
 			failGuest(c, fmt.Sprintf("Guests may not %s here. Sign in.", command))
-		case command == Post && !person.Has(Author):
-			failRole(c, Author)
-		case len(person.Roles) == 0:
-			failRole(c, Reader)
+		default:
+			failRole(c, role)
 		}
 	}
+}
+
+// needs reports whether a person may give a command, and otherwise for which role. A guest may if
+// the guest policy has the command. A signed-in person needs the role Author to post, Moderator to
+// moderate, and any role to comment.
+func needs(person Person, command Command, guests []Command) (role Role, isAllowed bool) {
+	role = map[Command]Role{Post: Author, Comment: Reader, Moderate: Moderator}[command]
+	if person.IsGuest() {
+		return role, slices.Contains(guests, command)
+	}
+	return role, person.Has(role) || command == Comment && len(person.Roles) > 0
+}
+
+// May are the commands that a person may give.
+func (s Settings) May(person Person) []Command {
+	may := []Command{}
+	for _, command := range []Command{Post, Comment, Moderate} {
+		if _, isAllowed := needs(person, command, s.Guests); isAllowed {
+			may = append(may, command)
+		}
+	}
+	return may
 }
 
 // failGuest asks for credentials, without an error code because there were none (RFC 6750,

@@ -82,7 +82,7 @@ func (i *Issuer) Verify(ctx context.Context, token string) (Person, error) {
 	if err := verified.Claims(&claims); err != nil {
 		return Person{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return Person{Subject: i.pseudonym(verified.Subject), Name: nameIn(claims), Roles: i.rolesIn(claims)}, nil
+	return Person{Subject: i.Pseudonym(verified.Subject), Name: nameIn(claims), Roles: i.rolesIn(claims)}, nil
 }
 
 // signature verifies the signature of one token. It keeps the error: the verifier returns
@@ -98,7 +98,8 @@ func (s *signature) VerifySignature(ctx context.Context, token string) (payload 
 	return payload, s.err
 }
 
-func (i *Issuer) pseudonym(subject string) string {
+// Pseudonym is the Subject of the person whom the issuer calls so.
+func (i *Issuer) Pseudonym(subject string) string {
 	mac := hmac.New(sha256.New, i.SubjectKey)
 	_, _ = mac.Write([]byte(i.URL + "\n" + subject)) // no URL has a line feed
 	return hex.EncodeToString(mac.Sum(nil))
@@ -132,6 +133,9 @@ func isAddress(name string) bool {
 // rolesIn are the person's roles.
 func (i *Issuer) rolesIn(claims map[string]json.RawMessage) (roles []Role) {
 	names := namesAt(claims, i.RolesClaim)
+	if i.RolesClaim == "email" && string(claims["email_verified"]) != "true" {
+		names = nil // anybody can claim an address
+	}
 	if len(i.Roles) > 0 {
 		names = append(names, everybody)
 	}

@@ -174,13 +174,13 @@ func TestAPseudonymIsOfAnIssuerASubjectAndAKey(t *testing.T) {
 	for _, test := range []struct{ url, key, subject string }{
 		{"https://a.example", "k", "ann"}, {"https://a.example", "k", "bob"}, {"https://a.example", "l", "ann"}, {"https://b.example", "k", "ann"},
 	} {
-		got := NewIssuer(Config{URL: test.url, SubjectKey: []byte(test.key)}).pseudonym(test.subject)
+		got := NewIssuer(Config{URL: test.url, SubjectKey: []byte(test.key)}).Pseudonym(test.subject)
 		if len(got) != 64 || strings.Trim(got, "0123456789abcdef") != "" || seen[got] != "" {
 			t.Errorf("%+v is %s, as is %s", test, got, seen[got])
 		}
 		seen[got] = fmt.Sprint(test)
 	}
-	if got := NewIssuer(Config{URL: "https://a.example", SubjectKey: []byte("k")}).pseudonym("ann"); seen[got] == "" {
+	if got := NewIssuer(Config{URL: "https://a.example", SubjectKey: []byte("k")}).Pseudonym("ann"); seen[got] == "" {
 		t.Error("the same person has another pseudonym after a restart")
 	}
 }
@@ -235,6 +235,10 @@ func TestRolesAreThoseOfTheClaim(t *testing.T) {
 		{"groups", `{"groups":[]}`, map[string][]Role{"*": {Reader}, "staff": {Author}}, []Role{Reader}},
 		{"groups", `{"groups":["staff"]}`, map[string][]Role{"*": {Reader}, "staff": {Author}}, []Role{Reader, Author}},
 		{"groups", `{"groups":["*"]}`, mapping, nil},
+		{"email", `{"email":"a@b.c","email_verified":true}`, map[string][]Role{"a@b.c": {Author}}, []Role{Author}},
+		{"email", `{"email":"a@b.c","email_verified":false}`, map[string][]Role{"a@b.c": {Author}, "*": {Reader}}, []Role{Reader}},
+		{"email", `{"email":"a@b.c","email_verified":"true"}`, map[string][]Role{"a@b.c": {Author}}, nil},
+		{"email", `{"email":"a@b.c"}`, map[string][]Role{"a@b.c": {Author}}, nil},
 	} {
 		var claims map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(test.claims), &claims); err != nil {

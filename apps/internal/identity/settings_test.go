@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -64,6 +66,29 @@ func TestASettingThatCanNotBeIsRefusedWithItsMend(t *testing.T) {
 		}
 		if test.env["SUBJECT_KEY"] != "" && strings.Contains(err.Error(), test.env["SUBJECT_KEY"]) {
 			t.Errorf("%v: the error has the secret: %v", test.env, err)
+		}
+	}
+}
+
+// What the pages offer is what the guard lets pass.
+func TestWhatSomebodyMayIsWhatTheGuardAllows(t *testing.T) {
+	for _, guests := range [][]Command{nil, {Comment}, {Post}, {Post, Comment}} {
+		guard := New(roleTokens{}, guests...)
+		for _, name := range []string{"", "nobody", "reader", "author", "moderator", "operator"} {
+			header, person := "", Person{}
+			if name != "" {
+				header, person = "Bearer "+name, Person{Subject: name, Roles: []Role{Role(name)}}
+			}
+			if name == "nobody" {
+				person.Roles = nil
+			}
+			may := Settings{Guests: guests}.May(person)
+			for _, command := range []Command{Post, Comment, Moderate} {
+				res, _ := get(header, guard.Identify, guard.Allow(command))
+				if says := slices.Contains(may, command); says != (res.Code == http.StatusNoContent) {
+					t.Errorf("guests %v: %q may %s: %v, and is answered %d", guests, name, command, says, res.Code)
+				}
+			}
 		}
 	}
 }

@@ -33,6 +33,7 @@ const (
 	Comment  Group = "comment"  // creating comments
 	Read     Group = "read"     // reading pages and comments
 	Moderate Group = "moderate" // what moderators do
+	SignIn   Group = "sign-in"  // signing in and out, and asking who one is
 )
 
 // Rule is how many requests a person may send, and in what time. All of them may come at once.
@@ -46,7 +47,7 @@ type Rules map[Group]Rule
 
 // Defaults returns the rules that a busy honest reader never meets.
 func Defaults() Rules {
-	return Rules{Post: {30, time.Minute}, Comment: {60, time.Minute}, Read: {1_200, time.Minute}, Moderate: {600, time.Minute}}
+	return Rules{Post: {30, time.Minute}, Comment: {60, time.Minute}, Read: {1_200, time.Minute}, Moderate: {600, time.Minute}, SignIn: {120, time.Minute}}
 }
 
 // mostPeople bounds how many people are counted at once, for each group. Those seen longest ago

@@ -4,12 +4,15 @@ package issuer
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 
+	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 
 	"github.com/postbus/postbus/apps/internal/web"
@@ -51,13 +54,17 @@ func personOf(id string) (person, bool) {
 	return person{}, false
 }
 
-// New returns an issuer with that URL.
-func New(address string) (http.Handler, error) {
+// New returns an issuer with that URL. DevIssuer is as in CheckPrivate: "1" has it answer
+// under every name.
+func New(address, devIssuer string) (http.Handler, error) {
 	store, err := newStorage()
 	if err != nil {
 		return nil, err
 	}
-	config := &op.Config{CodeMethodS256: true, SupportedScopes: []string{"openid", "profile"}}
+	config := &op.Config{
+		CodeMethodS256: true, GrantTypeRefreshToken: true, SupportedScopes: []string{"openid", "profile", "offline_access"},
+		DefaultLogoutRedirectURI: address,
+	}
 	if _, err := rand.Read(config.CryptoKey[:]); err != nil {
 		return nil, err
 	}
@@ -65,7 +72,22 @@ func New(address string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	handler := routes(provider, store)
+	if devIssuer == "1" {
+		return handler, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	return onlyHost(web.HostName(u.Host), handler), nil
+}
+
+// routes are the pages, the probes, and what the provider serves.
+func routes(provider *op.Provider, store *storage) http.Handler {
 	mux, interceptor := http.NewServeMux(), op.NewIssuerInterceptor(provider.IssuerFromRequest)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ready\n") })
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { show(w, "") })
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { show(w, r.URL.Query().Get("id")) })
 	mux.Handle("POST /login", interceptor.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -76,8 +98,35 @@ func New(address string) (http.Handler, error) {
 		}
 		http.Redirect(w, r, op.AuthCallbackURL(provider)(r.Context(), id), http.StatusFound)
 	}))
+	mux.Handle("GET "+oidc.DiscoveryEndpoint, interceptor.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		discover(w, op.CreateDiscoveryConfig(r.Context(), provider, store))
+	}))
 	mux.Handle("/", provider)
-	return mux, nil
+	return mux
+}
+
+// onlyHost refuses a request whose Host is neither this machine nor the name. So a web page
+// whose own name was made to resolve to this machine (DNS rebinding) signs nobody in.
+func onlyHost(name string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if host := web.HostName(r.Host); host != name && !web.IsLoopback(host) {
+			http.Error(w, "The development issuer answers under this machine's names alone.", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// discover sends the discovery document, with the mark by which a program knows that this is
+// no issuer for anything but development.
+func discover(w http.ResponseWriter, document *oidc.DiscoveryConfiguration) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(struct {
+		*oidc.DiscoveryConfiguration
+		Development bool `json:"postbus_development_issuer"`
+	}{document, true}); err != nil {
+		slog.Debug("discovery document not sent", "error", err)
+	}
 }
 
 // pagePolicy has no form-action: browsers apply it to the redirect after the form, too, which

@@ -121,8 +121,10 @@ func (client) AuthMethod() oidc.AuthMethod { return oidc.AuthMethodNone }
 // ResponseTypes is the authorization code alone.
 func (client) ResponseTypes() []oidc.ResponseType { return []oidc.ResponseType{oidc.ResponseTypeCode} }
 
-// GrantTypes is the authorization code alone.
-func (client) GrantTypes() []oidc.GrantType { return []oidc.GrantType{oidc.GrantTypeCode} }
+// GrantTypes are the authorization code, and the refresh token that comes with it.
+func (client) GrantTypes() []oidc.GrantType {
+	return []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken}
+}
 
 // LoginURL is the page.
 func (client) LoginURL(id string) string { return "/login?id=" + id }
@@ -130,7 +132,7 @@ func (client) LoginURL(id string) string { return "/login?id=" + id }
 // AccessTokenType is one that services verify themselves.
 func (client) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeJWT }
 
-// IDTokenLifetime is that of all tokens.
+// IDTokenLifetime is an access token's.
 func (client) IDTokenLifetime() time.Duration { return tokenLifetime }
 
 // DevMode is for the globs.

@@ -16,11 +16,13 @@ import (
 )
 
 const (
-	// tokenLifetime is how long a token is valid.
-	tokenLifetime = time.Hour
+	// tokenLifetime is how long an access token or an ID token is valid.
+	tokenLifetime = 5 * time.Minute
+	// refreshLifetime is how long a refresh token is valid.
+	refreshLifetime = 12 * time.Hour
 	// signInLifetime bounds how long a sign-in may take.
 	signInLifetime = 10 * time.Minute
-	// maxSignIns bounds how many sign-ins are under way.
+	// maxSignIns bounds how many sign-ins are under way, and how many can be refreshed.
 	maxSignIns = 1000
 	keyBits    = 2048
 )
@@ -33,10 +35,11 @@ var (
 
 // storage is what the provider knows. It is safe for concurrent use.
 type storage struct {
-	key     signingKey
-	mu      sync.Mutex                      // guards the sign-ins' contents
-	signIns *expirable.LRU[string, *signIn] // by id
-	codes   *expirable.LRU[string, *signIn] // by authorization code
+	key        signingKey
+	mu         sync.Mutex                        // guards the sign-ins' contents
+	signIns    *expirable.LRU[string, *signIn]   // by id
+	codes      *expirable.LRU[string, *signIn]   // by authorization code
+	refreshing *expirable.LRU[string, *signedIn] // by refresh token
 }
 
 var (
@@ -51,9 +54,10 @@ func newStorage() (*storage, error) {
 		return nil, err
 	}
 	return &storage{
-		key:     signingKey{uuid.NewString(), private},
-		signIns: expirable.NewLRU[string, *signIn](maxSignIns, nil, signInLifetime),
-		codes:   expirable.NewLRU[string, *signIn](maxSignIns, nil, signInLifetime),
+		key:        signingKey{uuid.NewString(), private},
+		signIns:    expirable.NewLRU[string, *signIn](maxSignIns, nil, signInLifetime),
+		codes:      expirable.NewLRU[string, *signIn](maxSignIns, nil, signInLifetime),
+		refreshing: expirable.NewLRU[string, *signedIn](maxSignIns, nil, refreshLifetime),
 	}, nil
 }
 
@@ -134,30 +138,12 @@ func (*storage) CreateAccessToken(context.Context, op.TokenRequest) (string, tim
 	return uuid.NewString(), time.Now().Add(tokenLifetime), nil
 }
 
-// CreateAccessAndRefreshTokens implements op.AuthStorage.
-func (*storage) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest, string) (string, string, time.Time, error) {
-	return "", "", time.Time{}, errNotSupported
-}
-
-// TokenRequestByRefreshToken implements op.AuthStorage.
-func (*storage) TokenRequestByRefreshToken(context.Context, string) (op.RefreshTokenRequest, error) {
-	return nil, op.ErrInvalidRefreshToken
-}
-
 // TerminateSession implements op.AuthStorage. There are no sessions: each sign-in picks anew.
 func (*storage) TerminateSession(context.Context, string, string) error { return nil }
 
 // TerminateSessionFromRequest implements op.CanTerminateSessionFromRequest.
 func (*storage) TerminateSessionFromRequest(_ context.Context, r *op.EndSessionRequest) (string, error) {
 	return r.RedirectURI, nil
-}
-
-// RevokeToken implements op.AuthStorage.
-func (*storage) RevokeToken(context.Context, string, string, string) *oidc.Error { return nil }
-
-// GetRefreshTokenInfo implements op.AuthStorage.
-func (*storage) GetRefreshTokenInfo(context.Context, string, string) (string, string, error) {
-	return "", "", op.ErrInvalidRefreshToken
 }
 
 // SigningKey implements op.AuthStorage.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/event"
 	"github.com/postbus/postbus/apps/internal/web"
+	"github.com/postbus/postbus/apps/moderation/policy"
 	"github.com/postbus/postbus/apps/moderation/queue"
 )
 
@@ -48,13 +49,9 @@ func (s *Service) apply(ctx context.Context, after uuid.UUID, by string) (applic
 		if err != nil {
 			return done, err
 		}
-		all, err := s.readPasts(ctx, p, []*event.Comment{&comment})
+		verdict, err := s.verdict(ctx, p, comment)
 		if err != nil {
-			return done, storeProblem(ctx, err)
-		}
-		verdict, mayAsk := p.Decide(all.caseOf(&comment))
-		if mayAsk {
-			verdict = p.Ask(ctx, comment)
+			return done, err
 		}
 		stands, isNew, err := s.moderate(ctx, comment.ID, by, applied(p, verdict))
 		if problem := new(web.Problem); err != nil && (!errors.As(err, &problem) || problem.Status != http.StatusConflict) {
@@ -70,6 +67,20 @@ func (s *Service) apply(ctx context.Context, after uuid.UUID, by string) (applic
 		done.Next = ""
 	}
 	return done, nil
+}
+
+// verdict returns what a policy says of one comment, the scorer included. It writes nothing. The
+// error is a 503.
+func (s *Service) verdict(ctx context.Context, p *policy.Policy, c event.Comment) (policy.Verdict, error) {
+	all, err := s.readPasts(ctx, p, []*event.Comment{&c})
+	if err != nil {
+		return policy.Verdict{}, storeProblem(ctx, err)
+	}
+	verdict, mayAsk := p.Decide(all.caseOf(&c))
+	if mayAsk {
+		verdict = p.Ask(ctx, c)
+	}
+	return verdict, nil
 }
 
 // page returns the comments of entries as they stand, with their text, for moderators. It

@@ -35,7 +35,8 @@ type office struct {
 	store   *statetest.Memory
 	journal *journaltest.Fake
 	bus     *topic
-	logged  int // events of the journal that are in the log
+	scorer  *policy.Scorer // of the replicas that start from now on
+	logged  int            // events of the journal that are in the log
 	*replica
 }
 
@@ -56,14 +57,20 @@ func inOffice(t *testing.T, rules policy.Rules, test func(t *testing.T, o *offic
 
 // start starts one more replica.
 func (o *office) start(rules policy.Rules) *replica {
+	r := o.open(rules)
+	go r.Run(o.Context())
+	synctest.Wait()
+	return r
+}
+
+// open makes a replica that does not read the log yet.
+func (o *office) open(rules policy.Rules) *replica {
 	m := New(Config{
 		Source: "moderation", Journal: o.journal, Publisher: o.bus, Store: o.store, Progress: whole{}, Log: o.log,
-		Guard: identitytest.Guard(), Default: rules, Now: time.Now,
+		Guard: identitytest.Guard(), Default: rules, Scorer: o.scorer, Now: time.Now,
 	})
 	engine := web.NewEngine()
 	m.Routes(engine.Group("/", web.WellFormedQuery))
-	go m.Run(o.Context())
-	synctest.Wait()
 	return &replica{m, engine}
 }
 

@@ -20,15 +20,16 @@ import (
 	"github.com/postbus/postbus/apps/moderation/policy"
 )
 
-// Bounds of a page of the queue.
+// Bounds of a page of the queue, and of the list of the blocked people.
 const (
 	defaultLimit = 20
 	maxLimit     = 100
+	maxBlocked   = 500
 )
 
-// listTimeout bounds a page of the queue, each of whose comments is read in the log, and a
-// request that applies the policy.
-const listTimeout = 5 * time.Second
+// longTimeout bounds a page of the queue, each of whose comments is read in the log, and the
+// requests that may ask the scorer.
+const longTimeout = 5 * time.Second
 
 // Routes adds the service's API, which is for moderators alone, to r.
 func (s *Service) Routes(r gin.IRoutes) {
@@ -37,14 +38,16 @@ func (s *Service) Routes(r gin.IRoutes) {
 		answer       func(*gin.Context) (any, error)
 		within       time.Duration
 	}{
-		{http.MethodGet, "/moderation/queue", s.serveQueue, listTimeout},
+		{http.MethodGet, "/moderation/queue", s.serveQueue, longTimeout},
 		{http.MethodGet, "/moderation/policy", s.servePolicy, command.Deadline},
 		{http.MethodPut, "/moderation/policy", s.putPolicy, command.Deadline},
-		{http.MethodPost, "/moderation/policy/apply", s.applyPolicy, listTimeout},
+		{http.MethodPost, "/moderation/policy/apply", s.applyPolicy, longTimeout},
+		{http.MethodPost, "/moderation/policy/try", s.tryPolicy, longTimeout},
 		{http.MethodGet, "/moderation/comments/:id", s.serveComment, command.Deadline},
 		{http.MethodPost, "/moderation/comments/:id", s.decideComment, command.Deadline},
 		{http.MethodPost, "/moderation/comments/:id/undo", s.undoComment, command.Deadline},
 		{http.MethodPost, "/moderation/posts/:id", s.decidePost, command.Deadline},
+		{http.MethodGet, "/moderation/people", s.servePeople, command.Deadline},
 		{http.MethodPost, "/moderation/people/:subject", s.decidePerson, command.Deadline},
 	} {
 		r.Handle(route.method, route.path, s.Guard.Identify, identity.Require(identity.Moderator), s.Limits.Of(limit.Moderate), func(c *gin.Context) {
@@ -192,6 +195,16 @@ func (s *Service) decidePerson(c *gin.Context) (any, error) {
 	return s.setBlocking(c.Request.Context(), c.Param("subject"), *in.Blocked, identity.Of(c).Subject)
 }
 
+// servePeople answers with the people who are blocked, newest decision first.
+func (s *Service) servePeople(*gin.Context) (any, error) {
+	if !s.queue.IsReady() {
+		return nil, errNotReady()
+	}
+	return struct {
+		People []event.Blocking `json:"people"`
+	}{s.queue.Blocked(maxBlocked)}, nil
+}
+
 // isWhole returns a 503 while the store does not have what the log says.
 func (s *Service) isWhole(ctx context.Context) error {
 	if err := s.checkStore(ctx); err != nil {
@@ -228,11 +241,8 @@ func (s *Service) putPolicy(c *gin.Context) (any, error) {
 	if _, err := web.Decode(c, &rules); err != nil {
 		return nil, err
 	}
-	if err := rules.Validate(); err != nil {
+	if err := s.validate(&rules); err != nil {
 		return nil, err
-	}
-	if rules.Scorer != nil && s.Scorer == nil {
-		return nil, &event.FieldError{Field: "scorer", Detail: "can't be used: no SCORER_URL is configured"}
 	}
 	if err := s.isWhole(ctx); err != nil {
 		return nil, err
@@ -245,6 +255,17 @@ func (s *Service) putPolicy(c *gin.Context) (any, error) {
 		return nil, changed(c, had.Revision)
 	}
 	return s.changePolicy(c, rules, had.Revision+1)
+}
+
+// validate returns an *event.FieldError for the first place of rules that can't be used here.
+func (s *Service) validate(rules *policy.Rules) error {
+	if err := rules.Validate(); err != nil {
+		return err
+	}
+	if rules.Scorer != nil && s.Scorer == nil {
+		return &event.FieldError{Field: "scorer", Detail: "can't be used: no SCORER_URL is configured"}
+	}
+	return nil
 }
 
 // changed is the 412 for a policy that somebody else has changed to that version.
@@ -264,11 +285,10 @@ func (s *Service) changePolicy(c *gin.Context, rules policy.Rules, version int) 
 	if err != nil {
 		return nil, err
 	}
-	stands, err := s.commands.CommitRevision(ctx, e)
+	stands, err := s.commit(ctx, e, s.policies.documents.Put)
 	if err != nil {
 		return nil, err
 	}
-	s.put(ctx, s.policies.documents.Put, stands)
 	s.policies.forget()
 	if string(stands.Data) != string(e.Data) {
 		return nil, changed(c, stands.Policy.Revision)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -301,4 +303,61 @@ func TestEachDeliveryOfSlowCommentsMakesProgress(t *testing.T) {
 			}
 		}
 	}
+}
+
+// scorerTaking is a scorer that gives every comment that score, after so long.
+func scorerTaking(takes time.Duration, score float64) *policy.Scorer {
+	scorer := policy.NewScorer("http://scorer.test/", "a secret", time.Now)
+	scorer.HTTP = &http.Client{Transport: answering(func(r *http.Request) (*http.Response, error) {
+		select {
+		case <-time.After(takes):
+			body := io.NopCloser(strings.NewReader(fmt.Sprintf(`{"score":%g}`, score)))
+			return &http.Response{StatusCode: http.StatusOK, Body: body, Request: r}, nil
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	})}
+	return scorer
+}
+
+type answering func(*http.Request) (*http.Response, error)
+
+func (f answering) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// The scorer answers within the time that the policy gives it. Comments of one delivery that
+// had less of it are not held: they are decided when they are redelivered.
+func TestAScorerWithoutItsWholeTimeDoesNotHold(t *testing.T) {
+	rules := policy.Rules{Scorer: &policy.ScorerRule{HoldFrom: 0.5, RejectFrom: 0.9, TimeoutMS: 1500}}
+	inOffice(t, policy.Default, func(t *testing.T, o *office) {
+		o.scorer = scorerTaking(1200*time.Millisecond, 0)
+		o.replica = o.start(rules)
+		var batch []event.Event
+		for i := range askAtOnce + 8 { // the last 8 are asked after 1.2 s, and have 0.8 s
+			batch = append(batch, created(t, fmt.Sprint(i)))
+		}
+		for delivery := 0; len(batch) > 0 && delivery < 3; delivery++ {
+			errs := errorsOf(o.decideAll(t.Context(), batch))
+			var again []event.Event
+			for i, err := range errs {
+				switch {
+				case errors.Is(err, errNotDecided):
+					again = append(again, batch[i])
+				case err != nil:
+					t.Fatal(err)
+				}
+			}
+			batch = again
+			if delivery == 0 && len(batch) != 8 {
+				t.Errorf("after the first delivery %d are not decided", len(batch))
+			}
+		}
+		if len(batch) > 0 || len(o.bus.events) != askAtOnce+8 {
+			t.Errorf("%d are left, %d are answered", len(batch), len(o.bus.events))
+		}
+		for _, e := range o.bus.events {
+			if e.Comment.Status != event.Approved {
+				t.Errorf("a comment is %s because it %q", e.Comment.Status, e.Comment.Reason)
+			}
+		}
+	})
 }

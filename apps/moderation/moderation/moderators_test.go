@@ -9,46 +9,11 @@ import (
 	"testing"
 
 	"github.com/postbus/postbus/apps/internal/event"
-	"github.com/postbus/postbus/apps/internal/identity"
-	"github.com/postbus/postbus/apps/internal/identity/identitytest"
 	"github.com/postbus/postbus/apps/internal/state/statetest"
 	"github.com/postbus/postbus/apps/moderation/policy"
 )
 
 const aPost = "01936f5e-7a00-7abc-8def-0123456789ab"
-
-// Every route is for moderators alone.
-func TestOnlyModeratorsPass(t *testing.T) {
-	inOffice(t, holdsAll, func(t *testing.T, o *office) {
-		id := o.commented("Hello").ID
-		for _, route := range [][2]string{
-			{http.MethodGet, "/moderation/queue"},
-			{http.MethodGet, "/moderation/policy"},
-			{http.MethodPut, "/moderation/policy"},
-			{http.MethodPost, "/moderation/policy/apply"},
-			{http.MethodGet, "/moderation/comments/" + id},
-			{http.MethodPost, "/moderation/comments/" + id},
-			{http.MethodPost, "/moderation/comments/" + id + "/undo"},
-			{http.MethodPost, "/moderation/posts/" + aPost},
-			{http.MethodPost, "/moderation/people/somebody"},
-		} {
-			for token, want := range map[string]int{
-				"": 401, "forged": 401, identitytest.Nobody: 403, string(identity.Reader): 403, string(identity.Author): 403, string(identity.Operator): 403,
-			} {
-				res := o.ask(t, token, route[0], route[1], "")
-				if res.Code != want || strings.Contains(res.Body.String(), "Hello") {
-					t.Errorf("%s %s by %q is answered %d %s, want %d", route[0], route[1], token, res.Code, res.Body, want)
-				}
-			}
-			if res := o.ask(t, moderator, route[0], route[1], ""); res.Code == 401 || res.Code == 403 || res.Code == 404 {
-				t.Errorf("%s %s by a moderator is answered %d %s", route[0], route[1], res.Code, res.Body)
-			}
-		}
-		if n := len(o.journal.Events()); n > 0 {
-			t.Errorf("%d events were committed", n)
-		}
-	})
-}
 
 func TestAModeratorsDecisionIsCommittedAndStands(t *testing.T) {
 	inOffice(t, holdsAll, func(t *testing.T, o *office) {
@@ -259,46 +224,6 @@ type emptied struct{}
 
 func (emptied) IsRestored() bool { return false }
 func (emptied) IsOf([]byte) bool { return false }
-
-func TestAPostIsClosedAndAPersonIsBlocked(t *testing.T) {
-	inOffice(t, holdsAll, func(t *testing.T, o *office) {
-		var post event.Commenting
-		for range 2 { // the second time changes nothing
-			o.does(http.MethodPost, "/moderation/posts/"+aPost, `{"comments":"closed"}`, http.StatusOK, &post)
-		}
-		if post.Comments != event.Closed || post.Revision != 1 || post.DecidedBy != theModerator {
-			t.Errorf("the post is %+v", post)
-		}
-		o.does(http.MethodPost, "/moderation/posts/"+aPost, `{"comments":"open"}`, http.StatusOK, &post)
-		var person event.Blocking
-		o.does(http.MethodPost, "/moderation/people/ann", `{"blocked":false}`, http.StatusOK, &person)
-		o.does(http.MethodPost, "/moderation/people/ann", `{"blocked":true}`, http.StatusOK, &person)
-		if !person.Blocked || person.Revision != 1 || person.DecidedBy != theModerator {
-			t.Errorf("the person is %+v", person)
-		}
-		events := o.toLog()
-		if len(events) != 3 || events[0].Commenting.Comments != event.Closed || *events[1].Commenting != post || post.Revision != 2 || *events[2].Blocking != person {
-			t.Errorf("committed are %+v", events)
-		}
-		// Another store learns it from the log, in any order.
-		empty := statetest.New()
-		m := newModerator(&topic{}, empty)
-		for _, c := range m.Consumers() {
-			for i := len(events) - 1; i >= 0; i-- {
-				if events[i].Type == c.Type {
-					if errs := c.Restore(t.Context(), events[i:i+1]); errs != nil && errs[0] != nil {
-						t.Error(errs)
-					}
-				}
-			}
-		}
-		for _, key := range []string{commentingKey(aPost), blockingKey("ann")} {
-			if empty.Value(key) != o.store.Value(key) {
-				t.Errorf("%s is restored as %s, and was %s", key, empty.Value(key), o.store.Value(key))
-			}
-		}
-	})
-}
 
 // The process that decided died before the store had it. No revision that was seen is current then.
 func TestADecisionThatTheStoreLacksIsNotPassedOver(t *testing.T) {

@@ -32,5 +32,5 @@ func (r *LinkRule) decide(c *Case) Verdict {
 	if n <= r.Most {
 		return Verdict{}
 	}
-	return Verdict{r.Action, fmt.Sprintf("has %d links, more than %d", n, r.Most)}
+	return Verdict{Action: r.Action, Reason: fmt.Sprintf("has %d links, more than %d", n, r.Most)}
 }

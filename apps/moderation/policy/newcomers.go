@@ -33,5 +33,5 @@ func (r *NewcomersRule) decide(c *Case) Verdict {
 	if c.Comment.AuthorID != "" && approved >= r.Comments {
 		return Verdict{}
 	}
-	return Verdict{r.Action, "is by somebody new"}
+	return Verdict{Action: r.Action, Reason: "is by somebody new"}
 }

@@ -41,6 +41,8 @@ func (a Action) Status() (status event.Status, ok bool) {
 type Verdict struct {
 	Action Action
 	Reason string
+	// Phase is the phase that said it, by its name in Rules. It is empty if none said anything.
+	Phase string
 }
 
 func (v Verdict) isSaid() bool { return v.Action != "" }
@@ -141,8 +143,18 @@ func (p *Policy) AsksForPerson() bool { return p.rules.TooMany != nil || p.rules
 // Decide returns what the phases but the scorer say of a comment. It depends on the case
 // alone. mayAsk says that the scorer is to be asked, because none of them says anything.
 func (p *Policy) Decide(c *Case) (verdict Verdict, mayAsk bool) {
-	for _, decide := range []func(*Case) Verdict{p.words.decide, p.rules.Links.decide, p.rules.Repeated.decide, p.rules.TooMany.decide, p.rules.Newcomers.decide} {
-		if v := decide(c); v.isSaid() {
+	for _, phase := range []struct {
+		name   string
+		decide func(*Case) Verdict
+	}{
+		{"words", p.words.decide},
+		{"links", p.rules.Links.decide},
+		{"repeated", p.rules.Repeated.decide},
+		{"tooMany", p.rules.TooMany.decide},
+		{"newcomers", p.rules.Newcomers.decide},
+	} {
+		if v := phase.decide(c); v.isSaid() {
+			v.Phase = phase.name
 			return v, false
 		}
 	}
@@ -153,6 +165,7 @@ func (p *Policy) Decide(c *Case) (verdict Verdict, mayAsk bool) {
 // held.
 func (p *Policy) Ask(ctx context.Context, c event.Comment) Verdict {
 	if v := p.rules.Scorer.decide(ctx, p.scorer, c); v.isSaid() {
+		v.Phase = "scorer"
 		return v
 	}
 	return Verdict{Action: Approve}

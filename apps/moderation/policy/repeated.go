@@ -59,5 +59,5 @@ func (r *RepeatedRule) decide(c *Case) Verdict {
 	if n <= r.Most {
 		return Verdict{}
 	}
-	return Verdict{r.Action, "repeats what was written before"}
+	return Verdict{Action: r.Action, Reason: "repeats what was written before"}
 }

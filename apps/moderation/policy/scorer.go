@@ -127,7 +127,7 @@ func Sign(secret []byte, timestamp string, body []byte) string {
 
 func (r *ScorerRule) decide(ctx context.Context, s *Scorer, c event.Comment) Verdict {
 	if s == nil {
-		return Verdict{Hold, "is to be scored, and no scorer is configured"}
+		return Verdict{Action: Hold, Reason: "is to be scored, and no scorer is configured"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.TimeoutMS)*time.Millisecond)
 	defer cancel()
@@ -135,11 +135,11 @@ func (r *ScorerRule) decide(ctx context.Context, s *Scorer, c event.Comment) Ver
 	switch {
 	case err != nil:
 		slog.WarnContext(ctx, "the scorer did not score a comment", "comment", c.ID, "error", err)
-		return Verdict{Hold, "the scorer did not answer"}
+		return Verdict{Action: Hold, Reason: "the scorer did not answer"}
 	case score >= r.RejectFrom:
-		return Verdict{Reject, fmt.Sprintf("is scored %.2f", score)}
+		return Verdict{Action: Reject, Reason: fmt.Sprintf("is scored %.2f", score)}
 	case score >= r.HoldFrom:
-		return Verdict{Hold, fmt.Sprintf("is scored %.2f", score)}
+		return Verdict{Action: Hold, Reason: fmt.Sprintf("is scored %.2f", score)}
 	}
 	return Verdict{}
 }

@@ -31,5 +31,5 @@ func (r *TooManyRule) decide(c *Case) Verdict {
 	if c.earlier(c.OfPerson, within, func(Mention) bool { return true }) < r.Most {
 		return Verdict{}
 	}
-	return Verdict{r.Action, fmt.Sprintf("is one of more than %d within %s", r.Most, within)}
+	return Verdict{Action: r.Action, Reason: fmt.Sprintf("is one of more than %d within %s", r.Most, within)}
 }

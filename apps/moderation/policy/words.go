@@ -69,9 +69,9 @@ type word struct {
 func newWords(rules []WordRule) words {
 	var all words
 	for _, r := range rules {
-		w := word{shown.Part(r.Text), Verdict{r.Action, "contains “" + r.Text + "”"}}
+		w := word{shown.Part(r.Text), Verdict{Action: r.Action, Reason: "contains “" + r.Text + "”"}}
 		if r.Match == Whole {
-			w = word{shown.Whole(r.Text), Verdict{r.Action, "contains the word “" + r.Text + "”"}}
+			w = word{shown.Whole(r.Text), Verdict{Action: r.Action, Reason: "contains the word “" + r.Text + "”"}}
 		}
 		all = append(all, w)
 	}

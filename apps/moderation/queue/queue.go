@@ -1,13 +1,15 @@
-// Package queue knows which comments there are and how each stands, from the event log. It is
-// kept in memory, 48 bytes a comment, by every replica of moderation.
+// Package queue knows which comments there are and how each stands, and who is blocked, from the
+// event log. It is kept in memory, 48 bytes a comment, by every replica of moderation.
 package queue
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,10 +40,15 @@ type Index struct {
 	at      eventlog.Position
 	isReady bool
 	entries []Entry // by id, and so by age
+	// people are all that were ever blocked, by subject. Of each the highest revision is there, and
+	// of equal ones the first in the log.
+	people map[string]event.Blocking
 }
 
 // New returns an empty index of a log.
-func New(log eventlog.Reader) *Index { return &Index{log: log} }
+func New(log eventlog.Reader) *Index {
+	return &Index{log: log, people: map[string]event.Blocking{}}
+}
 
 // IsReady says that the index has read the log to its end once.
 func (x *Index) IsReady() bool {
@@ -75,7 +82,7 @@ func (x *Index) Run(ctx context.Context) {
 func (x *Index) reset() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.at, x.isReady, x.entries = eventlog.Position{}, false, nil
+	x.at, x.isReady, x.entries, x.people = eventlog.Position{}, false, nil, map[string]event.Blocking{}
 }
 
 // read reads what comes next. At the log's end it waits for an event.
@@ -93,8 +100,11 @@ func (x *Index) read(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, e := range events {
-		if e.Comment != nil {
+		switch {
+		case e.Comment != nil:
 			x.put(e)
+		case e.Blocking != nil && e.Blocking.Revision > x.people[e.Blocking.Subject].Revision:
+			x.people[e.Blocking.Subject] = *e.Blocking
 		}
 		x.at = eventlog.Position{Sequence: uint64(e.Sequence), Log: end.Log, Event: e.ID}
 	}
@@ -153,4 +163,20 @@ func (x *Index) After(id uuid.UUID, status event.Status, limit int) (page []Entr
 		page = append(page, e)
 	}
 	return page, false
+}
+
+// Blocked returns the people who are blocked, newest decision first, and at most limit of them.
+func (x *Index) Blocked(limit int) []event.Blocking {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	blocked := []event.Blocking{}
+	for _, p := range x.people {
+		if p.Blocked {
+			blocked = append(blocked, p)
+		}
+	}
+	slices.SortFunc(blocked, func(a, b event.Blocking) int {
+		return cmp.Or(b.DecidedAt.Compare(a.DecidedAt), strings.Compare(a.Subject, b.Subject))
+	})
+	return blocked[:min(len(blocked), limit)]
 }

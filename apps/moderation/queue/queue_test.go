@@ -2,6 +2,8 @@ package queue
 
 import (
 	"context"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,4 +66,59 @@ func TestTheIndexIsTheFoldOfTheLog(t *testing.T) {
 			t.Errorf("held are %v", held)
 		}
 	})
+}
+
+// deciding is a PersonBlocked, decided so many hours after noon.
+func deciding(t *testing.T, person string, blocked bool, revision, hours int) event.Event {
+	t.Helper()
+	at := time.Date(2026, 11, 29, 12+hours, 0, 0, 0, time.UTC)
+	e, err := event.OfBlocking("moderation", event.Blocking{Subject: person, Blocked: blocked, Revision: revision, DecidedBy: "m", DecidedAt: at}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// In any order of the log the highest revision of each person counts: who was unblocked has
+// gone, and who was blocked again is back.
+func TestWhoIsBlockedIsTheFoldOfTheLog(t *testing.T) {
+	all := []event.Event{
+		deciding(t, "ann", true, 1, 0), deciding(t, "ann", false, 2, 1),
+		deciding(t, "bob", true, 1, 2), deciding(t, "bob", false, 2, 3), deciding(t, "bob", true, 3, 4),
+		deciding(t, "cat", true, 1, 5),
+	}
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // to be repeatable
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			order := random.Perm(len(all))
+			log := eventlogtest.New()
+			for _, i := range order {
+				log.Append(all[i])
+			}
+			x := New(log)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go x.Run(ctx)
+			synctest.Wait()
+			wantBlocked(t, x, 10, "cat", "bob")
+			wantBlocked(t, x, 1, "cat")
+			log.Replace(event.NewID(), all[0])
+			time.Sleep(3 * time.Second) // of the bubble's clock
+			wantBlocked(t, x, 10, "ann")
+			if t.Failed() {
+				t.Fatalf("the order was %v", order)
+			}
+		})
+	}
+}
+
+func wantBlocked(t *testing.T, x *Index, limit int, want ...string) {
+	t.Helper()
+	var got []string
+	for _, p := range x.Blocked(limit) {
+		got = append(got, p.Subject)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("blocked are %v, want %v", got, want)
+	}
 }

@@ -87,8 +87,7 @@ func (s *Service) create(c *gin.Context) (*event.Post, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := command.Key{Text: c.GetHeader(command.KeyHeader), Owner: author.Subject}
-	committed, err := s.commands.Commit(ctx, key, body, created)
+	committed, err := s.commands.Commit(ctx, command.KeyOf(c), body, created)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/apps/tools/system"
 )
 
 func (b *bench) addCost(w written) { b.costs = append(b.costs, w) }
@@ -81,7 +83,7 @@ func (b *bench) profile(s *stack, what string, round int) (wait func()) {
 	for _, a := range s.Apps {
 		app, sidecar := profilePort(a)
 		for name, port := range map[string]int{a.Name: app, a.Name + "-sidecar": sidecar} {
-			if a.Name == reference {
+			if a.Name == reference || name == system.Issuer { // it serves no profiles
 				continue
 			}
 			all.Go(func() {

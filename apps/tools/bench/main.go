@@ -61,6 +61,7 @@ const (
 var parts = []part{
 	{"idle", "the whole system idle", writing, (*bench).idle},
 	{"accepted", "comments accepted, and moderated and visible, a second", writing, (*bench).accepted},
+	{"people", "what a signed-in person's comment costs, beside a guest's", writing, (*bench).people},
 	{"latency", "a comment's way to its readers", writing, (*bench).latency},
 	{"stream", "a change's way to 1,000 connected readers", writing, (*bench).stream},
 	{"load", "latency over load (a plot)", writing, (*bench).latencyOverLoad},

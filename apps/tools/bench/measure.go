@@ -93,19 +93,9 @@ func (m *measurement) load(ctx context.Context) error {
 	}
 	m.add(fmt.Sprintf("comments accepted a second, %d connections, 200 posts", connections), "/s", w.PerSecond())
 	m.add(fmt.Sprintf("comments moderated and visible a second, for %s and until the last one is", underLoad*m.each), "/s", w.visible)
-	var servers, others time.Duration
-	for name, spent := range w.cpu {
-		switch name {
-		case redisProcess, serverProcesses:
-			servers += spent
-		case loadGenerator, daprRun:
-		default:
-			others += spent
-		}
-	}
-	each := func(spent time.Duration) float64 { return spent.Seconds() * 1e6 / float64(w.OK) }
-	m.add("CPU of such a comment: apps and sidecars", " µs", each(others))
-	m.add("CPU of such a comment: servers", " µs", each(servers))
+	others, servers := w.cpuEach()
+	m.add("CPU of such a comment: apps and sidecars", " µs", others)
+	m.add("CPU of such a comment: servers", " µs", servers)
 	return nil
 }
 

@@ -51,6 +51,21 @@ type written struct {
 	calls calls
 }
 
+// cpuEach is the CPU of one comment, in microseconds: of apps and sidecars, and of the servers.
+func (w written) cpuEach() (others, servers float64) {
+	for name, spent := range w.cpu {
+		each := spent.Seconds() * 1e6 / float64(w.OK)
+		switch name {
+		case redisProcess, serverProcesses:
+			servers += each
+		case loadGenerator, daprRun:
+		default:
+			others += each
+		}
+	}
+	return others, servers
+}
+
 // write loads comments onto posts and waits until all of them are visible.
 func (b *bench) write(ctx context.Context, s *stack, ids []string, load traffic.Load, headers ...func(*fasthttp.Request)) (written, error) {
 	var w written

@@ -243,9 +243,9 @@ func somethingIsPending(t *testing.T, store *redis.Client, topic, group string) 
 func othersAreOutOfReach(t *testing.T, s *stack, address string) {
 	ctx := t.Context()
 	streams := append(slices.Clone(topics), "dead-letters")
-	for _, owner := range onTheBus {
+	for _, owner := range system.Services {
 		c := as(t, address, owner+"-store")
-		for _, of := range onTheBus {
+		for _, of := range system.Services {
 			key := s.App(of).ID + "||of the test"
 			write, read := c.HSet(ctx, key, "data", "x").Err(), c.HGetAll(ctx, key).Err()
 			script := c.Eval(ctx, `return redis.call("HSET", KEYS[1], "data", "y")`, []string{key}).Err()
@@ -273,7 +273,7 @@ func othersAreOutOfReach(t *testing.T, s *stack, address string) {
 			t.Errorf("the bus's user is refused %s: %v", topic, err)
 		}
 	}
-	for _, of := range onTheBus {
+	for _, of := range system.Services {
 		key := s.App(of).ID + "||of the test"
 		for _, command := range [][]any{{"HGETALL", key}, {"HSET", key, "data", "x"}, {"DEL", key}, {"XADD", key, "*", "data", "x"}} {
 			if err := bus.Do(ctx, command...).Err(); !isRefused(err) {

@@ -366,7 +366,7 @@ func (s *stack) empty(t *testing.T, service string) {
 // loseAll deletes all that all stores have, at once.
 func (s *stack) loseAll(ctx context.Context) error {
 	if server, ok := serverOf[postgres](s); ok {
-		_, err := server.Query(ctx, "TRUNCATE "+strings.Join(onTheBus, "_state, ")+"_state")
+		_, err := server.Query(ctx, "TRUNCATE "+strings.Join(system.Services, "_state, ")+"_state")
 		return err
 	}
 	store := s.redisClient()
@@ -379,7 +379,7 @@ func (s *stack) stored(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	if server, ok := serverOf[postgres](s); ok {
-		for _, name := range onTheBus {
+		for _, name := range system.Services {
 			rows, err := server.Query(t.Context(), "SELECT key, encode(value, 'escape') FROM "+name+"_state")
 			if err != nil {
 				t.Fatal(err)

@@ -43,6 +43,8 @@ func TestARunWithATokenIsListedAndStopped(t *testing.T) {
 				t.Errorf("the %s of %s has the token on its command line", what, a.Name)
 			}
 		}
+	}
+	for _, a := range s.Services() {
 		want(t, 401, "POST", fmt.Sprintf("http://127.0.0.1:%d/nothing", a.AppPort), `{}`)
 		want(t, 404, "POST", fmt.Sprintf("http://127.0.0.1:%d/nothing", a.AppPort), `{}`, "dapr-api-token: "+token)
 	}

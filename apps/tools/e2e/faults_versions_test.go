@@ -54,7 +54,9 @@ func buildFirstVersion(t *testing.T) (binaries string) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	binaries = filepath.Join(dir, "bin")
-	if err := (system.Checkout{Root: source}).CompileServices(t.Context(), binaries); err != nil {
+	// Its issuer, if it has one, is no part of what is rolled.
+	if err := errors.Join((system.Checkout{Root: source}).Compile(t.Context(), binaries, system.Services),
+		built.checkout.Compile(t.Context(), binaries, []string{system.Issuer})); err != nil {
 		t.Fatal(err)
 	}
 	return binaries

@@ -58,8 +58,8 @@ type stack struct {
 	replicasOf func(name string) []system.App
 }
 
-// onTheBus are the services that receive events and have a store. The client has neither,
-// so it can lose nothing. client_test.go tests what it promises.
+// onTheBus are the services that receive events. The client receives none, so it can lose none.
+// client_test.go tests what it promises.
 var onTheBus = slices.DeleteFunc(slices.Clone(system.Services), func(name string) bool { return name == "client" })
 
 // shared is the system that most tests use, one after the other.

@@ -39,8 +39,8 @@ func usersOfPostgres(t *testing.T) {
 		script := fmt.Sprintf(`PGPASSWORD=%s psql -h 127.0.0.1 -U %s -Atc '%s' 2>&1`, password, user, query)
 		return k8s.kubectl("exec", "postgres-0", "--", "sh", "-c", script+" || [ $? = 1 ] || exit 9")
 	}
-	for _, owner := range onTheBus {
-		for _, of := range onTheBus {
+	for _, owner := range system.Services {
+		for _, of := range system.Services {
 			out, err := as(owner+"-store", "$"+strings.ToUpper(owner)+"_STORE", fmt.Sprintf(`SELECT count(*) >= 0 FROM "%s-store".%[1]s_state`, of))
 			if wanted := map[bool]string{true: "t\n", false: "permission denied for schema"}[of == owner]; err != nil || !strings.Contains(out, wanted) {
 				t.Errorf("%s's user reads the store of %s: %q, %v; want %q", owner, of, out, err, wanted)

@@ -522,13 +522,13 @@ func deliveriesAreOutOfReach(t *testing.T) {
 
 // usersOfRedis logs in with the secrets of the components.
 func usersOfRedis(t *testing.T) {
-	for _, owner := range onTheBus {
+	for _, owner := range system.Services {
 		password, err := k8s.secret("redis-"+owner+"-store", "password")
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := connect(t, redis.Options{Addr: shared.redisAt.Addr, Username: owner + "-store", Password: password})
-		for _, of := range onTheBus {
+		for _, of := range system.Services {
 			if err := c.HGetAll(t.Context(), of+"||x").Err(); (of == owner) != (err == nil) || err != nil && !isRefused(err) {
 				t.Errorf("%s's user reads a key of %s: %v", owner, of, err)
 			}

@@ -46,7 +46,7 @@ func raw(t *testing.T, port int, request string) response {
 // A client's mistake is a 4xx that says what is wrong, at every port.
 func TestAClientsErrorsAre4xx(t *testing.T) {
 	path := map[string]string{"client": "/posts", "query": "/posts", "eventlog": "/events", "posts": "/", "comments": "/", "moderation": "/"}
-	for _, a := range shared.Apps {
+	for _, a := range shared.Services() {
 		get := func(rest string) string { return "GET " + path[a.Name] + rest }
 		for name, test := range map[string]struct {
 			request string
@@ -84,7 +84,7 @@ func TestAHeadOfTheLargestSizePassesThroughTheSidecars(t *testing.T) {
 }
 
 func TestEveryPortBindsTheBrowser(t *testing.T) {
-	for _, a := range shared.Apps {
+	for _, a := range shared.Services() {
 		for _, path := range []string{"/healthz", "/readyz", "/", "/nothing"} {
 			r, err := do("GET", a.URL()+path, "")
 			if err != nil {
@@ -169,7 +169,7 @@ func slowly(port int, head string) (time.Duration, error) {
 // A request that does not end holds a connection for 15 s, whatever the answer is.
 func TestAConnectionThatSendsSlowlyIsEnded(t *testing.T) {
 	var all sync.WaitGroup
-	for _, a := range shared.Apps {
+	for _, a := range shared.Services() {
 		for _, port := range []int{a.Port, a.AppPort} {
 			for name, head := range map[string]string{
 				"a body":               "POST /posts/create HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 5000\n\n",

@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,31 +16,8 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
-// signIns starts the development issuer for a test, and returns its URL.
-func signIns(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(built.binaries, "issuer")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./apps/issuer")
-	build.Dir = built.checkout.Root
-	if said, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, said)
-	}
-	port, err := system.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer := fmt.Sprintf("http://localhost:%d", port)
-	p := &system.Process{Args: []string{binary}, Env: []string{fmt.Sprintf("PORT=%d", port), "ISSUER=" + issuer}, Dir: t.TempDir()}
-	if err := p.Start(t.Output()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Kill(context.Background()) })
-	eventually(t, func() error {
-		_, err := do("GET", issuer+"/.well-known/openid-configuration", "")
-		return err
-	})
-	return issuer
-}
+// issuerOf is the URL of a system's development issuer.
+func issuerOf(s *stack) string { return fmt.Sprintf("http://localhost:%d", s.App(system.Issuer).Port) }
 
 // signIn signs a person in, as a browser does, and returns the header with the token.
 func signIn(t *testing.T, issuer, person string) (authorization string) {
@@ -94,9 +68,8 @@ type seen struct {
 
 // TestModeratorsDecideWhatReadersSee has a guest and a person comment, and a moderator decide.
 func TestModeratorsDecideWhatReadersSee(t *testing.T) {
-	issuer := signIns(t)
-	s, err := start(t.Context(), folderOf(t), built.binaries, nil, "ISSUER="+issuer)
-	s.ofTest(t, err)
+	s := another(t, nil, built.binaries)
+	issuer := issuerOf(s)
 	moderator, reader := signIn(t, issuer, "moderator"), signIn(t, issuer, "reader")
 	p := s.createPost(t, "moderated by people")
 	comments, queue := s.url("comments", "/posts/"+p.ID+"/comments"), s.url("moderation", "/moderation/queue")

@@ -124,13 +124,13 @@ func TestTheClustersPostgresKeepsStoresApart(t *testing.T) {
 	p := newClusterPostgres(t)
 	password := func(owner string) string { return "password-of-postgres-" + owner + "-store" }
 	p.starts(t, "posts-store", password("posts"))
-	for _, owner := range onTheBus {
+	for _, owner := range system.Services {
 		if out, err := p.as(t, owner+"-store", password(owner), "CREATE TABLE state (x int); INSERT INTO state VALUES (1)"); err != nil {
 			t.Errorf("%s's user is refused a table: %s", owner, out)
 		}
 	}
-	for _, owner := range onTheBus {
-		for _, of := range onTheBus {
+	for _, owner := range system.Services {
+		for _, of := range system.Services {
 			for _, statement := range []string{`SELECT x FROM "%s-store".state`, `INSERT INTO "%s-store".state VALUES (2)`, `CREATE TABLE "%s-store".another (x int)`} {
 				out, err := p.as(t, owner+"-store", password(owner), fmt.Sprintf(statement, of))
 				if of == owner && err != nil || of != owner && !strings.Contains(out, "permission denied") {

@@ -123,7 +123,7 @@ func TestAnotherPostgresGetsTheSameUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want strings.Builder
-	for _, store := range []string{"posts-store", "comments-store", "moderation-store", "eventlog-store", "query-store"} {
+	for _, store := range []string{"posts-store", "comments-store", "moderation-store", "eventlog-store", "query-store", "client-store"} {
 		for line := range strings.Lines(string(raw)) {
 			if !strings.HasPrefix(line, "--") {
 				want.WriteString(strings.ReplaceAll(line, "STORE", store))

@@ -15,10 +15,12 @@ const id = "01a209f1-ac07-7043-aaf8-031a57533787"
 
 // routed are the routes of the API and the page, with the service that answers each.
 var routed = []struct{ method, path, service string }{
-	{"POST", "/posts/create", "posts"},
-	{"POST", "/posts/" + id + "/comments", "comments"},
-	{"GET", "/posts/" + id + "/comments", "comments"},
-	{"GET", "/posts/" + id + "/comments/" + id, "comments"},
+	{"POST", "/posts/create", "client"},
+	{"POST", "/posts/" + id + "/comments", "client"},
+	{"GET", "/posts/" + id + "/comments", "client"},
+	{"GET", "/posts/" + id + "/comments/" + id, "client"},
+	{"GET", "/auth/callback", "client"},
+	{"PUT", "/moderation/policy", "client"},
 	{"GET", "/posts", "query"},
 	{"GET", "/posts/" + id, "query"},
 	{"GET", "/", "client"},

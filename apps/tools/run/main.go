@@ -177,6 +177,7 @@ var purposes = map[string]string{
 	"eventlog":   "keeps every event: /events, /dead-letters",
 	"query":      "the posts with their comments: /posts",
 	"client":     "the blog, and the whole public API",
+	"issuer":     "signs anybody in as anybody, for development",
 }
 
 // hello prints the addresses. The address to open is the last line.

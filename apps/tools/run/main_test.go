@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,7 +43,7 @@ func TestTheAddressToOpenIsTheLastLine(t *testing.T) {
 func TestEveryAddressIsSaidWithWhatIsThere(t *testing.T) {
 	t.Setenv("HOST", "")
 	got := greeting(t)
-	for _, name := range system.Services {
+	for _, name := range append(slices.Clone(system.Services), system.Issuer) {
 		if purposes[name] == "" {
 			t.Errorf("it is not said what %s is for", name)
 		}

@@ -59,14 +59,15 @@ import (
 
 // The system, stated independently of the files.
 var (
-	// services receive events and have a store.
+	// services receive events.
 	services = []string{"posts", "comments", "moderation", "query", "eventlog"}
-	// apps are all apps. The client only calls services.
-	apps = append(slices.Clone(services), "client")
+	// apps are all apps. The client only calls services. The issuer has no use for its sidecar.
+	apps = append(slices.Clone(services), "client", "issuer")
 	// called are the apps that others call.
 	called = []string{"posts", "comments", "query", "eventlog"}
 	stores = map[string]string{
 		"posts": "posts-store", "comments": "comments-store", "moderation": "moderation-store", "query": "query-store", "eventlog": "eventlog-store",
+		"client": "client-store",
 	}
 	topics = []topic{
 		{"PostCreated", []string{"posts"}, []string{"posts", "comments", "query", "eventlog"}},
@@ -306,8 +307,9 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"a port that is an app's own", "run file", run, `PORT: "4001"`, `PORT: "4100"`, "port 4100"},
 		{"a port that isn't pinned", "run file", run, "    daprInternalGRPCPort: 3701\n", "", "comments: daprInternalGRPCPort is not pinned"},
 		{"an outgoing connection's port", "run file", run, "metricsPort: 3800", "metricsPort: 33800", "port 33800"},
-		{"a setting that the CLI doesn't know", "run file", run, "daprHTTPPort: 3504", "daprHttpPort: 3504", `unknown field "apps[1].daprHttpPort"`},
+		{"a setting that the CLI doesn't know", "run file", run, "daprHTTPPort: 3504", "daprHttpPort: 3504", `unknown field "apps[2].daprHttpPort"`},
 		{"other components", "run file", run, "./components/redis]", "./components/kafka]", "resourcesPaths"},
+		{"an issuer that sidecars call", "run file", run, "daprHTTPPort: 3507", "appPort: 4107\n    daprHTTPPort: 3507", "issuer's appPort is set"},
 		{"another app's folder", "run file", run, "./apps/posts", "./apps/query", "appDirPath"},
 		{"a command that leaves an orphan", "run file", run, "&& exec ", "&& ", "exec"},
 		{"a scheduler to wait for", "run file", run, `schedulerHostAddress: " "`, `schedulerHostAddress: ""`, "schedulerHostAddress"},
@@ -883,6 +885,12 @@ func checkRunFile(_ *testing.T, f files) error {
 			"daprInternalGRPCPort": app.DaprInternalGRPCPort, "metricsPort": app.MetricsPort,
 		} {
 			user := app.AppID + "'s " + name
+			if app.AppID == "issuer" && name == "appPort" {
+				if port != 0 {
+					p.add("%s is set: pages could call the issuer through its sidecar", user)
+				}
+				continue
+			}
 			if port == 0 {
 				p.add("%s: %s is not pinned", app.AppID, name)
 				continue

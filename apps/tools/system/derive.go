@@ -34,7 +34,8 @@ type Derivation struct {
 	Replicated bool
 	// Redis replaces the address of Redis.
 	Redis string
-	// Binaries is a folder of built services to run instead of building them.
+	// Binaries is a folder of built services to run instead of building them. People then sign in
+	// at the derived development issuer, whatever the environment says.
 	Binaries string
 	// Env is added to every service's environment.
 	Env map[string]string
@@ -52,6 +53,13 @@ var calls = map[string][]string{
 	"query":      {"eventlog"},
 	"client":     {"posts", "comments", "query", "moderation"},
 }
+
+// signedInAt are the services that know who is signed in.
+var signedInAt = []string{"posts", "comments", "moderation", "client"}
+
+// issuerPort is the development issuer's in the committed run files, which have its URL in more
+// than one place.
+const issuerPort = 4006
 
 // Derive writes the run file and the resources and returns the run file's path.
 func (c Checkout) Derive(d Derivation) (string, error) {
@@ -182,17 +190,12 @@ func (d Derivation) runFile(from string, doc Document) error {
 		name := fmt.Sprint(app["appID"])
 		app["appID"] = name + d.Suffix
 		for _, port := range []string{"appPort", "daprHTTPPort", "daprGRPCPort", "daprInternalGRPCPort", "metricsPort"} {
-			app[port] = app[port].(int) + d.Shift //nolint:forcetypeassert,errcheck // the committed file has them all
+			if committed, ok := app[port].(int); ok { // the issuer has no appPort
+				app[port] = committed + d.Shift
+			}
 		}
-		env, _ := app["env"].(Document)
-		if env["PORT"], _ = shifted(env["PORT"], d.Shift); env["PORT"] == "" {
-			return fmt.Errorf("dapr.yaml: %s has no PORT", name)
-		}
-		for _, called := range calls[name] {
-			env[strings.ToUpper(called)+"_APP_ID"] = called + d.Suffix
-		}
-		for key, value := range d.Env {
-			env[key] = value
+		if err := d.env(name, app); err != nil {
+			return err
 		}
 		if d.Binaries == "" {
 			app["appDirPath"] = filepath.Join(from, fmt.Sprint(app["appDirPath"]))
@@ -208,12 +211,28 @@ func (d Derivation) runFile(from string, doc Document) error {
 	return nil
 }
 
-func shifted(port any, by int) (string, error) {
-	var n int
-	if _, err := fmt.Sscan(fmt.Sprint(port), &n); err != nil {
-		return "", err
+// env derives the environment of an app.
+func (d Derivation) env(name string, app Document) error {
+	env, _ := app["env"].(Document)
+	var port int
+	if _, err := fmt.Sscan(fmt.Sprint(env["PORT"]), &port); err != nil {
+		return fmt.Errorf("dapr.yaml: PORT of %s: %w", name, err)
 	}
-	return fmt.Sprint(n + by), nil
+	port += d.Shift
+	env["PORT"] = fmt.Sprint(port)
+	for _, called := range calls[name] {
+		env[strings.ToUpper(called)+"_APP_ID"] = called + d.Suffix
+	}
+	if name == Issuer || d.Binaries != "" && slices.Contains(signedInAt, name) {
+		env["ISSUER"] = fmt.Sprintf("http://localhost:%d", issuerPort+d.Shift)
+	}
+	if name == "client" && d.Binaries != "" {
+		env["PUBLIC_URL"] = fmt.Sprintf("http://%s:%d", loopback, port)
+	}
+	for key, value := range d.Env {
+		env[key] = value
+	}
+	return nil
 }
 
 // ReadYAML returns the documents of a file.

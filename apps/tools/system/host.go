@@ -34,7 +34,9 @@ func (h Host) Opens(apps []App) string {
 	}
 	var ports []int
 	for _, a := range apps {
-		ports = append(ports, a.Port)
+		if !a.Host.loopback() {
+			ports = append(ports, a.Port)
+		}
 	}
 	return fmt.Sprintf("HOST=%s: ports %s are open %s, to all who can reach this machine; the event log and the dead letters are among them.", h, ranges(ports), at)
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,11 +24,12 @@ import (
 // services.
 const startTimeout = 5 * time.Minute
 
-// App is one service in a run file.
+// App is one service in a run file, or the development issuer.
 type App struct {
 	// Name is the service's name, ID its app id.
 	Name, ID string
-	// Port is the public one, AppPort the app channel's; the others are the sidecar's.
+	// Port is the public one, AppPort the app channel's, or 0 without one; the others are the
+	// sidecar's.
 	Port, AppPort, HTTPPort, GRPCPort, InternalPort, MetricsPort int
 	// Logs is the folder of its logs and its sidecar's logs.
 	Logs string
@@ -98,6 +100,11 @@ func (s *System) App(name string) App {
 		}
 	}
 	panic("the run file has no app " + name)
+}
+
+// Services are the apps without the development issuer.
+func (s *System) Services() []App {
+	return slices.DeleteFunc(slices.Clone(s.Apps), func(a App) bool { return a.Name == Issuer })
 }
 
 // Ports are all ports on which the system listens.

@@ -38,6 +38,9 @@ func (s *System) Uses() []Use {
 			{a.InternalPort, "sidecar's port for other sidecars", "daprInternalGRPCPort"},
 			{a.MetricsPort, "sidecar's metrics", "metricsPort"},
 		} {
+			if u.port == 0 { // the issuer has no app channel
+				continue
+			}
 			mend := fmt.Sprintf("give %s another %s in %s", a.Name, u.setting, filepath.Base(s.RunFile))
 			uses = append(uses, Use{u.port, a.Name + "'s " + u.what, mend})
 		}

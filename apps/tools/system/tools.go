@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -214,8 +215,11 @@ func lastChange(module, pkg string) (time.Time, error) {
 // Services are the services' names, in the order in which they start.
 var Services = []string{"eventlog", "posts", "moderation", "query", "comments", "client"}
 
-// BuildServices builds the services into a folder, with flags. Before that it builds the
-// web client, which one of them embeds.
+// Issuer is the name of the development issuer, which runs beside the services on this machine.
+const Issuer = "issuer"
+
+// BuildServices builds the services and the issuer into a folder, with flags. Before that it
+// builds the web client, which one of them embeds.
 func (c Checkout) BuildServices(ctx context.Context, into string, flags ...string) error {
 	if err := c.BuildWeb(ctx); err != nil {
 		return err
@@ -226,9 +230,14 @@ func (c Checkout) BuildServices(ctx context.Context, into string, flags ...strin
 // CompileServices is BuildServices with the web client of the last build, if there is
 // one.
 func (c Checkout) CompileServices(ctx context.Context, into string, flags ...string) error {
+	return c.Compile(ctx, into, append(slices.Clone(Services), Issuer), flags...)
+}
+
+// Compile builds some of the apps into a folder, with flags.
+func (c Checkout) Compile(ctx context.Context, into string, names []string, flags ...string) error {
 	args := append([]string{"build"}, flags...)
 	args = append(args, "-o", into+string(filepath.Separator))
-	for _, name := range Services {
+	for _, name := range names {
 		args = append(args, "./apps/"+name)
 	}
 	if err := os.MkdirAll(into, 0o750); err != nil {

@@ -3,6 +3,7 @@ package identitytest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -30,6 +31,8 @@ type Route struct {
 	// Method and Path are those of gin, as in "/posts/:id".
 	Method, Path string
 	Target, Body string
+	// Header is what the request has beside its content type and its token.
+	Header http.Header
 	// Want has a line for each of Policies, with the status for each of People. One line alone
 	// is for all policies.
 	Want []string
@@ -74,6 +77,7 @@ func Check(t *testing.T, routes []Route, serve func(*testing.T, *identity.Guard)
 func (r Route) check(t *testing.T, engine *gin.Engine, accepted func() int, token, want string) {
 	t.Helper()
 	req, res := httptest.NewRequest(r.Method, r.Target, strings.NewReader(r.Body)), httptest.NewRecorder()
+	maps.Copy(req.Header, r.Header)
 	req.Header.Set("Content-Type", "application/json")
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
