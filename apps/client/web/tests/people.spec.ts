@@ -95,7 +95,7 @@ test.describe('a session that ends in the middle of writing', () => {
     await expect(comments(page)).toHaveCount(0)
     await scan(page)
 
-    await form.getByRole('link', { name: 'Sign in again' }).click()
+    await form.getByRole('alert').getByRole('link', { name: 'Sign in again' }).click()
     await pick(page, 'reader')
     expect(new URL(page.url()).pathname).toBe(`/p/${post.id}`)
     await expect(form.getByRole('textbox', { name: 'Comment' })).toHaveValue(content)
@@ -113,7 +113,7 @@ test.describe('a session that ends in the middle of writing', () => {
     await endSession(page)
     await form.getByRole('button', { name: 'Publish' }).click()
     await expect(form.getByRole('alert')).toContainText('Your session has ended. Sign in again: what you wrote is kept.')
-    await form.getByRole('link', { name: 'Sign in again' }).click()
+    await form.getByRole('alert').getByRole('link', { name: 'Sign in again' }).click()
     await pick(page, 'author')
     form = postForm(page)
     await expect(form.getByRole('textbox', { name: 'Title' })).toHaveValue(title)

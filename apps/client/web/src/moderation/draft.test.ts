@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { draftOf, hasPlace, isEdits, mistakesIn, newWord, rulesOf, withPhase, type Draft } from './draft'
+import { draftOf, hasPlace, isEdits, mistakesIn, newWord, rulesOf, withoutPlace, withPhase, type Draft } from './draft'
 import { phases, type Rules } from './rules'
 
 const all: Rules = {
@@ -78,6 +78,13 @@ test.each([
   [undefined, false],
 ])('whether a mistake at %s has a place', (field, has) => {
   expect(hasPlace(draftOf({ links: { most: 2, action: 'hold' } }), field)).toBe(has)
+})
+
+test.each([
+  ['Words[2].text must not be empty.', 'words[2].text', 'This must not be empty.'],
+  ['A sentence.', 'words', 'A sentence.'],
+])('%j at %s is %j', (detail, field, said) => {
+  expect(withoutPlace(detail, field)).toBe(said)
 })
 
 test('stored edits have their form', () => {

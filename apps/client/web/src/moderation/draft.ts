@@ -47,6 +47,11 @@ export function hasPlace(draft: Draft, field: string | undefined): boolean {
   return phase === 'words' || Object.hasOwn(draft.phases, phase)
 }
 
+/** What moderation says of a place, shown at that place: "words[2].text must not be empty" without the first word. */
+export function withoutPlace(detail: string, field: string): string {
+  return detail.toLowerCase().startsWith(field.toLowerCase()) ? `This${detail.slice(field.length)}` : detail
+}
+
 /** The policy that a draft without mistakes is. */
 export function rulesOf(draft: Draft): Rules {
   const rules: Record<string, unknown> = { ...draft.rest }

@@ -5,7 +5,7 @@ import { keys } from '../live/keys'
 import { announce } from '../ui/announce'
 import { keep, recall } from '../write/storage'
 import { readPolicy, savePolicy, type Versioned } from './api'
-import { draftOf, isEdits, mistakesIn, rulesOf, type Draft, type Edits } from './draft'
+import { draftOf, isEdits, mistakesIn, rulesOf, withoutPlace, type Draft, type Edits } from './draft'
 
 /** The policy that stands, and edits of it. The edits are kept through a reload, and until they are saved or discarded. */
 export function usePolicy() {
@@ -64,7 +64,7 @@ export function usePolicy() {
 /** The mistakes that are found here, and the one that moderation has found. */
 function mistakesOf(draft: Draft, problem: Problem | null): Map<string, string> {
   const mistakes = mistakesIn(draft)
-  if (problem?.field !== undefined && !mistakes.has(problem.field)) mistakes.set(problem.field, problem.detail)
+  if (problem?.field !== undefined && !mistakes.has(problem.field)) mistakes.set(problem.field, withoutPlace(problem.detail, problem.field))
   return mistakes
 }
 
