@@ -20,6 +20,11 @@ export interface Edits {
 /** The bounds of the words, as moderation has them (apps/moderation/policy/words.go). */
 const words = { most: 1_000, characters: 100 }
 
+/** The edits after some were saved. What was edited since is kept, as edits of the version that was saved. */
+export function afterSave(now: Edits | undefined, sent: Edits, etag: string): Edits | undefined {
+  return now === undefined || JSON.stringify(now.draft) === JSON.stringify(sent.draft) ? undefined : { ...now, etag }
+}
+
 /** A word as it is added. */
 export const newWord = { text: '', match: 'part', action: 'reject' }
 

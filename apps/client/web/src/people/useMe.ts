@@ -16,6 +16,7 @@ const options = (client: QueryClient) =>
     staleTime: ages.again,
     gcTime: Infinity,
     refetchOnMount: false,
+    retryOnMount: false,
     retryDelay: (failures) => Math.min(waits.first * 2 ** failures, waits.most),
   })
 
