@@ -1,16 +1,7 @@
-import { AxeBuilder } from '@axe-core/playwright'
 import type { Locator, Page } from '@playwright/test'
+import { scan } from './scan'
 import { expect, recovery, test, unique } from './system'
 import { card, cards, comment, commentForm, comments, connection, openForm, visit } from './views'
-
-/** Scans a view with all of axe's rules. */
-async function scan(page: Page): Promise<void> {
-  // Animated elements have their final colours only at the end.
-  await page.evaluate(() => Promise.allSettled(document.getAnimations().filter((one) => one.effect?.getComputedTiming().iterations !== Infinity).map((one) => one.finished)))
-  const { violations, passes } = await new AxeBuilder({ page }).analyze()
-  expect(violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html + ' ' + (node.failureSummary ?? '')).join('\n')}`)).toEqual([])
-  expect(passes.length).toBeGreaterThan(10)
-}
 
 /** Presses Tab until the locator has the focus, and checks that it is fully visible. */
 async function tabTo(page: Page, target: Locator): Promise<void> {

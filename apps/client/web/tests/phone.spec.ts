@@ -1,12 +1,7 @@
 import { join } from 'node:path'
-import type { Page } from '@playwright/test'
+import { expectNoSidewaysScroll } from './scan'
 import { expect, test, unique } from './system'
 import { card, cards, comments, commentForm, openForm, visit } from './views'
-
-const expectNoSidewaysScroll = async (page: Page) => {
-  const widths = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth])
-  expect(widths[0]).toBeLessThanOrEqual(widths[1] ?? 0)
-}
 
 test('long words wrap in a window of 320 pixels, and nothing scrolls sideways', async ({ page, api }) => {
   const long = 'Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft'

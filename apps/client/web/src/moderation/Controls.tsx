@@ -6,20 +6,27 @@ interface Common {
   value: string
   onChange: (value: string) => void
   /** What is wrong with the value, as a sentence. */
-  mistake?: string | undefined
+  mistake: string | undefined
 }
 
-/** A control with its label and its mistake. The control gets what connects it to the mistake. */
-function Labelled({ label, mistake, children }: { label: string; mistake?: string | undefined; children: (link: { 'aria-invalid'?: true; 'aria-describedby'?: string }) => React.ReactNode }) {
+/** What connects a control to its label and to its mistake. */
+interface Link {
+  id: string
+  'aria-invalid'?: true
+  'aria-describedby'?: string
+}
+
+/** A control with its label and its mistake. */
+function Labelled({ label, mistake, children }: { label: string; mistake: string | undefined; children: (link: Link) => React.ReactNode }) {
   const id = useId()
   return (
     <div className={styles.field}>
-      <label className={styles.label}>
-        <span>{label}</span>
-        {children(mistake === undefined ? {} : { 'aria-invalid': true, 'aria-describedby': id })}
+      <label htmlFor={id} className={styles.label}>
+        {label}
       </label>
+      {children(mistake === undefined ? { id } : { id, 'aria-invalid': true, 'aria-describedby': `${id}-mistake` })}
       {mistake !== undefined && (
-        <p id={id} role="alert" className={styles.mistake}>
+        <p id={`${id}-mistake`} role="alert" className={styles.mistake}>
           {mistake}
         </p>
       )}

@@ -27,7 +27,7 @@ export function PolicyView() {
             noValidate
             onSubmit={(event) => {
               event.preventDefault()
-              policy.save(undefined)
+              policy.save()
               focusOnMistake(event.currentTarget)
             }}
           >

@@ -10,13 +10,22 @@ import { mistakesIn, rulesOf, type Draft } from './draft'
 import styles from './PolicyView.module.css'
 import { capital } from './queue'
 
+/** What was tried. */
+interface Trial {
+  draft: Draft
+  content: string
+  author: string
+}
+
 /** Says what the policy, as it is edited, would decide on a comment. */
 export function TryOut({ draft }: { draft: Draft }) {
   const [content, setContent] = useState('')
   const [author, setAuthor] = useState('')
-  const trying = useMutation<Verdict, Problem>({ mutationFn: () => tryPolicy(rulesOf(draft), content, author) })
+  const trying = useMutation<Verdict, Problem, Trial>({ mutationFn: (trial) => tryPolicy(rulesOf(trial.draft), trial.content, trial.author) })
+  const { variables: tried } = trying
+  const isCurrent = tried?.draft === draft && tried.content === content && tried.author === author
   /** What moderation says of a field of this form. */
-  const mistake = (field: string) => (trying.error?.field === field ? trying.error.detail : undefined)
+  const mistake = (field: string) => (isCurrent && trying.error?.field === field ? trying.error.detail : undefined)
   const isAbout = trying.error?.field === 'content' || trying.error?.field === 'author'
   const isWrong = mistakesIn(draft).size > 0
   return (
@@ -28,7 +37,7 @@ export function TryOut({ draft }: { draft: Draft }) {
         noValidate
         onSubmit={(event) => {
           event.preventDefault()
-          if (!isWrong) trying.mutate()
+          if (!isWrong) trying.mutate({ draft, content, author })
         }}
       >
         <TextField name="content" label="Comment" rows={2} value={content} onChange={setContent} mistake={mistake('content')} />
@@ -44,7 +53,7 @@ export function TryOut({ draft }: { draft: Draft }) {
           <Refusal problem={trying.error} command="moderate" />
         </Trouble>
       )}
-      <p role="status">{isWrong ? 'The policy above has a mistake.' : trying.data && verdictOf(trying.data)}</p>
+      <p role="status">{isWrong ? 'The policy above has a mistake.' : isCurrent && trying.data && verdictOf(trying.data)}</p>
     </section>
   )
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { draftOf, hasPlace, isEdits, mistakesIn, newWord, rulesOf, withPhase, type Draft } from './draft'
+import { afterSave, draftOf, hasPlace, isEdits, mistakesIn, newWord, rulesOf, withoutPlace, withPhase, type Draft } from './draft'
 import { phases, type Rules } from './rules'
 
 const all: Rules = {
@@ -78,6 +78,21 @@ test.each([
   [undefined, false],
 ])('whether a mistake at %s has a place', (field, has) => {
   expect(hasPlace(draftOf({ links: { most: 2, action: 'hold' } }), field)).toBe(has)
+})
+
+test.each([
+  ['Words[2].text must not be empty.', 'words[2].text', 'This must not be empty.'],
+  ['A sentence.', 'words', 'A sentence.'],
+])('%j at %s is %j', (detail, field, said) => {
+  expect(withoutPlace(detail, field)).toBe(said)
+})
+
+test('what was edited while the policy was being saved is kept', () => {
+  const sent = { draft: draftOf(all), etag: '"1"' }
+  const since = { draft: withPhase(sent.draft, 'links', undefined), etag: '"1"' }
+  expect(afterSave({ ...sent }, sent, '"2"')).toBeUndefined()
+  expect(afterSave(undefined, sent, '"2"')).toBeUndefined()
+  expect(afterSave(since, sent, '"2"')).toEqual({ draft: since.draft, etag: '"2"' })
 })
 
 test('stored edits have their form', () => {

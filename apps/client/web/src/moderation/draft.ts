@@ -20,6 +20,11 @@ export interface Edits {
 /** The bounds of the words, as moderation has them (apps/moderation/policy/words.go). */
 const words = { most: 1_000, characters: 100 }
 
+/** The edits after some were saved. What was edited since is kept, as edits of the version that was saved. */
+export function afterSave(now: Edits | undefined, sent: Edits, etag: string): Edits | undefined {
+  return now === undefined || JSON.stringify(now.draft) === JSON.stringify(sent.draft) ? undefined : { ...now, etag }
+}
+
 /** A word as it is added. */
 export const newWord = { text: '', match: 'part', action: 'reject' }
 
@@ -45,6 +50,11 @@ export function withPhase(draft: Draft, name: string, values: Record<string, str
 export function hasPlace(draft: Draft, field: string | undefined): boolean {
   const phase = /^\w+/.exec(field ?? '')?.[0] ?? ''
   return phase === 'words' || Object.hasOwn(draft.phases, phase)
+}
+
+/** What moderation says of a place, shown at that place: "words[2].text must not be empty" without the first word. */
+export function withoutPlace(detail: string, field: string): string {
+  return detail.toLowerCase().startsWith(field.toLowerCase()) ? `This${detail.slice(field.length)}` : detail
 }
 
 /** The policy that a draft without mistakes is. */

@@ -26,7 +26,8 @@ export function useActing({ element, status, comments, take }: Shown, isOn: bool
   const focus = (id: string | undefined) => element.current?.querySelector<HTMLElement>(id === undefined ? 'h2' : `[data-comment="${id}"]`)?.focus()
   const act = (what: Act, comment: ModeratedComment) => {
     const reason = reasonOf(comment.id)
-    if (what !== 'undo' && (outcomes[what] === comment.status || mistakeIn('reason', reason) !== undefined)) return
+    const isOpen = comment.status === status
+    if (what !== 'undo' && (!isOpen || outcomes[what] === status || mistakeIn('reason', reason) !== undefined)) return
     const next = what === 'undo' ? comment.id : nextOf(comments, comment.id, status)
     if (decisions.start(what, comment, reason)) focus(next)
   }

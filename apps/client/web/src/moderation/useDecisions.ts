@@ -8,9 +8,13 @@ import { capital, isComment } from './queue'
 export type Act = Decision | 'undo'
 
 /** What is going on with a comment: something is being done, or it failed. */
-export type Mark = { act: Act; problem?: Problem }
+export interface Mark {
+  act: Act
+  problem?: Problem
+}
 
-interface Request {
+/** What is to be done. */
+interface Task {
   act: Act
   comment: ModeratedComment
   reason: string
@@ -23,7 +27,7 @@ export function useDecisions(take: (comment: ModeratedComment) => void, forgetRe
   const [made, setMade] = useState<string[]>([])
   const mark = (id: string, next: Mark | undefined) =>
     setMarks((before) => new Map([...before].filter(([other]) => other !== id).concat(next ? [[id, next]] : [])))
-  const run = useMutation<ModeratedComment, Problem, Request>({
+  const run = useMutation<ModeratedComment, Problem, Task>({
     mutationFn: ({ act, comment, reason }) => (act === 'undo' ? undo(comment) : decide(comment, act, reason)),
     onMutate: ({ act, comment }) => mark(comment.id, { act }),
     onSuccess: (stands, { act, comment: { id } }) => {

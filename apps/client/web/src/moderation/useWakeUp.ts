@@ -1,16 +1,18 @@
 import { useQuery } from '@tanstack/react-query'
-import { useEffect, useEffectEvent, useRef } from 'react'
+import { useEffect, useEffectEvent, useState } from 'react'
 import { feedPath, readFeed } from '../api/pages'
 import { useChanges, useConnection, useLive } from '../live/useLive'
+import { Throttle } from './throttle'
 
-/** The least time between two wake-ups, and the delay of the first: moderation may read the log a moment later. In milliseconds. */
-const spacing = { least: 1_000, first: 300 }
+/** The least time between two wake-ups, and the delay of the first: moderation may read the log a moment after query. In milliseconds. */
+const spacing = { least: 1_000, soon: 300 }
 
 /** Calls back when comments may have changed, at most once a second, as long as the component is mounted. */
 export function useWakeUp(wakeUp: () => void): void {
   const live = useLive()
   const connection = useConnection()
-  // The live stream begins at the position of an answer of query. No page has asked for one here, perhaps.
+  const [throttle] = useState(() => new Throttle(spacing.soon, spacing.least))
+  // The live stream begins at the position of an answer of query. Perhaps no page has asked for one.
   useQuery({
     queryKey: ['beginning'],
     queryFn: async ({ signal }) => {
@@ -20,21 +22,13 @@ export function useWakeUp(wakeUp: () => void): void {
     },
     enabled: live.position === undefined,
   })
-  const timer = useRef<ReturnType<typeof setTimeout>>(undefined)
-  const last = useRef(0)
-  const wake = useEffectEvent(() => {
-    last.current = Date.now()
-    timer.current = undefined
-    wakeUp()
-  })
-  const schedule = useEffectEvent(() => {
-    timer.current ??= setTimeout(() => wake(), Math.max(spacing.first, last.current + spacing.least - Date.now()))
-  })
-  useEffect(() => () => clearTimeout(timer.current), [])
+  const wake = useEffectEvent(wakeUp)
   useEffect(() => {
-    if (connection === 'live') schedule()
-  }, [connection])
+    // What changed before the stream was there, the queue may have missed.
+    if (connection === 'live') throttle.ask(() => wake())
+  }, [connection, throttle])
+  useEffect(() => () => throttle.stop(), [throttle])
   useChanges((change) => {
-    if (change.type !== 'PostCreated') schedule()
+    if (change.type !== 'PostCreated') throttle.ask(wakeUp)
   })
 }

@@ -1,4 +1,5 @@
 import { queryOptions, useQuery, useQueryClient, type QueryClient } from '@tanstack/react-query'
+import { Problem } from '../api/problem'
 import { keys } from '../live/keys'
 import { readMe, unknown, type Me } from './me'
 
@@ -15,6 +16,7 @@ const options = (client: QueryClient) =>
     staleTime: ages.again,
     gcTime: Infinity,
     refetchOnMount: false,
+    retryOnMount: false,
     retryDelay: (failures) => Math.min(waits.first * 2 ** failures, waits.most),
   })
 
@@ -38,4 +40,19 @@ export function useMeState(): 'asking' | 'known' | 'failing' {
 /** Asks again who the visitor is, after a refusal that may be news about that. */
 export function askAgain(client: QueryClient): void {
   void client.invalidateQueries({ queryKey: keys.me })
+}
+
+/**
+ * Returns a check for before a request that writes: whether the visitor still is the person who the page says they are.
+ * The browser forgets a cookie at its end, and without one the request would be a guest's.
+ */
+export function useCheckMe(): () => Promise<void> {
+  const client = useQueryClient()
+  return async () => {
+    const before = client.getQueryData<Me>(keys.me)
+    if (before?.subject === undefined) return
+    // Without an answer the request goes on: it gets an answer of its own.
+    const now = await client.fetchQuery({ ...options(client), staleTime: 0, retry: false }).catch(() => before)
+    if (now.subject !== before.subject) throw new Problem(401, 'Your session has ended. Sign in again.')
+  }
 }

@@ -31,11 +31,10 @@ export function NewComment({ postId, onSent }: { postId: string; onSent: (commen
       <form className={styles.form} onSubmit={form.submit} noValidate>
         <TextField name="content" label="Comment" rows={3} value={form.draft.content} onChange={form.set('content')} mistake={form.mistake('content')} />
         <div className={styles.last}>
-          {isGuest ? (
+          {isGuest && (
             <TextField name="author" label="Name (optional)" value={form.draft.author} onChange={form.set('author')} mistake={form.mistake('author')} autoComplete="nickname" />
-          ) : (
-            <As />
           )}
+          <As />
           <SendButton label="Send" command="comment" {...form} />
         </div>
       </form>

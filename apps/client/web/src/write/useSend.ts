@@ -2,6 +2,7 @@ import { useMutation } from '@tanstack/react-query'
 import { useState } from 'react'
 import { request } from '../api/http'
 import { noAnswer, type Problem } from '../api/problem'
+import { useCheckMe } from '../people/useMe'
 import { aged, attemptFor, isAttempt, isRepeat, type Attempt } from './attempt'
 import { keep, recall } from './storage'
 
@@ -23,11 +24,13 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
     setAttempt(next)
     keep('sessionStorage', `attempt:${name}`, next)
   }
+  const checkMe = useCheckMe()
   const mutation = useMutation<T, Problem, Attempt>({
     mutationFn: async (sending) => {
       // While the page is hidden the next try is paused, possibly for days.
       const { body, key, stale } = aged(sending)
       if (stale) throw noAnswer(undefined)
+      await checkMe()
       const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key }
       return (await request<T>(path, { method: 'POST', body, headers })).value
     },
