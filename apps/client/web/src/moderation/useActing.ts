@@ -37,20 +37,15 @@ export function useActing({ element, status, comments, take }: Shown, isOn: bool
     else if (what === 'undo') announce('There is nothing to undo.')
     else focus(comments.find((one) => one.status === status)?.id)
   }
+  const move = (from: string | undefined, by: 1 | -1) => {
+    const stops = comments.filter((one) => one.status === status || one.id === from)
+    focus(moved(stops.map(({ id }) => id), from, by))
+  }
   const onShortcut = (shortcut: Shortcut, at: string | undefined) => {
-    switch (shortcut) {
-      case 'help':
-        return onHelp()
-      case 'next':
-      case 'previous': {
-        const stops = comments.filter((one) => one.status === status || one.id === at)
-        return focus(moved(stops.map(({ id }) => id), at, shortcut === 'next' ? 1 : -1))
-      }
-      case 'undo':
-        return actOn('undo', decisions.last)
-      default:
-        return actOn(shortcut, at)
-    }
+    if (shortcut === 'help') onHelp()
+    else if (shortcut === 'next') move(at, 1)
+    else if (shortcut === 'previous') move(at, -1)
+    else actOn(shortcut, shortcut === 'undo' ? decisions.last : at)
   }
   useShortcuts(isOn, (shortcut, key) => {
     const at = document.activeElement?.closest<HTMLElement>('[data-comment]')?.dataset.comment
