@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
@@ -138,6 +140,18 @@ func TestAnIssuerThatIsDownStopsNewSignInsAlone(t *testing.T) {
 	}
 	signedIn := fromPage(browser, host)
 	want(t, 201, "POST", at, `{"content":"It is up."}`, signedIn...)
+	eventually(t, func() error { // a process stores the keys once its sidecar is there
+		for _, name := range []string{"comments", "client"} {
+			hasKeys := false
+			for place, content := range s.stored(t) {
+				hasKeys = hasKeys || strings.Contains(place, name) && strings.Contains(content, identity.KeysKey)
+			}
+			if !hasKeys {
+				return fmt.Errorf("%s has not stored the issuer's keys", name)
+			}
+		}
+		return nil
+	})
 	issuer := s.process(t, s.App("issuer").Port)
 	kill(t, issuer)
 	for _, name := range []string{"comments", "client"} { // they begin with the keys of their stores
@@ -146,7 +160,13 @@ func TestAnIssuerThatIsDownStopsNewSignInsAlone(t *testing.T) {
 		s.launch(t, app)
 		awaitReady(t, s.App(name))
 	}
-	want(t, 201, "POST", at, `{"content":"It is down."}`, signedIn...)
+	eventually(t, func() error { // a token is a 503 until a process has read the keys of its store
+		r, err := do("POST", at, `{"content":"It is down."}`, signedIn...)
+		if err == nil && r.status != 201 {
+			err = errors.New(r.String())
+		}
+		return err
+	})
 	want(t, 201, "POST", at, `{"content":"It is down."}`)
 	if _, err := system.SignIn(host, "author"); err == nil {
 		t.Error("somebody signs in while the issuer is down")
