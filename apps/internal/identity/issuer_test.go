@@ -128,6 +128,25 @@ func TestATokenThatIsNotValidIsRefused(t *testing.T) {
 	}
 }
 
+// A token that was verified is remembered, and ends all the same.
+func TestATokenThatWasVerifiedEndsAtItsTime(t *testing.T) {
+	i, key := newIssuer(t), keyOf(0)
+	i.publish(key)
+	v, now := i.verifier(statetest.New()), time.Now()
+	ends := now.Add(time.Hour).Truncate(time.Second)
+	token := key.token(t, i.claims(map[string]any{"exp": ends.Unix()}))
+	for _, test := range []struct {
+		at time.Time
+		ok bool
+	}{{now, true}, {now, true}, {ends, true}, {ends.Add(time.Nanosecond), false}, {ends.Add(time.Hour), false}} {
+		v.Now = func() time.Time { return test.at }
+		person, err := v.Verify(context.Background(), token)
+		if (err == nil) != test.ok || test.ok && person.Name != "Ann" {
+			t.Errorf("%s before its end: %+v, %v", ends.Sub(test.at), person, err)
+		}
+	}
+}
+
 func TestAClockMayBeSlightlyBehindTheIssuers(t *testing.T) {
 	i, key := newIssuer(t), keyOf(0)
 	i.publish(key)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"strings"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -14,7 +15,7 @@ import (
 )
 
 // peopleRounds is how many rounds there are at least: the difference is small.
-const peopleRounds = 5
+const peopleRounds = 8
 
 // people measures the CPU of a comment that a browser sends through the client's host, with the
 // cookie of a session and with that of a guest, in turn.
@@ -25,6 +26,11 @@ func (b *bench) people(ctx context.Context, s *stack) error {
 	}
 	host := strings.TrimPrefix(s.App("client").URL(), "http://")
 	load := traffic.Load{Connections: connections, Duration: b.each}
+	warm := load
+	warm.Duration = time.Second
+	if _, err := b.write(ctx, s, ids, warm, keyed); err != nil {
+		return err
+	}
 	var persons, guests figures
 	for i := range max(b.rounds, peopleRounds) {
 		person, guest, err := browsers("http://" + host)
