@@ -144,7 +144,7 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"a field that Dapr doesn't have", "schema", minikube, "k8s/base/access-control.yaml", "httpVerb: [GET], ", "httpVerbs: [GET], ", "httpVerbs"},
 		{"a value that Dapr's schema refuses", "schema", minikube, "k8s/base/access-control.yaml", "defaultAction: deny", "defaultAction: 1", "defaultAction"},
 		{"a match that the Gateway API doesn't have", "schema", gateway, "k8s/overlays/gateway/routes.yaml", "RegularExpression", "Regex", "Regex"},
-		{"a path that the Gateway API refuses", "schema", gateway, "k8s/overlays/gateway/routes.yaml", "value: /posts/create", "value: posts/create", "absolute path"},
+		{"a path that the Gateway API refuses", "schema", gateway, "k8s/overlays/gateway/routes.yaml", "value: / }", "value: posts }", "absolute path"},
 		{"an annotation that the injector doesn't know", "schema", minikube, "k8s/base/app.yaml", "dapr.io/config:", "dapr.io/configuration:", "dapr.io/configuration"},
 
 		{"a setting of the bus that is another on Kubernetes", "drift", minikube, "k8s/engines/redis/kustomization.yaml", "value: \"redis:6379\" }\n", "value: \"redis:6379\" }\n      - { op: add, path: /spec/metadata/1, value: { name: concurrency, value: \"1\" } }\n", "drifted"},
