@@ -19,7 +19,7 @@ interface Progress {
 /** Has the saved policy look at the held comments anew. After a failure it goes on where it was. */
 export function Apply({ isEdited }: { isEdited: boolean }) {
   const [progress, setProgress] = useState<Progress>()
-  const applying = useMutation<void, Problem>({
+  const applying = useMutation<unknown, Problem>({
     mutationFn: async () => {
       let { examined, decided, next }: Progress = progress?.next === undefined ? { examined: 0, decided: 0, next: undefined } : progress
       do {

@@ -35,7 +35,7 @@ function Measure({ isTaken, taken, take, undo, onChange, isBusy, problem }: Prop
 
 /** Closes the comments of a post, or opens them again. */
 export function CloseComments({ postId, isClosed, onClosed }: { postId: string; isClosed: boolean; onClosed: (isClosed: boolean) => void }) {
-  const change = useMutation<void, Problem, boolean>({
+  const change = useMutation<unknown, Problem, boolean>({
     mutationFn: (to) => setCommenting(postId, to ? 'closed' : 'open'),
     onSuccess: (_, to) => {
       onClosed(to)

@@ -9,6 +9,9 @@ const ages = { visible: 5 * 60_000, again: 60_000 }
 /** The delays before the host is asked again after a failure, in milliseconds. */
 const waits = { first: 1_500, most: 60_000 }
 
+/** How long a request that writes waits for the answer, in milliseconds. */
+const checkWithin = 3_000
+
 const options = (client: QueryClient) =>
   queryOptions({
     queryKey: keys.me,
@@ -51,8 +54,9 @@ export function useCheckMe(): () => Promise<void> {
   return async () => {
     const before = client.getQueryData<Me>(keys.me)
     if (before?.subject === undefined) return
-    // Without an answer the request goes on: it gets an answer of its own.
-    const now = await client.fetchQuery({ ...options(client), staleTime: 0, retry: false }).catch(() => before)
+    // Without an answer soon the request goes on: it gets an answer of its own.
+    const now = await readMe(before, AbortSignal.timeout(checkWithin)).catch(() => before)
+    if (now !== before) client.setQueryData<Me>(keys.me, now)
     if (now.subject !== before.subject) throw new Problem(401, 'Your session has ended. Sign in again.')
   }
 }
