@@ -88,7 +88,7 @@ func TestADecisionWhoseAnswerWasLostIsSentAgain(t *testing.T) {
 	})
 }
 
-// Whoever is blocked is listed by every replica, newest decision first.
+// Every replica lists the people who are blocked, newest decision first.
 func TestTheBlockedPeopleAreListed(t *testing.T) {
 	inOffice(t, holdsAll, func(t *testing.T, o *office) {
 		other := o.start(holdsAll)

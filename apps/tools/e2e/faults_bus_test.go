@@ -265,7 +265,7 @@ func withItsOwnBus(t *testing.T) *stack {
 			t.Error(err)
 		}
 	})
-	s := another(t, func(doc system.Document) { moveBus(doc, bus.Address()) }, plain(t))
+	s := another(t, func(doc system.Document) { moveBus(doc, bus.Address()) }, plain(t), "ISSUER="+signIns(t))
 	s.bus = bus
 	return s
 }

@@ -158,7 +158,7 @@ func promoted(t *testing.T, group *system.RedisGroup, than *system.Daemon) {
 // replicated starts a system on the engine's replicated form.
 func replicated(t *testing.T) *stack {
 	t.Helper()
-	s, err := startOn(t.Context(), system.Derivation{Into: folderOf(t), Engine: engine, Replicated: true, Binaries: plain(t)})
+	s, err := startOn(t.Context(), system.Derivation{Into: folderOf(t), Engine: engine, Replicated: true, Binaries: plain(t)}, "ISSUER="+signIns(t))
 	return s.ofTest(t, err)
 }
 

@@ -63,7 +63,7 @@ func (l *load) commentsComeBack() {
 				if _, err := get(l.s.url("comments", "/posts/"+post+"/comments/"+id), &c); err != nil {
 					return err
 				}
-				if c.Status != b.expected[id] {
+				if c.Status == "pending" || c.Status != b.expected[id] && !l.mayBeDecided(id) {
 					return fmt.Errorf("comment %s is %s, not %s", id, c.Status, b.expected[id])
 				}
 				shown.Store(id, nil)
@@ -131,7 +131,7 @@ func moderationThatRejects(t *testing.T, text string) (binary string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const had = `Policy{Part("orange")}`
+	const had = `Text: "orange"`
 	if !strings.Contains(string(source), had) {
 		t.Fatalf("%s has no %s, for which this test puts another one", file, had)
 	}
@@ -139,7 +139,7 @@ func moderationThatRejects(t *testing.T, text string) (binary string) {
 	replace, err := json.Marshal(map[string]map[string]string{"Replace": {file: changed}})
 	if err == nil {
 		err = errors.Join(
-			os.WriteFile(changed, []byte(strings.Replace(string(source), had, fmt.Sprintf("Policy{Part(%q)}", text), 1)), 0o600),
+			os.WriteFile(changed, []byte(strings.Replace(string(source), had, fmt.Sprintf("Text: %q", text), 1)), 0o600),
 			os.WriteFile(overlay, replace, 0o600))
 	}
 	if err != nil {

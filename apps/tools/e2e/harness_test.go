@@ -54,6 +54,9 @@ type stack struct {
 	redisAt redis.Options
 	// rate is how much a load writes in a second.
 	rate int
+	// issuer is the URL of the issuer that signs its people in. If it is empty, the load has no
+	// moderators.
+	issuer string
 	// replicasOf, if set, returns all replicas of a service, and replaces replicas.
 	replicasOf func(name string) []system.App
 }
@@ -133,6 +136,11 @@ func startOn(ctx context.Context, d system.Derivation, env ...string) (*stack, e
 		s.redisAt.Addr = s.redis.Address()
 	}
 	s.Env = append(append(s.Env, "LIMITS=off"), env...)
+	for _, variable := range env {
+		if issuer, is := strings.CutPrefix(variable, "ISSUER="); is {
+			s.issuer = issuer
+		}
+	}
 	stopsBy(s, func() { _ = alone.Stop() })
 	if err := alone.Start(ctx); err != nil {
 		return nil, errors.Join(err, alone.Stop())
@@ -389,6 +397,9 @@ func decode[T any](t *testing.T, raw []byte) T {
 // comment and post are the answers of the API, as a client sees them.
 type comment struct {
 	ID, PostID, Content, Author, Status, Reason string
+	// Revision and DecidedBy are in the log, and in the answers to moderators.
+	Revision  int
+	DecidedBy string
 }
 
 type post struct {

@@ -59,9 +59,11 @@ type load struct {
 	// orange is the text of which moderation rejects a comment.
 	orange   string
 	comments map[string]string // post, by id
-	expected map[string]string // final status, by comment id
-	planted  map[string]bool   // comments that no writer wrote, on posts that never come
-	poison   map[deadKey]int   // the dead letters that there will be
+	written  []string          // ids of comments, oldest first
+	expected map[string]string // the policy's decision, by comment id
+	decided  map[string]*decided
+	planted  map[string]bool // comments that no writer wrote, on posts that never come
+	poison   map[deadKey]int // the dead letters that there will be
 	// deadLetteredAgain says that the topic may have some dead letters more than once,
 	// because their publisher was killed. Eventlog still keeps each once.
 	deadLetteredAgain bool
@@ -99,7 +101,7 @@ func rateOn(e system.Engine) int {
 func begin(t *testing.T, s *stack, seed uint64) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{s: s, cancel: cancel, orange: "orange", history: history.New(), comments: map[string]string{}, expected: map[string]string{}, planted: map[string]bool{}, poison: map[deadKey]int{}}
+	l := &load{s: s, cancel: cancel, orange: "orange", history: history.New(), comments: map[string]string{}, expected: map[string]string{}, decided: map[string]*decided{}, planted: map[string]bool{}, poison: map[deadKey]int{}}
 	for i := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // to be repeatable
 		l.all.Go(func() {
@@ -123,6 +125,7 @@ func begin(t *testing.T, s *stack, seed uint64) *load {
 	}
 	random := rand.New(rand.NewPCG(seed, writers+pageReaders)) //nolint:gosec // to be repeatable
 	l.all.Go(func() { l.followLog(ctx, random) })
+	l.beginModerating(ctx, t, seed)
 	return l
 }
 
@@ -186,7 +189,7 @@ func (l *load) bookPost(id string) {
 func (l *load) bookComment(id, post, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.comments[id] = post
+	l.comments[id], l.written = post, append(l.written, id)
 	l.expected[id] = map[bool]string{true: "rejected", false: "approved"}[strings.Contains(text, l.orange)]
 }
 
@@ -219,14 +222,14 @@ const (
 
 var loadClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: writers + pageReaders}}
 
-// command is a POST with its Idempotency-Key.
-type command struct{ url, body, key string }
+// command is a POST with its Idempotency-Key. A moderator's has none, and the header of signIn.
+type command struct{ url, body, key, authorization string }
 
 // write sends a command until it gets a 201, and returns the id. Some commands are sent
 // twice at once, again after their 201, or again much later. Some keys are used again with
 // another body.
 func (l *load) write(url, body string) string {
-	c := command{url, body, uuid.NewString()}
+	c := command{url: url, body: body, key: uuid.NewString()}
 	kind := l.attempts.Add(1) % repeatShare
 	again := func(c command) { l.again(func() command { return c }) }
 	if kind == 0 && l.commenting.TryRLock() {
@@ -245,7 +248,7 @@ func (l *load) write(url, body string) string {
 	case 2:
 		l.again(func() command { return l.earlier(c) })
 	case 3:
-		again(command{url, strings.Replace(body, `":"`, `":"not `, 1), c.key})
+		again(command{url: url, body: strings.Replace(body, `":"`, `":"not `, 1), key: c.key})
 	}
 	return id
 }
@@ -288,15 +291,22 @@ func (l *load) again(c func() command) {
 // try sends a command once and records the call.
 func (l *load) try(c command) (status int, idOrWhy string, err error) {
 	record := l.history.Command(c.key, c.url+" "+c.body)
+	status, idOrWhy, answer, err := l.send(c)
+	if err == nil {
+		record.Answered(status, answer)
+	}
+	return status, idOrWhy, err
+}
+
+// send sends a command once, and notes that it failed if it has no answer.
+func (l *load) send(c command) (status int, idOrWhy, answer string, err error) {
 	status, idOrWhy, answer, sent, err := send(c)
 	if err != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.failed = append(l.failed, failure{c.url, sent, err})
-		return 0, "", err
 	}
-	record.Answered(status, answer)
-	return status, idOrWhy, nil
+	return status, idOrWhy, answer, err
 }
 
 func (l *load) fail(err error) {
@@ -324,7 +334,12 @@ func send(c command) (status int, idOrWhy, answer string, sent time.Time, err er
 		return 0, "", "", time.Time{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", c.key)
+	if c.key != "" {
+		req.Header.Set("Idempotency-Key", c.key)
+	}
+	if name, value, has := strings.Cut(c.authorization, ": "); has {
+		req.Header.Set(name, value)
+	}
 	res, err := loadClient.Do(req)
 	if err != nil {
 		return 0, "", "", time.Time{}, err
@@ -344,23 +359,33 @@ func send(c command) (status int, idOrWhy, answer string, sent time.Time, err er
 	return res.StatusCode, says.Detail, string(raw), time.Time{}, nil
 }
 
-// books are what the writers know: what must exist, and nothing else may.
+// books are what the writers and the moderators know: what must exist, and nothing else may.
 type books struct {
 	posts    map[string]bool
 	comments map[string]string // post, by id
-	expected map[string]string // final status, by id
-	planted  map[string]bool   // comments that must stay invisible
+	// expected is the status of each comment: the policy's decision, or, asDecided, what stands.
+	expected map[string]string
+	decided  map[string]*decided
+	planted  map[string]bool // comments that must stay invisible
+}
+
+func newBooks() books {
+	return books{posts: map[string]bool{}, comments: map[string]string{}, expected: map[string]string{}, decided: map[string]*decided{}, planted: map[string]bool{}}
 }
 
 func (l *load) books() books {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := books{posts: map[string]bool{}, comments: map[string]string{}, expected: map[string]string{}, planted: maps.Clone(l.planted)}
+	b := newBooks()
+	maps.Copy(b.planted, l.planted)
 	for _, id := range l.posts {
 		b.posts[id] = true
 	}
 	for id, post := range l.comments {
 		b.comments[id], b.expected[id] = post, l.expected[id]
+	}
+	for id, d := range l.decided {
+		b.decided[id] = d.clone()
 	}
 	return b
 }

@@ -62,8 +62,8 @@ func signIn(t *testing.T, issuer, person string) (authorization string) {
 
 // seen is a comment as its author or a moderator sees it.
 type seen struct {
-	ID, Content, Author, AuthorID, Status, Reason, Receipt, DecidedBy string
-	Revision                                                          int
+	comment
+	AuthorID, Receipt string
 }
 
 // TestModeratorsDecideWhatReadersSee has a guest and a person comment, and a moderator decide.
