@@ -265,8 +265,8 @@ func withItsOwnBus(t *testing.T) *stack {
 			t.Error(err)
 		}
 	})
-	s := another(t, func(doc system.Document) { moveBus(doc, bus.Address()) }, plain(t), "ISSUER="+signIns(t))
-	s.bus = bus
+	s := another(t, func(doc system.Document) { moveBus(doc, bus.Address()) }, plain(t))
+	s.bus, s.isModerated = bus, true
 	return s
 }
 

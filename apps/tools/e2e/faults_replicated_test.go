@@ -158,8 +158,9 @@ func promoted(t *testing.T, group *system.RedisGroup, than *system.Daemon) {
 // replicated starts a system on the engine's replicated form.
 func replicated(t *testing.T) *stack {
 	t.Helper()
-	s, err := startOn(t.Context(), system.Derivation{Into: folderOf(t), Engine: engine, Replicated: true, Binaries: plain(t)}, "ISSUER="+signIns(t))
-	return s.ofTest(t, err)
+	s, err := startOn(t.Context(), system.Derivation{Into: folderOf(t), Engine: engine, Replicated: true, Binaries: plain(t)})
+	s.ofTest(t, err).isModerated = true
+	return s
 }
 
 // nodeKilled kills a node, and starts it again when the others have worked without it.

@@ -138,10 +138,12 @@ func systemFaults() []fault {
 	}
 }
 
-// alone starts a system without the race detector, in which moderators can sign in.
+// alone starts a system without the race detector, in which moderators decide.
 func alone(t *testing.T) *stack {
 	t.Helper()
-	return another(t, nil, plain(t), "ISSUER="+signIns(t))
+	s := another(t, nil, plain(t))
+	s.isModerated = true
+	return s
 }
 
 // killReplicas starts a second replica of every service, kills these replicas and their

@@ -54,9 +54,8 @@ type stack struct {
 	redisAt redis.Options
 	// rate is how much a load writes in a second.
 	rate int
-	// issuer is the URL of the issuer that signs its people in. If it is empty, the load has no
-	// moderators.
-	issuer string
+	// isModerated says that moderators decide under load.
+	isModerated bool
 	// replicasOf, if set, returns all replicas of a service, and replaces replicas.
 	replicasOf func(name string) []system.App
 }
@@ -136,11 +135,6 @@ func startOn(ctx context.Context, d system.Derivation, env ...string) (*stack, e
 		s.redisAt.Addr = s.redis.Address()
 	}
 	s.Env = append(append(s.Env, "LIMITS=off"), env...)
-	for _, variable := range env {
-		if issuer, is := strings.CutPrefix(variable, "ISSUER="); is {
-			s.issuer = issuer
-		}
-	}
 	stopsBy(s, func() { _ = alone.Stop() })
 	if err := alone.Start(ctx); err != nil {
 		return nil, errors.Join(err, alone.Stop())

@@ -28,15 +28,15 @@ const (
 	byThePolicy = 2
 )
 
-// beginModerating has moderators decide on comments of the load, if its system knows any.
+// beginModerating has moderators decide on comments of the load, if its system has any.
 func (l *load) beginModerating(ctx context.Context, t *testing.T, seed uint64) {
 	t.Helper()
-	if l.s.issuer == "" {
+	if !l.s.isModerated {
 		return
 	}
-	authorization := signIn(t, l.s.issuer, "moderator")
+	authorization := signIn(t, issuerOf(l.s), "moderator")
 	for i := range moderators {
-		m := moderator{l, authorization, strconv.Itoa(i), rand.New(rand.NewPCG(seed, uint64(writers+pageReaders+1+i)))} //nolint:gosec // to be repeatable
+		m := &moderator{l, authorization, strconv.Itoa(i), rand.New(rand.NewPCG(seed, uint64(writers+pageReaders+1+i)))} //nolint:gosec // to be repeatable
 		l.all.Go(func() {
 			every(ctx, decideEvery, func(n int) {
 				if id := l.someComment(m.random); id != "" && l.commenting.TryRLock() {
@@ -72,7 +72,7 @@ type moderator struct {
 // decide looks at a comment, and decides on it or undoes what was decided. The revision that was
 // seen goes with the request: so the request, sent again until it has an answer, makes one decision
 // at most.
-func (m moderator) decide(ctx context.Context, id string, n int) {
+func (m *moderator) decide(ctx context.Context, id string, n int) {
 	replicas := m.l.replicas("moderation")
 	url := replicas[m.random.IntN(len(replicas))].URL() + "/moderation/comments/" + id
 	var seen comment
@@ -106,8 +106,8 @@ func (l *load) untilDecided(ctx context.Context, c command) (answered *comment, 
 				l.fail(fmt.Errorf("POST %s: %w in %s", c.url, err, answer))
 			}
 			return answered, true
-		case err == nil && status == http.StatusConflict: // somebody else was first, or an earlier try
-			return nil, isSent
+		case err == nil && slices.Contains([]int{http.StatusConflict, http.StatusUnauthorized}, status):
+			return nil, isSent // somebody else was first, or an earlier try; or the token has ended
 		case err == nil && !slices.Contains([]int{http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusNotFound}, status):
 			l.fail(fmt.Errorf("POST %s: %d %s", c.url, status, why))
 			return nil, isSent

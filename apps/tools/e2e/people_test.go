@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/oauth2"
 
@@ -19,15 +21,24 @@ import (
 // issuerOf is the URL of a system's development issuer.
 func issuerOf(s *stack) string { return fmt.Sprintf("http://localhost:%d", s.App(system.Issuer).Port) }
 
-// signIn signs a person in, as a browser does, and returns the header with the token.
+// signIn signs a person in, and returns the header with the token.
 func signIn(t *testing.T, issuer, person string) (authorization string) {
 	t.Helper()
-	const back = "http://localhost:3000/auth/callback"
-	jar, err := cookiejar.New(nil)
+	authorization, err := tokenOf(t.Context(), issuer, person)
 	if err != nil {
 		t.Fatal(err)
 	}
-	browser := &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	return authorization
+}
+
+// tokenOf signs a person in, as a program with a browser does, and returns the header with the token.
+func tokenOf(ctx context.Context, issuer, person string) (authorization string, err error) {
+	const back = "http://localhost:3000/auth/callback"
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return "", err
+	}
+	browser := &http.Client{Jar: jar, Timeout: 10 * time.Second, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if strings.HasPrefix(r.URL.String(), back) {
 			return http.ErrUseLastResponse
 		}
@@ -40,24 +51,24 @@ func signIn(t *testing.T, issuer, person string) (authorization string) {
 	verifier := oauth2.GenerateVerifier()
 	page, err := browser.Get(config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier))) //nolint:noctx // as a browser
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	_, _ = io.Copy(io.Discard, page.Body)
 	_ = page.Body.Close()
 	picked, err := browser.PostForm(issuer+"/login", url.Values{"id": {page.Request.URL.Query().Get("id")}, "person": {person}}) //nolint:noctx // as a browser
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	_ = picked.Body.Close()
 	to, err := picked.Location()
 	if err != nil {
-		t.Fatalf("%s: %v", picked.Status, err)
+		return "", fmt.Errorf("%s: %w", picked.Status, err)
 	}
-	tokens, err := config.Exchange(t.Context(), to.Query().Get("code"), oauth2.VerifierOption(verifier))
+	tokens, err := config.Exchange(ctx, to.Query().Get("code"), oauth2.VerifierOption(verifier))
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	return "Authorization: Bearer " + tokens.AccessToken
+	return "Authorization: Bearer " + tokens.AccessToken, nil
 }
 
 // seen is a comment as its author or a moderator sees it.
