@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/postbus/postbus/apps/tools/system"
 )
@@ -239,7 +242,8 @@ func holdReads(t *testing.T, url string, headers ...string) (release func()) {
 }
 
 // holdWrites keeps writes under way. The service has read each, and cannot commit because
-// the stores hang. release continues them; then each write must be answered 201.
+// the stores hang. release continues them; then each write must be answered 201. PostgreSQL's
+// sessions may come back later than a command waits: there it may be a 503, and its repeat a 201.
 func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id string)) (release func()) {
 	t.Helper()
 	if err := s.signalStores(syscall.SIGSTOP); err != nil {
@@ -249,7 +253,11 @@ func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id
 	accepted, answers := make(chan struct{}, held), make(chan error, held)
 	for range held {
 		go func() {
-			id, err := sendHeld(url, body, func() { accepted <- struct{}{} })
+			c := command{url: url, body: body, key: uuid.NewString()}
+			id, err := sendHeld(c, func() { accepted <- struct{}{} })
+			if _, has := serverOf[postgres](s); has && errors.Is(err, errUnavailable) {
+				id, err = l.untilCreated(c), nil
+			}
 			if l.attempts.Add(1); err == nil {
 				l.created.Add(1)
 				book(id)
@@ -277,15 +285,18 @@ func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id
 	}
 }
 
+var errUnavailable = errors.New("503")
+
 // sendHeld posts a command that expects a 100, which a service sends when it reads the
 // body. It calls accepted then, and returns the id of the new entity.
-func sendHeld(url, body string, accepted func()) (string, error) {
+func sendHeld(c command, accepted func()) (string, error) {
 	trace := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{Got100Continue: accepted})
-	req, err := http.NewRequestWithContext(trace, http.MethodPost, url, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(trace, http.MethodPost, c.url, strings.NewReader(c.body))
 	if err != nil {
 		return "", err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", c.key)
 	req.Header.Set("Expect", "100-continue")
 	transport := &http.Transport{ExpectContinueTimeout: 10 * time.Second}
 	defer transport.CloseIdleConnections()
@@ -298,10 +309,13 @@ func sendHeld(url, body string, accepted func()) (string, error) {
 	if err := json.NewDecoder(res.Body).Decode(&made); err != nil {
 		return "", err
 	}
-	if res.StatusCode != http.StatusCreated {
-		return "", fmt.Errorf("%s: %s", res.Status, made.Detail)
+	switch res.StatusCode {
+	case http.StatusCreated:
+		return made.ID, nil
+	case http.StatusServiceUnavailable:
+		return "", fmt.Errorf("%w: %s", errUnavailable, made.Detail)
 	}
-	return made.ID, nil
+	return "", fmt.Errorf("%s: %s", res.Status, made.Detail)
 }
 
 // killAndRestart kills the processes on the ports, all at once, and starts them again.
