@@ -201,7 +201,7 @@ func TestChecksNoticeDamage(t *testing.T) {
 		{"a version that isn't there", "metadata", store, "version: v1\n", "version: v9\n", `no version "v9"`},
 
 		{"a store with a second reader", "stores", store, "scopes: [posts]", "scopes: [posts, query]", "query loads the stores [posts-store query-store]"},
-		{"a store that the client reads", "stores", store, "scopes: [posts]", "scopes: [posts, client]", "client loads the stores [posts-store]"},
+		{"a store that the client reads", "stores", store, "scopes: [posts]", "scopes: [posts, client]", "client loads the stores [client-store posts-store]"},
 		{"a store for everybody", "stores", store, "scopes: [posts]", "", "query loads the stores [posts-store query-store]"},
 		{"a store that is missing", "stores", store, "state.redis", "pubsub.redis", "posts loads the stores []"},
 		{"a store by another name", "stores", store, "posts-store", "posts-state", "posts loads the stores [posts-state], not [posts-store]"},
