@@ -59,7 +59,7 @@ function Save({ saving, draft, stands, isEdited, isConflict, save, discard }: Re
       {isConflict && stands && (
         <Trouble>
           The policy was changed meanwhile: its version is {versionOf(stands.etag)}. Your edits are kept, and not saved. This is what stands now:
-          <code className={styles.stands}>{JSON.stringify(stands.rules, null, 2)}</code>
+          <code className={styles.stands}>{JSON.stringify(stands.rules)}</code>
           <Button className="button" onClick={() => save(stands.etag)}>
             Save mine over it
           </Button>
