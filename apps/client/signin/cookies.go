@@ -129,7 +129,7 @@ func partName(name string, part int) string {
 
 // set sets a cookie that no script reads, and that no other site's requests have but its links.
 func (j *jar) set(c *gin.Context, name, value string, lives time.Duration) {
-	cookie := &http.Cookie{
+	cookie := &http.Cookie{ //nolint:gosec // Secure is set where browsers reach the host by TLS
 		Name: j.full(name), Value: value, Path: "/", MaxAge: int(lives / time.Second),
 		HttpOnly: true, Secure: j.isSecure, SameSite: http.SameSiteLaxMode,
 	}

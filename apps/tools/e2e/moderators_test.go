@@ -83,14 +83,14 @@ func (m *moderator) decide(ctx context.Context, id string, n int) {
 	made := version{}
 	if seen.Revision <= byThePolicy || m.random.IntN(4) > 0 {
 		action := []string{"approve", "reject", "hold"}[m.random.IntN(3)]
-		made = version{statusOf(action), fmt.Sprintf("decision %d of moderator %s", n, m.name)}
+		made = version{outcomeOf(action), fmt.Sprintf("decision %d of moderator %s", n, m.name)}
 		c.url, c.body = url, fmt.Sprintf(`{"decision":%q,"reason":%q,"revision":%d}`, action, made.reason, seen.Revision)
 	}
 	answered, isSent := m.l.untilDecided(ctx, c)
 	m.l.bookDecision(id, max(byThePolicy, seen.Revision)+1, made, answered, isSent)
 }
 
-func statusOf(action string) string {
+func outcomeOf(action string) string {
 	return map[string]string{"approve": "approved", "reject": "rejected", "hold": "held"}[action]
 }
 
