@@ -31,6 +31,9 @@ const (
 	refreshEvery = 5 * time.Minute
 	// retryEvery is the pause between two tries of that.
 	retryEvery = 5 * time.Second
+	// reportAfter is how long the issuer does not answer before that is reported. Services and a
+	// development issuer start together.
+	reportAfter = 10 * time.Second
 )
 
 // keys are the issuer's keys that are known: the last that it published.
@@ -50,6 +53,10 @@ type keys struct {
 	looking *semaphore.Weighted
 	began   time.Time // of the last look
 	failure error     // of the last look
+	// failing is when the first look of those began that have failed since, and isReported
+	// whether the log says so.
+	failing    time.Time
+	isReported bool
 }
 
 func newKeys(c Config) *keys {
@@ -141,18 +148,21 @@ func (k *keys) refresh(ctx context.Context) error {
 // caller holds looking. It ends by time-outs of its own: others may wait for the same look.
 func (k *keys) look(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
-	before := k.failure
 	k.began = k.now()
 	var found *published
 	found, k.failure = k.ask(ctx)
-	k.report(ctx, before)
+	k.report(ctx)
 	if k.failure == nil {
 		k.use(found)
 		return nil
 	}
 	found, err := k.load(ctx)
 	if err != nil {
-		slog.WarnContext(ctx, "the stored keys of the issuer can't be read", "error", err)
+		level := slog.LevelDebug
+		if k.isReported {
+			level = slog.LevelWarn
+		}
+		slog.Log(ctx, level, "the stored keys of the issuer can't be read", "error", err)
 		return k.failure
 	}
 	if known := k.known.Load(); found != nil && (known == nil || found.At.After(known.At)) {
@@ -190,12 +200,19 @@ func (k *keys) run(ctx context.Context) {
 	}
 }
 
-// report logs that the issuer stops to answer, or answers again. The caller holds looking.
-func (k *keys) report(ctx context.Context, before error) {
+// report logs that the issuer does not answer, once that has lasted for reportAfter, and that it
+// answers again. The caller holds looking.
+func (k *keys) report(ctx context.Context) {
 	switch {
-	case before == nil && k.failure != nil:
+	case k.failure == nil:
+		if k.isReported {
+			slog.InfoContext(ctx, "the issuer's keys are read again", "issuer", k.issuer)
+		}
+		k.failing, k.isReported = time.Time{}, false
+	case k.failing.IsZero():
+		k.failing = k.began
+	case !k.isReported && k.began.Sub(k.failing) >= reportAfter:
 		slog.WarnContext(ctx, "the issuer's keys can't be read, retrying; those that are known stay", "issuer", k.issuer, "error", k.failure)
-	case before != nil && k.failure == nil:
-		slog.InfoContext(ctx, "the issuer's keys are read again", "issuer", k.issuer)
+		k.isReported = true
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -339,6 +340,50 @@ func TestAWithdrawnKeyIsForgotten(t *testing.T) {
 		if tries := len(to.looked()) - before; tries < 10 || tries > int(refreshEvery/retryEvery)*2 {
 			t.Errorf("%d tries", tries)
 		}
+		cancel()
+		run.Wait()
+	})
+}
+
+// A service that starts a moment before its issuer reports nothing.
+func TestAnIssuerThatDoesNotAnswerIsReportedOnceAndOnlyIfThatLasts(t *testing.T) {
+	rsaKeys()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		before := slog.Default()
+		slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+		defer slog.SetDefault(before)
+		to := &transport{issuer: &issuer{t: t, url: "http://127.0.0.1:1"}}
+		to.issuer.publish(keyOf(0))
+		to.isDown.Store(true)
+		store := statetest.New()
+		store.Fail(errors.New("away"), statetest.Get)
+		v := NewIssuer(Config{URL: to.issuer.url, Audience: "postbus", Store: store, Client: &http.Client{Transport: to}, Now: time.Now})
+		ctx, cancel := context.WithCancel(t.Context())
+		var run sync.WaitGroup
+		run.Go(func() { v.Run(ctx) })
+		says := func(after time.Duration, want ...string) {
+			time.Sleep(after) // of the bubble's clock
+			synctest.Wait()
+			v.keys.looking.Acquire(ctx, 1) //nolint:errcheck // ctx is not done
+			defer v.keys.looking.Release(1)
+			got := strings.Count(log.String(), "\n")
+			for _, text := range want {
+				if !strings.Contains(log.String(), text) {
+					t.Errorf("%q is not in %q", text, log.String())
+				}
+			}
+			if len(want) == 0 && got > 0 {
+				t.Errorf("it says %q", log.String())
+			}
+			log.Reset()
+		}
+		says(reportAfter - time.Second)
+		says(retryEvery, "level=WARN msg=\"the issuer's keys can't be read", "level=WARN msg=\"the stored keys")
+		to.isDown.Store(false)
+		store.Fail(nil)
+		says(retryEvery, "level=INFO msg=\"the issuer's keys are read again")
+		says(2 * refreshEvery)
 		cancel()
 		run.Wait()
 	})
