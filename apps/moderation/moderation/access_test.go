@@ -1,14 +1,17 @@
 package moderation
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/postbus/postbus/apps/internal/event"
+	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/internal/eventlog/eventlogtest"
 	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/identity/identitytest"
@@ -39,22 +42,35 @@ func TestOnlyModeratorsPass(t *testing.T) {
 		routes[i].Want, routes[i].Role = []string{"401 401 403 403 403 200 403"}, identity.Moderator
 	}
 	identitytest.Check(t, routes, func(t *testing.T, guard *identity.Guard) (*gin.Engine, func() int) {
-		journal := journaltest.New()
+		journal, isRead := journaltest.New(), make(chan struct{})
 		m := New(Config{
-			Source: "moderation", Journal: journal, Store: statetest.New(), Progress: whole{}, Log: eventlogtest.New(decided...),
+			Source: "moderation", Journal: journal, Store: statetest.New(), Progress: whole{},
+			Log:   endReader{eventlogtest.New(decided...), sync.OnceFunc(func() { close(isRead) })},
 			Guard: guard, Default: holdsAll, Now: time.Now,
 		})
 		if err := errors.Join(m.restore(t.Context(), decided)...); err != nil {
 			t.Fatal(err)
 		}
 		go m.Run(t.Context())
-		for !m.queue.IsReady() {
-			time.Sleep(time.Millisecond)
-		}
+		<-isRead
 		engine := web.NewEngine()
 		m.Routes(engine)
 		return engine, func() int { return len(journal.Events()) }
 	})
+}
+
+// endReader reads a log, and says when somebody has read it to its end and waits for more.
+type endReader struct {
+	eventlog.Reader
+	atEnd func()
+}
+
+// Read implements eventlog.Reader.
+func (r endReader) Read(ctx context.Context, from eventlog.Position, limit int, wait time.Duration) ([]event.Event, eventlog.Position, error) {
+	if wait > 0 {
+		r.atEnd()
+	}
+	return r.Reader.Read(ctx, from, limit, wait)
 }
 
 // moderated is the CommentModerated of a comment, at a revision.
