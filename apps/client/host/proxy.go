@@ -19,6 +19,7 @@ import (
 
 	"github.com/postbus/postbus/apps/client/signin"
 	"github.com/postbus/postbus/apps/internal/command"
+	"github.com/postbus/postbus/apps/internal/identity"
 	"github.com/postbus/postbus/apps/internal/web"
 )
 
@@ -120,12 +121,8 @@ func (h *Host) call(c *gin.Context, appID string) (call *http.Request, err error
 // bearer passes on a bearer token. Other credentials are none of ours. Two of them are refused, so
 // that nobody who is signed in becomes a guest.
 func bearer(header http.Header, credentials []string) error {
-	isBearer := func(one string) bool {
-		scheme, _, _ := strings.Cut(one, " ")
-		return strings.EqualFold(scheme, "Bearer")
-	}
 	switch {
-	case !slices.ContainsFunc(credentials, isBearer):
+	case !slices.ContainsFunc(credentials, identity.IsBearer):
 		return nil
 	case len(credentials) > 1:
 		return web.NewProblem(http.StatusUnauthorized, "There are several Authorization headers. Send one.")

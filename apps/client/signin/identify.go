@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -40,7 +39,7 @@ func (s *SignIn) Identify(c *gin.Context) {
 			return
 		}
 	}
-	if isBearer(header) {
+	if slices.ContainsFunc(header.Values("Authorization"), identity.IsBearer) {
 		return
 	}
 	found, err := s.find(c)
@@ -65,13 +64,6 @@ func Guest(c *gin.Context) string {
 	guest, _ := c.Get(guestKey{})
 	id, _ := guest.(string)
 	return id
-}
-
-func isBearer(header http.Header) bool {
-	return slices.ContainsFunc(header.Values("Authorization"), func(one string) bool {
-		scheme, _, _ := strings.Cut(one, " ")
-		return strings.EqualFold(scheme, "Bearer")
-	})
 }
 
 func (s *SignIn) hasSession(r *http.Request) bool {

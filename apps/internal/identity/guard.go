@@ -83,11 +83,18 @@ func bearer(r *http.Request) (token string, given bool, err error) {
 	if user, _, isBasic := r.BasicAuth(); len(values) == 0 || isBasic && user == "dapr-app-id" {
 		return "", false, nil
 	}
-	scheme, token, _ := strings.Cut(values[0], " ")
-	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") {
+	if len(values) > 1 || !IsBearer(values[0]) {
 		return "", true, fmt.Errorf("%w: one Authorization header with a bearer token is expected", ErrInvalid)
 	}
+	_, token, _ = strings.Cut(values[0], " ")
 	return strings.TrimSpace(token), true, nil
+}
+
+// IsBearer reports whether a value of an Authorization header is a bearer token's (RFC 6750,
+// section 2.1), with a scheme in any case (RFC 9110, section 11.1).
+func IsBearer(credentials string) bool {
+	scheme, _, _ := strings.Cut(credentials, " ")
+	return strings.EqualFold(scheme, "Bearer")
 }
 
 // Require refuses people without the role: a guest with 401, all others with a 403 that names
