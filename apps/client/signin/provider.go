@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,14 +97,12 @@ func (p *provider) ask(ctx context.Context) (*discovered, error) {
 	if err := issuer.Claims(&more); err != nil {
 		return nil, err
 	}
-	if more.IsDevelopment && !p.isPrivate() && !p.AllowDevIssuer {
+	if more.IsDevelopment && !p.mayDevelop() {
 		return nil, errDevelopment
 	}
 	scopes := []string{oidc.ScopeOpenID, "profile"}
-	for _, scope := range more.Scopes {
-		if scope == oidc.ScopeOfflineAccess { // some issuers refuse scopes that they do not have
-			scopes = append(scopes, scope)
-		}
+	if slices.Contains(more.Scopes, oidc.ScopeOfflineAccess) { // some issuers refuse scopes that they do not have
+		scopes = append(scopes, oidc.ScopeOfflineAccess)
 	}
 	return &discovered{
 		at: p.Now(), endSession: more.EndSession,

@@ -78,13 +78,16 @@ func Read(env func(name string) string) (Config, error) {
 // isPrivate reports whether this machine alone reaches the host.
 func (c *Config) isPrivate() bool { return web.IsLoopback(web.HostName(c.Public.Host)) }
 
+// mayDevelop reports whether the development issuer may be used.
+func (c *Config) mayDevelop() bool { return c.AllowDevIssuer || c.isPrivate() }
+
 // isSecure reports whether browsers reach the host by TLS.
 func (c *Config) isSecure() bool { return c.Public.Scheme == "https" }
 
 // checkIssuer refuses an issuer on this machine for people on others: such a one is for
 // development.
 func (c *Config) checkIssuer() error {
-	if c.Issuer == nil || c.isPrivate() || c.AllowDevIssuer {
+	if c.Issuer == nil || c.mayDevelop() {
 		return nil
 	}
 	u, err := url.Parse(c.Issuer.URL)
