@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -41,8 +41,8 @@ type provider struct {
 	// services verifies a token as the services do.
 	services *identity.Issuer
 
-	mu    sync.Mutex
-	known *discovered
+	known  atomic.Pointer[discovered]
+	asking singleflight.Group
 
 	refreshing singleflight.Group
 	refreshed  *expirable.LRU[string, *session] // by refresh token; nil if the issuer refused it
@@ -67,21 +67,22 @@ func newProvider(c *Config) *provider {
 }
 
 // discover returns what the issuer's document says. While the issuer does not answer, what it said
-// before stands. The error is also errDevelopment.
+// before stands. The error is also errDevelopment. Requests that come together share one look, so
+// none waits for longer than askTimeout.
 func (p *provider) discover(ctx context.Context) (*discovered, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.known != nil && p.Now().Sub(p.known.at) < discoverEvery {
-		return p.known, nil
+	known := p.known.Load()
+	if known != nil && p.Now().Sub(known.at) < discoverEvery {
+		return known, nil
 	}
-	found, err := p.ask(ctx)
-	if err == nil {
-		p.known = found
+	found, err, _ := p.asking.Do("", func() (any, error) { return p.ask(context.WithoutCancel(ctx)) })
+	switch {
+	case err == nil:
+		known = found.(*discovered) //nolint:forcetypeassert,errcheck // ask returns one
+		p.known.Store(known)
+	case known == nil || errors.Is(err, errDevelopment):
+		return nil, err
 	}
-	if p.known != nil && !errors.Is(err, errDevelopment) {
-		return p.known, nil
-	}
-	return found, err
+	return known, nil
 }
 
 func (p *provider) ask(ctx context.Context) (*discovered, error) {

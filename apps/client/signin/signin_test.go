@@ -5,8 +5,14 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/postbus/postbus/apps/internal/state/statetest"
+	"github.com/postbus/postbus/apps/internal/web"
 )
 
 func TestSomebodySignsInAndTheServicesGetTheToken(t *testing.T) {
@@ -234,6 +240,49 @@ func TestAnIssuerThatIsDownStopsNewSignInsAndNothingElse(t *testing.T) {
 	}
 	b.issuer.change(func(i *issuer) { i.isDown = false })
 	out.signIn(b.issuer)
+}
+
+// roundTrips is a transport of the test.
+type roundTrips func(*http.Request) (*http.Response, error)
+
+func (f roundTrips) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// While the issuer hangs, all who sign in wait for one and the same answer.
+func TestAnIssuerThatHangsIsAskedOnceForAll(t *testing.T) {
+	env := map[string]string{"ISSUER": "http://localhost:4006"}
+	config, err := Read(func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Store = statetest.New()
+	var asked atomic.Int32
+	config.Client.Transport = roundTrips(func(r *http.Request) (*http.Response, error) {
+		asked.Add(1)
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	})
+	s, err := New(config, nil) // outside of the bubble: its caches never end
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := web.NewEngine()
+	s.Routes(engine)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var people sync.WaitGroup
+		for range 8 {
+			people.Go(func() {
+				u := &browser{t: t, engine: engine, cookies: map[string]*http.Cookie{}, host: s.Public.Host}
+				if to := u.get(signInPath + "?return=/p/1").Header().Get("Location"); to != "/p/1?sign-in=unavailable" {
+					t.Errorf("it leads to %s", to)
+				}
+			})
+		}
+		people.Wait()
+		if took := time.Since(began); asked.Load() != 1 || took != askTimeout { // of the bubble's clock
+			t.Errorf("the issuer is asked %d times, for %s", asked.Load(), took)
+		}
+	})
 }
 
 func TestWithoutAnIssuerNobodySignsIn(t *testing.T) {
