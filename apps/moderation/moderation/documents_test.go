@@ -87,12 +87,7 @@ func TestDecisionsAreRestoredInAnyOrder(t *testing.T) {
 func TestThePolicyDecidesBesideAModerator(t *testing.T) {
 	in, store, bus := created(t, "An orange"), statetest.New(), &topic{}
 	m := newModerator(bus, store)
-	approved := *in.Comment
-	approved.Status, approved.Revision, approved.DecidedBy = event.Approved, 3, "a-moderator"
-	e, err := event.OfComment(event.CommentModerated, "moderation", approved, noon, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := moderated(t, *in.Comment, event.Approved, 3)
 	if errs := m.restore(t.Context(), []event.Event{e}); errs != nil {
 		t.Fatal(errs)
 	}

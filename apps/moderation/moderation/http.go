@@ -247,7 +247,7 @@ func (s *Service) putPolicy(c *gin.Context) (any, error) {
 	if _, err := web.Decode(c, &rules); err != nil {
 		return nil, err
 	}
-	if err := s.validate(&rules); err != nil {
+	if err := rules.ValidateWith(s.Scorer); err != nil {
 		return nil, err
 	}
 	if err := s.isWhole(ctx); err != nil {
@@ -261,17 +261,6 @@ func (s *Service) putPolicy(c *gin.Context) (any, error) {
 		return nil, changed(c, had.Revision)
 	}
 	return s.changePolicy(c, rules, had.Revision+1)
-}
-
-// validate returns an *event.FieldError for the first place of rules that can't be used here.
-func (s *Service) validate(rules *policy.Rules) error {
-	if err := rules.Validate(); err != nil {
-		return err
-	}
-	if rules.Scorer != nil && s.Scorer == nil {
-		return &event.FieldError{Field: "scorer", Detail: "can't be used: no SCORER_URL is configured"}
-	}
-	return nil
 }
 
 // changed is the 412 for a policy that somebody else has changed to that version.

@@ -32,7 +32,7 @@ func (s *Service) tryPolicy(c *gin.Context) (any, error) {
 	if in.Policy == nil {
 		return nil, &event.FieldError{Field: "policy", Detail: "is missing; {} has no phase"}
 	}
-	if err := s.validate(in.Policy); err != nil {
+	if err := in.Policy.ValidateWith(s.Scorer); err != nil {
 		return nil, err
 	}
 	comment := event.Comment{ID: event.NewID(), AuthorID: in.Subject, Author: in.Author, Content: in.Content, CreatedAt: s.Now().UTC()}

@@ -25,7 +25,7 @@ func TestTheFirstPolicyIsTheConfiguredOneOrTheDefault(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"{": "no policy", "[]": "no policy", `{"newcomers":{"comments":"1","action":"hold"}}`: "/newcomers/comments",
+		"{": "no policy", "[]": "no policy", "null": "no policy", `{"newcomers":{"comments":"1","action":"hold"}}`: "/newcomers/comments",
 		`{"newcomer":{"comments":1,"action":"hold"}}`:                                               `"newcomer"`,
 		`{"newcomers":{"comments":1,"action":"keep"}}`:                                              "newcomers.action",
 		`{"words":[{"text":"x","match":"part","action":"hold"},{"text":"y","match":"everywhere"}]}`: "words[1]",

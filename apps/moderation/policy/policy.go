@@ -63,6 +63,17 @@ type Rules struct {
 // "vorangegangen".
 var Default = Rules{Words: []WordRule{{Text: "orange", Match: Part, Action: Reject}}}
 
+// ValidateWith is Validate, and refuses the phase scorer if the scorer is nil: none is configured.
+func (r *Rules) ValidateWith(scorer *Scorer) error {
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	if r.Scorer != nil && scorer == nil {
+		return &event.FieldError{Field: "scorer", Detail: "can't be used: no SCORER_URL is configured"}
+	}
+	return nil
+}
+
 // Validate returns an *event.FieldError for the first place that is out of bounds, such as
 // words[3].text.
 func (r *Rules) Validate() error {
