@@ -60,11 +60,7 @@ func (s *SignIn) Identify(c *gin.Context) {
 type guestKey struct{}
 
 // Guest is the guest whose browser sent a request, as Identify has found it, or empty.
-func Guest(c *gin.Context) string {
-	guest, _ := c.Get(guestKey{})
-	id, _ := guest.(string)
-	return id
-}
+func Guest(c *gin.Context) string { return c.GetString(guestKey{}) }
 
 func (s *SignIn) hasSession(r *http.Request) bool {
 	_, err := r.Cookie(s.jar.full(sessionCookie))

@@ -116,37 +116,37 @@ func Require(role Role) gin.HandlerFunc {
 func (g *Guard) Allow(command Command) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		person := Of(c)
-		role, isAllowed := needs(person, command, g.guests)
 		switch {
-		case isAllowed:
+		case may(person, command, g.guests):
 		case person.IsGuest():
 			failGuest(c, fmt.Sprintf("Guests may not %s here. Sign in.", command))
 		default:
-			failRole(c, role)
+			failRole(c, roleFor[command])
 		}
 	}
 }
 
-// needs reports whether a person may give a command, and otherwise for which role. A guest may if
-// the guest policy has the command. A signed-in person needs the role Author to post, Moderator to
-// moderate, and any role to comment.
-func needs(person Person, command Command, guests []Command) (role Role, isAllowed bool) {
-	role = map[Command]Role{Post: Author, Comment: Reader, Moderate: Moderator}[command]
+// roleFor is the role that a signed-in person needs for a command.
+var roleFor = map[Command]Role{Post: Author, Comment: Reader, Moderate: Moderator}
+
+// may reports whether a person may give a command. A guest may if the guest policy has it. A
+// signed-in person needs its role, and to comment any role.
+func may(person Person, command Command, guests []Command) bool {
 	if person.IsGuest() {
-		return role, slices.Contains(guests, command)
+		return slices.Contains(guests, command)
 	}
-	return role, person.Has(role) || command == Comment && len(person.Roles) > 0
+	return person.Has(roleFor[command]) || command == Comment && len(person.Roles) > 0
 }
 
 // May are the commands that a person may give.
 func (s Settings) May(person Person) []Command {
-	may := []Command{}
+	all := []Command{}
 	for _, command := range []Command{Post, Comment, Moderate} {
-		if _, isAllowed := needs(person, command, s.Guests); isAllowed {
-			may = append(may, command)
+		if may(person, command, s.Guests) {
+			all = append(all, command)
 		}
 	}
-	return may
+	return all
 }
 
 // failGuest asks for credentials, without an error code because there were none (RFC 6750,

@@ -31,11 +31,7 @@ func FromHost(c *gin.Context) {
 }
 
 // Guest is the guest whose browser sent a request, or empty for a program's.
-func Guest(c *gin.Context) string {
-	guest, _ := c.Get(guestKey{})
-	text, _ := guest.(string)
-	return text
-}
+func Guest(c *gin.Context) string { return c.GetString(guestKey{}) }
 
 // ClientAddress is the IP address that a request came from, or empty for another service's. It is
 // that of the connection, or
