@@ -27,7 +27,7 @@ func readSettings(name, purpose string, port int) settings {
 		_, _ = fmt.Fprintf(flags.Output(), "%s: %s\n\nUsage: %s [flags]\n", name, purpose, name)
 		flags.PrintDefaults()
 		_, _ = fmt.Fprint(flags.Output(), "\nAlso read: DAPR_GRPC_PORT, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, LOG_LEVEL, ALLOWED_HOSTS, TRUSTED_PROXIES, PPROF_PORT, OTEL_EXPORTER_OTLP_ENDPOINT.\n"+
-			"Posts, comments and moderation also read ISSUER, AUDIENCE, ROLES_CLAIM, ROLES, GUESTS, SUBJECT_KEY, LIMITS, and query LIMITS. Moderation reads DEFAULT_POLICY, SCORER_URL, SCORER_SECRET. The client reads PUBLIC_URL, ISSUER, CLIENT_ID, CLIENT_SECRET, SESSION_KEY.\n")
+			"Posts, comments, moderation and the client also read ISSUER, AUDIENCE, ROLES_CLAIM, ROLES, GUESTS, SUBJECT_KEY, LIMITS, and query LIMITS. Moderation reads DEFAULT_POLICY, SCORER_URL, SCORER_SECRET. The client reads PUBLIC_URL, CLIENT_ID, CLIENT_SECRET, SESSION_KEY, SESSION_LIFETIME, SESSION_IDLE, DEV_ISSUER.\n")
 	}
 	flags.StringVar(&s.host, "host", Env("HOST", "127.0.0.1"), "`address` of the public port; * is every interface (env HOST)")
 	flags.IntVar(&s.connections, "max-connections", intEnv("MAX_CONNECTIONS", maxConnections), "`number` of connections at once, of each port (env MAX_CONNECTIONS)")
