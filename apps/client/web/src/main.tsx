@@ -5,7 +5,7 @@ import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from '@ta
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { App } from './App'
-import { Problem } from './api/problem'
+import { Problem, readAgainAfter } from './api/problem'
 import { Live } from './live/live'
 import { keys } from './live/keys'
 import { LiveContext } from './live/useLive'
@@ -13,9 +13,6 @@ import { takeFailure } from './people/failure'
 import { askAgain } from './people/useMe'
 import { applyTheme } from './ui/theme'
 import { isOwn } from './write/own'
-
-/** The delay before a failed read is retried, in milliseconds. */
-const readAgainAfter = 1_500
 
 /** A refusal may mean that the session has ended, or that somebody has another role now. */
 function notice(cause: unknown): void {
@@ -37,7 +34,7 @@ const client = new QueryClient({
       refetchOnReconnect: false,
       networkMode: 'always',
       retry: (_, cause) => cause instanceof Problem && cause.transient,
-      retryDelay: (_, cause) => Math.max(readAgainAfter, cause instanceof Problem ? (cause.retryAfter ?? 0) : 0),
+      retryDelay: (_, cause) => readAgainAfter(cause),
     },
     mutations: { networkMode: 'always' },
   },

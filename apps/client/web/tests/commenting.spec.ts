@@ -1,16 +1,9 @@
 import type { Page } from '@playwright/test'
 import { expect, recovery, test, unique } from './system'
-import { comment, commentForm, comments, expectMistake, visit } from './views'
+import { comment, commentForm, comments, expectMistake, send, visit } from './views'
 
 const awaiting = 'This comment is awaiting moderation'
 const rejected = 'This comment has been rejected'
-
-async function send(page: Page, content: string, author?: string): Promise<void> {
-  const form = commentForm(page)
-  await form.getByRole('textbox', { name: 'Comment' }).fill(content)
-  if (author !== undefined) await form.getByRole('textbox', { name: 'Name (optional)' }).fill(author)
-  await form.getByRole('button', { name: 'Send' }).click()
-}
 
 /** Leaves a mark that a reload would remove. */
 const mark = (page: Page) => page.evaluate(() => document.body.setAttribute('data-mark', ''))

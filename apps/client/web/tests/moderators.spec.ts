@@ -3,7 +3,7 @@ import type { Comment } from '../src/api/types'
 import { ask, endSession, header, pick, signIn } from './people'
 import { expectNoSidewaysScroll, scan } from './scan'
 import { expect, recovery, test, unique, type Api } from './system'
-import { comment, commentForm, comments, visit } from './views'
+import { comment, commentForm, comments, send, visit } from './views'
 
 /** Comments with this word are held, once a moderator has said so. */
 const word = 'pineapple'
@@ -60,8 +60,7 @@ test.describe('the queue', () => {
     await held(api, post.id)
 
     const content = unique(`A ${word} of my own`)
-    await commentForm(author).getByRole('textbox', { name: 'Comment' }).fill(content)
-    await commentForm(author).getByRole('button', { name: 'Send' }).click()
+    await send(author, content)
     await expect(comment(author, content)).toContainText('awaiting moderation: contains')
     for (const each of [first, second]) {
       await expect(row(each, content)).toContainText('Rita Reader')
@@ -229,16 +228,12 @@ test.describe('closing and blocking', () => {
     await signIn(person, 'operator', `/p/${post.id}`)
     const content = unique(`My ${word}`)
     const form = commentForm(person)
-    const write = async (text: string) => {
-      await form.getByRole('textbox', { name: 'Comment' }).fill(text)
-      await form.getByRole('button', { name: 'Send' }).click()
-    }
-    await write(content)
+    await send(person, content)
     await row(page, content).getByRole('button', { name: 'Block this person' }).click()
     await expect(row(page, content)).toContainText('Blocked.')
     await expect(page.getByRole('log')).toHaveText('Blocked.')
     await expect(async () => {
-      await write('Again?')
+      await send(person, 'Again?')
       await expect(form.getByRole('alert')).toContainText('A moderator has blocked you', { timeout: 1_000 })
     }).toPass({ timeout: recovery })
     await expect(form.getByRole('textbox', { name: 'Comment' })).toHaveValue('Again?')
@@ -254,7 +249,7 @@ test.describe('closing and blocking', () => {
     await people.getByRole('button', { name: 'Unblock' }).click()
     await expect(people).toContainText('Unblocked.')
     await expect(async () => {
-      await write('At last.')
+      await send(person, 'At last.')
       await expect(comment(person, 'At last.')).toBeVisible({ timeout: 2_000 })
     }).toPass({ timeout: recovery })
   })
@@ -425,8 +420,7 @@ test('on a post, what is held is not for the eyes of moderators alone: its autho
   const author = await visitor()
   await visit(author, `/p/${post.id}`)
   const content = unique(`A guest’s ${word}`)
-  await commentForm(author).getByRole('textbox', { name: 'Comment' }).fill(content)
-  await commentForm(author).getByRole('button', { name: 'Send' }).click()
+  await send(author, content)
   await expect(comment(author, content)).toContainText('awaiting moderation: contains')
   await row(page, content).getByRole('button', { name: 'Approve' }).click()
   await expect(comment(author, content)).not.toContainText('awaiting moderation')

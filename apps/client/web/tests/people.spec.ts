@@ -1,7 +1,7 @@
 import { ask, endSession, header, people, pick, signIn } from './people'
 import { expectNoSidewaysScroll, scan } from './scan'
 import { expect, recovery, test, unique } from './system'
-import { card, comment, commentForm, comments, openForm, postForm, visit } from './views'
+import { card, comment, commentForm, comments, openForm, postForm, send, visit } from './views'
 
 test.describe('signing in', () => {
   for (const [person, may] of Object.entries({ author: 'post', reader: 'comment', operator: 'comment', moderator: 'moderate' }) as ['author', string][]) {
@@ -124,7 +124,7 @@ test.describe('a session that ends in the middle of writing', () => {
   })
 
   test('too much at once is said, with when to come back, and nothing is lost', async ({ page, api }) => {
-    const post = await api.post({ title: unique('Hurried') })
+    const post = await api.post({ title: unique('Too much') })
     let tries = 0
     await page.route('**/comments', (route) => {
       tries++
@@ -132,8 +132,7 @@ test.describe('a session that ends in the middle of writing', () => {
     })
     await visit(page, `/p/${post.id}`)
     const form = commentForm(page)
-    await form.getByRole('textbox', { name: 'Comment' }).fill('Once more.')
-    await form.getByRole('button', { name: 'Send' }).click()
+    await send(page, 'Once more.')
     await expect(form.getByRole('alert')).toContainText('Too much at once. Try again in 30 s.')
     await expect(form.getByRole('textbox', { name: 'Comment' })).toHaveValue('Once more.')
     expect(tries).toBe(1)
@@ -145,8 +144,7 @@ test.describe('names', () => {
     const post = await api.post({ title: unique('Forged') })
     await signIn(page, 'reader', `/p/${post.id}`)
     const own = unique('It is me')
-    await commentForm(page).getByRole('textbox', { name: 'Comment' }).fill(own)
-    await commentForm(page).getByRole('button', { name: 'Send' }).click()
+    await send(page, own)
     const forged = await api.moderated(post.id, { content: unique('It is me, too'), author: people.reader })
     const other = await visitor()
     await visit(other, `/p/${post.id}`)
@@ -172,8 +170,7 @@ test('an author sees what was withheld, in any browser, and nobody else does', a
   const post = await api.post({ title: unique('Withheld') })
   await signIn(page, 'reader', `/p/${post.id}`)
   const content = unique('Orange is my colour')
-  await commentForm(page).getByRole('textbox', { name: 'Comment' }).fill(content)
-  await commentForm(page).getByRole('button', { name: 'Send' }).click()
+  await send(page, content)
   await expect(comments(page)).toContainText('This comment has been rejected: contains “orange”', { timeout: recovery })
   const [elsewhere, other] = [await visitor(), await visitor()]
   await signIn(elsewhere, 'reader', `/p/${post.id}`)

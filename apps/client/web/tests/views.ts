@@ -30,6 +30,14 @@ export async function openForm(page: Page): Promise<Locator> {
 export const postForm = (page: Page) => page.getByRole('region', { name: 'Write a post' })
 export const commentForm = (page: Page) => page.getByRole('region', { name: 'Write a comment' })
 
+/** Writes a comment on the post, and sends it. */
+export async function send(page: Page, content: string, author?: string): Promise<void> {
+  const form = commentForm(page)
+  await form.getByRole('textbox', { name: 'Comment' }).fill(content)
+  if (author !== undefined) await form.getByRole('textbox', { name: 'Name (optional)' }).fill(author)
+  await form.getByRole('button', { name: 'Send' }).click()
+}
+
 /** Scrolls down until the locator is visible. */
 export async function scrollUntil(page: Page, there: Locator, step = 1_000): Promise<void> {
   await page.mouse.move(640, 400)

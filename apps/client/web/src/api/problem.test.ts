@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { noAnswer, Problem, problemOf } from './problem'
+import { noAnswer, Problem, problemOf, readAgainAfter } from './problem'
 
 describe('problemOf', () => {
   test('reads a problem document', () => {
@@ -8,9 +8,9 @@ describe('problemOf', () => {
     expect(problem.message).toBe('Title must not be empty.')
   })
 
-  test('reads which role is missing, and what stands instead', () => {
-    expect(problemOf(403, '{"detail":"no","role":"author"}', null)).toMatchObject({ role: 'author', stands: undefined })
-    expect(problemOf(409, '{"detail":"no","stands":{"id":"1"}}', null)).toMatchObject({ role: undefined, stands: { id: '1' } })
+  test('reads what stands instead', () => {
+    expect(problemOf(403, '{"detail":"no"}', null)).toMatchObject({ stands: undefined })
+    expect(problemOf(409, '{"detail":"no","stands":{"id":"1"}}', null)).toMatchObject({ stands: { id: '1' } })
   })
 
   test.each([
@@ -73,4 +73,13 @@ test('noAnswer keeps a problem and makes one of anything else', () => {
   const problem = new Problem(404, 'Gone.')
   expect(noAnswer(problem)).toBe(problem)
   expect(noAnswer(new TypeError('Failed to fetch'))).toMatchObject({ status: 0, detail: 'There was no answer.', transient: true })
+})
+
+test.each([
+  ['a problem without Retry-After', new Problem(503, ''), 1_500],
+  ['a problem with a short one', new Problem(503, '', { retryAfter: 1_000 }), 1_500],
+  ['a problem with a long one', new Problem(429, '', { retryAfter: 30_000 }), 30_000],
+  ['anything else', new TypeError('Failed to fetch'), 1_500],
+])('a read is retried after %s', (_, cause, delay) => {
+  expect(readAgainAfter(cause)).toBe(delay)
 })

@@ -1,11 +1,14 @@
+import { capital } from '../ui/capital'
+
+/** The least delay before a failed read is retried, in milliseconds. */
+const readAgainAtLeast = 1_500
+
 /** Why a request failed, as a problem document (RFC 9457) says it. */
 export class Problem extends Error {
   override name = 'Problem'
 
   /** The field of the form that the problem is about. */
   readonly field: string | undefined
-  /** The role that the person lacks. */
-  readonly role: string | undefined
   /** What stands instead, for a 409. */
   readonly stands: unknown
   /** How long to wait before the next try, in milliseconds. */
@@ -16,11 +19,10 @@ export class Problem extends Error {
     readonly status: number,
     /** A sentence for people. */
     readonly detail: string,
-    more: { field?: string | undefined; role?: string | undefined; stands?: unknown; retryAfter?: number | undefined } = {},
+    more: { field?: string | undefined; stands?: unknown; retryAfter?: number | undefined } = {},
   ) {
     super(detail)
     this.field = more.field
-    this.role = more.role
     this.stands = more.stands
     this.retryAfter = more.retryAfter
   }
@@ -41,13 +43,18 @@ export function noAnswer(cause: unknown): Problem {
   return new Problem(0, 'There was no answer.')
 }
 
+/** The delay before a read that failed is retried, in milliseconds. */
+export function readAgainAfter(cause: unknown): number {
+  return Math.max(readAgainAtLeast, cause instanceof Problem ? (cause.retryAfter ?? 0) : 0)
+}
+
 /** Reads the problem from an answer that is not a success. */
 export function problemOf(status: number, body: string, retryAfter: string | null): Problem {
   const document = documentIn(body)
   const text = (member: string) => (typeof document[member] === 'string' ? document[member] : undefined)
   const wait = milliseconds(retryAfter)
   const detail = status === 429 ? tooMuch(wait) : sentence(text('detail') ?? '') || `The server answered ${status}.`
-  return new Problem(status, detail, { field: text('field'), role: text('role'), stands: document.stands, retryAfter: wait })
+  return new Problem(status, detail, { field: text('field'), stands: document.stands, retryAfter: wait })
 }
 
 /** The members of a problem document. A proxy on the way may answer without one. */
@@ -60,7 +67,7 @@ function documentIn(body: string): Partial<Record<string, unknown>> {
   }
 }
 
-/** What people are told who send too much: when to come back. The bounds are for programs. */
+/** What is said to people who send too much: when to come back. The bounds are for programs. */
 function tooMuch(wait: number | undefined): string {
   return wait === undefined ? 'Too much at once. Try again later.' : `Too much at once. Try again in ${Math.ceil(wait / 1000)} s.`
 }
@@ -71,8 +78,8 @@ const advice = /[.;] repeat the request with the same Idempotency-Key\.$/i
 /** Turns "title must not be empty" into a sentence, without the advice to programs. */
 function sentence(detail: string): string {
   if (detail === '') return ''
-  const capital = detail.charAt(0).toUpperCase() + detail.slice(1).replace(advice, '.')
-  return /[.!?]$/.test(capital) ? capital : `${capital}.`
+  const said = capital(detail).replace(advice, '.')
+  return /[.!?]$/.test(said) ? said : `${said}.`
 }
 
 /** Reads Retry-After in seconds. The services do not use the form with a date. */

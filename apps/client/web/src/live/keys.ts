@@ -12,6 +12,8 @@ export const keys = {
   ownComment: (id: string) => ['own-comment', id] as const,
   /** Who the visitor is: Me. */
   me: ['me'] as const,
+  /** Where the live stream begins if no other answer began it: the number of the log. */
+  beginning: ['beginning'] as const,
   /** The comments of a status, for moderators: Queue. */
   queue: (status: string) => ['queue', status] as const,
   /** The title of a post: string. */

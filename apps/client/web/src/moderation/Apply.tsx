@@ -43,7 +43,7 @@ export function Apply({ isEdited }: { isEdited: boolean }) {
       </div>
       {applying.error && (
         <Trouble>
-          <Refusal problem={applying.error} command="moderate" />
+          <Refusal problem={applying.error} command="moderate" isWriting={false} />
         </Trouble>
       )}
       <p role="status">

@@ -16,6 +16,16 @@ interface Link {
   'aria-describedby'?: string
 }
 
+/** What is wrong, if anything is. */
+export function Mistake({ id, text }: { id?: string; text: string | undefined }) {
+  if (text === undefined) return null
+  return (
+    <p id={id} role="alert" className={styles.mistake}>
+      {text}
+    </p>
+  )
+}
+
 /** A control with its label and its mistake. */
 function Labelled({ label, mistake, children }: { label: string; mistake: string | undefined; children: (link: Link) => React.ReactNode }) {
   const id = useId()
@@ -25,11 +35,7 @@ function Labelled({ label, mistake, children }: { label: string; mistake: string
         {label}
       </label>
       {children(mistake === undefined ? { id } : { id, 'aria-invalid': true, 'aria-describedby': `${id}-mistake` })}
-      {mistake !== undefined && (
-        <p id={`${id}-mistake`} role="alert" className={styles.mistake}>
-          {mistake}
-        </p>
-      )}
+      <Mistake id={`${id}-mistake`} text={mistake} />
     </div>
   )
 }

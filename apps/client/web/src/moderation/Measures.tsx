@@ -1,6 +1,7 @@
 import { Button } from '@base-ui/react/button'
 import { useMutation } from '@tanstack/react-query'
 import type { Problem } from '../api/problem'
+import { Refusal } from '../people/Refusal'
 import { announce } from '../ui/announce'
 import { Trouble } from '../ui/Trouble'
 import { setCommenting } from './api'
@@ -28,7 +29,11 @@ function Measure({ isTaken, taken, take, undo, onChange, isBusy, problem }: Prop
       <Button className={styles.quiet} onClick={() => onChange(!isTaken)} disabled={isBusy} focusableWhenDisabled>
         {isTaken ? undo : take}
       </Button>
-      {problem && <Trouble>{problem.detail}</Trouble>}
+      {problem && (
+        <Trouble>
+          <Refusal problem={problem} command="moderate" isWriting={false} />
+        </Trouble>
+      )}
     </div>
   )
 }

@@ -1,12 +1,13 @@
 import { Button } from '@base-ui/react/button'
 import { useState } from 'react'
+import { Refusal } from '../people/Refusal'
 import { useMe } from '../people/useMe'
 import { Ago } from '../ui/Ago'
 import { Reading } from '../ui/Reading'
 import { Trouble } from '../ui/Trouble'
 import type { Blocking } from './api'
 import styles from './PeopleView.module.css'
-import { markOf } from './queue'
+import { markOf, moderatorOf } from './queue'
 import { useBlocked } from './useBlocked'
 
 /** The people who are blocked. Those who are unblocked here stay in the list, so that it can be undone. */
@@ -26,26 +27,33 @@ export function PeopleView() {
       <h2 id="people-heading">Blocked people</h2>
       <p className={styles.quiet}>They may read, and not write. You block somebody at a comment of theirs, in the queue.</p>
       <Reading query={query} what="the list" />
-      {change.error && <Trouble>{change.error.detail}</Trouble>}
+      {change.error && (
+        <Trouble>
+          <Refusal problem={change.error} command="moderate" isWriting={false} />
+        </Trouble>
+      )}
       {shown.length > 0 && (
         <ol className={styles.list} aria-label="Blocked people">
-          {shown.map((one) => (
-            <li key={one.subject} className={styles.person}>
-              <code className={styles.mark}>{one.subject}</code>
-              <p className={styles.quiet}>
-                {isBlocked(one.subject) ? 'Blocked' : 'Unblocked. Was blocked'} by {one.decidedBy === subject ? 'you' : `moderator ${markOf(one.decidedBy)}`}, <Ago time={one.decidedAt} />
-              </p>
-              <Button
-                className="button"
-                onClick={() => toggle(one)}
-                disabled={change.isPending}
-                focusableWhenDisabled
-                aria-label={`${isBlocked(one.subject) ? 'Unblock' : 'Undo: block'} ${markOf(one.subject)}`}
-              >
-                {isBlocked(one.subject) ? 'Unblock' : 'Undo'}
-              </Button>
-            </li>
-          ))}
+          {shown.map((one) => {
+            const isOn = isBlocked(one.subject)
+            return (
+              <li key={one.subject} className={styles.person}>
+                <code className={styles.mark}>{one.subject}</code>
+                <p className={styles.quiet}>
+                  {isOn ? 'Blocked' : 'Unblocked. Was blocked'} by {moderatorOf(one.decidedBy, subject)}, <Ago time={one.decidedAt} />
+                </p>
+                <Button
+                  className="button"
+                  onClick={() => toggle(one)}
+                  disabled={change.isPending}
+                  focusableWhenDisabled
+                  aria-label={`${isOn ? 'Unblock' : 'Undo: block'} ${markOf(one.subject)}`}
+                >
+                  {isOn ? 'Unblock' : 'Undo'}
+                </Button>
+              </li>
+            )
+          })}
         </ol>
       )}
       {query.data !== undefined && shown.length === 0 && <p className={styles.quiet}>Nobody is blocked.</p>}

@@ -1,4 +1,4 @@
-import { Choice, NumberInput } from './Controls'
+import { Choice, Mistake, NumberInput } from './Controls'
 import styles from './PolicyView.module.css'
 import type { Phase } from './rules'
 
@@ -19,11 +19,7 @@ export function PhaseRule({ phase, values, onChange, mistakes }: Props) {
           <input type="checkbox" checked={values !== undefined} onChange={(event) => onChange(event.target.checked ? phase.first : undefined)} /> {phase.title}
         </label>
       </legend>
-      {mistakes.has(phase.name) && (
-        <p role="alert" className={styles.mistake}>
-          {mistakes.get(phase.name)}
-        </p>
-      )}
+      <Mistake text={mistakes.get(phase.name)} />
       {values && (
         <div className={styles.fields}>
           {phase.fields.map((field) => {

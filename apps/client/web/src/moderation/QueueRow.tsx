@@ -11,7 +11,7 @@ import { CloseComments, BlockPerson } from './Measures'
 import { PostLink } from './PostLink'
 import { deciderOf, markOf, outcomes } from './queue'
 import styles from './QueueRow.module.css'
-import type { Act, Mark } from './useDecisions'
+import { isBusy, type Act, type Mark } from './useDecisions'
 
 interface Props {
   comment: ModeratedComment
@@ -38,7 +38,7 @@ const firstByModerator = 3
 /** A comment to moderate, whole; or one line of what was decided on it. */
 export function QueueRow({ comment, isOpen, mark, reason, onReason, onAct, isClosed, onClosed }: Props) {
   const { subject } = useMe()
-  const busy = mark !== undefined && mark.problem === undefined
+  const busy = isBusy(mark)
   return (
     <li className={styles.item}>
       <article data-comment={comment.id} tabIndex={-1} aria-label={`Comment by ${comment.author ?? 'Anonymous'}`} className={styles.row} data-open={isOpen}>
@@ -48,10 +48,14 @@ export function QueueRow({ comment, isOpen, mark, reason, onReason, onAct, isClo
           {deciderOf(comment, subject)}
           {comment.reason && `: ${comment.reason}`}
         </p>
-        {mark?.problem && <Trouble>{mark.problem.status === 401 ? <Refusal problem={mark.problem} command="moderate" /> : mark.problem.detail}</Trouble>}
+        {mark?.problem && (
+          <Trouble>
+            <Refusal problem={mark.problem} command="moderate" isWriting={false} />
+          </Trouble>
+        )}
         {isOpen && <Reason reason={reason} onReason={onReason} />}
         <div className={styles.actions}>
-          {busy && <span role="status">{doing[mark.act]}</span>}
+          {mark && busy && <span role="status">{doing[mark.act]}</span>}
           {isOpen &&
             !busy &&
             decisions

@@ -3,12 +3,12 @@ import { useMutation } from '@tanstack/react-query'
 import { useState } from 'react'
 import type { Problem } from '../api/problem'
 import { Refusal } from '../people/Refusal'
+import { capital } from '../ui/capital'
 import { TextField } from '../ui/TextField'
 import { Trouble } from '../ui/Trouble'
 import { tryPolicy, type Verdict } from './api'
 import { mistakesIn, rulesOf, type Draft } from './draft'
 import styles from './PolicyView.module.css'
-import { capital } from './queue'
 
 /** What was tried. */
 interface Trial {

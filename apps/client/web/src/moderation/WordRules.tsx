@@ -1,6 +1,6 @@
 import { Button } from '@base-ui/react/button'
 import { useRef } from 'react'
-import { Choice, TextInput } from './Controls'
+import { Choice, Mistake, TextInput } from './Controls'
 import { newWord } from './draft'
 import styles from './PolicyView.module.css'
 import { actionField, matchField } from './rules'
@@ -40,11 +40,7 @@ export function WordRules({ words, onChange, mistakes }: Props) {
           </li>
         ))}
       </ol>
-      {mistakes.has('words') && (
-        <p role="alert" className={styles.mistake}>
-          {mistakes.get('words')}
-        </p>
-      )}
+      <Mistake text={mistakes.get('words')} />
       <Button className="button" data-add="" onClick={add}>
         Add a word
       </Button>

@@ -44,6 +44,14 @@ export interface Verdict {
   phase?: string
 }
 
+/** What the saved policy has made of some held comments. */
+export interface Applied {
+  examined: number
+  decided: ModeratedComment[]
+  /** Where to go on. */
+  next?: string
+}
+
 const commentPath = (id: string) => `/moderation/comments/${encodeURIComponent(id)}`
 
 /** Reads a page of the comments of a status, oldest first. */
@@ -85,8 +93,8 @@ export async function readBlocked(signal: AbortSignal): Promise<Blocking[]> {
   return (await request<{ people: Blocking[] }>('/moderation/people', { signal })).value.people
 }
 
-export async function readPolicy(signal?: AbortSignal): Promise<Versioned> {
-  return versioned(await request<Rules>('/moderation/policy', signal ? { signal } : {}))
+export async function readPolicy(signal: AbortSignal): Promise<Versioned> {
+  return versioned(await request<Rules>('/moderation/policy', { signal }))
 }
 
 /** Changes the policy, if it still is the one of that version. */
@@ -104,7 +112,7 @@ export async function tryPolicy(policy: Rules, content: string, author: string):
 }
 
 /** Has the saved policy look at some held comments anew, after a cursor. */
-export async function applyPolicy(cursor: string | undefined): Promise<{ examined: number; decided: ModeratedComment[]; next?: string }> {
+export async function applyPolicy(cursor: string | undefined): Promise<Applied> {
   const path = '/moderation/policy/apply'
-  return (await request<{ examined: number; decided: ModeratedComment[]; next?: string }>(cursor === undefined ? path : `${path}?cursor=${encodeURIComponent(cursor)}`, { method: 'POST' })).value
+  return (await request<Applied>(cursor === undefined ? path : `${path}?cursor=${encodeURIComponent(cursor)}`, { method: 'POST' })).value
 }

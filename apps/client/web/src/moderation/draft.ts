@@ -1,4 +1,4 @@
-import { characters, isBlank } from '../write/limits'
+import { mistakeIn } from '../write/limits'
 import { isTexts } from '../write/storage'
 import { phases, type NumberField, type Rules } from './rules'
 
@@ -17,8 +17,8 @@ export interface Edits {
   etag: string
 }
 
-/** The bounds of the words, as moderation has them (apps/moderation/policy/words.go). */
-const words = { most: 1_000, characters: 100 }
+/** How many words there may be, as moderation has it (apps/moderation/policy/words.go). */
+const mostWords = 1_000
 
 /** The edits after some were saved. What was edited since is kept, as edits of the version that was saved. */
 export function afterSave(now: Edits | undefined, sent: Edits, etag: string): Edits | undefined {
@@ -72,9 +72,9 @@ export function rulesOf(draft: Draft): Rules {
 /** The mistakes in a draft by their places, which are named as moderation names them: words[2].text. */
 export function mistakesIn(draft: Draft): Map<string, string> {
   const mistakes = new Map<string, string>()
-  if (draft.words.length > words.most) mistakes.set('words', `There are ${draft.words.length} words; at most ${words.most} are allowed.`)
+  if (draft.words.length > mostWords) mistakes.set('words', `There are ${draft.words.length} words; at most ${mostWords} are allowed.`)
   draft.words.forEach(({ text = '' }, at) => {
-    const mistake = mistakeInWord(text)
+    const mistake = mistakeIn('word', text)
     if (mistake !== undefined) mistakes.set(`words[${at}].text`, mistake)
   })
   for (const { name, fields } of phases) {
@@ -86,13 +86,6 @@ export function mistakesIn(draft: Draft): Map<string, string> {
     }
   }
   return mistakes
-}
-
-function mistakeInWord(text: string): string | undefined {
-  if (isBlank(text)) return 'The word must not be empty.'
-  const count = characters(text)
-  if (count > words.characters) return `The word has ${count} characters; at most ${words.characters} are allowed.`
-  return text.isWellFormed() ? undefined : 'The word has half of a character in it. Type it again.'
 }
 
 function mistakeInNumber({ least, most, isPart }: NumberField, text: string): string | undefined {

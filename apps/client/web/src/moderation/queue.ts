@@ -1,3 +1,4 @@
+import { capital } from '../ui/capital'
 import { readComment, readQueue, type Decision, type ModeratedComment } from './api'
 
 /** The statuses by which the queue is shown. */
@@ -52,12 +53,9 @@ export function vanished(before: ModeratedComment[], read: Queue, status: string
 export async function readAnew(status: QueueStatus, before: Queue | undefined, signal: AbortSignal): Promise<Queue> {
   const had = before?.comments ?? []
   const many = had.filter((comment) => comment.status === status).length
-  const read: Queue = { comments: [], next: queuePath(status, Math.min(Math.max(many, pageSize.first), pageSize.most)) }
-  do {
-    const page = await readQueue(read.next ?? '', signal)
-    read.comments.push(...page.value)
-    read.next = page.next
-  } while (read.next !== undefined && read.comments.length < many)
+  let read: Queue = { comments: [], next: queuePath(status, Math.min(Math.max(many, pageSize.first), pageSize.most)) }
+  do read = await readMore(read, signal)
+  while (read.next !== undefined && read.comments.length < many)
   const gone = vanished(had, read, status)
   const found = await Promise.all(gone.slice(-lookedFor).map(({ id }) => readComment(id, signal)))
   const dropped = new Set(gone.slice(0, -lookedFor).map(({ id }) => id))
@@ -73,9 +71,9 @@ export function arrivals(before: Queue | undefined, now: Queue, status: string):
 }
 
 /** Adds the next page. */
-export async function readMore(queue: Queue): Promise<Queue> {
+export async function readMore(queue: Queue, signal?: AbortSignal): Promise<Queue> {
   if (queue.next === undefined) return queue
-  const page = await readQueue(queue.next)
+  const page = await readQueue(queue.next, signal)
   return { comments: withVersions(queue.comments, page.value), next: page.next }
 }
 
@@ -99,18 +97,18 @@ export function isComment(value: unknown): value is ModeratedComment {
 
 /** Who decided on a comment, in words. */
 export function deciderOf({ status, decidedBy, policyVersion }: ModeratedComment, subject: string | undefined): string {
-  const who = decidedBy === undefined ? undefined : decidedBy === subject ? 'you' : `moderator ${markOf(decidedBy)}`
+  const who = decidedBy === undefined ? undefined : moderatorOf(decidedBy, subject)
   if (status === 'pending') return 'Not decided yet'
   if (policyVersion === undefined) return who === undefined ? capital(status) : `${capital(status)} by ${who}`
   return `${capital(status)} by the policy (version ${policyVersion})${who === undefined ? '' : `, which ${who} had look at it anew`}`
 }
 
+/** A moderator as another one, or the same, reads of them. */
+export function moderatorOf(decidedBy: string, subject: string | undefined): string {
+  return decidedBy === subject ? 'you' : `moderator ${markOf(decidedBy)}`
+}
+
 /** The beginning of a pseudonym, by which people recognise it. */
 export function markOf(subject: string): string {
   return subject.slice(0, 8)
-}
-
-/** A status as the beginning of a sentence. */
-export function capital(word: string): string {
-  return word.charAt(0).toUpperCase() + word.slice(1)
 }

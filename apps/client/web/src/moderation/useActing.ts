@@ -20,7 +20,7 @@ interface Shown {
 /** What a moderator does with the comments of a list, by buttons and by keys. After a decision the next comment has the focus. */
 export function useActing({ element, status, comments, take }: Shown, isOn: boolean, onHelp: () => void) {
   const { draft: reasons, change, forget } = useDraft('reasons')
-  const decisions = useDecisions(take, (id) => forget({ [id]: reasons[id] ?? '' }))
+  const decisions = useDecisions(take, forget)
   const reasonOf = (id: string) => reasons[id] ?? ''
 
   const focus = (id: string | undefined) => element.current?.querySelector<HTMLElement>(id === undefined ? 'h2' : `[data-comment="${id}"]`)?.focus()

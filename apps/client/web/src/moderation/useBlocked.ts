@@ -4,10 +4,13 @@ import { keys } from '../live/keys'
 import { announce } from '../ui/announce'
 import { readBlocked, setBlocked, type Blocking } from './api'
 
+/** How old the list may be when a part of the page begins to show it, in milliseconds. Without it, each row of the queue would ask. */
+const freshFor = 30_000
+
 /** The people who are blocked, and a way to block somebody or no longer. */
 export function useBlocked() {
   const client = useQueryClient()
-  const query = useQuery({ queryKey: keys.blocked, queryFn: ({ signal }) => readBlocked(signal) })
+  const query = useQuery({ queryKey: keys.blocked, queryFn: ({ signal }) => readBlocked(signal), staleTime: freshFor })
   const change = useMutation<Blocking, Problem, { subject: string; to: boolean }>({
     mutationFn: ({ subject, to }) => setBlocked(subject, to),
     onSuccess: (stands) => {

@@ -2,8 +2,9 @@ import { useMutation } from '@tanstack/react-query'
 import { useState } from 'react'
 import type { Problem } from '../api/problem'
 import { announce } from '../ui/announce'
+import { capital } from '../ui/capital'
 import { decide, undo, type Decision, type ModeratedComment } from './api'
-import { capital, isComment } from './queue'
+import { isComment } from './queue'
 
 export type Act = Decision | 'undo'
 
@@ -13,6 +14,11 @@ export interface Mark {
   problem?: Problem
 }
 
+/** Whether something is being done. */
+export function isBusy(mark: Mark | undefined): boolean {
+  return mark !== undefined && mark.problem === undefined
+}
+
 /** What is to be done. */
 interface Task {
   act: Act
@@ -20,8 +26,11 @@ interface Task {
   reason: string
 }
 
-/** The decisions that are made here. It hands each comment on as it stands then, also where another moderator was first. */
-export function useDecisions(take: (comment: ModeratedComment) => void, forgetReason: (id: string) => void) {
+/**
+ * The decisions that are made here. It hands each comment on as it stands then, also where another moderator was first,
+ * and the reason that was sent for it, by its id.
+ */
+export function useDecisions(take: (comment: ModeratedComment) => void, forget: (sent: Record<string, string>) => void) {
   const [marks, setMarks] = useState<ReadonlyMap<string, Mark>>(new Map())
   /** The comments that were decided on here, and not undone, in that order. */
   const [made, setMade] = useState<string[]>([])
@@ -30,10 +39,10 @@ export function useDecisions(take: (comment: ModeratedComment) => void, forgetRe
   const run = useMutation<ModeratedComment, Problem, Task>({
     mutationFn: ({ act, comment, reason }) => (act === 'undo' ? undo(comment) : decide(comment, act, reason)),
     onMutate: ({ act, comment }) => mark(comment.id, { act }),
-    onSuccess: (stands, { act, comment: { id } }) => {
+    onSuccess: (stands, { act, comment: { id }, reason }) => {
       mark(id, undefined)
       take(stands)
-      forgetReason(id)
+      forget({ [id]: reason })
       setMade((before) => [...before.filter((other) => other !== id), ...(act === 'undo' ? [] : [id])])
       announce(act === 'undo' ? `Undone: ${stands.status}.` : `${capital(stands.status)}.`)
     },
@@ -44,14 +53,13 @@ export function useDecisions(take: (comment: ModeratedComment) => void, forgetRe
       if (isComment(problem.stands)) take(problem.stands)
     },
   })
-  const isBusy = (id: string) => marks.has(id) && marks.get(id)?.problem === undefined
   return {
     marks,
     /** The comment that was decided on last. */
     last: made.at(-1),
     /** Does something, unless something is being done with the comment already. It says whether it does. */
-    start: (act: Act, comment: ModeratedComment, reason = '') => {
-      if (isBusy(comment.id)) return false
+    start: (act: Act, comment: ModeratedComment, reason: string) => {
+      if (isBusy(marks.get(comment.id))) return false
       run.mutate({ act, comment, reason })
       return true
     },

@@ -21,15 +21,21 @@ export function useQueue(status: QueueStatus) {
     queryKey: key,
     queryFn: async ({ signal }) => {
       const queue = current(await readAnew(status, known(), signal))
-      const news = arrivals(known(), queue, status)
-      if (news > 0) announce(`${count(news, 'new comment')} at the end of the list.`)
+      const arrived = arrivals(known(), queue, status)
+      if (arrived > 0) announce(`${count(arrived, 'new comment')} at the end of the list.`)
       return queue
     },
     gcTime: 0,
     staleTime: 0,
     refetchInterval: every,
   })
-  useWakeUp(() => void query.refetch())
+  /** Reads after what is being read already, which may have missed the change. To abort that would, again and again, leave the list unread. */
+  const readAgain = async () => {
+    const read = () => client.refetchQueries({ queryKey: key, exact: true, type: 'active' }, { cancelRefetch: false })
+    if (client.isFetching({ queryKey: key, exact: true }) > 0) await read()
+    await read()
+  }
+  useWakeUp(() => void readAgain())
   const more = useMutation<Queue, Problem, Queue>({
     mutationFn: (queue) => readMore(queue),
     onSuccess: (queue) => client.setQueryData<Queue>(key, current(queue)),

@@ -1,6 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { useEffect, useEffectEvent, useState } from 'react'
 import { feedPath, readFeed } from '../api/pages'
+import { keys } from '../live/keys'
 import { useChanges, useConnection, useLive } from '../live/useLive'
 import { Throttle } from './throttle'
 
@@ -14,7 +15,7 @@ export function useWakeUp(wakeUp: () => void): void {
   const [throttle] = useState(() => new Throttle(spacing.soon, spacing.least))
   // The live stream begins at the position of an answer of query. Perhaps no page has asked for one.
   useQuery({
-    queryKey: ['beginning'],
+    queryKey: keys.beginning,
     queryFn: async ({ signal }) => {
       const page = await readFeed(`${feedPath}?limit=1`, live.position, signal)
       live.begin(page)

@@ -40,7 +40,7 @@ export function useMeState(): 'asking' | 'known' | 'failing' {
   return data !== undefined ? 'known' : failureCount > 0 ? 'failing' : 'asking'
 }
 
-/** Asks again who the visitor is, after a refusal that may be news about that. */
+/** Asks again who the visitor is, after a refusal that may mean that this has changed. */
 export function askAgain(client: QueryClient): void {
   void client.invalidateQueries({ queryKey: keys.me })
 }

@@ -1,3 +1,4 @@
+import { postPath } from '../api/pages'
 import type { CreatedComment } from '../api/types'
 import { As } from '../people/As'
 import { may } from '../people/me'
@@ -18,7 +19,7 @@ export function NewComment({ postId, onSent }: { postId: string; onSent: (commen
   const isGuest = me.subject === undefined
   const form = useForm<'content' | 'author', CreatedComment>(
     `comment:${postId}`,
-    `/posts/${encodeURIComponent(postId)}/comments`,
+    `${postPath(postId)}/comments`,
     isGuest ? fields.guest : fields.person,
     (comment) => {
       rememberOwn(comment.id, comment.receipt)

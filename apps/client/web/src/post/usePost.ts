@@ -1,7 +1,7 @@
 import { skipToken, useInfiniteQuery, useQueries, useQuery, useQueryClient, type InfiniteData } from '@tanstack/react-query'
 import { useMemo } from 'react'
 import { postPath, readOwnComment, readPost, type CommentsPage } from '../api/pages'
-import { Problem } from '../api/problem'
+import { Problem, readAgainAfter } from '../api/problem'
 import type { Comment } from '../api/types'
 import { shownComments, upsert } from '../live/fold'
 import { keys } from '../live/keys'
@@ -29,9 +29,8 @@ export function isOwnComment({ id, authorId }: Comment, me: Me): boolean {
  * in the newest that were decided on, since their author is not known. A pending one is decided on in a moment.
  */
 export function withheldFrom(comments: Comment[], me: Me): Comment[] {
-  const withheld = comments.filter(({ status }) => status !== 'approved')
-  const others = withheld.filter(({ id, status }) => !isOwn(id) && status !== 'pending' && me.subject !== undefined).slice(0, asked)
-  return withheld.filter((comment) => isOwn(comment.id) || others.includes(comment))
+  let left = me.subject === undefined ? 0 : asked
+  return comments.filter(({ id, status }) => status !== 'approved' && (isOwn(id) || (status !== 'pending' && left-- > 0)))
 }
 
 /** A post with its comments: the pages read so far, the visitor's own comments since, and a way to read the next page. */
@@ -48,7 +47,7 @@ export function usePost(id: string) {
     initialPageParam: postPath(id),
     getNextPageParam: (last: CommentsPage) => last.next,
     retry: (failures, cause) => cause instanceof Problem && (cause.transient || (isYoung(id, cause) && failures < ownTries)),
-    retryDelay: (_, cause) => (cause instanceof Problem && isYoung(id, cause) ? ownWait : 1_500),
+    retryDelay: (_, cause) => (cause instanceof Problem && isYoung(id, cause) ? ownWait : readAgainAfter(cause)),
   })
   const ownKey = keys.ownComments(id)
   const { data: own = none } = useQuery({ queryKey: ownKey, queryFn: skipToken, initialData: () => client.getQueryData<Comment[]>(ownKey) ?? none })

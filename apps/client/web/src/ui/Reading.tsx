@@ -1,3 +1,4 @@
+import { capital } from './capital'
 import { Trouble } from './Trouble'
 import { Waiting } from './Waiting'
 
@@ -13,6 +14,6 @@ export function Reading({ query, what }: Props) {
   const failing = query.failureCount > 0
   if (query.data === undefined && !failing) return <Waiting>Reading {what}…</Waiting>
   if (!failing) return null
-  const said = query.data === undefined ? `${what.charAt(0).toUpperCase()}${what.slice(1)} can’t be read right now.` : `What you see of ${what} may be old: it can’t be read again right now.`
+  const said = query.data === undefined ? `${capital(what)} can’t be read right now.` : `What you see of ${what} may be old: it can’t be read again right now.`
   return <Trouble onRetry={() => void query.refetch()}>{said}</Trouble>
 }

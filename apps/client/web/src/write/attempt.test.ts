@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { aged, attemptFor, isAttempt, isRepeat } from './attempt'
+import { Problem } from '../api/problem'
+import { aged, attemptFor, isAttempt, isRepeat, mayHaveHappened } from './attempt'
 
 const hour = 3_600_000
 
@@ -54,4 +55,16 @@ test('what the browser keeps is an attempt, and what has no time is none', () =>
   const { since, ...timeless } = attemptFor('{}', undefined)
   expect(isAttempt(JSON.parse(JSON.stringify({ ...timeless, since })))).toBe(true)
   for (const other of [timeless, { ...timeless, since: '1' }, null, 'a', []]) expect(isAttempt(other)).toBe(false)
+})
+
+test.each([
+  ['no answer', 0, false, true],
+  ['a service that is down', 503, false, true],
+  ['bad text', 400, false, false],
+  ['bad text, after a try without an answer', 400, true, false],
+  ['an ended session', 401, false, false],
+  ['an ended session, after a try without an answer', 401, true, true],
+  ['a missing role, after a try without an answer', 403, true, false],
+])('after %s a request may have happened, or not', (_, status, wasUnanswered, may) => {
+  expect(mayHaveHappened(new Problem(status, ''), wasUnanswered)).toBe(may)
 })

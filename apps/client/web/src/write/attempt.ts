@@ -1,3 +1,5 @@
+import type { Problem } from '../api/problem'
+
 /** How long a key may be used again, in milliseconds. The services forget a key a day after its first use. */
 const repeatableFor = 23 * 60 * 60_000
 
@@ -28,6 +30,14 @@ export function isRepeat(body: string, before: Attempt | undefined): before is A
 /** The attempt as of now. A stale attempt stays stale. */
 export function aged(attempt: Attempt): Attempt {
   return Date.now() - attempt.since < repeatableFor ? attempt : { ...attempt, stale: true }
+}
+
+/**
+ * Whether a request may have happened, though its last try failed. A refused one did not. But who is not signed in
+ * any more does not learn whether an earlier try did, which had no answer.
+ */
+export function mayHaveHappened(last: Problem, wasUnanswered: boolean): boolean {
+  return last.transient || (last.status === 401 && wasUnanswered)
 }
 
 /** Whether a stored value is an attempt. */

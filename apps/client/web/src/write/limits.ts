@@ -1,13 +1,13 @@
-/** The bounds of the fields, in characters. The services have the same (apps/internal/event). */
-export const limits = { title: 200, body: 10_000, content: 10_000, author: 100, reason: 500 } as const
+/** The bounds of the fields, in characters. The services have the same (apps/internal/event, and apps/moderation/policy for a word). */
+export const limits = { title: 200, body: 10_000, content: 10_000, author: 100, reason: 500, word: 100 } as const
 
 export type FieldName = keyof typeof limits
 
 /** Fields that may not be empty. */
-const required: ReadonlySet<FieldName> = new Set<FieldName>(['title', 'content'])
+const required: ReadonlySet<FieldName> = new Set<FieldName>(['title', 'content', 'word'])
 
 /** The names of the fields on the page. */
-const names: Record<FieldName, string> = { title: 'The title', body: 'The text', content: 'The comment', author: 'The name', reason: 'The reason' }
+const names: Record<FieldName, string> = { title: 'The title', body: 'The text', content: 'The comment', author: 'The name', reason: 'The reason', word: 'The word' }
 
 /** Counts Unicode code points, as the services do. An emoji is one or more of them. */
 export function characters(text: string): number {

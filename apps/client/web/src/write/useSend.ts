@@ -1,9 +1,9 @@
 import { useMutation } from '@tanstack/react-query'
-import { useState } from 'react'
+import { useRef, useState } from 'react'
 import { request } from '../api/http'
 import { noAnswer, type Problem } from '../api/problem'
 import { useCheckMe } from '../people/useMe'
-import { aged, attemptFor, isAttempt, isRepeat, type Attempt } from './attempt'
+import { aged, attemptFor, isAttempt, isRepeat, mayHaveHappened, type Attempt } from './attempt'
 import { keep, recall } from './storage'
 
 /** How often a request is retried before the visitor is asked, and the delay between, in milliseconds. */
@@ -20,6 +20,8 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
     const kept = recall('sessionStorage', `attempt:${name}`, isAttempt)
     return kept && aged(kept)
   })
+  /** The key of which a try had no answer. Of what is kept from before a reload the answer is lost. */
+  const unanswered = useRef(attempt?.key)
   const remember = (next: Attempt | undefined) => {
     setAttempt(next)
     keep('sessionStorage', `attempt:${name}`, next)
@@ -32,7 +34,13 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
       if (stale) throw noAnswer(undefined)
       await checkMe()
       const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key }
-      return (await request<T>(path, { method: 'POST', body, headers })).value
+      try {
+        return (await request<T>(path, { method: 'POST', body, headers })).value
+      } catch (cause) {
+        const problem = noAnswer(cause)
+        if (problem.transient) unanswered.current = key
+        throw problem
+      }
     },
     // Who sends too much has to wait for longer than anybody waits for an answer.
     retry: (failures, problem) => problem.transient && problem.status !== 429 && failures < retries,
@@ -41,9 +49,8 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
       remember(undefined)
       onSent(made, JSON.parse(body) as C)
     },
-    onError: (problem) => {
-      // A refused request did not happen.
-      if (!problem.transient) remember(undefined)
+    onError: (problem, { key }) => {
+      if (!mayHaveHappened(problem, unanswered.current === key)) remember(undefined)
     },
   })
   return {
