@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"net/http/cookiejar"
 	"strings"
 	"time"
 
@@ -70,12 +68,8 @@ func browsers(host string) (person, guest string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	jar, err := cookiejar.New(nil)
+	other, err := system.Guest(host)
 	if err != nil {
-		return "", "", err
-	}
-	other := &http.Client{Jar: jar}
-	if _, err := system.Ask(other, http.MethodGet, host+"/me", ""); err != nil {
 		return "", "", err
 	}
 	person, guest = system.Cookie(signedIn, host), system.Cookie(other, host)

@@ -266,7 +266,7 @@ func withItsOwnBus(t *testing.T) *stack {
 		}
 	})
 	s := another(t, func(doc system.Document) { moveBus(doc, bus.Address()) }, plain(t))
-	s.bus, s.isModerated = bus, true
+	s.bus = bus
 	return s
 }
 

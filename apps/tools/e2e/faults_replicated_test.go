@@ -159,8 +159,7 @@ func promoted(t *testing.T, group *system.RedisGroup, than *system.Daemon) {
 func replicated(t *testing.T) *stack {
 	t.Helper()
 	s, err := startOn(t.Context(), system.Derivation{Into: folderOf(t), Engine: engine, Replicated: true, Binaries: plain(t)})
-	s.ofTest(t, err).isModerated = true
-	return s
+	return s.ofTest(t, err)
 }
 
 // nodeKilled kills a node, and starts it again when the others have worked without it.

@@ -144,9 +144,7 @@ func systemFaults() []fault {
 // alone starts a system without the race detector, in which moderators decide.
 func alone(t *testing.T) *stack {
 	t.Helper()
-	s := another(t, nil, plain(t))
-	s.isModerated = true
-	return s
+	return another(t, nil, plain(t))
 }
 
 // killReplicas starts a second replica of every service, kills these replicas and their
@@ -421,6 +419,9 @@ func TestFaults(t *testing.T) {
 		s.earlier.posts, s.posts = s.posts, nil
 		if lost, repeated := s.settle(t, 0, s.earlier); lost+repeated > 0 {
 			t.Errorf("lost %d, repeated %d", lost, repeated)
+		}
+		if len(s.earlier.comments) > 0 && len(s.earlier.decided) == 0 {
+			t.Error("no moderator has decided anything")
 		}
 	})
 }

@@ -26,7 +26,9 @@ func versionFaults() []fault {
 		on: func(t *testing.T) *stack {
 			t.Helper()
 			first = buildFirstVersion(t)
-			return another(t, nil, first)
+			s := another(t, nil, first)
+			s.isModerated = false // the first version knows nobody
+			return s
 		},
 		run: func(t *testing.T, s *stack, l *load) {
 			l.isMixed.Store(true)

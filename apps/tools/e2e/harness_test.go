@@ -130,7 +130,7 @@ func startOn(ctx context.Context, d system.Derivation, env ...string) (*stack, e
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{System: alone.System, alone: alone, dir: d.Into, redis: alone.Redis, engine: d.Engine, log: alone.Log, posts: map[string]bool{}, rate: rateOn(d.Engine)}
+	s := &stack{System: alone.System, alone: alone, dir: d.Into, redis: alone.Redis, engine: d.Engine, log: alone.Log, posts: map[string]bool{}, rate: rateOn(d.Engine), isModerated: true}
 	if s.redis != nil {
 		s.redisAt.Addr = s.redis.Address()
 	}

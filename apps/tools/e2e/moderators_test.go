@@ -76,7 +76,14 @@ func (m *moderator) decide(ctx context.Context, id string, n int) {
 	replicas := m.l.replicas("moderation")
 	url := replicas[m.random.IntN(len(replicas))].URL() + "/moderation/comments/" + id
 	var seen comment
-	if a, err := system.Ask(loadClient, http.MethodGet, url, "", m.authorization); err != nil || a.Status != http.StatusOK || json.Unmarshal(a.Body, &seen) != nil {
+	a, err := system.Ask(loadClient, http.MethodGet, url, "", m.authorization)
+	if err == nil && a.Status == http.StatusUnauthorized { // the token has ended, or its issuer was started again
+		if authorization, err := tokenOf(ctx, issuerOf(m.l.s), "moderator"); err == nil {
+			m.authorization = authorization
+		}
+		return
+	}
+	if err != nil || a.Status != http.StatusOK || json.Unmarshal(a.Body, &seen) != nil {
 		return // it is on its way to the log, or something is down
 	}
 	c := command{url: url + "/undo", body: fmt.Sprintf(`{"revision":%d}`, seen.Revision), authorization: m.authorization}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/cookiejar"
 	"slices"
 	"strings"
 	"testing"
@@ -23,12 +22,8 @@ func fromPage(browser *http.Client, host string, more ...string) []string {
 // guest is a browser that has asked who it is.
 func guest(t *testing.T, host string) *http.Client {
 	t.Helper()
-	jar, err := cookiejar.New(nil)
+	browser, err := system.Guest(host)
 	if err != nil {
-		t.Fatal(err)
-	}
-	browser := &http.Client{Jar: jar}
-	if _, err := system.Ask(browser, http.MethodGet, host+"/me", ""); err != nil {
 		t.Fatal(err)
 	}
 	return browser
@@ -152,7 +147,7 @@ func TestAnIssuerThatIsDownStopsNewSignInsAlone(t *testing.T) {
 		}
 		return nil
 	})
-	issuer := s.process(t, s.App("issuer").Port)
+	issuer := s.process(t, s.App(system.Issuer).Port)
 	kill(t, issuer)
 	for _, name := range []string{"comments", "client"} { // they begin with the keys of their stores
 		app := s.process(t, s.App(name).Port)

@@ -108,13 +108,7 @@ func checkApps(_ *testing.T, overlay string, objects []object) []error {
 // env is the value of a variable of a Deployment's app, or nil.
 func env(d object, name string) any {
 	containers, _ := at(d, "spec", "template", "spec", "containers").([]any)
-	all, _ := at(containers[0], "env").([]any)
-	for _, v := range all {
-		if at(v, "name") == name {
-			return at(v, "value")
-		}
-	}
-	return nil
+	return at(named(at(containers[0], "env"))[name], "value")
 }
 
 // stopsWithin bounds the time, in seconds, in which an app stops: 7 for the last requests

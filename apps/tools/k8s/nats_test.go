@@ -64,11 +64,7 @@ func makesStreams(deployment, bus object) []error {
 		return []error{fmt.Errorf("%s makes no streams before its sidecar starts", deployment)}
 	}
 	var errs []error
-	all, _ := at(inits[0], "env").([]any)
-	given := map[string]any{}
-	for _, v := range all {
-		given[fmt.Sprint(at(v, "name"))] = v
-	}
+	given := named(at(inits[0], "env"))
 	found := fieldsOf(bus)
 	for name, field := range map[string]string{"NATS": "natsURL", "TOPICS": "allowedTopics"} {
 		if got, want := at(given[name], "value"), at(found[field], "value"); got != want || want == nil {

@@ -63,15 +63,9 @@ func knowsPeople(d, settings object) []error {
 	if image := fmt.Sprint(at(containers[0], "image")); strings.Contains(image, "issuer") {
 		errs = append(errs, fmt.Errorf("%s runs %s, where anybody signs in as anybody", d, image))
 	}
-	from := map[string]any{} // the variables from secrets
-	all, _ := at(containers[0], "env").([]any)
-	for _, v := range all {
-		if ref := at(v, "valueFrom", "secretKeyRef"); ref != nil {
-			from[fmt.Sprint(at(v, "name"))] = ref
-		}
-	}
+	given := named(at(containers[0], "env"))
 	for _, name := range slices.Sorted(maps.Keys(secretsOfPeople)) {
-		want, ref := secretsOfPeople[name], from[name]
+		want, ref := secretsOfPeople[name], at(given[name], "valueFrom", "secretKeyRef")
 		switch {
 		case !slices.Contains(want.apps, d.name()):
 			if ref != nil {

@@ -79,11 +79,14 @@ func asksSentinels(component object) []error {
 }
 
 // fieldsOf are the fields of a component, by name.
-func fieldsOf(component object) map[string]any {
-	fields, _ := at(component, "spec", "metadata").([]any)
+func fieldsOf(component object) map[string]any { return named(at(component, "spec", "metadata")) }
+
+// named are the entries of a list, by their names.
+func named(list any) map[string]any {
+	entries, _ := list.([]any)
 	found := map[string]any{}
-	for _, f := range fields {
-		found[fmt.Sprint(at(f, "name"))] = f
+	for _, e := range entries {
+		found[fmt.Sprint(at(e, "name"))] = e
 	}
 	return found
 }

@@ -13,11 +13,10 @@ import (
 // follows the way to the issuer's page, picks the person there, and is led back. The client that it
 // returns has the cookies of that browser. The host is the host's public address.
 func SignIn(host, person string) (*http.Client, error) {
-	jar, err := cookiejar.New(nil)
+	browser, err := newBrowser()
 	if err != nil {
 		return nil, err
 	}
-	browser := &http.Client{Jar: jar, Timeout: 10 * time.Second}
 	page, err := read(browser.Get(host + "/auth/sign-in?return=/me"))
 	if err != nil {
 		return nil, err
@@ -32,6 +31,21 @@ func SignIn(host, person string) (*http.Client, error) {
 		return nil, fmt.Errorf("signing in as %s leads to %s", person, got)
 	}
 	return browser, nil
+}
+
+// Guest is the browser of somebody who is not signed in: it has asked the client's host who it is.
+func Guest(host string) (*http.Client, error) {
+	browser, err := newBrowser()
+	if err != nil {
+		return nil, err
+	}
+	_, err = read(browser.Get(host + "/me"))
+	return browser, err
+}
+
+func newBrowser() (*http.Client, error) {
+	jar, err := cookiejar.New(nil)
+	return &http.Client{Jar: jar, Timeout: 10 * time.Second}, err
 }
 
 // read reads an answer to its end, and returns its request: the last one of those that led to it.
