@@ -1,7 +1,6 @@
 package signin
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -21,6 +20,9 @@ const (
 	refreshBefore = time.Minute
 	// seenShare of the idle lifetime passes before the cookie is written anew.
 	seenShare = 20
+	// keptAfter is how long a browser keeps the cookie after the session's end, so that what it sends
+	// then is refused and does not become a guest's.
+	keptAfter = 24 * time.Hour
 )
 
 // session is what the cookie has of somebody who is signed in.
@@ -80,7 +82,9 @@ func (s *SignIn) find(c *gin.Context) (*session, error) {
 	}
 	if isNew {
 		found.Seen = now
-		s.keep(ctx, c, found)
+		if err := s.keep(c, found); err != nil {
+			slog.ErrorContext(ctx, "the session can't be kept", "error", err)
+		}
 	}
 	return found, nil
 }
@@ -89,9 +93,7 @@ func (s *SignIn) find(c *gin.Context) (*session, error) {
 func (s *SignIn) endOf(found *session) time.Time { return found.Began.Add(s.Lifetime) }
 
 // keep writes the session's cookie. The error is an errTooLarge.
-func (s *SignIn) keep(ctx context.Context, c *gin.Context, kept *session) {
+func (s *SignIn) keep(c *gin.Context, kept *session) error {
 	lives := min(s.endOf(kept).Sub(s.Now()), s.Idle)
-	if err := s.jar.put(c, sessionCookie, kept, lives); err != nil {
-		slog.ErrorContext(ctx, "the session can't be kept", "error", err)
-	}
+	return s.jar.put(c, sessionCookie, kept, lives+keptAfter)
 }

@@ -172,7 +172,7 @@ func (s *SignIn) finish(c *gin.Context) {
 	}
 	made, err := s.provider.exchange(ctx, d, c.Query("code"), &started)
 	if err == nil {
-		err = s.jar.put(c, sessionCookie, made, min(s.Lifetime, s.Idle))
+		err = s.keep(c, made)
 	}
 	if err != nil {
 		slog.WarnContext(ctx, "sign-in failed", "error", err)

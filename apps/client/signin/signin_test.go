@@ -27,7 +27,7 @@ func TestSomebodySignsInAndTheServicesGetTheToken(t *testing.T) {
 		t.Fatalf("it leads to %d %s", res.Code, to)
 	}
 	cookie := u.cookies[sessionCookie]
-	if cookie == nil || !cookie.HttpOnly || cookie.Secure || cookie.SameSite != http.SameSiteLaxMode || cookie.Path != "/" || cookie.MaxAge != int(b.Idle/time.Second) {
+	if cookie == nil || !cookie.HttpOnly || cookie.Secure || cookie.SameSite != http.SameSiteLaxMode || cookie.Path != "/" || cookie.MaxAge != int((b.Idle+keptAfter)/time.Second) {
 		t.Fatalf("the cookie is %+v", cookie)
 	}
 	for _, secret := range []string{"Ann", "author", "eyJ"} {
