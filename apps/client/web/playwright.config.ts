@@ -10,5 +10,6 @@ export default defineConfig({
   workers: 1,
   timeout: 120_000,
   expect: { timeout: 15_000 },
-  use: { ...browser, trace: 'retain-on-failure' },
+  // No traces, which take a third of the time. `--trace retain-on-failure` makes them.
+  use: browser,
 })

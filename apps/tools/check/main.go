@@ -267,7 +267,7 @@ func endToEnd(ctx context.Context, c system.Checkout) error {
 	if err := prepareEndToEnd(ctx, c); err != nil {
 		return err
 	}
-	return goTest(ctx, c, "e2e", endToEndTests(c), nil, "-count=1", "-timeout", "40m", ".")
+	return goTest(ctx, c, "e2e", endToEndTests(c), nil, "-count=1", "-timeout", "60m", ".")
 }
 
 // smoke are the end-to-end tests that run on every engine: the flow, the state contract, who can
