@@ -61,8 +61,8 @@ fuzz: ## fuzz what parses the input of others (FUZZTIME=1h, of each target; make
 	@go run ./apps/tools/check -only fuzz -fuzztime $(or $(FUZZTIME),10m)
 
 .PHONY: test-faults
-test-faults: ## break everything under load, one thing at a time (30 minutes; SEED= repeats a run, CASE='kill -9 Redis' runs a part, ENGINE= takes another engine)
-	@cd apps/tools/e2e && go test -count=1 -v -timeout 4h -run "TestFaults$${CASE:+/($$CASE|what all)}|TestTheAccounts" . -args -all-faults $(if $(SEED),-seed $(SEED))
+test-faults: ## break everything under load, one thing at a time (30 minutes; SEED= repeats a run, CASE='kill -9 Redis' runs a part, RATE=240 sends more, ENGINE= takes another engine)
+	@cd apps/tools/e2e && go test -count=1 -v -timeout 4h -run "TestFaults$${CASE:+/($$CASE|what all)}|TestTheAccounts" . -args -all-faults $(if $(SEED),-seed $(SEED)) $(if $(RATE),-rate $(RATE))
 
 .PHONY: test-engines
 test-engines: go ## all end-to-end tests and the whole fault suite on each engine but the default (hours), and a table of that

@@ -308,7 +308,7 @@ func withoutTheBus(t *testing.T, l *load, long time.Duration, breakIt, mendIt fu
 	if retries > 0 {
 		t.Errorf("%d tries were not answered 201 while the bus was away, beside %d that were", retries, created)
 	}
-	if least := int64(long.Seconds()) * int64(l.s.rate) / 2; created < least {
+	if least := int64(long.Seconds()) * int64(*rate) / 2; created < least {
 		t.Errorf("%d commands were accepted while the bus was away for %s, and not at least %d", created, long, least)
 	}
 }

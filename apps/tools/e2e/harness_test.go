@@ -52,8 +52,6 @@ type stack struct {
 	engine system.Engine
 	// redisAt is the address of its Redis, if it has one.
 	redisAt redis.Options
-	// rate is how much a load writes in a second.
-	rate int
 	// isModerated says that moderators decide under load.
 	isModerated bool
 	// replicasOf, if set, returns all replicas of a service, and replaces replicas.
@@ -130,7 +128,7 @@ func startOn(ctx context.Context, d system.Derivation, env ...string) (*stack, e
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{System: alone.System, alone: alone, dir: d.Into, redis: alone.Redis, engine: d.Engine, log: alone.Log, posts: map[string]bool{}, rate: rateOn(d.Engine), isModerated: true}
+	s := &stack{System: alone.System, alone: alone, dir: d.Into, redis: alone.Redis, engine: d.Engine, log: alone.Log, posts: map[string]bool{}, isModerated: true}
 	if s.redis != nil {
 		s.redisAt.Addr = s.redis.Address()
 	}

@@ -173,14 +173,10 @@ func (k *cluster) findIngress() error {
 	})
 }
 
-// rateOnKubernetes is how much a load writes in a second. On the 2 cores of a minikube it
-// leaves the readiness probes enough to answer in time, also while Deployments roll.
-const rateOnKubernetes = 80
-
 // stack is the deployed system as a stack: the public API through the Ingress, the rest
 // through forwarded ports.
 func (k *cluster) stack() (*stack, error) {
-	s := &stack{System: &system.System{}, posts: map[string]bool{}, rate: rateOnKubernetes}
+	s := &stack{System: &system.System{}, posts: map[string]bool{}}
 	for _, name := range system.Services {
 		a := system.App{Name: name, ID: name}
 		if slices.Contains([]string{"posts", "comments", "query"}, name) {

@@ -21,7 +21,6 @@ import (
 
 	"github.com/postbus/postbus/apps/internal/eventlog"
 	"github.com/postbus/postbus/apps/tools/history"
-	"github.com/postbus/postbus/apps/tools/system"
 )
 
 // load is a group of writers that create posts and comments at a steady rate. Like good
@@ -81,21 +80,9 @@ type failure struct {
 
 const (
 	writers = 16
-	// writesPerSecond is the rate of all writers together, and writesOnNATS that on an engine with
-	// NATS. There the sidecars got further and further behind 240 a second, on two cores with the
-	// load beside them.
-	writesPerSecond, writesOnNATS = 240, 60
 	// postShare is how many writes there are to one post.
 	postShare = 8
 )
-
-// rateOn is how much a load writes in a second on an engine.
-func rateOn(e system.Engine) int {
-	if isOnNATS(e) {
-		return writesOnNATS
-	}
-	return writesPerSecond
-}
 
 // begin starts the load. The seed decides what it does.
 func begin(t *testing.T, s *stack, seed uint64) *load {
@@ -105,7 +92,7 @@ func begin(t *testing.T, s *stack, seed uint64) *load {
 	for i := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // to be repeatable
 		l.all.Go(func() {
-			every(ctx, time.Second*writers/time.Duration(s.rate), func(n int) {
+			every(ctx, time.Second*writers/time.Duration(*rate), func(n int) {
 				if n%postShare == 0 || l.somePost(random) == "" || !l.commenting.TryRLock() {
 					l.writePost(fmt.Sprintf("post %d of writer %d", n, i))
 					return
