@@ -20,20 +20,21 @@ import (
 const (
 	receiptKeyKey  = "receipt-key"
 	receiptKeySize = 32
-	// receiptKeyFor is how long the key is not read again. Another replica makes a new one if the
-	// store has lost it.
+	// receiptKeyFor is how long the key is not read again. Another replica, which has just started,
+	// makes a new one if the store has lost it.
 	receiptKeyFor = time.Minute
 )
 
 // receipts make and check what shows that a guest wrote a comment: the HMAC-SHA256 of the
 // comment's id, by a key that the replicas share in the store. So a repeated request gets the
-// receipt again. If the store loses the key, no comment is lost: its guest then sees of it what all
-// readers see.
+// receipt again. If the store loses the key, a process that knows it gives it back. If none does, no
+// comment is lost: its guest then sees of it what all readers see.
 type receipts struct {
 	store state.Store
 	now   func() time.Time
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	// key is the value in the store.
 	key    []byte
 	readAt time.Time
 }
@@ -56,9 +57,10 @@ func (r *receipts) sharedKey(ctx context.Context) ([]byte, error) {
 	if isRecent {
 		return key, nil
 	}
-	key = make([]byte, receiptKeySize)
-	_, _ = rand.Read(key) // never fails
-	kept := state.Keep(ctx, r.store, state.Item{Key: receiptKeyKey, Value: []byte(`"` + base64.StdEncoding.EncodeToString(key) + `"`)})[receiptKeyKey]
+	if key == nil {
+		key = newReceiptKey()
+	}
+	kept := state.Keep(ctx, r.store, state.Item{Key: receiptKeyKey, Value: key})[receiptKeyKey]
 	if kept.Err != nil {
 		return nil, kept.Err
 	}
@@ -66,6 +68,13 @@ func (r *receipts) sharedKey(ctx context.Context) ([]byte, error) {
 	defer r.mu.Unlock()
 	r.key, r.readAt = kept.Value, r.now()
 	return r.key, nil
+}
+
+// newReceiptKey makes a key at random, as a JSON string.
+func newReceiptKey() []byte {
+	key := make([]byte, receiptKeySize)
+	_, _ = rand.Read(key) // never fails
+	return []byte(`"` + base64.StdEncoding.EncodeToString(key) + `"`)
 }
 
 // isAuthor says whether a request is its author's: of the person who is signed in, or with the
