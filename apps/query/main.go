@@ -46,7 +46,7 @@ func main() {
 	}
 
 	receiver := bus.NewReceiver(s.Name, bus.New(s.Dapr))
-	for _, t := range []event.Type{event.PostCreated, event.CommentCreated, event.CommentUpdated} {
+	for _, t := range []event.Type{event.PostCreated, event.CommentCreated, event.CommentUpdated, event.PostCommentingChanged} {
 		receiver.Handle(s.Channel, t, follower.Deliver)
 	}
 	s.Run(follower.Run, snapshots.Run)

@@ -128,10 +128,10 @@ func (m *Model) frame(e event.Event) []byte {
 		return nil
 	}
 	var data []byte
-	if e.Comment == nil {
+	if e.Post != nil {
 		data = p.render().json
 	} else { // with the post's id as the first member
-		data = append([]byte(`{"postId":"`+e.Comment.PostID+`",`), entry.JSON[1:]...)
+		data = append([]byte(`{"postId":"`+p.ID.String()+`",`), entry.JSON[1:]...)
 	}
 	frame := make([]byte, 0, len(data)+128)
 	frame = append(frame, "id: "...)

@@ -163,7 +163,7 @@ func (m *Model) applyInOrder(events []event.Event) error {
 // isShown says whether readers may see an event of the type. Of a CommentModerated they see
 // the CommentUpdated that follows, and of a type that is not known nothing.
 func isShown(t event.Type) bool {
-	return t == event.PostCreated || t == event.CommentCreated || t == event.CommentUpdated
+	return t == event.PostCreated || t == event.CommentCreated || t == event.CommentUpdated || t == event.PostCommentingChanged
 }
 
 // hasText says whether an event is about a comment whose text readers see.
@@ -189,10 +189,13 @@ func (m *Model) fold(e event.Event) error {
 		return err
 	}
 	isNews := false
-	if e.Comment == nil {
-		isNews = m.putPost(entry)
-	} else {
+	switch {
+	case e.Comment != nil:
 		isNews = m.post(postOf(e)).putComment(e.Type, entry)
+	case e.Commenting != nil:
+		isNews = m.post(postOf(e)).putCommenting(entry)
+	default:
+		isNews = m.putPost(entry)
 	}
 	if !isNews {
 		m.post(postOf(e)).markStale(entry.Sequence)
@@ -237,15 +240,17 @@ func asShown(e event.Event, hasText bool) event.Event {
 
 // entry returns the entry of an event's entity, or nil if it is not in the model.
 func (m *Model) entry(e event.Event) *Entry {
-	if e.Post == nil && e.Comment == nil {
+	if e.Post == nil && e.Comment == nil && e.Commenting == nil {
 		return nil
 	}
 	p := m.posts[postOf(e)]
 	switch {
-	case p == nil || e.Comment == nil && !p.isVisible():
+	case p == nil, e.Post != nil && !p.isVisible(), e.Commenting != nil && p.Commenting.Revision == 0:
 		return nil
-	case e.Comment == nil:
+	case e.Post != nil:
 		return &p.Entry
+	case e.Commenting != nil:
+		return &p.Commenting
 	}
 	if at, found := find(p.Comments, uuid.MustParse(e.Subject)); found {
 		return &p.Comments[at]

@@ -238,6 +238,46 @@ func TestCommentsAreInvisibleUntilTheirPostComes(t *testing.T) {
 }
 
 // What has been rendered must not be shown again after a change.
+// A page and a change say it, and neither who decided it.
+func TestReadersSeeWhetherThePostsCommentsAreOpen(t *testing.T) {
+	m := querytest.ModelIn(t, "", querytest.Numbered(0, querytest.Decided(2, 1), querytest.Posted(1), querytest.Posted(2)), 1)
+	page := func(i int) string { return string(m.Post(uuid.MustParse(querytest.UUID7(i)), model.Newest, 20).JSON) }
+	if strings.Contains(page(1), "commenting") || !strings.Contains(page(2), `,"commenting":"closed","comments":[]`) {
+		t.Errorf("the pages are %s and %s", page(1), page(2))
+	}
+	_ = page(1) // is rendered, and has to be anew
+	more := querytest.Numbered(3, querytest.Decided(1, 1), querytest.Decided(2, 2), querytest.Decided(2, 1))
+	if err := m.Apply("", more); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(page(1), `,"commenting":"closed",`) || !strings.Contains(page(2), `,"commenting":"open",`) {
+		t.Errorf("later the pages are %s and %s", page(1), page(2))
+	}
+	if all := page(1) + page(2); strings.Contains(all, "a-moderator") {
+		t.Errorf("the pages are %s", all)
+	}
+	frames, _, _ := m.ChangesAfter(3)
+	sent := string(bytes.Join(frames, nil))
+	for _, want := range []string{"event: PostCommentingChanged\ndata: {\"postId\":\"" + querytest.UUID7(1) + "\",\"commenting\":\"closed\"}\n\n", `"commenting":"open"}`} {
+		if strings.Count(sent, want) != 1 {
+			t.Errorf("the changes are %s, and should have once %s", sent, want)
+		}
+	}
+	if len(frames) != 2 {
+		t.Errorf("there are %d changes; the one that came too late is none", len(frames))
+	}
+	for _, e := range more {
+		if !m.Has(e) || m.Contradicts(e) {
+			t.Errorf("the model lacks or contradicts %+v", e.Commenting)
+		}
+	}
+	other := querytest.Decided(2, 2)
+	other.Commenting.Comments = event.Closed
+	if !m.Contradicts(other) || m.Has(querytest.Decided(1, 3)) {
+		t.Error("the model has what did not come, or agrees with what it contradicts")
+	}
+}
+
 func TestAModelThatWasReadShowsWhatOneThatWasNotShows(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		log := querytest.AnyLog(r)

@@ -11,14 +11,14 @@ import (
 	"github.com/postbus/postbus/apps/internal/eventlog"
 )
 
-// Entry is a post or a comment as it stands.
+// Entry is a post, a comment, or whether a post's comments are open, as it stands.
 type Entry struct {
 	ID uuid.UUID
 	// Sequence is the number, and Revision the revision, of the event that it stands at.
 	Sequence uint64
 	Revision int
-	// JSON is what readers see: all of a comment, and of a post what comes before its
-	// comments. Its bytes never change.
+	// JSON is what readers see: all of a comment, of a post what comes before its comments,
+	// and {"commenting":"closed"} or "open". Its bytes never change.
 	JSON []byte
 }
 
@@ -27,6 +27,8 @@ type Entry struct {
 type Post struct {
 	Entry
 	Comments []Entry
+	// Commenting is whether comments are open. Its revision is 0 until a moderator has decided.
+	Commenting Entry
 	// Stale are the numbers of the events of the post and its comments that told readers
 	// nothing new, ascending: repeats, and revisions that came too late. Nearly always there
 	// are none. Streams that are read from the log leave them out.
@@ -55,19 +57,25 @@ func (p *Post) isVisible() bool { return len(p.JSON) > 0 }
 // entryOf returns the entry of an event's entity.
 func entryOf(e event.Event) (entry Entry, err error) {
 	entry = Entry{ID: uuid.MustParse(e.Subject), Sequence: uint64(e.Sequence), Revision: revisionOf(e)}
-	if e.Comment == nil {
-		entry.JSON, err = renderPost(e.Post)
-	} else {
+	switch {
+	case e.Comment != nil:
 		entry.JSON, err = renderComment(e.Comment)
+	case e.Commenting != nil:
+		entry.JSON, err = renderCommenting(e.Commenting)
+	default:
+		entry.JSON, err = renderPost(e.Post)
 	}
 	return entry, err
 }
 
 func revisionOf(e event.Event) int {
-	if e.Comment == nil {
-		return e.Post.Revision
+	switch {
+	case e.Comment != nil:
+		return e.Comment.Revision
+	case e.Commenting != nil:
+		return e.Commenting.Revision
 	}
-	return e.Comment.Revision
+	return e.Post.Revision
 }
 
 // postOf returns the id of the post that an event is about.
@@ -100,6 +108,17 @@ func (m *Model) putPost(e Entry) bool {
 		m.visible = slices.Insert(m.visible, at, p)
 	}
 	p.Entry = e
+	p.newest.Store(nil)
+	return true
+}
+
+// putCommenting takes the entry, unless the post has one that wins. It says whether it has
+// taken it.
+func (p *post) putCommenting(e Entry) bool {
+	if !e.wins(p.Commenting) {
+		return false
+	}
+	p.Commenting = e
 	p.newest.Store(nil)
 	return true
 }
@@ -165,7 +184,7 @@ func (m *Model) Copy() (eventlog.Position, []Post) {
 	m.mu.RLock()
 	posts := make([]Post, 0, len(m.posts))
 	for _, p := range m.posts {
-		posts = append(posts, Post{p.Entry, slices.Clone(p.Comments), slices.Clone(p.Stale), slices.Clone(p.Early)})
+		posts = append(posts, Post{p.Entry, slices.Clone(p.Comments), p.Commenting, slices.Clone(p.Stale), slices.Clone(p.Early)})
 	}
 	at := m.status.At
 	m.mu.RUnlock()
@@ -185,6 +204,9 @@ func (m *Model) Restore(posts []Post) {
 			m.putPost(p.Entry)
 		}
 		to := m.post(p.ID)
+		if p.Commenting.Revision > 0 {
+			to.putCommenting(p.Commenting)
+		}
 		for _, c := range p.Comments {
 			to.put(c)
 		}

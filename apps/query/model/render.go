@@ -44,6 +44,12 @@ func renderComment(comment *event.Comment) ([]byte, error) {
 		member{name: "createdAt", value: createdAt, optional: true})
 }
 
+// renderCommenting returns what readers see of whether a post's comments are open: not who
+// decided that.
+func renderCommenting(c *event.Commenting) ([]byte, error) {
+	return render("}", member{name: "commenting", value: string(c.Comments)})
+}
+
 // member is a member of a JSON object; an optional one is left out where it is empty.
 type member struct {
 	name, value string
@@ -75,12 +81,17 @@ func render(end string, members ...member) ([]byte, error) {
 // shown returns an event with what readers see of the entry, which is of the entity that e
 // is about.
 func (e Entry) shown(of event.Event) (seen event.Event) {
-	if of.Comment == nil {
-		seen.Post = &event.Post{Revision: e.Revision}
-		_ = json.Unmarshal(slices.Concat(e.JSON, []byte("}")), seen.Post) // as it was rendered
-	} else {
+	switch { // each as it was rendered
+	case of.Comment != nil:
 		seen.Comment = &event.Comment{PostID: of.Comment.PostID, Revision: e.Revision}
 		_ = json.Unmarshal(e.JSON, seen.Comment)
+	case of.Commenting != nil:
+		var has struct{ Commenting event.Openness }
+		_ = json.Unmarshal(e.JSON, &has)
+		seen.Commenting = &event.Commenting{PostID: of.Commenting.PostID, Comments: has.Commenting, Revision: e.Revision}
+	default:
+		seen.Post = &event.Post{Revision: e.Revision}
+		_ = json.Unmarshal(slices.Concat(e.JSON, []byte("}")), seen.Post)
 	}
 	return seen
 }
@@ -92,6 +103,10 @@ func (p *Post) page(before uuid.UUID, limit int) (json []byte, next string) {
 	begin := max(0, end-limit)
 	json = make([]byte, 0, len(p.JSON)+64+256*(end-begin))
 	json = append(json, p.JSON...)
+	if members := p.Commenting.JSON; len(members) > 0 {
+		json = append(json, ',')
+		json = append(json, members[len("{"):len(members)-len("}")]...)
+	}
 	json = append(json, `,"comments":[`...)
 	for i, c := range slices.Backward(p.Comments[begin:end]) {
 		json = append(json, c.JSON...)

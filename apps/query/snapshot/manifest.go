@@ -16,7 +16,7 @@ const (
 	// format changes whenever the records or the rendered JSON in them do, and when readers
 	// are shown events of another type, or the text of another status: a snapshot of the
 	// version before has left those out. A snapshot of another format is ignored.
-	format      = 2
+	format      = 3
 	manifestKey = "snapshot-manifest"
 )
 

@@ -14,18 +14,19 @@ import (
 // chunkBytes is the size at which a chunk is complete. Its last record may exceed it.
 const chunkBytes = 1 << 20
 
-// A chunk consists of records: a post, and after it its comments, its early comments and
-// its stale numbers. A record has a kind (one byte), the entity's id (16 bytes), its event's
+// A chunk consists of records: a post, and after it whether its comments are open, its
+// comments, its early comments and its stale numbers. A record has a kind (one byte), the entity's id (16 bytes), its event's
 // number, its revision and the length of its JSON (varints), and the JSON. If a post's
 // records go on in the next chunk, that chunk begins with the post again.
 //
 // Commit 3b4f435 knows only posts and comments. It ignores a snapshot with others, which are
 // rare, and replays the log.
 const (
-	postRecord    = 'P'
-	commentRecord = 'C'
-	earlyRecord   = 'E' // has only the id, of the comment
-	staleRecord   = 'S' // has only the number
+	postRecord       = 'P'
+	commentingRecord = 'O' // is there once a moderator has decided
+	commentRecord    = 'C'
+	earlyRecord      = 'E' // has only the id, of the comment
+	staleRecord      = 'S' // has only the number
 )
 
 var errCutOff = errors.New("a record is cut off")
@@ -55,6 +56,9 @@ func encode(posts []model.Post, write func(chunk []byte)) {
 // recordsOf are the records that follow a post's own, by kind.
 func recordsOf(p model.Post) iter.Seq2[byte, model.Entry] {
 	return func(yield func(byte, model.Entry) bool) {
+		if p.Commenting.Revision > 0 && !yield(commentingRecord, p.Commenting) {
+			return
+		}
 		for _, c := range p.Comments {
 			if !yield(commentRecord, c) {
 				return
@@ -101,6 +105,8 @@ func decode(chunk []byte) ([]model.Post, error) {
 		}
 		p := &posts[len(posts)-1]
 		switch kind {
+		case commentingRecord:
+			p.Commenting = entry
 		case commentRecord:
 			p.Comments = append(p.Comments, entry)
 		case earlyRecord:

@@ -207,7 +207,7 @@ func TestASnapshotOfALogOfANewerVersionLoads(t *testing.T) {
 // and otherwise, change the list.
 func TestTheFormatIsThatOfWhatQueryKnows(t *testing.T) {
 	known := fmt.Sprint(format, event.Types, event.Statuses)
-	if want := "2 [PostCreated CommentCreated CommentModerated CommentUpdated PolicyChanged PostCommentingChanged PersonBlocked] [pending approved rejected held]"; known != want {
+	if want := "3 [PostCreated CommentCreated CommentModerated CommentUpdated PolicyChanged PostCommentingChanged PersonBlocked] [pending approved rejected held]"; known != want {
 		t.Errorf("format, types and statuses are %s, and were %s", known, want)
 	}
 }

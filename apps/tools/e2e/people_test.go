@@ -192,10 +192,21 @@ func TestModeratorsDecideWhatReadersSee(t *testing.T) {
 		})
 	}
 	closing := s.url("moderation", "/moderation/posts/"+p.ID)
-	want(t, 200, "POST", closing, `{"comments":"closed"}`, moderator)
+	commenting := func(openness string) {
+		t.Helper()
+		want(t, 200, "POST", closing, fmt.Sprintf(`{"comments":%q}`, openness), moderator)
+		eventually(t, func() error {
+			r, err := do("GET", s.url("query", "/posts/"+p.ID), "")
+			if err == nil && !strings.Contains(r.String(), fmt.Sprintf(`"commenting":%q`, openness)) {
+				err = fmt.Errorf("readers are not shown that comments are %s: %s", openness, r)
+			}
+			return err
+		})
+	}
+	commenting("closed")
 	forbidden("closed", reader)
 	forbidden("closed")
-	want(t, 200, "POST", closing, `{"comments":"open"}`, moderator)
+	commenting("open")
 	allowed()
 	blocking := s.url("moderation", "/moderation/people/"+persons.AuthorID)
 	want(t, 200, "POST", blocking, `{"blocked":true}`, moderator)

@@ -75,7 +75,7 @@ var (
 		{"CommentModerated", []string{"moderation"}, []string{"comments", "eventlog"}},
 		{"CommentUpdated", []string{"comments"}, []string{"query", "eventlog"}},
 		{"PolicyChanged", []string{"moderation"}, []string{"eventlog"}},
-		{"PostCommentingChanged", []string{"moderation"}, []string{"comments", "eventlog"}},
+		{"PostCommentingChanged", []string{"moderation"}, []string{"comments", "query", "eventlog"}},
 		{"PersonBlocked", []string{"moderation"}, []string{"posts", "comments", "eventlog"}},
 		{"dead-letters", services, []string{"eventlog"}},
 	}

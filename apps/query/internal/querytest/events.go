@@ -100,10 +100,24 @@ func Withheld(e event.Event, status event.Status) event.Event {
 	return held
 }
 
+// Decided is the PostCommentingChanged of the ith post at a revision. At odd revisions its
+// comments are closed.
+func Decided(i, revision int) event.Event {
+	c := event.Commenting{PostID: UUID7(i), Comments: event.Open, Revision: revision, DecidedBy: "a-moderator", DecidedAt: someTime}
+	if revision%2 == 1 {
+		c.Comments = event.Closed
+	}
+	e, err := event.OfCommenting("moderation", c, "")
+	if err != nil {
+		panic(err)
+	}
+	return e
+}
+
 // UnknownOf is an event of a type that this version does not know, about e's entity, as a
 // reader of the log gets it.
 func UnknownOf(e event.Event) event.Event {
-	e.ID, e.Type, e.Post, e.Comment = event.NewID(), "Reported", nil, nil
+	e.ID, e.Type, e.Post, e.Comment, e.Commenting = event.NewID(), "Reported", nil, nil, nil
 	return e
 }
 
@@ -166,9 +180,11 @@ func AnyLog(r *rapid.T) []event.Event {
 	events := make([]event.Event, n)
 	for i := range events {
 		text, revision := fmt.Sprintf("text <%d>", i), rapid.IntRange(1, 3).Draw(r, "revision")
-		switch t := rapid.SampledFrom([]event.Type{event.PostCreated, event.CommentCreated, event.CommentModerated, event.CommentUpdated}).Draw(r, "type"); t {
+		switch t := rapid.SampledFrom([]event.Type{event.PostCreated, event.CommentCreated, event.CommentModerated, event.CommentUpdated, event.PostCommentingChanged}).Draw(r, "type"); t {
 		case event.PostCreated:
 			events[i] = PostOf(rapid.IntRange(0, posts-1).Draw(r, "post"), revision, text)
+		case event.PostCommentingChanged:
+			events[i] = Decided(rapid.IntRange(0, posts-1).Draw(r, "post"), revision)
 		default:
 			c := rapid.IntRange(0, comments-1).Draw(r, "comment")
 			events[i] = CommentOf(t, 100+c, c%posts, revision, text)

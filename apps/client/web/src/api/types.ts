@@ -33,7 +33,11 @@ export interface Post {
   authorId?: string
   createdAt: string
   commentCount: number
+  /** Whether comments are taken. It is missing until a moderator has decided that: they are. */
+  commenting?: Commenting
 }
+
+export type Commenting = 'open' | 'closed'
 
 /** A post with some of its comments, newest first. */
 export interface PostWithComments extends Post {
@@ -57,4 +61,5 @@ export interface NewComment {
 export type Change = { sequence: number } & (
   | { type: 'PostCreated'; post: PostWithComments }
   | { type: 'CommentCreated' | 'CommentUpdated'; postId: string; comment: Comment }
+  | { type: 'PostCommentingChanged'; postId: string; commenting: Commenting }
 )

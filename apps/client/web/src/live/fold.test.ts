@@ -59,6 +59,17 @@ describe('the comments of a post', () => {
     expect(foldIntoComments(once, created(11, 'p', '3'))).toBe(once)
   })
 
+  test('whether they are open is of the post, unless it was read later', () => {
+    const pages = [page(10, ['c', 'b'], 'next'), page(12, ['a'])]
+    const closed: Change = { type: 'PostCommentingChanged', sequence: 11, postId: 'p', commenting: 'closed' }
+    const now = foldIntoComments(pages, closed)
+    expect(now[0]).toMatchObject({ sequence: 11, post: { ...post('p', 2), commenting: 'closed' } })
+    expect(now[1]).toBe(pages[1])
+    expect(foldIntoComments(now, closed)).toBe(now)
+    expect(foldIntoComments(pages, { ...closed, sequence: 10 })).toBe(pages)
+    expect(foldIntoComments(pages, { ...closed, postId: 'q' })).toBe(pages)
+  })
+
   test('another post’s changes, and posts, change nothing', () => {
     const pages = [page(10, ['1'])]
     expect(foldIntoComments(pages, created(11, 'other', '3'))).toBe(pages)

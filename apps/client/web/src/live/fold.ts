@@ -28,11 +28,16 @@ export function foldIntoPosts<T extends FeedPost>(posts: T[], change: Change): T
   )
 }
 
-/** Folds a change into the pages of a post's comments. */
+/** Folds a change into the pages of a post's comments. The first page has the post as it now stands. */
 export function foldIntoComments(pages: CommentsPage[], change: Change): CommentsPage[] {
   const first = pages[0]
   if (change.type === 'PostCreated' || first?.post.id !== change.postId) return pages
-  const { comment, sequence } = change
+  const { sequence } = change
+  if (change.type === 'PostCommentingChanged') {
+    if (sequence <= first.sequence) return pages
+    return pages.with(0, { ...first, sequence, post: { ...first.post, commenting: change.commenting } })
+  }
+  const { comment } = change
   const at = pageOf(pages, comment.id)
   return mapChanged(pages, (page, i) => {
     // Each page has the count of all comments; the first page keeps the newest one.

@@ -243,6 +243,15 @@ describe('changeOf', () => {
     expect(changeOf({ id: '4', event, data: JSON.stringify({ ...comment, postId: 'p' }) })).toEqual({ type: event, sequence: 4, postId: 'p', comment })
   })
 
+  test('whether the comments of a post are open', () => {
+    expect(changeOf({ id: '5', event: 'PostCommentingChanged', data: '{"postId":"p","commenting":"closed"}' })).toEqual({
+      type: 'PostCommentingChanged',
+      sequence: 5,
+      postId: 'p',
+      commenting: 'closed',
+    })
+  })
+
   test.each([
     { id: '4', event: 'SomethingNew', data: '{}' },
     { id: '4', event: undefined, data: '' },

@@ -1,6 +1,6 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import { noAnswer, Problem, problemOf } from '../api/problem'
-import type { Change, Comment, PostWithComments } from '../api/types'
+import type { Change, Comment, Commenting, PostWithComments } from '../api/types'
 import { numberIn } from './position'
 
 /**
@@ -118,6 +118,8 @@ export function changeOf(message: EventSourceMessage): Change | undefined {
       const { postId, ...comment } = JSON.parse(message.data) as Comment & { postId: string }
       return { type: message.event, sequence, postId, comment }
     }
+    case 'PostCommentingChanged':
+      return { type: message.event, sequence, ...(JSON.parse(message.data) as { postId: string; commenting: Commenting }) }
     default:
       return undefined
   }

@@ -13,8 +13,17 @@ import styles from './NewComment.module.css'
 /** The fields of a guest, and of a person, whose name the issuer has. */
 const fields = { guest: ['content', 'author'], person: ['content'] } as const
 
+/** What is said where comments are closed. */
+export const closed = 'Comments are closed.'
+
+interface Props {
+  postId: string
+  isClosed: boolean
+  onSent: (comment: CreatedComment) => void
+}
+
 /** The form for a comment. What somebody has typed who may not comment any more stays. */
-export function NewComment({ postId, onSent }: { postId: string; onSent: (comment: CreatedComment) => void }) {
+export function NewComment({ postId, isClosed, onSent }: Props) {
   const me = useMe()
   const isGuest = me.subject === undefined
   const form = useForm<'content' | 'author', CreatedComment>(
@@ -26,9 +35,11 @@ export function NewComment({ postId, onSent }: { postId: string; onSent: (commen
       onSent(comment)
     },
   )
-  if (!may(me, 'comment') && form.isEmpty) return <SignInTo command="comment" />
+  if (form.isEmpty && isClosed) return <p className={styles.closed}>{closed}</p>
+  if (form.isEmpty && !may(me, 'comment')) return <SignInTo command="comment" />
   return (
     <section aria-label="Write a comment" className={styles.section}>
+      {isClosed && <p className={styles.closed}>{closed} What you wrote is kept.</p>}
       <form className={styles.form} onSubmit={form.submit} noValidate>
         <TextField name="content" label="Comment" rows={3} value={form.draft.content} onChange={form.set('content')} mistake={form.mistake('content')} />
         <div className={styles.last}>

@@ -10,7 +10,7 @@ import { More } from '../ui/More'
 import { Trouble } from '../ui/Trouble'
 import { Waiting } from '../ui/Waiting'
 import { CommentItem } from './CommentItem'
-import { NewComment } from './NewComment'
+import { closed, NewComment } from './NewComment'
 import styles from './PostPage.module.css'
 import { isOwnComment, usePost } from './usePost'
 
@@ -62,6 +62,7 @@ export function PostPage({ id }: { id: string }) {
         <h2 id="comments-heading">{total === 0 ? 'No comments yet' : count(total, 'comment')}</h2>
         <NewComment
           postId={id}
+          isClosed={post?.commenting === 'closed'}
           onSent={(comment) => {
             read.addOwn(comment)
             // The stream may have delivered the moderated comment before the POST was answered.
@@ -92,11 +93,12 @@ export function PostPage({ id }: { id: string }) {
 }
 
 /**
- * The announcement of a change for screen readers: the outcome of the visitor's comment, and others' comments
- * once they are approved.
+ * The announcement of a change for screen readers: the outcome of the visitor's comment, others' comments once
+ * they are approved, and that comments are closed or open.
  */
 function newsOf(change: Change, postId: string, me: Me): string | undefined {
   if (change.type === 'PostCreated' || change.postId !== postId) return undefined
+  if (change.type === 'PostCommentingChanged') return change.commenting === 'closed' ? closed : 'Comments are open again.'
   const { author, status } = change.comment
   // The comment itself announces its rejection.
   if (status !== 'approved') return undefined
