@@ -27,11 +27,10 @@ func versionFaults() []fault {
 			t.Helper()
 			first = buildFirstVersion(t)
 			s := another(t, nil, first)
-			s.isModerated = false // the first version knows nobody
+			s.isModerated, s.isMixed = false, true // the first version knows nobody
 			return s
 		},
-		run: func(t *testing.T, s *stack, l *load) {
-			l.isMixed.Store(true)
+		run: func(t *testing.T, s *stack, _ *load) {
 			for _, version := range []string{plain(t), first, plain(t)} {
 				s.rollTo(t, version)
 				pause(t, 5*time.Second) // of one version alone

@@ -54,6 +54,9 @@ type stack struct {
 	redisAt redis.Options
 	// isModerated says that moderators decide under load.
 	isModerated bool
+	// isMixed says that some replica may be of the first version. It knows no positions, only
+	// numbers of the log, and shows the text of comments that are not approved.
+	isMixed bool
 	// replicasOf, if set, returns all replicas of a service, and replaces replicas.
 	replicasOf func(name string) []system.App
 }

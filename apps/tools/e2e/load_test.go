@@ -43,9 +43,6 @@ type load struct {
 
 	// history has all calls, of writers and readers.
 	history *history.History
-	// isMixed says that some replica may be of the first version. It knows no positions, only numbers
-	// of the log, and shows the text of comments that are not approved.
-	isMixed atomic.Bool
 	// losses counts how often the log has lost its end. Positions from before are not asked for.
 	losses atomic.Int64
 
@@ -279,6 +276,9 @@ func (l *load) again(c func() command) {
 func (l *load) try(c command) (status int, idOrWhy string, err error) {
 	record := l.history.Command(c.key, c.url+" "+c.body)
 	status, idOrWhy, answer, err := l.send(c)
+	if l.s.isMixed {
+		answer = idOrWhy // the first version gives no receipts
+	}
 	if err == nil {
 		record.Answered(status, answer)
 	}

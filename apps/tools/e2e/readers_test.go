@@ -100,7 +100,7 @@ func (l *load) somePage(random *rand.Rand) string {
 // empty if there was no answer. The error is about an answer that is none. Nothing is asked if
 // least is from before a loss of the log's end.
 func (l *load) readPage(ctx context.Context, a system.App, reader, page string, least eventlog.Position, losses int64) (at eventlog.Position, err error) {
-	isMixed := l.isMixed.Load()
+	isMixed := l.s.isMixed
 	if isMixed {
 		least = eventlog.Position{Sequence: least.Sequence}
 	}
