@@ -204,9 +204,7 @@ func (m *Model) Restore(posts []Post) {
 			m.putPost(p.Entry)
 		}
 		to := m.post(p.ID)
-		if p.Commenting.Revision > 0 {
-			to.putCommenting(p.Commenting)
-		}
+		to.putCommenting(p.Commenting) // none has revision 0, and never wins
 		for _, c := range p.Comments {
 			to.put(c)
 		}

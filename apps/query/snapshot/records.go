@@ -15,9 +15,10 @@ import (
 const chunkBytes = 1 << 20
 
 // A chunk consists of records: a post, and after it whether its comments are open, its
-// comments, its early comments and its stale numbers. A record has a kind (one byte), the entity's id (16 bytes), its event's
-// number, its revision and the length of its JSON (varints), and the JSON. If a post's
-// records go on in the next chunk, that chunk begins with the post again.
+// comments, its early comments and its stale numbers. A record has a kind (one byte), the
+// entity's id (16 bytes), its event's number, its revision and the length of its JSON
+// (varints), and the JSON. If a post's records go on in the next chunk, that chunk begins
+// with the post again.
 //
 // Commit 3b4f435 knows only posts and comments. It ignores a snapshot with others, which are
 // rare, and replays the log.
