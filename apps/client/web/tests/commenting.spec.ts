@@ -1,4 +1,4 @@
-import type { Page } from '@playwright/test'
+import type { Page, Route } from '@playwright/test'
 import { expect, recovery, test, unique } from './system'
 import { comment, commentForm, comments, expectMistake, send, visit } from './views'
 
@@ -9,7 +9,7 @@ const rejected = 'This comment has been rejected'
 const mark = (page: Page) => page.evaluate(() => document.body.setAttribute('data-mark', ''))
 
 /** Holds the visitor's comment on its way to the server until it is released. */
-async function hold(page: Page): Promise<{ arrived: Promise<void>; release: () => void }> {
+async function hold(page: Page, answer = (route: Route) => route.continue()): Promise<{ arrived: Promise<void>; release: () => void }> {
   let release: (() => void) | undefined
   const released = new Promise<void>((resolve) => (release = resolve))
   let arrive: (() => void) | undefined
@@ -17,7 +17,7 @@ async function hold(page: Page): Promise<{ arrived: Promise<void>; release: () =
   await page.route('**/comments', async (route) => {
     arrive?.()
     await released
-    await route.continue()
+    await answer(route)
   })
   return { arrived, release: () => release?.() }
 }
@@ -157,22 +157,47 @@ test.describe('commenting', () => {
     expect((await api.read(post.id)).commentCount).toBe(1)
   })
 
-  test('a comment that is sent while one reads elsewhere is not offered to be sent again', async ({ page, api }) => {
-    const post = await api.post({ title: unique('Left early') })
-    const held = await hold(page)
+  for (const when of ['before', 'after'] as const) {
+    test(`who reads elsewhere while a comment is sent, and comes back ${when} the answer, is not offered to send it again`, async ({ page, api }) => {
+      const post = await api.post({ title: unique('Left early') })
+      const held = await hold(page)
+      await visit(page, `/p/${post.id}`)
+      const content = unique('On its way')
+      await send(page, content)
+      await held.arrived
+      await page.getByRole('link', { name: 'All posts' }).click()
+      await expect(page.getByRole('heading', { level: 1, name: 'Posts' })).toBeVisible()
+      if (when === 'before') {
+        await page.goBack()
+        await expect(commentForm(page).getByRole('button', { name: 'Sending…' })).toBeVisible()
+        held.release()
+      } else {
+        const answered = page.waitForResponse('**/comments')
+        held.release()
+        await (await answered).finished()
+        await page.goBack()
+      }
+      await expect(comment(page, content)).toHaveCount(1)
+      await expect(commentForm(page).getByRole('textbox', { name: 'Comment' })).toHaveValue('')
+      await expect(commentForm(page).getByRole('textbox', { name: 'Comment' })).not.toHaveAttribute('aria-invalid', 'true')
+      await expect(commentForm(page).getByRole('button', { name: 'Send' })).toBeVisible()
+    })
+  }
+
+  test('what is refused while one reads elsewhere is there, with the reason', async ({ page, api }) => {
+    const post = await api.post({ title: unique('Refused meanwhile') })
     await visit(page, `/p/${post.id}`)
+    const { arrived, release } = await hold(page, (route) => route.fulfill({ status: 422, json: { title: 'Invalid', status: 422, detail: 'The comment is too odd.', field: 'content' } }))
     const content = unique('On its way')
     await send(page, content)
-    await held.arrived
+    await arrived
     await page.getByRole('link', { name: 'All posts' }).click()
     await expect(page.getByRole('heading', { level: 1, name: 'Posts' })).toBeVisible()
-    const answered = page.waitForResponse('**/comments')
-    held.release()
-    await (await answered).finished()
+    release()
     await page.goBack()
-    await expect(comment(page, content)).toHaveCount(1)
-    await expect(commentForm(page).getByRole('textbox', { name: 'Comment' })).toHaveValue('')
-    await expect(commentForm(page).getByRole('button', { name: 'Send' })).toBeVisible()
+    const text = commentForm(page).getByRole('textbox', { name: 'Comment' })
+    await expectMistake(text, 'The comment is too odd.')
+    await expect(text).toHaveValue(content)
   })
 
   test('what is typed while a comment is being sent stays', async ({ page, api }) => {

@@ -27,9 +27,9 @@ export function isRepeat(body: string, before: Attempt | undefined): before is A
   return before?.body === body && !before.stale
 }
 
-/** The attempt as of now. A stale attempt stays stale. */
-export function aged(attempt: Attempt): Attempt {
-  return Date.now() - attempt.since < repeatableFor ? attempt : { ...attempt, stale: true }
+/** The attempt as of a time, in milliseconds since 1970. A stale attempt stays stale. */
+export function aged(attempt: Attempt, now = Date.now()): Attempt {
+  return now - attempt.since < repeatableFor ? attempt : { ...attempt, stale: true }
 }
 
 /**

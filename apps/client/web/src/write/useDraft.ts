@@ -1,26 +1,22 @@
-import { useCallback, useEffect, useState } from 'react'
-import { isTexts, keep, recall } from './storage'
+import { useCallback } from 'react'
+import { isTexts } from './storage'
+import { useKept } from './useKept'
 import { withoutSent } from './withoutSent'
+
+type Texts = Record<string, string>
+
+const nothing: Texts = {}
 
 /** The texts of a form by field. They survive a reload of the page, until they are sent. */
 export function useDraft(name: string) {
-  const [draft, setDraft] = useState(() => recall('sessionStorage', `draft:${name}`, isTexts) ?? {})
-  useEffect(() => keepDraft(name, draft), [name, draft])
-  const change = useCallback((part: Record<string, string>) => setDraft((old) => ({ ...old, ...part })), [])
+  const [draft = nothing, setDraft] = useKept(`draft:${name}`, isTexts)
+  const change = useCallback((part: Texts) => setDraft((old) => typed({ ...old, ...part })), [setDraft])
   /** Removes what was sent, but keeps what the visitor typed since. */
-  const forget = useCallback(
-    (sent: Record<string, string>) => {
-      setDraft((old) => withoutSent(old, sent))
-      // An unmounted form has no state. Its stored draft must still lose what was sent.
-      const kept = recall('sessionStorage', `draft:${name}`, isTexts)
-      if (kept) keepDraft(name, withoutSent(kept, sent))
-    },
-    [name],
-  )
+  const forget = useCallback((sent: Texts) => setDraft((old) => old && typed(withoutSent(old, sent))), [setDraft])
   return { draft, change, forget }
 }
 
-function keepDraft(name: string, draft: Record<string, string>): void {
-  const typed = Object.values(draft).some((text) => text !== '')
-  keep('sessionStorage', `draft:${name}`, typed ? draft : undefined)
+/** A draft, or nothing if nothing is typed. */
+function typed(draft: Texts): Texts | undefined {
+  return Object.values(draft).some((text) => text !== '') ? draft : undefined
 }

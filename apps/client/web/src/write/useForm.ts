@@ -12,12 +12,13 @@ import { useSend } from './useSend'
 export function useForm<F extends FieldName, T>(name: string, path: string, fields: readonly F[], onSent: (made: T) => void) {
   const { draft: kept, change, forget } = useDraft(name)
   const draft = Object.fromEntries(fields.map((field) => [field, kept[field] ?? ''])) as Record<F, string>
-  const [submitted, setSubmitted] = useState<Record<F, string>>()
   const sending = useSend<Record<F, string>, T>(name, path, (made, sent) => {
     forget(sent)
-    setSubmitted(undefined)
     onSent(made)
   })
+  /** What was not sent, because of mistakes that were found here. */
+  const [withheld, setWithheld] = useState<Record<F, string>>()
+  const submitted = withheld ?? sending.lastSent
   const { problem } = sending
 
   /** The mistake in a field: found here, or reported by the service about this same text. */
@@ -44,8 +45,8 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
     submit: (event: React.SyntheticEvent<HTMLFormElement>) => {
       event.preventDefault()
       if (sending.isSending) return
-      setSubmitted(draft)
       const wrong = fields.find((field) => mistakeIn(field, draft[field]) !== undefined)
+      setWithheld(wrong === undefined ? undefined : draft)
       if (wrong === undefined) sending.send(draft)
       else event.currentTarget.querySelector<HTMLElement>(`[name="${wrong}"]`)?.focus()
     },

@@ -2,7 +2,7 @@ import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
 import { createElement } from 'react'
 import { renderToString } from 'react-dom/server'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { useSend } from './useSend'
+import type { useSend } from './useSend'
 
 type Sending = ReturnType<typeof useSend<{ content: string }, { id: string }>>
 
@@ -31,7 +31,9 @@ afterEach(() => {
 })
 
 /** The form as a page that is loaded, or loaded again, has it. */
-function load(): Sending {
+async function load(): Promise<Sending> {
+  vi.resetModules()
+  const { useSend } = await import('./useSend')
   let sending: Sending | undefined
   const Form = () => {
     sending = useSend('comment', '/posts/1/comments', vi.fn())
@@ -54,17 +56,17 @@ async function send(sending: Sending, ...answers: (number | undefined)[]): Promi
 
 test('what was refused did not happen: sent again, it is new', async () => {
   for (const status of [401, 403, 422]) {
-    await send(load(), status)
-    expect(load().isRetryOf(content)).toBe(false)
+    await send(await load(), status)
+    expect((await load()).isRetryOf(content)).toBe(false)
   }
-  await send(load(), 201)
+  await send(await load(), 201)
   expect(new Set(keys()).size).toBe(4)
   expect(items.size).toBe(0)
 })
 
 test('a refusal after a try without an answer did not happen either', async () => {
-  await send(load(), undefined, 422)
-  expect(load().isRetryOf(content)).toBe(false)
+  await send(await load(), undefined, 422)
+  expect((await load()).isRetryOf(content)).toBe(false)
 })
 
 test.each<[string, (number | undefined)[][]]>([
@@ -73,20 +75,21 @@ test.each<[string, (number | undefined)[][]]>([
   ['again and again', [[undefined, 401], [401], [401]]],
 ])('a session that ends after a try without an answer keeps its key, %s', async (_, sendings) => {
   for (const answers of sendings) {
-    await send(load(), ...answers)
-    expect(load().isRetryOf(content)).toBe(true)
+    await send(await load(), ...answers)
+    expect((await load()).isRetryOf(content)).toBe(true)
   }
-  await send(load(), 201)
+  await send(await load(), 201)
   expect(new Set(keys()).size).toBe(1)
   expect(items.size).toBe(0)
 })
 
 test('a session that ends before the page is loaded again, without an answer, keeps the key', async () => {
   fetched.mockReturnValueOnce(new Promise(() => undefined))
-  load().send(content)
+  const left = await load()
+  left.send(content)
   await vi.advanceTimersByTimeAsync(0)
-  await send(load(), 401)
-  await send(load(), 201)
+  await send(await load(), 401)
+  await send(await load(), 201)
   expect(keys()).toHaveLength(3)
   expect(new Set(keys()).size).toBe(1)
 })

@@ -1,10 +1,10 @@
-import { useMutation } from '@tanstack/react-query'
+import { useMutation, useMutationState, type MutationState } from '@tanstack/react-query'
 import { useRef, useState } from 'react'
 import { request } from '../api/http'
 import { noAnswer, type Problem } from '../api/problem'
 import { useCheckMe } from '../people/useMe'
 import { aged, attemptFor, isAttempt, isRepeat, mayHaveHappened, type Attempt } from './attempt'
-import { keep, recall } from './storage'
+import { useKept } from './useKept'
 
 /** How often a request is retried before the visitor is asked, and the delay between, in milliseconds. */
 const retries = 2
@@ -16,18 +16,16 @@ const wait = 1_000
  * of it, even if the form is no longer mounted.
  */
 export function useSend<C extends object, T>(name: string, path: string, onSent: (made: T, sent: C) => void) {
-  const [attempt, setAttempt] = useState<Attempt | undefined>(() => {
-    const kept = recall('sessionStorage', `attempt:${name}`, isAttempt)
-    return kept && aged(kept)
-  })
+  const [kept, change] = useKept(`attempt:${name}`, isAttempt)
+  const [openedAt] = useState(Date.now)
+  const attempt = kept && aged(kept, openedAt)
+  const remember = (next: Attempt | undefined) => change(() => next)
   /** The key of which a try had no answer. Of what is kept from before a reload the answer is lost. */
   const unanswered = useRef(attempt?.key)
-  const remember = (next: Attempt | undefined) => {
-    setAttempt(next)
-    keep('sessionStorage', `attempt:${name}`, next)
-  }
   const checkMe = useCheckMe()
-  const mutation = useMutation<T, Problem, Attempt>({
+  const mutationKey = ['send', name]
+  const { mutate } = useMutation<T, Problem, Attempt>({
+    mutationKey,
     mutationFn: async (sending) => {
       // While the page is hidden the next try is paused, possibly for days.
       const { body, key, stale } = aged(sending)
@@ -53,20 +51,25 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
       if (!mayHaveHappened(problem, unanswered.current === key)) remember(undefined)
     },
   })
+  // Who leaves a form and comes back to it finds its request there.
+  const last = useMutationState<MutationState<T, Problem, Attempt>>({ filters: { mutationKey } }).at(-1)
+  const isSending = last?.status === 'pending'
   return {
     send(content: C) {
       const next = attemptFor(JSON.stringify(content), attempt)
       remember(next)
       // The visitor was offered a safe repeat. If it is no longer safe, the form says that first.
-      if (!next.stale) mutation.mutate(next)
+      if (!next.stale) mutate(next)
     },
     /** Whether a text is the one whose outcome is not known, and sending it again is safe. */
     isRetryOf: (content: C) => isRepeat(JSON.stringify(content), attempt),
     /** A text was sent, and its outcome is not known. */
-    unsettled: attempt !== undefined && !mutation.isPending,
-    problem: mutation.error,
-    isSending: mutation.isPending,
+    unsettled: attempt !== undefined && !isSending,
+    problem: last?.error ?? null,
+    /** What was sent last, unless it has arrived. */
+    lastSent: last && last.status !== 'success' && last.variables ? (JSON.parse(last.variables.body) as C) : undefined,
+    isSending,
     /** The first try failed and the next is under way. */
-    isRetrying: mutation.isPending && mutation.failureCount > 0,
+    isRetrying: isSending && last.failureCount > 0,
   }
 }
