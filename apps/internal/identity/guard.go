@@ -97,20 +97,6 @@ func IsBearer(credentials string) bool {
 	return strings.EqualFold(scheme, "Bearer")
 }
 
-// Require refuses people without the role: a guest with 401, all others with a 403 that names
-// the role. It comes after Guard.Identify.
-func Require(role Role) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		person := Of(c)
-		switch {
-		case person.IsGuest():
-			failGuest(c, fmt.Sprintf("This is for people with the role %s. Sign in.", role))
-		case !person.Has(role):
-			failRole(c, role)
-		}
-	}
-}
-
 // Allow refuses people who may not give the command: a guest with 401, all others with a 403 that
 // names the missing role. It comes after Identify.
 func (g *Guard) Allow(command Command) gin.HandlerFunc {

@@ -34,15 +34,16 @@ func CheckPrivate(host, address, devIssuer string) error {
 	return nil
 }
 
-// person is somebody to pick. The id is the subject, and the name of the only role.
-type person struct{ ID, Name, May string }
+// person is somebody to pick. The id is the subject. Each has one role.
+type person struct{ ID, Name, Role, May string }
 
-// people are all who can sign in.
+// people are all who can sign in. Two are moderators, who may disagree.
 var people = []person{
-	{"author", "Ada Author", "posts and comments"},
-	{"reader", "Rita Reader", "comments"},
-	{"moderator", "Mo Moderator", "comments, and decides which comments readers see"},
-	{"operator", "Otto Operator", "comments, and sees how the system works"},
+	{"author", "Ada Author", "author", "posts and comments"},
+	{"reader", "Rita Reader", "reader", "comments"},
+	{"moderator", "Mo Moderator", "moderator", "comments, and decides which comments readers see"},
+	{"second-moderator", "Mia Moderator", "moderator", "decides, too"},
+	{"operator", "Otto Operator", "operator", "comments, and sees how the system works"},
 }
 
 func personOf(id string) (person, bool) {

@@ -119,7 +119,7 @@ func TestEachPersonSignsInAndTheServicesKnowTheRole(t *testing.T) {
 			t.Errorf("%s: the ID token is %+v, %v", p.ID, id, err)
 		}
 		got, err := services.Verify(ctx, tokens.AccessToken)
-		if err != nil || got.Name != p.Name || !reflect.DeepEqual(got.Roles, []identity.Role{identity.Role(p.ID)}) {
+		if err != nil || got.Name != p.Name || !reflect.DeepEqual(got.Roles, []identity.Role{identity.Role(p.Role)}) {
 			t.Errorf("%s: the services know %+v, %v", p.ID, got, err)
 		}
 	}

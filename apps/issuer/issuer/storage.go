@@ -191,7 +191,7 @@ func describe(info *oidc.UserInfo, subject string) error {
 		return errNoPerson
 	}
 	info.Subject, info.Name, info.PreferredUsername = p.ID, p.Name, p.ID
-	info.AppendClaims("roles", []string{p.ID})
+	info.AppendClaims("roles", []string{p.Role})
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (*storage) GetPrivateClaimsFromScopes(_ context.Context, subject, _ string,
 	if !ok {
 		return nil, errNoPerson
 	}
-	return map[string]any{"name": p.Name, "preferred_username": p.ID, "roles": []string{p.ID}}, nil
+	return map[string]any{"name": p.Name, "preferred_username": p.ID, "roles": []string{p.Role}}, nil
 }
 
 // GetKeyByIDAndClientID implements op.OPStorage.

@@ -51,7 +51,9 @@ func (s *Service) moderate(ctx context.Context, id, by string, choose choice) (s
 		return comment, false, err
 	}
 	stands = *committed.Comment
-	s.store(ctx, stands)
+	if err := s.store(ctx, stands); err != nil {
+		return comment, false, storeProblem(ctx, err)
+	}
 	if stood, _, err := decisionIn(stands); err != nil || stood != mine {
 		return comment, false, conflict(stands)
 	}
@@ -66,19 +68,18 @@ func conflict(stands any) error {
 	return p
 }
 
-// store stores a decision that was committed. If that fails, the log brings it.
-func (s *Service) store(ctx context.Context, c event.Comment) {
+// store stores a decision that was committed. If that fails, the log brings it. Until then the
+// moderator must not take it for made: what stands in the store answers the next request.
+func (s *Service) store(ctx context.Context, c event.Comment) error {
 	l, digest, err := decisionIn(c)
-	if err == nil {
-		key := decisionKey(c.ID)
-		err = s.putAll(ctx, []logged{{l, key, digest}}, []string{key})
-	}
-	if err == nil && c.AuthorID != "" {
-		err = s.noteApproval(ctx, c)
-	}
 	if err != nil {
-		slog.WarnContext(ctx, "a moderator's decision is not stored yet: the log will bring it", "comment", c.ID, "error", err)
+		return err
 	}
+	key := decisionKey(c.ID)
+	if err := s.putAll(ctx, []logged{{l, key, digest}}, []string{key}); err != nil || c.AuthorID == "" {
+		return err
+	}
+	return s.noteApproval(ctx, c)
 }
 
 // noteApproval adds a comment to those of its author that were approved, or takes it away.

@@ -2,6 +2,7 @@ package moderation
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/postbus/postbus/apps/internal/event"
@@ -74,16 +75,15 @@ func standing[T revised.Entity[T]](ctx context.Context, documents *revised.Docum
 }
 
 // commit commits a moderator's decision, or the policy, and returns the event that stands for its
-// revision. It stores that one; if that fails, the log brings it.
+// revision. It stores that one. If that fails, the log brings it, and the error is a 503: until
+// then the next request would be answered by what stood before.
 func (s *Service) commit(ctx context.Context, e event.Event, put func(context.Context, []event.Event) []error) (event.Event, error) {
 	stands, err := s.commands.CommitRevision(ctx, e)
 	if err != nil {
 		return e, err
 	}
-	for _, err := range put(ctx, []event.Event{stands}) {
-		if err != nil {
-			slog.WarnContext(ctx, "a moderator's decision is not stored yet: the log will bring it", "type", e.Type, "entity", e.Subject, "error", err)
-		}
+	if err := errors.Join(put(ctx, []event.Event{stands})...); err != nil {
+		return e, storeProblem(ctx, err)
 	}
 	return stands, nil
 }

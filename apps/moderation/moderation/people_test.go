@@ -88,6 +88,41 @@ func TestADecisionWhoseAnswerWasLostIsSentAgain(t *testing.T) {
 	})
 }
 
+// The journal has the decision, and the store does not take it. Were that answered 200, the opposite
+// decision would find what stood before, and change nothing.
+func TestADecisionThatTheStoreLacksIsNotAnswered(t *testing.T) {
+	inOffice(t, holdsAll, func(t *testing.T, o *office) {
+		comment := "/moderation/comments/" + o.commented("Hello").ID
+		for path, bodies := range map[string][2]string{
+			"/moderation/posts/" + aPost: {`{"comments":"closed"}`, `{"comments":"open"}`},
+			"/moderation/people/ann":     {`{"blocked":true}`, `{"blocked":false}`},
+			comment:                      {`{"decision":"reject"}`, `{"decision":"hold"}`},
+		} {
+			o.store.Fail(statetest.ErrDown, statetest.Swap)
+			o.does(http.MethodPost, path, bodies[0], http.StatusServiceUnavailable, nil)
+			o.store.Fail(nil)
+			var first, opposite struct{ Revision int }
+			o.does(http.MethodPost, path, bodies[0], http.StatusOK, &first)
+			o.does(http.MethodPost, path, bodies[1], http.StatusOK, &opposite)
+			if opposite.Revision != first.Revision+1 {
+				t.Errorf("%s is at revision %d, and then at %d", path, first.Revision, opposite.Revision)
+			}
+		}
+		o.store.Fail(statetest.ErrDown, statetest.Swap)
+		o.put(pears, `"1"`, http.StatusServiceUnavailable)
+		o.store.Fail(nil)
+		o.put(nothing, `"1"`, http.StatusPreconditionFailed)
+		o.put(nothing, `"2"`, http.StatusOK)
+		ids := map[string]bool{}
+		for _, e := range o.journal.Events() {
+			ids[e.ID] = true
+		}
+		if len(ids) != 8 {
+			t.Errorf("%d decisions are committed, and not each once", len(ids))
+		}
+	})
+}
+
 // Every replica lists the people who are blocked, newest decision first.
 func TestTheBlockedPeopleAreListed(t *testing.T) {
 	inOffice(t, holdsAll, func(t *testing.T, o *office) {

@@ -27,7 +27,7 @@ var (
 	seed      = flag.Uint64("seed", seedFromEnv(), "what the load follows from")
 	// The default leaves half of two slow cores free, so that a case shows its fault and not a
 	// machine that is too busy. NATS takes no more on two quick ones.
-	rate = flag.Int("rate", 60, "how many commands a second the load sends")
+	rate = flag.Int("rate", 60, "how many commands a second the load sends, at least 1")
 )
 
 // seedFromEnv is $SEED, or a new seed for each run.

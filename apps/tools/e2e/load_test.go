@@ -84,6 +84,9 @@ const (
 // begin starts the load. The seed decides what it does.
 func begin(t *testing.T, s *stack, seed uint64) *load {
 	t.Helper()
+	if *rate < 1 {
+		t.Fatalf("RATE is %d commands a second; set it to 1 or more", *rate)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	l := &load{s: s, cancel: cancel, orange: "orange", history: history.New(), comments: map[string]string{}, expected: map[string]string{}, decided: map[string]*decided{}, planted: map[string]bool{}, poison: map[deadKey]int{}}
 	for i := range writers {

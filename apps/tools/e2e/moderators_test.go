@@ -18,10 +18,11 @@ import (
 	"github.com/postbus/postbus/apps/tools/system"
 )
 
+// moderators are the people who decide at once, each of them every decideEvery. Half of their
+// decisions are on one of the newestComments, so that they meet each other and the policy.
+var moderators = []string{"moderator", "second-moderator"}
+
 const (
-	// moderators is how many people decide at once, each of them every decideEvery. Half of their
-	// decisions are on one of the newestComments, so that they meet each other and the policy.
-	moderators     = 2
 	decideEvery    = 500 * time.Millisecond
 	newestComments = 4
 	// byThePolicy is the revision of the policy's decision. Those of moderators are higher.
@@ -34,9 +35,8 @@ func (l *load) beginModerating(ctx context.Context, t *testing.T, seed uint64) {
 	if !l.s.isModerated {
 		return
 	}
-	authorization := signIn(t, issuerOf(l.s), "moderator")
-	for i := range moderators {
-		m := &moderator{l, authorization, strconv.Itoa(i), rand.New(rand.NewPCG(seed, uint64(writers+pageReaders+1+i)))} //nolint:gosec // to be repeatable
+	for i, person := range moderators {
+		m := &moderator{l, signIn(t, issuerOf(l.s), person), person, rand.New(rand.NewPCG(seed, uint64(writers+pageReaders+1+i)))} //nolint:gosec // to be repeatable
 		l.all.Go(func() {
 			every(ctx, decideEvery, func(n int) {
 				if id := l.someComment(m.random); id != "" && l.commenting.TryRLock() {
@@ -64,9 +64,9 @@ func (l *load) someComment(random *rand.Rand) string {
 
 // moderator decides on one comment after the other.
 type moderator struct {
-	l                   *load
-	authorization, name string
-	random              *rand.Rand
+	l                     *load
+	authorization, person string
+	random                *rand.Rand
 }
 
 // decide looks at a comment, and decides on it or undoes what was decided. The revision that was
@@ -78,7 +78,7 @@ func (m *moderator) decide(ctx context.Context, id string, n int) {
 	var seen comment
 	a, err := system.Ask(loadClient, http.MethodGet, url, "", m.authorization)
 	if err == nil && a.Status == http.StatusUnauthorized { // the token has ended, or its issuer was started again
-		if authorization, err := tokenOf(ctx, issuerOf(m.l.s), "moderator"); err == nil {
+		if authorization, err := tokenOf(ctx, issuerOf(m.l.s), m.person); err == nil {
 			m.authorization = authorization
 		}
 		return
@@ -90,7 +90,7 @@ func (m *moderator) decide(ctx context.Context, id string, n int) {
 	made := version{}
 	if seen.Revision <= byThePolicy || m.random.IntN(4) > 0 {
 		action := []string{"approve", "reject", "hold"}[m.random.IntN(3)]
-		made = version{outcomeOf(action), fmt.Sprintf("decision %d of moderator %s", n, m.name)}
+		made = version{outcomeOf(action), fmt.Sprintf("decision %d of %s", n, m.person)}
 		c.url, c.body = url, fmt.Sprintf(`{"decision":%q,"reason":%q,"revision":%d}`, action, made.reason, seen.Revision)
 	}
 	answered, isSent := m.l.untilDecided(ctx, c)

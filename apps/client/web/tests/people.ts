@@ -2,7 +2,7 @@ import type { Page } from '@playwright/test'
 import { expect } from './system'
 
 /** The people of the development issuer. */
-export const people = { author: 'Ada Author', reader: 'Rita Reader', moderator: 'Mo Moderator', operator: 'Otto Operator' } as const
+export const people = { author: 'Ada Author', reader: 'Rita Reader', moderator: 'Mo Moderator', 'second-moderator': 'Mia Moderator', operator: 'Otto Operator' } as const
 
 export type Person = keyof typeof people
 
