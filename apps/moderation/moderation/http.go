@@ -257,10 +257,26 @@ func (s *Service) putPolicy(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, storeProblem(ctx, err)
 	}
-	if match != policyTag(had.Revision) {
-		return nil, changed(c, had.Revision)
+	switch match {
+	case policyTag(had.Revision):
+		return s.changePolicy(c, rules, had.Revision+1)
+	case policyTag(had.Revision - 1): // an earlier try of this request may stand
+		return settled(c, rules, had)
 	}
-	return s.changePolicy(c, rules, had.Revision+1)
+	return nil, changed(c, had.Revision)
+}
+
+// settled answers the moderator whose rules stand, and refuses all others with a 412.
+func settled(c *gin.Context, rules policy.Rules, stands event.Policy) (any, error) {
+	isTheirs, err := hasRules(stands, rules)
+	switch {
+	case err != nil:
+		return nil, err
+	case !isTheirs || stands.ChangedBy != identity.Of(c).Subject:
+		return nil, changed(c, stands.Revision)
+	}
+	c.Header("ETag", policyTag(stands.Revision))
+	return rules, nil
 }
 
 // changed is the 412 for a policy that somebody else has changed to that version.
@@ -285,11 +301,7 @@ func (s *Service) changePolicy(c *gin.Context, rules policy.Rules, version int) 
 		return nil, err
 	}
 	s.policies.forget()
-	if string(stands.Data) != string(e.Data) {
-		return nil, changed(c, stands.Policy.Revision)
-	}
-	c.Header("ETag", policyTag(version))
-	return rules, nil
+	return settled(c, rules, *stands.Policy)
 }
 
 func (s *Service) applyPolicy(c *gin.Context) (any, error) {

@@ -52,7 +52,7 @@ func (s *Service) moderate(ctx context.Context, id, by string, choose choice) (s
 	}
 	stands = *committed.Comment
 	if err := s.store(ctx, stands); err != nil {
-		return comment, false, storeProblem(ctx, err)
+		return comment, false, notStored(ctx, err)
 	}
 	if stood, _, err := decisionIn(stands); err != nil || stood != mine {
 		return comment, false, conflict(stands)
@@ -68,8 +68,7 @@ func conflict(stands any) error {
 	return p
 }
 
-// store stores a decision that was committed. If that fails, the log brings it. Until then the
-// moderator must not take it for made: what stands in the store answers the next request.
+// store stores a decision that was committed, and notes the approval, which is a hint to the policy.
 func (s *Service) store(ctx context.Context, c event.Comment) error {
 	l, digest, err := decisionIn(c)
 	if err != nil {
@@ -79,7 +78,10 @@ func (s *Service) store(ctx context.Context, c event.Comment) error {
 	if err := s.putAll(ctx, []logged{{l, key, digest}}, []string{key}); err != nil || c.AuthorID == "" {
 		return err
 	}
-	return s.noteApproval(ctx, c)
+	if err := s.noteApproval(ctx, c); err != nil {
+		slog.WarnContext(ctx, "the policy takes the author for newer than they are", "comment", c.ID, "error", err)
+	}
+	return nil
 }
 
 // noteApproval adds a comment to those of its author that were approved, or takes it away.
@@ -152,6 +154,13 @@ func (s *Service) document(ctx context.Context, c event.Comment) (*document, err
 func storeProblem(ctx context.Context, err error) error {
 	slog.WarnContext(ctx, "store failed", "error", err)
 	return web.Unavailable("The service's store did not answer in time. Try again.")
+}
+
+// notStored is the 503 for a decision that was committed. The log brings it to the store. Until then
+// what stood before would answer the next request, so the moderator must not take it for made.
+func notStored(ctx context.Context, err error) error {
+	slog.WarnContext(ctx, "a moderator's decision is not stored yet: the log will bring it", "error", err)
+	return web.Unavailable("The service's store did not answer in time. What you decided may take effect in some seconds. Send it again, or see then what stands.")
 }
 
 // choose is the choice of a moderator who approves, rejects or holds. If revision is not 0,

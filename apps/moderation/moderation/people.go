@@ -75,15 +75,14 @@ func standing[T revised.Entity[T]](ctx context.Context, documents *revised.Docum
 }
 
 // commit commits a moderator's decision, or the policy, and returns the event that stands for its
-// revision. It stores that one. If that fails, the log brings it, and the error is a 503: until
-// then the next request would be answered by what stood before.
+// revision, and which the store has then.
 func (s *Service) commit(ctx context.Context, e event.Event, put func(context.Context, []event.Event) []error) (event.Event, error) {
 	stands, err := s.commands.CommitRevision(ctx, e)
 	if err != nil {
 		return e, err
 	}
 	if err := errors.Join(put(ctx, []event.Event{stands})...); err != nil {
-		return e, storeProblem(ctx, err)
+		return e, notStored(ctx, err)
 	}
 	return stands, nil
 }

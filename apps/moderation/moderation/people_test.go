@@ -111,7 +111,10 @@ func TestADecisionThatTheStoreLacksIsNotAnswered(t *testing.T) {
 		o.store.Fail(statetest.ErrDown, statetest.Swap)
 		o.put(pears, `"1"`, http.StatusServiceUnavailable)
 		o.store.Fail(nil)
+		time.Sleep(time.Second) // of the bubble's clock: it is not changed at the same time
 		o.put(nothing, `"1"`, http.StatusPreconditionFailed)
+		o.put(pears, `"1"`, http.StatusOK)
+		o.put(pears, `"1"`, http.StatusOK) // the answer was lost
 		o.put(nothing, `"2"`, http.StatusOK)
 		ids := map[string]bool{}
 		for _, e := range o.journal.Events() {

@@ -1,6 +1,7 @@
 package moderation
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -94,6 +95,20 @@ func (p *policies) read(ctx context.Context) (rules policy.Rules, stands event.P
 		return rules, stands, fmt.Errorf("policy %d: %w", stored.Revision, err)
 	}
 	return rules, *stored, nil
+}
+
+// hasRules reports whether a policy has these rules, in whatever order it names them.
+func hasRules(p event.Policy, rules policy.Rules) (bool, error) {
+	var has policy.Rules
+	if err := jsonv2.Unmarshal(p.Rules, &has); err != nil {
+		return false, fmt.Errorf("policy %d: %w", p.Revision, err)
+	}
+	one, err := event.Marshal(has)
+	if err != nil {
+		return false, err
+	}
+	other, err := event.Marshal(rules)
+	return bytes.Equal(one, other), err
 }
 
 // forget has the policy read again by the next decision of this replica.

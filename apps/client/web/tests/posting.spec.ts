@@ -35,6 +35,29 @@ test.describe('writing a post', () => {
     await expect(cards(page).first()).toContainText(title)
   })
 
+  test('who reads elsewhere while it is sent, and comes back, finds it in the list and the form closed', async ({ page, api }) => {
+    const other = await api.post({ title: unique('Read meanwhile') })
+    let release: (() => void) | undefined
+    const released = new Promise<void>((resolve) => (release = resolve))
+    await page.route('**/posts/create', async (route) => {
+      await released
+      await route.continue()
+    })
+    await visit(page, '/')
+    const form = await openForm(page)
+    const title = unique('On its way')
+    await form.getByRole('textbox', { name: 'Title' }).fill(title)
+    await form.getByRole('button', { name: 'Publish' }).click()
+    await card(page, other.title).getByRole('link').click()
+    await expect(page.getByRole('heading', { level: 1, name: other.title })).toBeVisible()
+    await page.goBack()
+    await expect(form.getByRole('button', { name: 'Sending…' })).toBeVisible()
+    release?.()
+    await expect(page.getByRole('button', { name: 'Write a post' })).toBeVisible()
+    await expect(form.getByRole('textbox', { name: 'Title' })).toBeHidden()
+    await expect(page.getByRole('button', { name: '1 new post' }).or(card(page, title))).toBeVisible()
+  })
+
   test('what is typed stays through a reload, and Cancel closes the form', async ({ page }) => {
     await visit(page, '/')
     let form = await openForm(page)

@@ -23,7 +23,7 @@ export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
   })
   const me = useMe()
   const [hadDraft] = useState(!form.isEmpty)
-  const open = toggled ?? hadDraft
+  const open = toggled ?? (hadDraft && !form.isSent)
   const asked = toggled !== undefined
   const section = useRef<HTMLElement>(null)
   useEffect(() => {

@@ -16,26 +16,28 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
     forget(sent)
     onSent(made)
   })
-  /** What was not sent, because of mistakes that were found here. */
-  const [withheld, setWithheld] = useState<Record<F, string>>()
-  const submitted = withheld ?? sending.lastSent
-  const { problem } = sending
+  const [hasMistakes, setHasMistakes] = useState(false)
+  const { problem, failed } = sending
 
   /** The mistake in a field: found here, or reported by the service about this same text. */
   const mistake = (field: F): string | undefined => {
     const text = draft[field]
     const here = mistakeIn(field, text)
-    if (here !== undefined && (submitted !== undefined || text.length > limits[field])) return here
-    return problem?.field === field && submitted?.[field] === text ? problem.detail : undefined
+    if (here !== undefined && (hasMistakes || text.length > limits[field])) return here
+    return problem?.field === field && failed?.[field] === text ? problem.detail : undefined
   }
+  const isEmpty = fields.every((field) => draft[field] === '')
+  const isFailed = failed !== undefined && fields.every((field) => failed[field] === draft[field])
   return {
     draft,
     mistake,
     set: (field: F) => (text: string) => change({ [field]: text }),
-    isEmpty: fields.every((field) => draft[field] === ''),
+    isEmpty,
     isSending: sending.isSending,
+    /** The form is empty because what was in it has arrived. */
+    isSent: sending.hasArrived && isEmpty,
     /** The error that concerns no single field, while the text is still the same. */
-    trouble: sending.isSending || !submitted ? undefined : aboutAll(problem, fields),
+    trouble: isFailed ? aboutAll(problem, fields) : undefined,
     /** The service did not answer, and the request is being retried. */
     isRetrying: sending.isRetrying,
     /** This text was sent before, its outcome is not known, and sending it again is safe. */
@@ -46,7 +48,7 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
       event.preventDefault()
       if (sending.isSending) return
       const wrong = fields.find((field) => mistakeIn(field, draft[field]) !== undefined)
-      setWithheld(wrong === undefined ? undefined : draft)
+      setHasMistakes(wrong !== undefined)
       if (wrong === undefined) sending.send(draft)
       else event.currentTarget.querySelector<HTMLElement>(`[name="${wrong}"]`)?.focus()
     },

@@ -17,6 +17,7 @@ const wait = 1_000
  */
 export function useSend<C extends object, T>(name: string, path: string, onSent: (made: T, sent: C) => void) {
   const [kept, change] = useKept(`attempt:${name}`, isAttempt)
+  // A repeat that is offered stays one under the visitor's eyes.
   const [openedAt] = useState(Date.now)
   const attempt = kept && aged(kept, openedAt)
   const remember = (next: Attempt | undefined) => change(() => next)
@@ -51,7 +52,7 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
       if (!mayHaveHappened(problem, unanswered.current === key)) remember(undefined)
     },
   })
-  // Who leaves a form and comes back to it finds its request there.
+  // Who leaves a form and comes back to it finds its request there, an ended one for five minutes.
   const last = useMutationState<MutationState<T, Problem, Attempt>>({ filters: { mutationKey } }).at(-1)
   const isSending = last?.status === 'pending'
   return {
@@ -66,8 +67,10 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
     /** A text was sent, and its outcome is not known. */
     unsettled: attempt !== undefined && !isSending,
     problem: last?.error ?? null,
-    /** What was sent last, unless it has arrived. */
-    lastSent: last && last.status !== 'success' && last.variables ? (JSON.parse(last.variables.body) as C) : undefined,
+    /** What was sent last, if that failed. */
+    failed: last?.status === 'error' && last.variables ? (JSON.parse(last.variables.body) as C) : undefined,
+    /** What was sent last has arrived. */
+    hasArrived: last?.status === 'success',
     isSending,
     /** The first try failed and the next is under way. */
     isRetrying: isSending && last.failureCount > 0,
