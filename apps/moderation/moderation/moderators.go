@@ -51,10 +51,14 @@ func (s *Service) moderate(ctx context.Context, id, by string, choose choice) (s
 		return comment, false, err
 	}
 	stands = *committed.Comment
-	if err := s.store(ctx, stands); err != nil {
+	stood, digest, err := decisionIn(stands)
+	if err != nil {
+		return comment, false, err
+	}
+	if err := s.store(ctx, stands, stood, digest); err != nil {
 		return comment, false, notStored(ctx, err)
 	}
-	if stood, _, err := decisionIn(stands); err != nil || stood != mine {
+	if stood != mine {
 		return comment, false, conflict(stands)
 	}
 	slog.InfoContext(ctx, "a moderator has decided", "comment", id, "status", made.Status, "revision", mine.Revision)
@@ -69,11 +73,7 @@ func conflict(stands any) error {
 }
 
 // store stores a decision that was committed, and notes the approval, which is a hint to the policy.
-func (s *Service) store(ctx context.Context, c event.Comment) error {
-	l, digest, err := decisionIn(c)
-	if err != nil {
-		return err
-	}
+func (s *Service) store(ctx context.Context, c event.Comment, l later, digest string) error {
 	key := decisionKey(c.ID)
 	if err := s.putAll(ctx, []logged{{l, key, digest}}, []string{key}); err != nil || c.AuthorID == "" {
 		return err

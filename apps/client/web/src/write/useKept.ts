@@ -12,7 +12,7 @@ function subscribe(listener: () => void): () => void {
 
 /**
  * A value that outlives a reload of the page, and the form that shows it: who comes back to a form while its
- * request is under way sees what becomes of it. The name distinguishes values, each of which has one form.
+ * request is under way sees what becomes of it. The name distinguishes values.
  */
 export function useKept<T>(name: string, isExpected: (value: unknown) => value is T) {
   const read = (): T | undefined => {
