@@ -27,7 +27,7 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
     return problem?.field === field && failed?.[field] === text ? problem.detail : undefined
   }
   const isEmpty = fields.every((field) => draft[field] === '')
-  const isFailed = failed !== undefined && fields.every((field) => failed[field] === draft[field])
+  const isFailed = failed !== undefined && fields.every((field) => (failed[field] ?? '') === draft[field])
   return {
     draft,
     mistake,

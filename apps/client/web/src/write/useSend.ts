@@ -67,8 +67,8 @@ export function useSend<C extends object, T>(name: string, path: string, onSent:
     /** A text was sent, and its outcome is not known. */
     unsettled: attempt !== undefined && !isSending,
     problem: last?.error ?? null,
-    /** What was sent last, if that failed. */
-    failed: last?.status === 'error' && last.variables ? (JSON.parse(last.variables.body) as C) : undefined,
+    /** What was sent last, if that failed. The form may have had other fields then. */
+    failed: last?.status === 'error' && last.variables ? (JSON.parse(last.variables.body) as Partial<C>) : undefined,
     /** What was sent last has arrived. */
     hasArrived: last?.status === 'success',
     isSending,
