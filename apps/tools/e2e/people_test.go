@@ -91,7 +91,7 @@ func TestModeratorsDecideWhatReadersSee(t *testing.T) {
 	want(t, 403, "GET", queue, "", reader)
 	policy := `{"words":[{"text":"orange","match":"part","action":"reject"}],"newcomers":{"comments":1,"action":"hold"}}`
 	want(t, 200, "PUT", s.url("moderation", "/moderation/policy"), policy, moderator, "If-Match: "+rules.header.Get("ETag"))
-	want(t, 412, "PUT", s.url("moderation", "/moderation/policy"), policy, moderator, "If-Match: "+rules.header.Get("ETag"))
+	want(t, 412, "PUT", s.url("moderation", "/moderation/policy"), string(rules.body), moderator, "If-Match: "+rules.header.Get("ETag"))
 
 	var guests, persons seen
 	shows := func(c seen, status string, hasText bool) {

@@ -43,8 +43,8 @@ func serverProcess(t *testing.T, p *system.Process, log string) {
 // clusterPostgres is the PostgreSQL of k8s/postgres on this machine.
 type clusterPostgres struct {
 	*system.Process
-	log  string
-	port int
+	dir, log string
+	port     int
 }
 
 // newClusterPostgres prepares the script of k8s/postgres/postgres.yaml. PostgreSQL does not run
@@ -92,7 +92,7 @@ func newClusterPostgres(t *testing.T) *clusterPostgres {
 		t.Fatal(err)
 	}
 	env = append(append(os.Environ(), env...), "PATH="+slices.Max(programs)+":"+os.Getenv("PATH"))
-	return &clusterPostgres{&system.Process{Args: append(args, script), Dir: "/", Env: env}, filepath.Join(t.TempDir(), "log"), port}
+	return &clusterPostgres{&system.Process{Args: append(args, script), Dir: "/", Env: env}, dir, filepath.Join(t.TempDir(), "log"), port}
 }
 
 // as runs a statement as a user.
@@ -115,6 +115,23 @@ func (p *clusterPostgres) starts(t *testing.T, user, password string) {
 			return fmt.Errorf("%w: %s", err, out)
 		}
 		return nil
+	})
+}
+
+// killed kills it, and waits until its children have ended, too: it does not start beside them.
+func (p *clusterPostgres) killed(t *testing.T) {
+	t.Helper()
+	if err := p.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		processes, err := filepath.Glob("/proc/[0-9]*/cwd")
+		for _, process := range processes {
+			if dir, err := os.Readlink(process); err == nil && strings.HasPrefix(dir, p.dir) {
+				return fmt.Errorf("%s is %s", process, dir)
+			}
+		}
+		return err
 	})
 }
 
@@ -155,9 +172,7 @@ func TestTheClustersPostgresKeepsStoresApart(t *testing.T) {
 			p.Env[i] = "POSTS_STORE=another"
 		}
 	}
-	if err := p.Kill(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	p.killed(t)
 	p.starts(t, "posts-store", "another")
 	if out, err := p.as(t, "posts-store", "another", "SELECT x FROM state ORDER BY x"); err != nil || out != "1\n2" {
 		t.Errorf("after a kill the table has %q, %v", out, err)
