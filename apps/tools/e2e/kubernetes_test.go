@@ -400,7 +400,7 @@ func accessControl(t *testing.T) {
 		{"GET", "eventlog", "/events?limit=1", []string{"posts", "comments", "moderation", "query"}},
 		{"GET", "eventlog", "/events/known?ids=x", []string{"posts", "comments", "moderation", "query"}},
 		{"GET", "eventlog", "/dead-letters?limit=1", nil},
-		{"GET", "eventlog", "/dead-letters/known?ids=x", []string{"posts", "comments"}},
+		{"GET", "eventlog", "/dead-letters/known?ids=x", []string{"posts", "comments", "moderation"}},
 		{"GET", "posts", "/repairs", nil},
 		{"GET", "comments", "/repairs", nil},
 		{"GET", "moderation", "/repairs", nil},
