@@ -1,6 +1,6 @@
-import type { Page, Route } from '@playwright/test'
+import type { Page } from '@playwright/test'
 import { expect, recovery, test, unique } from './system'
-import { comment, commentForm, comments, expectMistake, send, visit } from './views'
+import { comment, commentForm, comments, expectMistake, hold, send, visit } from './views'
 
 const awaiting = 'This comment is awaiting moderation'
 const rejected = 'This comment has been rejected'
@@ -18,20 +18,6 @@ async function collectAlerts(page: Page): Promise<() => Promise<string[]>> {
     }).observe(document.body, { subtree: true, childList: true, characterData: true })
   })
   return () => page.evaluate(() => (window as unknown as { seen: string[] }).seen)
-}
-
-/** Holds the visitor's comment on its way to the server until it is released. */
-async function hold(page: Page, answer = (route: Route) => route.continue()): Promise<{ arrived: Promise<void>; release: () => void }> {
-  let release: (() => void) | undefined
-  const released = new Promise<void>((resolve) => (release = resolve))
-  let arrive: (() => void) | undefined
-  const arrived = new Promise<void>((resolve) => (arrive = resolve))
-  await page.route('**/comments', async (route) => {
-    arrive?.()
-    await released
-    await answer(route)
-  })
-  return { arrived, release: () => release?.() }
 }
 
 test.describe('commenting', () => {
@@ -175,7 +161,7 @@ test.describe('commenting', () => {
   for (const when of ['before', 'after'] as const) {
     test(`who reads elsewhere while a comment is sent, and comes back ${when} the answer, is not offered to send it again`, async ({ page, api }) => {
       const post = await api.post({ title: unique('Left early') })
-      const held = await hold(page)
+      const held = await hold(page, '**/comments')
       await visit(page, `/p/${post.id}`)
       const content = unique('On its way')
       await send(page, content)
@@ -201,7 +187,7 @@ test.describe('commenting', () => {
   test('what is refused while one reads elsewhere is there, with the reason', async ({ page, api }) => {
     const post = await api.post({ title: unique('Refused meanwhile') })
     await visit(page, `/p/${post.id}`)
-    const { arrived, release } = await hold(page, (route) => route.fulfill({ status: 422, json: { title: 'Invalid', status: 422, detail: 'The comment is too odd.', field: 'content' } }))
+    const { arrived, release } = await hold(page, '**/comments', (route) => route.fulfill({ status: 422, json: { title: 'Invalid', status: 422, detail: 'The comment is too odd.', field: 'content' } }))
     const content = unique('On its way')
     await send(page, content)
     await arrived
@@ -216,7 +202,7 @@ test.describe('commenting', () => {
 
   test('what is typed while a comment is being sent stays', async ({ page, api }) => {
     const post = await api.post({ title: unique('Quick writer') })
-    const held = await hold(page)
+    const held = await hold(page, '**/comments')
     await visit(page, `/p/${post.id}`)
     const content = unique('The first')
     await send(page, content, 'Ann')

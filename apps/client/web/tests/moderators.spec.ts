@@ -3,7 +3,7 @@ import type { Comment } from '../src/api/types'
 import { ask, endSession, header, pick, signIn } from './people'
 import { expectNoSidewaysScroll, scan } from './scan'
 import { expect, recovery, test, unique, type Api } from './system'
-import { comment, commentForm, comments, send, visit } from './views'
+import { comment, commentForm, comments, hold, send, visit } from './views'
 
 /** Comments with this word are held, once a moderator has said so. */
 const word = 'pineapple'
@@ -142,17 +142,12 @@ test.describe('the queue', () => {
     const second = await visitor()
     await moderator(second, 'second-moderator')
     const { text } = await held(api, post.id)
-    let release: (() => void) | undefined
-    const released = new Promise<void>((resolve) => (release = resolve))
-    await second.route('**/moderation/comments/*', async (route) => {
-      await released
-      await route.continue()
-    })
+    const { release } = await hold(second, '**/moderation/comments/*')
     await row(second, text).getByRole('button', { name: 'Reject' }).click()
     await expect(row(second, text)).toContainText('Rejecting…')
     await row(page, text).getByRole('button', { name: 'Approve' }).click()
     await expect(row(page, text)).toContainText('Approved by you')
-    release?.()
+    release()
     await expect(row(second, text)).toContainText('Another moderator was first.')
     await expect(row(second, text)).toContainText('Approved by moderator')
     await expect.poll(async () => (await api.read(post.id)).comments[0]?.status).toBe('approved')

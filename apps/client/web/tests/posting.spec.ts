@@ -1,5 +1,5 @@
 import { expect, test, unique } from './system'
-import { card, cards, expectMistake, openForm, postForm, visit } from './views'
+import { card, cards, expectMistake, hold, openForm, postForm, visit } from './views'
 
 test.describe('writing a post', () => {
   test('it is at the top at once, is said, and has the focus', async ({ page, api }) => {
@@ -37,12 +37,7 @@ test.describe('writing a post', () => {
 
   test('who reads elsewhere while it is sent, and comes back, finds it in the list and the form closed', async ({ page, api }) => {
     const other = await api.post({ title: unique('Read meanwhile') })
-    let release: (() => void) | undefined
-    const released = new Promise<void>((resolve) => (release = resolve))
-    await page.route('**/posts/create', async (route) => {
-      await released
-      await route.continue()
-    })
+    const { release } = await hold(page, '**/posts/create')
     await visit(page, '/')
     const form = await openForm(page)
     const title = unique('On its way')
@@ -52,7 +47,7 @@ test.describe('writing a post', () => {
     await expect(page.getByRole('heading', { level: 1, name: other.title })).toBeVisible()
     await page.goBack()
     await expect(form.getByRole('button', { name: 'Sending…' })).toBeVisible()
-    release?.()
+    release()
     await expect(page.getByRole('button', { name: 'Write a post' })).toBeVisible()
     await expect(form.getByRole('textbox', { name: 'Title' })).toBeHidden()
     await expect(page.getByRole('button', { name: '1 new post' }).or(card(page, title))).toBeVisible()

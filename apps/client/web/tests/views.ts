@@ -1,4 +1,4 @@
-import { expect, type Locator, type Page } from '@playwright/test'
+import { expect, type Locator, type Page, type Route } from '@playwright/test'
 
 /** The posts of the list. */
 export const cards = (page: Page) => page.getByRole('list', { name: 'Posts' }).getByRole('article')
@@ -36,6 +36,20 @@ export async function send(page: Page, content: string, author?: string): Promis
   await form.getByRole('textbox', { name: 'Comment' }).fill(content)
   if (author !== undefined) await form.getByRole('textbox', { name: 'Name (optional)' }).fill(author)
   await form.getByRole('button', { name: 'Send' }).click()
+}
+
+/** Holds the page's requests to an address on their way until they are released. */
+export async function hold(page: Page, address: string, answer = (route: Route) => route.continue()): Promise<{ arrived: Promise<void>; release: () => void }> {
+  let release: (() => void) | undefined
+  const released = new Promise<void>((resolve) => (release = resolve))
+  let arrive: (() => void) | undefined
+  const arrived = new Promise<void>((resolve) => (arrive = resolve))
+  await page.route(address, async (route) => {
+    arrive?.()
+    await released
+    await answer(route)
+  })
+  return { arrived, release: () => release?.() }
 }
 
 /** Scrolls down until the locator is visible. */
