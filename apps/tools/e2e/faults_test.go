@@ -178,7 +178,7 @@ func (s *stack) terminate(t *testing.T, name string, l *load) {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	release()
+	repeat := release()
 	if err := p.AwaitEnd(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -186,14 +186,16 @@ func (s *stack) terminate(t *testing.T, name string, l *load) {
 		t.Errorf("%d requests that were accepted before the signal failed, among them %+v", len(failed), failed[0])
 	}
 	s.launch(t, p)
+	repeat()
 }
 
 // held is the number of requests under way at a SIGTERM.
 const held = 20
 
 // hold keeps requests under way at a service. release fails the test unless each gets its
-// proper answer. Moderation has only deliveries, which the accounts check.
-func (s *stack) hold(t *testing.T, name string, l *load) (release func()) {
+// proper answer, and returns what repeats those that have to be, once the service is there
+// again. Moderation has only deliveries, which the accounts check.
+func (s *stack) hold(t *testing.T, name string, l *load) (release func() (repeat func())) {
 	t.Helper()
 	switch name {
 	case "posts":
@@ -210,11 +212,11 @@ func (s *stack) hold(t *testing.T, name string, l *load) (release func()) {
 		letters := want(t, http.StatusOK, "GET", s.url("eventlog", "/dead-letters?limit=0"), "")
 		return holdReads(t, s.url("eventlog", fmt.Sprintf("/dead-letters?after=%d&wait=10", sequence(t, letters))))
 	}
-	return func() {}
+	return func() func() { return func() {} }
 }
 
 // holdReads keeps waiting reads under way.
-func holdReads(t *testing.T, url string, headers ...string) (release func()) {
+func holdReads(t *testing.T, url string, headers ...string) (release func() (repeat func())) {
 	t.Helper()
 	answers := make(chan error, held)
 	for range held {
@@ -232,55 +234,73 @@ func holdReads(t *testing.T, url string, headers ...string) (release func()) {
 		t.Fatalf("a read that should wait did not: %v", err)
 	default:
 	}
-	return func() {
+	return func() func() {
 		t.Helper()
 		for range held {
 			if err := <-answers; err != nil {
 				t.Errorf("accepted before the signal, and then: %v", err)
 			}
 		}
+		return func() {}
 	}
 }
 
 // holdWrites keeps writes under way. The service has read each, and cannot commit because
 // the stores hang. release continues them; then each write must be answered 201. PostgreSQL's
 // sessions may come back later than a command waits: there it may be a 503, and its repeat a 201.
-func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id string)) (release func()) {
+func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id string)) (release func() (repeat func())) {
 	t.Helper()
 	if err := s.signalStores(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.signalStores(syscall.SIGCONT) }) // also when this fails
-	accepted, answers := make(chan struct{}, held), make(chan error, held)
+	type answer struct {
+		command
+		id  string
+		err error
+	}
+	_, isPatient := serverOf[postgres](s)
+	accepted, answers := make(chan struct{}, held), make(chan answer, held)
 	for range held {
 		go func() {
 			c := command{url: url, body: body, key: uuid.NewString()}
 			id, err := sendHeld(c, func() { accepted <- struct{}{} })
-			if _, has := serverOf[postgres](s); has && errors.Is(err, errUnavailable) {
-				id, err = l.untilCreated(c), nil
-			}
-			if l.attempts.Add(1); err == nil {
-				l.created.Add(1)
-				book(id)
-			}
-			answers <- err
+			answers <- answer{c, id, err}
 		}()
 	}
 	for range held {
 		select {
 		case <-accepted:
-		case err := <-answers:
-			t.Fatalf("answered while the stores hang: %v", err)
+		case a := <-answers:
+			t.Fatalf("answered while the stores hang: %q, %v", a.id, a.err)
 		}
 	}
-	return func() {
+	created := func(id string) {
+		l.created.Add(1)
+		book(id)
+	}
+	return func() func() {
 		t.Helper()
 		if err := s.signalStores(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
+		var late []command
 		for range held {
-			if err := <-answers; err != nil {
-				t.Errorf("accepted before the signal, and then: %v", err)
+			a := <-answers
+			switch l.attempts.Add(1); {
+			case a.err == nil:
+				created(a.id)
+			case isPatient && errors.Is(a.err, errUnavailable):
+				late = append(late, a.command)
+			default:
+				t.Errorf("accepted before the signal, and then: %v", a.err)
+			}
+		}
+		return func() {
+			for _, c := range late {
+				if id := l.untilCreated(c); id != "" { // else the load has failed
+					created(id)
+				}
 			}
 		}
 	}
