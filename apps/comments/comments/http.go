@@ -70,6 +70,13 @@ func (s *Service) create(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
+	var receipts receiptKey
+	if author.IsGuest() { // before the commit: each 201 has a receipt, and that of a repeat the same one
+		if receipts, err = s.receipts.sharedKey(ctx); err != nil {
+			web.Fail(c, storeProblem(err))
+			return
+		}
+	}
 	// The same body for another post is another request.
 	request := append([]byte(comment.PostID+"\n"), body...)
 	committed, err := s.commands.Commit(ctx, s.mayComment(ctx, comment.PostID, author.Subject), command.KeyOf(c), request, created)
@@ -81,10 +88,7 @@ func (s *Service) create(c *gin.Context) {
 	isRepeat := answer.ID != comment.ID // the first request's event was committed again
 	slog.InfoContext(ctx, "comment created", "comment", answer.ID, "post", answer.PostID, "repeat", isRepeat)
 	if author.IsGuest() {
-		// The comment is there. A guest whose receipt can't be made now sees it as all readers do.
-		if answer.Receipt, err = s.receipts.of(ctx, answer.ID); err != nil {
-			slog.WarnContext(ctx, "a receipt can't be made", "comment", answer.ID, "error", err)
-		}
+		answer.Receipt = receipts.receipt(answer.ID)
 	}
 	c.Header("Location", "/posts/"+answer.PostID+"/comments/"+answer.ID)
 	c.PureJSON(http.StatusCreated, answer)

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -20,8 +21,8 @@ import (
 const (
 	receiptKeyKey  = "receipt-key"
 	receiptKeySize = 32
-	// receiptKeyFor is how long the key is not read again. Another replica, which has just started,
-	// makes a new one if the store has lost it.
+	// receiptKeyFor is how long the key is not read again, also after a read that failed. Another
+	// replica, which has just started, makes a new one if the store has lost it.
 	receiptKeyFor = time.Minute
 )
 
@@ -34,35 +35,43 @@ type receipts struct {
 	now   func() time.Time
 
 	mu sync.Mutex
-	// key is the value in the store.
-	key    []byte
+	// key is the value in the store as it was last read, or nil.
+	key    receiptKey
 	readAt time.Time
 }
 
-// of is the receipt of a comment.
-func (r *receipts) of(ctx context.Context, id string) (string, error) {
-	key, err := r.sharedKey(ctx)
-	if err != nil {
-		return "", err
-	}
-	mac := hmac.New(sha256.New, key)
+type receiptKey []byte
+
+// receipt is that of a comment.
+func (k receiptKey) receipt(id string) string {
+	mac := hmac.New(sha256.New, k)
 	_, _ = mac.Write([]byte(id)) // never fails
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), nil
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-func (r *receipts) sharedKey(ctx context.Context) ([]byte, error) {
+// sharedKey returns the key. A key that is known is read again by one request in receiptKeyFor; the
+// others go on with it, and so does that one while the store can't be asked.
+func (r *receipts) sharedKey(ctx context.Context) (receiptKey, error) {
 	r.mu.Lock()
-	key, isRecent := r.key, r.now().Sub(r.readAt) < receiptKeyFor
+	known, isRecent := r.key, r.now().Sub(r.readAt) < receiptKeyFor
+	if known != nil && !isRecent {
+		r.readAt = r.now()
+	}
 	r.mu.Unlock()
 	if isRecent {
-		return key, nil
+		return known, nil
 	}
+	key := known
 	if key == nil {
 		key = newReceiptKey()
 	}
 	kept := state.Keep(ctx, r.store, state.Item{Key: receiptKeyKey, Value: key})[receiptKeyKey]
-	if kept.Err != nil {
+	switch {
+	case kept.Err != nil && known == nil:
 		return nil, kept.Err
+	case kept.Err != nil:
+		slog.WarnContext(ctx, "the key of receipts can't be read again", "error", kept.Err)
+		return known, nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,10 +80,10 @@ func (r *receipts) sharedKey(ctx context.Context) ([]byte, error) {
 }
 
 // newReceiptKey makes a key at random, as a JSON string.
-func newReceiptKey() []byte {
+func newReceiptKey() receiptKey {
 	key := make([]byte, receiptKeySize)
 	_, _ = rand.Read(key) // never fails
-	return []byte(`"` + base64.StdEncoding.EncodeToString(key) + `"`)
+	return receiptKey(`"` + base64.StdEncoding.EncodeToString(key) + `"`)
 }
 
 // isAuthor says whether a request is its author's: of the person who is signed in, or with the
@@ -87,6 +96,6 @@ func (s *Service) isAuthor(ctx context.Context, c *gin.Context, comment *event.C
 	if given == "" {
 		return false, nil
 	}
-	receipt, err := s.receipts.of(ctx, comment.ID)
-	return err == nil && hmac.Equal([]byte(given), []byte(receipt)), err
+	key, err := s.receipts.sharedKey(ctx)
+	return err == nil && hmac.Equal([]byte(given), []byte(key.receipt(comment.ID))), err
 }

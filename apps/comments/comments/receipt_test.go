@@ -101,25 +101,37 @@ func TestARepeatHasTheReceiptAgain(t *testing.T) {
 	}
 }
 
-// The comment is there, and its 201 is not held back.
-func TestWithoutTheStoreACommentHasNoReceipt(t *testing.T) {
+// withoutReceiptKey has the store refuse calls for the key of receipts.
+func withoutReceiptKey(_ context.Context, c statetest.Call) error {
+	if slices.Contains(c.Keys(), receiptKeyKey) {
+		return errors.New("away")
+	}
+	return nil
+}
+
+// A 201 without one would differ from that of its repeat.
+func TestAGuestsCommentThatCanHaveNoReceiptIsNotCommitted(t *testing.T) {
 	post := event.NewID()
 	s := newSite(t, post)
-	s.store.Before(func(_ context.Context, c statetest.Call) error {
-		if slices.Contains(c.Keys(), receiptKeyKey) {
-			return errors.New("away")
-		}
-		return nil
-	})
-	w := s.write(t, "", post, "")
-	if w.Receipt != "" {
-		t.Errorf("the receipt is %q", w.Receipt)
-	}
-	if res := s.read(w, "", "any"); res.Code != http.StatusServiceUnavailable {
+	s.store.Before(withoutReceiptKey)
+	if res := s.doAs("", post, "key", `{"content":"the text"}`); res.Code != http.StatusServiceUnavailable {
 		t.Errorf("answered %d %s", res.Code, res.Body)
 	}
+	if left := s.journal.Events(); len(left) > 0 {
+		t.Errorf("committed %v", left)
+	}
+	persons := s.write(t, "reader", post, "")
 	s.store.Before(nil)
-	if res := s.read(w, "", "any"); res.Code != http.StatusOK {
+	guests := s.write(t, "", post, "key")
+	s.start(t, s.journal, post) // does not know the key of receipts
+	s.store.Before(withoutReceiptKey)
+	for _, w := range []written{persons, guests} {
+		if res := s.read(w, "", "any"); (res.Code == http.StatusServiceUnavailable) != (w.AuthorID == "") {
+			t.Errorf("answered %d %s", res.Code, res.Body)
+		}
+	}
+	s.store.Before(nil)
+	if res := s.read(guests, "", guests.Receipt); res.Code != http.StatusOK || !strings.Contains(res.Body.String(), "the text") {
 		t.Errorf("answered %d %s", res.Code, res.Body)
 	}
 }
@@ -130,11 +142,11 @@ func TestTheKeyOfReceiptsIsReadAgain(t *testing.T) {
 	clock := func() time.Time { return now }
 	of := func(r *receipts) string {
 		t.Helper()
-		receipt, err := r.of(context.Background(), "id")
+		key, err := r.sharedKey(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return receipt
+		return key.receipt("id")
 	}
 	one := &receipts{store: statetest.New(), now: clock}
 	first := of(one)
@@ -142,6 +154,12 @@ func TestTheKeyOfReceiptsIsReadAgain(t *testing.T) {
 	now = now.Add(receiptKeyFor)
 	if of(one) != first || of(&receipts{store: one.store, now: clock}) != first {
 		t.Error("the emptied store did not get the key back")
+	}
+	away := statetest.New()
+	away.Before(withoutReceiptKey)
+	one.store = away
+	if now = now.Add(receiptKeyFor); of(one) != first {
+		t.Error("a key that was known is not, while the store can't be asked")
 	}
 	one.store = statetest.New()
 	other := of(&receipts{store: one.store, now: clock}) // has just started, and was faster
