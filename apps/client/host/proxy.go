@@ -27,7 +27,7 @@ import (
 // something to Dapr: an app id, a caller, a token, and other credentials in Authorization, in
 // which the sidecar also looks for an app id.
 var forwarded = []string{
-	"Accept", "Accept-Language", "Content-Type", command.KeyHeader, "If-Match", "If-None-Match", "Last-Event-Id", "User-Agent", web.Receipt, web.RequestID,
+	"Accept", "Accept-Encoding", "Accept-Language", "Content-Type", command.KeyHeader, "If-Match", "If-None-Match", "Last-Event-Id", "User-Agent", web.Receipt, web.RequestID,
 }
 
 // dropped are headers that the sidecars add to an answer.
@@ -43,7 +43,7 @@ var quiet = log.New(io.Discard, "", 0)
 // NewTransport returns a transport for requests to the sidecar.
 func NewTransport() http.RoundTripper {
 	return &http.Transport{
-		DisableCompression:  true, // the visitor asks for compression
+		DisableCompression:  true, // query compresses as the visitor asks for it
 		MaxIdleConnsPerHost: 100, IdleConnTimeout: 90 * time.Second,
 	}
 }

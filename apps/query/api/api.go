@@ -32,13 +32,14 @@ type API struct {
 	streams  web.Streams
 	now      func() time.Time
 	reading  *semaphore.Weighted
+	forms    *forms
 }
 
 // New returns the API of a model that is read from a log. AskLog has the model's follower
 // find out where the log ends. Stopping ends the streams and all that waits. The clock is
 // the follower's.
 func New(stopping context.Context, m *model.Model, log eventlog.Reader, askLog func(), streams web.Streams, now func() time.Time) *API {
-	return &API{m, log, askLog, stopping, streams, now, semaphore.NewWeighted(logReaders)}
+	return &API{m, log, askLog, stopping, streams, now, semaphore.NewWeighted(logReaders), newForms(maxForms)}
 }
 
 // Routes adds the API's routes.
@@ -79,11 +80,18 @@ func (a *API) posts(life context.Context, c *gin.Context) {
 		return
 	}
 	before, limit, err := paging(c, model.DefaultPosts)
+	list, next := a.model.Posts, "/posts?"
+	if text, given := c.GetQuery("comments"); given {
+		list, next = a.model.Summaries, "/posts?comments=0&"
+		if err == nil && text != "0" {
+			err = web.NewProblem(http.StatusBadRequest, fmt.Sprintf("comments is %.40q; it may only be 0, for posts without their comments.", text))
+		}
+	}
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
-	answer(life, c, "/posts", limit, a.model.Posts(before, limit))
+	a.answer(life, c, next, limit, list(before, limit))
 }
 
 func (a *API) post(life context.Context, c *gin.Context) {
@@ -103,7 +111,7 @@ func (a *API) post(life context.Context, c *gin.Context) {
 		web.Fail(c, web.NewProblem(http.StatusNotFound, "There is no post with this id."))
 		return
 	}
-	answer(life, c, "/posts/"+c.Param("id"), limit, page)
+	a.answer(life, c, "/posts/"+c.Param("id")+"?", limit, page)
 }
 
 // paging reads ?limit= and ?cursor=. A cursor is the id of the last entity on the page
@@ -123,30 +131,38 @@ func paging(c *gin.Context, otherwise int) (before uuid.UUID, limit int, err err
 }
 
 // answer sends a page that was made in a life of the model, or 304 (RFC 9110, section
-// 13.1.2) if the client has it.
-func answer(life context.Context, c *gin.Context, path string, limit int, p *model.Page) {
+// 13.1.2) if the client has it. Next is the address of the next page up to its limit.
+func (a *API) answer(life context.Context, c *gin.Context, next string, limit int, p *model.Page) {
 	if life.Err() != nil {
 		web.Fail(c, errCatchingUp)
 		return
 	}
 	defer p.Release()
+	coding := codingFor(c.Request, len(p.JSON))
+	tag := coding.tag(p.ETag)
 	h := c.Writer.Header()
-	h.Set("Etag", p.ETag)
+	h.Set("Etag", tag)
 	h.Set("Cache-Control", "no-cache")
-	h.Set("Vary", "Accept")
+	h.Set("Vary", "Accept, Accept-Encoding")
 	p.At.SetHeaders(h)
 	if p.Next != "" {
-		h.Set("Link", fmt.Sprintf(`<%s?limit=%d&cursor=%s>; rel="next"`, path, limit, p.Next))
+		h.Set("Link", fmt.Sprintf(`<%slimit=%d&cursor=%s>; rel="next"`, next, limit, p.Next))
 	}
-	if matches(c.GetHeader("If-None-Match"), p.ETag) {
+	if matches(c.GetHeader("If-None-Match"), tag) {
 		c.Status(http.StatusNotModified)
 		return
 	}
+	parts := [][]byte{p.JSON, []byte("\n")} // the line's end is for terminals
+	if coding != nil {
+		h.Set("Content-Encoding", coding.name)
+		parts = [][]byte{a.forms.of(coding, tag, parts)}
+	}
 	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(p.JSON)+len("\n")))
+	h.Set("Content-Length", strconv.Itoa(size(parts)))
 	c.Status(http.StatusOK)
-	_, _ = c.Writer.Write(p.JSON)
-	_, _ = c.Writer.WriteString("\n") // for terminals
+	for _, part := range parts {
+		_, _ = c.Writer.Write(part)
+	}
 }
 
 // matches says whether an If-None-Match header names the tag. The comparison is the weak

@@ -233,7 +233,7 @@ func TestAnswersAreTheSameWithAndWithoutRepeats(t *testing.T) {
 				target = nextOf(t, a)
 			}
 		}
-		for _, target := range []string{"/posts", "/posts?limit=1", "/posts?limit=3"} {
+		for _, target := range []string{"/posts", "/posts?limit=1", "/posts?limit=3", "/posts?comments=0&limit=2"} {
 			walk(target)
 		}
 		for i := range 4 {
@@ -255,6 +255,37 @@ func TestAPageOfPostsHasTheNewestFiftyComments(t *testing.T) {
 	p := got[querytest.UUID7(1)]
 	if len(p.Comments) != 50 || p.Comments[0].ID != querytest.UUID7(159) || p.Comments[49].ID != querytest.UUID7(110) || p.CommentCount != 60 {
 		t.Errorf("%d comments, counts %d", len(p.Comments), p.CommentCount)
+	}
+}
+
+func TestPostsWithoutCommentsAreSmallAndLeadToMoreOfThem(t *testing.T) {
+	log := querytest.Posts(1, 41)
+	for i := range log {
+		log[i].Post.Body = strings.Repeat("word ", 1_000)
+	}
+	h := serve(querytest.ModelOf(t, querytest.Numbered(0, append(log, querytest.Commented(101, 40), querytest.Approved(101, 40))...)))
+	path, seen := "/posts?comments=0", []string{}
+	for path != "" {
+		res := get(t, h, path)
+		var got map[string]querytest.Summary
+		if err := json.Unmarshal(res.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		for id, p := range got {
+			if p.ID != id || p.Comments != nil || p.Body != nil || !strings.HasSuffix(p.Excerpt, "word…") || len(p.Excerpt) > 610 {
+				t.Errorf("a post is %+v", p)
+			}
+		}
+		seen = append(seen, querytest.KeysOf(t, res.Body.Bytes())...)
+		if path = nextOf(t, res); path != "" && !strings.HasPrefix(path, "/posts?comments=0&") {
+			t.Errorf("the next page is %s", path)
+		}
+	}
+	if !slices.Equal(seen, downFrom(40, 1)) {
+		t.Errorf("the pages have %v", seen)
+	}
+	for _, other := range []string{"1", "-1", "", "00", "x"} {
+		wantProblem(t, "comments="+other, get(t, h, "/posts?comments="+other), http.StatusBadRequest)
 	}
 }
 
@@ -289,7 +320,7 @@ func TestABadLimitOrCursorIs400(t *testing.T) {
 func TestAReaderWhoHasThePageIsTold304(t *testing.T) {
 	m := querytest.ModelOf(t, querytest.Numbered(0, querytest.Posts(1, 31)...))
 	h := serve(m)
-	for _, path := range []string{"/posts", "/posts?limit=3", "/posts/" + querytest.UUID7(1), "/posts/" + querytest.UUID7(1) + "?limit=1"} {
+	for _, path := range []string{"/posts", "/posts?limit=3", "/posts?comments=0", "/posts/" + querytest.UUID7(1), "/posts/" + querytest.UUID7(1) + "?limit=1"} {
 		full := get(t, h, path)
 		tag := full.Header().Get("ETag")
 		if !regexp.MustCompile(`^"[0-9a-f]{32}"$`).MatchString(tag) {

@@ -129,9 +129,12 @@ func (m *Model) frame(e event.Event) []byte {
 	}
 	var data []byte
 	if e.Post != nil {
-		data = p.render().json
+		data = p.render(whole).json
 	} else { // with the post's id as the first member
 		data = append([]byte(`{"postId":"`+p.ID.String()+`",`), entry.JSON[1:]...)
+	}
+	if e.Comment != nil {
+		data = append(p.appendCounts(append(data[:len(data)-len("}")], ',')), '}')
 	}
 	frame := make([]byte, 0, len(data)+128)
 	frame = append(frame, "id: "...)

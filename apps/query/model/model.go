@@ -35,8 +35,9 @@ type Model struct {
 	// visible are the posts that are there, by id, and so by age.
 	visible []*post
 	changes changes
-	// firstPage is the page that nearly all readers ask for, as it was last rendered.
-	firstPage atomic.Pointer[Page]
+	// firstPage is the page that nearly all readers ask for, in each view, as it was last
+	// rendered.
+	firstPage [views]atomic.Pointer[Page]
 }
 
 // Status is where a model stands at one moment.
@@ -78,7 +79,9 @@ func (m *Model) clear() {
 	m.status = Status{Changed: m.changed}
 	m.status.Life, m.endLife = context.WithCancel(context.Background())
 	m.posts, m.visible, m.changes = map[uuid.UUID]*post{}, nil, changes{}
-	m.firstPage.Store(nil)
+	for v := range m.firstPage {
+		m.firstPage[v].Store(nil)
+	}
 }
 
 // Status returns where the model stands.

@@ -18,6 +18,16 @@ const (
 	MaxLimit        = 100
 )
 
+// view is how much of each post is on a page of posts.
+type view int
+
+const (
+	whole   view = iota // with its newest DefaultComments comments
+	summary             // its beginning, and how many comments it has
+
+	views
+)
+
 // Newest is the cursor of the first page.
 var Newest = uuid.Max
 
@@ -48,33 +58,50 @@ func (p *Page) Release() {
 	}
 }
 
-// rendered is a post with its newest DefaultComments comments.
+// rendered is a post in a view. Next is the cursor of the comments that are not in it, or
+// empty.
 type rendered struct {
 	json   []byte
 	digest [sha256.Size]byte
 	next   string
 }
 
-// render returns the post with its newest comments. It is rendered once for each change,
-// when it is first read.
-func (p *post) render() *rendered {
-	r := p.newest.Load()
+// render returns the post in a view. It is rendered once for each change, when it is first
+// read.
+func (p *post) render(v view) *rendered {
+	r := p.rendered[v].Load()
 	if r == nil {
 		r = new(rendered)
-		r.json, r.next = p.page(Newest, DefaultComments)
+		if v == summary {
+			r.json = p.summary()
+		} else {
+			r.json, r.next = p.page(Newest, DefaultComments)
+		}
 		r.digest = sha256.Sum256(r.json)
-		p.newest.Store(r)
+		p.rendered[v].Store(r)
 	}
 	return r
 }
 
+// changed forgets the post as it was rendered.
+func (p *post) changed() {
+	for v := range p.rendered {
+		p.rendered[v].Store(nil)
+	}
+}
+
 // Posts returns the posts that are older than a cursor, newest first and at most limit of
 // them, as a JSON object keyed by their ids.
-func (m *Model) Posts(before uuid.UUID, limit int) *Page {
+func (m *Model) Posts(before uuid.UUID, limit int) *Page { return m.list(whole, before, limit) }
+
+// Summaries is as Posts, without the comments, and with the beginning of each post.
+func (m *Model) Summaries(before uuid.UUID, limit int) *Page { return m.list(summary, before, limit) }
+
+func (m *Model) list(v view, before uuid.UUID, limit int) *Page {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	isFirst := before == Newest && limit == DefaultPosts
-	if p := m.firstPage.Load(); isFirst && p != nil && p.At == m.status.At {
+	if p := m.firstPage[v].Load(); isFirst && p != nil && p.At == m.status.At {
 		return p
 	}
 	end, _ := find(m.visible, before)
@@ -82,7 +109,7 @@ func (m *Model) Posts(before uuid.UUID, limit int) *Page {
 	posts := m.visible[begin:end]
 	size, digest := len("{}"), sha256.New()
 	for _, p := range posts {
-		r := p.render()
+		r := p.render(v)
 		size += len(r.json) + 40
 		_, _ = digest.Write(r.digest[:])
 	}
@@ -96,7 +123,7 @@ func (m *Model) Posts(before uuid.UUID, limit int) *Page {
 		page.JSON = append(page.JSON, '"')
 		page.JSON = append(page.JSON, p.ID.String()...)
 		page.JSON = append(page.JSON, `":`...)
-		page.JSON = append(page.JSON, p.render().json...)
+		page.JSON = append(page.JSON, p.render(v).json...)
 		if i > 0 {
 			page.JSON = append(page.JSON, ',')
 		}
@@ -106,7 +133,7 @@ func (m *Model) Posts(before uuid.UUID, limit int) *Page {
 		page.Next = posts[0].ID.String()
 	}
 	if isFirst {
-		m.firstPage.Store(page)
+		m.firstPage[v].Store(page)
 	}
 	return page
 }
@@ -121,7 +148,7 @@ func (m *Model) Post(id, before uuid.UUID, limit int) *Page {
 		return nil
 	}
 	if before == Newest && limit == DefaultComments {
-		r := p.render()
+		r := p.render(whole)
 		return &Page{At: m.status.At, JSON: r.json, ETag: etag(r.digest[:]), Next: r.next}
 	}
 	json, next := p.page(before, limit)

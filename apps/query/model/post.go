@@ -40,8 +40,22 @@ type Post struct {
 
 type post struct {
 	Post
-	// newest is the post with its newest comments, or nil after a change.
-	newest atomic.Pointer[rendered]
+	// counts are how many comments have each of event.Statuses, in that order.
+	counts []int
+	// begun is the post's summary up to its counts, or nil until it is first read.
+	begun atomic.Pointer[[]byte]
+	// rendered is the post in each view, or nil after a change.
+	rendered [views]atomic.Pointer[rendered]
+}
+
+// count adds to the number of comments with the status of one.
+func (p *post) count(comment Entry, by int) {
+	if p.counts == nil {
+		p.counts = make([]int, len(event.Statuses))
+	}
+	if at := statusOf(comment.JSON); at >= 0 {
+		p.counts[at] += by
+	}
 }
 
 func (e Entry) id() uuid.UUID { return e.ID }
@@ -108,7 +122,8 @@ func (m *Model) putPost(e Entry) bool {
 		m.visible = slices.Insert(m.visible, at, p)
 	}
 	p.Entry = e
-	p.newest.Store(nil)
+	p.begun.Store(nil)
+	p.changed()
 	return true
 }
 
@@ -119,7 +134,7 @@ func (p *post) putCommenting(e Entry) bool {
 		return false
 	}
 	p.Commenting = e
-	p.newest.Store(nil)
+	p.changed()
 	return true
 }
 
@@ -131,11 +146,13 @@ func (p *post) put(e Entry) (taken, isFirst bool) {
 	case !found:
 		p.Comments = slices.Insert(p.Comments, at, e)
 	case e.wins(p.Comments[at]):
+		p.count(p.Comments[at], -1)
 		p.Comments[at] = e
 	default:
 		return false, false
 	}
-	p.newest.Store(nil)
+	p.count(e, 1)
+	p.changed()
 	return true, !found
 }
 

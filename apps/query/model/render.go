@@ -17,11 +17,14 @@ import (
 // add a line to renderComment.
 
 // renderPost returns what readers see of a post, up to its comments.
-func renderPost(p *event.Post) ([]byte, error) {
+func renderPost(p *event.Post) ([]byte, error) { return renderBeginning(p, "body") }
+
+// renderBeginning renders a post with its text in the member of that name.
+func renderBeginning(p *event.Post, text string) ([]byte, error) {
 	return render("",
 		member{name: "id", value: p.ID},
 		member{name: "title", value: p.Title},
-		member{name: "body", value: p.Body},
+		member{name: text, value: p.Body},
 		member{name: "author", value: p.Author, optional: true},
 		member{name: "authorId", value: p.AuthorID, optional: true},
 		member{name: "createdAt", value: p.CreatedAt.Format(time.RFC3339Nano)})
@@ -96,17 +99,69 @@ func (e Entry) shown(of event.Event) (seen event.Event) {
 	return seen
 }
 
-// page returns the post with its comments that are older than a cursor, newest first and
-// at most limit of them. Next is the id of the last of them if there are more.
-func (p *Post) page(before uuid.UUID, limit int) (json []byte, next string) {
-	end, _ := find(p.Comments, before)
-	begin := max(0, end-limit)
-	json = make([]byte, 0, len(p.JSON)+64+256*(end-begin))
-	json = append(json, p.JSON...)
+// statusOf returns where in event.Statuses the status of a rendered comment is, or -1. Only
+// an approved comment has members between its id and its status.
+func statusOf(comment []byte) int {
+	_, members, _ := bytes.Cut(comment, []byte(`",`))
+	status, isNext := bytes.CutPrefix(members, []byte(`"status":"`))
+	if !isNext {
+		return slices.Index(event.Statuses, event.Approved)
+	}
+	status, _, _ = bytes.Cut(status, []byte(`"`))
+	return slices.IndexFunc(event.Statuses, func(s event.Status) bool { return string(s) == string(status) })
+}
+
+// summary returns what readers see of the post in a list: an excerpt of its body, and how
+// many comments it has.
+func (p *post) summary() []byte {
+	begun := p.begun.Load()
+	if begun == nil {
+		of := new(event.Post)
+		_ = json.Unmarshal(slices.Concat(p.JSON, []byte("}")), of) // as it was rendered
+		of.Body = excerpt(of.Body)
+		b, _ := renderBeginning(of, "excerpt") // of what has been rendered before
+		begun = &b
+		p.begun.Store(begun)
+	}
+	json := p.appendCommenting(bytes.Clone(*begun))
+	return append(p.appendCounts(append(json, ',')), '}')
+}
+
+// appendCommenting appends whether the post's comments are open, once a moderator has
+// decided that.
+func (p *post) appendCommenting(json []byte) []byte {
 	if members := p.Commenting.JSON; len(members) > 0 {
 		json = append(json, ',')
 		json = append(json, members[len("{"):len(members)-len("}")]...)
 	}
+	return json
+}
+
+// appendCounts appends how many comments the post has, and how many of each status.
+func (p *post) appendCounts(json []byte) []byte {
+	json = append(json, `"commentCount":`...)
+	json = strconv.AppendInt(json, int64(len(p.Comments)), 10)
+	json = append(json, `,"commentCounts":{`...)
+	separator := ""
+	for i, n := range p.counts {
+		if n == 0 {
+			continue
+		}
+		json = append(json, separator+`"`+string(event.Statuses[i])+`":`...)
+		json = strconv.AppendInt(json, int64(n), 10)
+		separator = ","
+	}
+	return append(json, '}')
+}
+
+// page returns the post with its comments that are older than a cursor, newest first and
+// at most limit of them. Next is the id of the last of them if there are more.
+func (p *post) page(before uuid.UUID, limit int) (json []byte, next string) {
+	end, _ := find(p.Comments, before)
+	begin := max(0, end-limit)
+	json = make([]byte, 0, len(p.JSON)+64+256*(end-begin))
+	json = append(json, p.JSON...)
+	json = p.appendCommenting(json)
 	json = append(json, `,"comments":[`...)
 	for i, c := range slices.Backward(p.Comments[begin:end]) {
 		json = append(json, c.JSON...)
@@ -114,9 +169,7 @@ func (p *Post) page(before uuid.UUID, limit int) (json []byte, next string) {
 			json = append(json, ',')
 		}
 	}
-	json = append(json, `],"commentCount":`...)
-	json = strconv.AppendInt(json, int64(len(p.Comments)), 10)
-	json = append(json, '}')
+	json = append(p.appendCounts(append(json, "],"...)), '}')
 	if begin > 0 {
 		next = p.Comments[begin].ID.String()
 	}

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -203,6 +205,33 @@ func TestTheClientsPages(t *testing.T) {
 		want(t, 404, "GET", shared.ofClient(missing), "")
 		if r := want(t, 404, "GET", shared.ofClient(missing), "", "Accept: text/html"); !bytes.Equal(r.body, page.body) {
 			t.Errorf("a browser that was sent to %s gets %s", missing, r)
+		}
+	}
+}
+
+// The sidecars pass on what query has compressed, as it is.
+func TestReadsAreCompressedOnTheirWayToVisitors(t *testing.T) {
+	post := want(t, 201, "POST", shared.ofClient("/posts/create"), fmt.Sprintf(`{"title":"long","body":%q}`, strings.Repeat("the same again and again ", 400)))
+	id := decode[struct{ ID string }](t, post.body).ID
+	shared.awaitShown(t, id)
+	for _, at := range []string{shared.ofClient("/posts/" + id), shared.url("query", "/posts/"+id), shared.ofClient("/posts?comments=0&limit=100")} {
+		plain := want(t, 200, "GET", at, "", "Accept-Encoding: identity")
+		for _, coding := range []string{"zstd", "br", "gzip"} {
+			r := want(t, 200, "GET", at, "", "Accept-Encoding: "+coding)
+			if got := r.header.Values("Content-Encoding"); !slices.Equal(got, []string{coding}) || len(r.body) >= len(plain.body)/2 {
+				t.Fatalf("%s as %s: %d of %d bytes, %v", at, coding, len(r.body), len(plain.body), r.header)
+			}
+			want(t, 304, "GET", at, "", "Accept-Encoding: "+coding, "If-None-Match: "+r.header.Get("Etag"))
+			if coding != "gzip" {
+				continue // Go's library has no other
+			}
+			from, err := gzip.NewReader(bytes.NewReader(r.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(from); err != nil || r.header.Get("Etag") == plain.header.Get("Etag") || strings.Contains(at, id) && !bytes.Equal(got, plain.body) {
+				t.Errorf("%s as gzip: %s, %v, %v", at, got, err, r.header)
+			}
 		}
 	}
 }

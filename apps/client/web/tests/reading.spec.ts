@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { expect, test, unique } from './system'
 import { card, cards, comment, comments, scrollUntil, titles, visit } from './views'
 
@@ -15,6 +16,26 @@ test.describe('reading', () => {
     await expect(cards(page).first()).toContainText('A text.')
     await expect(cards(page).first()).toContainText('No comments')
     await expect(cards(page).first().getByRole('time')).toHaveText('just now')
+  })
+
+  test('the list of long posts is small, and can be read on a slow line', async ({ page, context, api }) => {
+    // Words that do not compress well, 20 KB a post.
+    const long = () => Array.from({ length: 550 }, () => randomUUID()).join(' ')
+    for (let n = 0; n < 20; n++) await api.write({ title: unique('Long'), body: long() })
+    const last = await api.post({ title: unique('The last of the long ones'), body: long() })
+    const line = await context.newCDPSession(page)
+    await line.send('Network.enable')
+    await line.send('Network.emulateNetworkConditions', { offline: false, latency: 400, downloadThroughput: 50_000, uploadThroughput: 50_000 })
+    const isList = (url: string) => url.includes('/posts?comments=0')
+    const answered = page.waitForResponse((response) => isList(response.url()))
+    await page.goto('/')
+    await expect(card(page, last.title)).toBeVisible({ timeout: 60_000 })
+    const response = await answered
+    expect(response.headers()['content-encoding']).toMatch(/^(zstd|br|gzip)$/)
+    const { responseBodySize } = await response.request().sizes()
+    expect(responseBodySize).toBeLessThan(60_000)
+    expect(await cards(page).count()).toBe(20)
+    await expect(card(page, last.title).getByText(last.body.slice(0, 300))).toBeVisible()
   })
 
   test('more posts load as the visitor scrolls, to the beginning, each once', async ({ page, api, control }) => {

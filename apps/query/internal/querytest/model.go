@@ -48,6 +48,7 @@ func Everything(m *model.Model) string {
 	}
 	for _, limit := range []int{1, 3, model.DefaultPosts, model.MaxLimit} {
 		walk(fmt.Sprintf("posts by %d", limit), func(cursor uuid.UUID) *model.Page { return m.Posts(cursor, limit) })
+		walk(fmt.Sprintf("summaries by %d", limit), func(cursor uuid.UUID) *model.Page { return m.Summaries(cursor, limit) })
 	}
 	_, posts := m.Copy()
 	for _, p := range posts {
@@ -112,7 +113,16 @@ type Shown struct {
 		Content string `json:"content"`
 		Status  string `json:"status"`
 	} `json:"comments"`
-	CommentCount int `json:"commentCount"`
+	CommentCount  int            `json:"commentCount"`
+	CommentCounts map[string]int `json:"commentCounts"`
+}
+
+// Summary is a post in a list without comments.
+type Summary struct {
+	Shown
+
+	Body    *string `json:"body"`
+	Excerpt string  `json:"excerpt"`
 }
 
 // KeysOf are the keys of a JSON object, in their order.

@@ -296,7 +296,7 @@ func (w *World) checkStores(events []logged) error {
 		if err := w.stored(posts, "post-"+id, &stored); err != nil {
 			return err
 		}
-		if got, want := postLine(stored, 0), postLine(p, 0); got != want {
+		if got, want := postLine(stored, 0, nil), postLine(p, 0, nil); got != want {
 			return fmt.Errorf("the store of posts has %s, and should have %s", got, want)
 		}
 		if w.stores[comments].value("post-"+id) == nil {

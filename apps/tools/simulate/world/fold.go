@@ -172,7 +172,11 @@ func (f folded) lines() []string {
 				of = append(of, c)
 			}
 		}
-		lines = append(lines, postLine(p, len(of)))
+		counts := map[string]int{}
+		for _, c := range of {
+			counts[c.Status]++
+		}
+		lines = append(lines, postLine(p, len(of), counts))
 		for _, c := range of {
 			lines = append(lines, commentLine(c))
 		}
@@ -189,8 +193,8 @@ func youngestFirst(of map[string]entity) []entity {
 	return sorted
 }
 
-func postLine(p entity, comments int) string {
-	return fmt.Sprintf("post %s %q %q %s, %d comments", p.ID, p.Title, p.Body, p.CreatedAt.UTC().Format(time.RFC3339Nano), comments)
+func postLine(p entity, comments int, counts map[string]int) string {
+	return fmt.Sprintf("post %s %q %q %s, %d comments: %v", p.ID, p.Title, p.Body, p.CreatedAt.UTC().Format(time.RFC3339Nano), comments, counts)
 }
 
 func commentLine(c entity) string {
@@ -201,8 +205,9 @@ func commentLine(c entity) string {
 func pageLines(page []byte) ([]string, error) {
 	var of map[string]struct {
 		entity
-		Comments     []entity `json:"comments"`
-		CommentCount int      `json:"commentCount"`
+		Comments      []entity       `json:"comments"`
+		CommentCount  int            `json:"commentCount"`
+		CommentCounts map[string]int `json:"commentCounts"`
 	}
 	if err := jsonv2.Unmarshal(page, &of); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, page)
@@ -215,7 +220,7 @@ func pageLines(page []byte) ([]string, error) {
 	slices.SortFunc(ids, func(a, b string) int { return -cmp.Compare(a, b) })
 	for _, id := range ids {
 		p := of[id]
-		lines = append(lines, postLine(p.entity, p.CommentCount))
+		lines = append(lines, postLine(p.entity, p.CommentCount, p.CommentCounts))
 		for _, c := range p.Comments {
 			lines = append(lines, commentLine(c))
 		}

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { nextOf, request, send, sequenceOf, withParameter } from './http'
 
 const fetched = vi.fn<typeof fetch>()
@@ -59,14 +59,54 @@ test('the caller’s abort is not a problem', async () => {
   await expect(answer).rejects.toMatchObject({ name: 'AbortError' })
 })
 
-test('an answer that takes too long is none', async () => {
-  hang()
-  const late = new AbortController()
-  const timeout = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(late.signal)
-  const answer = request('/posts')
-  late.abort(new DOMException('', 'TimeoutError'))
-  await expect(answer).rejects.toMatchObject({ name: 'Problem', status: 0 })
-  expect(timeout).toHaveBeenCalledWith(15_000)
+describe('the deadline', () => {
+  beforeEach(() => vi.useFakeTimers())
+  afterEach(() => vi.useRealTimers())
+
+  test('an answer of which nothing comes is none', async () => {
+    hang()
+    const answer = request('/posts')
+    const failed = expect(answer).rejects.toMatchObject({ name: 'Problem', status: 0 })
+    await vi.advanceTimersByTimeAsync(14_999)
+    expect(fetched.mock.calls[0]?.[1]?.signal?.aborted).toBe(false)
+    await vi.advanceTimersByTimeAsync(1)
+    await failed
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  /** Answers with a body whose parts the test sends. */
+  function inParts() {
+    let body: ReadableStreamDefaultController<Uint8Array> | undefined
+    fetched.mockImplementation((_, init) => {
+      const stream = new ReadableStream<Uint8Array>({ start: (controller) => void (body = controller) })
+      init?.signal?.addEventListener('abort', () => body?.error(init.signal?.reason))
+      return Promise.resolve(new Response(stream, { headers: { 'Content-Type': 'application/json' } }))
+    })
+    return { send: (part: string) => body?.enqueue(new TextEncoder().encode(part)), end: () => body?.close() }
+  }
+
+  test('a slow answer may take as long as it likes', async () => {
+    const slow = inParts()
+    const answer = request('/posts')
+    for (const part of '{"a":[1,2]}') {
+      await vi.advanceTimersByTimeAsync(14_000)
+      slow.send(part)
+    }
+    await vi.advanceTimersByTimeAsync(14_000)
+    slow.end()
+    await expect(answer).resolves.toMatchObject({ value: { a: [1, 2] } })
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  test('an answer that stops in the middle is none', async () => {
+    const stopping = inParts()
+    const answer = request('/posts')
+    const failed = expect(answer).rejects.toMatchObject({ name: 'Problem', status: 0 })
+    await vi.advanceTimersByTimeAsync(14_000)
+    stopping.send('{"a":')
+    await vi.advanceTimersByTimeAsync(15_000)
+    await failed
+  })
 })
 
 test.each([

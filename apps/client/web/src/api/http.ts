@@ -1,7 +1,11 @@
 import { noAnswer, Problem, problemOf } from './problem'
+import { Watchdog } from './watchdog'
 
-/** How long an answer may take, in milliseconds. It is above the deadlines of the services. */
-const timeout = 15_000
+/**
+ * How long nothing may come of an answer, in milliseconds. It is above the deadlines of the services. A large
+ * answer on a slow line may take longer in all, and would only begin again.
+ */
+const silence = 15_000
 
 export interface Answer<T> {
   value: T
@@ -17,18 +21,20 @@ export interface Answer<T> {
 
 /** Sends a request and reads its JSON. It throws nothing but a Problem. */
 export async function request<T>(path: string, init: RequestInit = {}): Promise<Answer<T>> {
-  const signals = [AbortSignal.timeout(timeout), ...(init.signal ? [init.signal] : [])]
+  const watchdog = new Watchdog(silence)
+  const signals = [watchdog.signal, ...(init.signal ? [init.signal] : [])]
   try {
     const response = await fetch(path, { ...init, signal: AbortSignal.any(signals) })
+    const text = await textOf(response, watchdog)
     if (!response.ok) {
-      throw problemOf(response.status, await response.text(), response.headers.get('Retry-After'))
+      throw problemOf(response.status, text, response.headers.get('Retry-After'))
     }
     const type = response.headers.get('Content-Type') ?? ''
     if (!type.startsWith('application/json')) {
       throw new Problem(502, 'The answer is not from the API.')
     }
     return {
-      value: (await response.json()) as T,
+      value: JSON.parse(text) as T,
       sequence: sequenceOf(response.headers),
       position: response.headers.get('Postbus-Position') ?? undefined,
       next: nextOf(response.headers.get('Link')),
@@ -37,7 +43,21 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
   } catch (cause) {
     if (init.signal?.aborted) throw cause
     throw noAnswer(cause)
+  } finally {
+    watchdog.stop()
   }
+}
+
+/** The body of an answer. Each part of it is a sign of life. */
+async function textOf(response: Response, watchdog: Watchdog): Promise<string> {
+  if (!response.body) return ''
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+  const parts: string[] = []
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    watchdog.reset()
+    parts.push(part.value)
+  }
+  return parts.join('')
 }
 
 /** Sends a value as JSON. */

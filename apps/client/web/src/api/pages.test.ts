@@ -9,11 +9,12 @@ afterEach(() => {
 })
 
 const signal = new AbortController().signal
-const post = { id: '0b', title: 'T', body: '', createdAt: '2026-11-24T09:00:00Z', commentCount: 1 }
+const post = { id: '0b', title: 'T', body: 'One\n\ntwo', createdAt: '2026-11-24T09:00:00Z', commentCounts: { approved: 1 } }
 const comment = { id: '0c', content: 'C', status: 'approved' as const, createdAt: '2026-11-24T09:01:00Z' }
 
-test('readFeed keeps the order, the number and the next page, and leaves comments out', async () => {
-  const answer = { '0b': { ...post, comments: [comment] }, '0a': { ...post, id: '0a', comments: [] } }
+test('readFeed keeps the order, the number and the next page', async () => {
+  const post = { id: '0b', title: 'T', excerpt: 'One two', createdAt: '2026-11-24T09:00:00Z', commentCounts: { approved: 1 } }
+  const answer = { '0b': post, '0a': { ...post, id: '0a' } }
   fetched.mockResolvedValue(Response.json(answer, { headers: { 'Postbus-Sequence': '9', Link: '</posts?cursor=0a>; rel="next"' } }))
   expect(await readFeed('/posts', undefined, signal)).toEqual({
     sequence: 9,
@@ -43,6 +44,7 @@ test('postPath leads nowhere else', () => {
   expect(postPath('../create?x=#')).toBe('/posts/..%2Fcreate%3Fx%3D%23')
 })
 
-test('summary leaves the comments out', () => {
-  expect(summary({ ...post, comments: [comment] }, 4)).toEqual({ ...post, sequence: 4 })
+test('summary leaves the comments out, and most of a long text', () => {
+  const { body, ...rest } = post
+  expect(summary({ ...post, comments: [comment] }, 4)).toEqual({ ...rest, excerpt: 'One two', sequence: 4 })
 })

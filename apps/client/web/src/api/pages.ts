@@ -1,8 +1,9 @@
 import { request, withParameter } from './http'
-import type { Comment, Post, PostWithComments } from './types'
+import { excerptOf } from './excerpt'
+import type { Comment, Post, PostWithComments, Summary } from './types'
 
 /** A post in the list, and the number of the log at which it was read. */
-export interface FeedPost extends Post {
+export interface FeedPost extends Summary {
   sequence: number
 }
 
@@ -26,25 +27,25 @@ export interface CommentsPage extends Stand {
 }
 
 /** The address of the first page of posts. */
-export const feedPath = '/posts'
+export const feedPath = '/posts?comments=0'
 
 /** The address of a post and the first page of its comments. */
 export const postPath = (id: string) => `/posts/${encodeURIComponent(id)}`
 
-/** A post without its comments, as of a number of the log. */
-export function summary(post: PostWithComments, sequence: number): FeedPost {
-  const { comments, ...rest } = post
-  return { ...rest, sequence }
+/** A post as the list shows it, as of a number of the log. */
+export function summary(post: Post | PostWithComments, sequence: number): FeedPost {
+  const { body, comments, ...rest } = { comments: [], ...post }
+  return { ...rest, excerpt: excerptOf(body), sequence }
 }
 
 /** Reads a page of posts that is at least as new as the number. */
 export async function readFeed(path: string, atLeast: number | undefined, signal: AbortSignal): Promise<FeedPage> {
-  const answer = await request<Record<string, PostWithComments>>(atSequence(path, atLeast), { signal })
+  const answer = await request<Record<string, Summary>>(atSequence(path, atLeast), { signal })
   const sequence = answer.sequence ?? 0
   return {
     sequence,
     position: answer.position,
-    posts: Object.values(answer.value).map((post) => summary(post, sequence)),
+    posts: Object.values(answer.value).map((post) => ({ ...post, sequence })),
     next: answer.next,
   }
 }

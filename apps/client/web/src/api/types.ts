@@ -23,18 +23,28 @@ export interface CreatedComment extends Comment {
   receipt?: string
 }
 
-/** A post, without its comments. */
-export interface Post {
+/** How many comments a post has of each status. A status without any is missing. */
+export type CommentCounts = Partial<Record<Status, number>>
+
+/** A post in a list. */
+export interface Summary {
   id: string
   title: string
-  body: string
+  /** The beginning of its text, as one paragraph. */
+  excerpt: string
   /** The name of a person who signed in. A guest's post has none. */
   author?: string
   authorId?: string
   createdAt: string
-  commentCount: number
+  /** Missing until the services have counted the comments of a post that was just created. */
+  commentCounts?: CommentCounts
   /** Whether comments are taken. It is missing until a moderator has decided that: they are. */
   commenting?: Commenting
+}
+
+/** A post, without its comments. */
+export interface Post extends Omit<Summary, 'excerpt'> {
+  body: string
 }
 
 export type Commenting = 'open' | 'closed'
@@ -60,6 +70,6 @@ export interface NewComment {
 /** One change of the live stream. */
 export type Change = { sequence: number } & (
   | { type: 'PostCreated'; post: PostWithComments }
-  | { type: 'CommentCreated' | 'CommentUpdated'; postId: string; comment: Comment }
+  | { type: 'CommentCreated' | 'CommentUpdated'; postId: string; comment: Comment; commentCounts?: CommentCounts }
   | { type: 'PostCommentingChanged'; postId: string; commenting: Commenting }
 )

@@ -1,5 +1,6 @@
 import { Button } from '@base-ui/react/button'
 import { useEffect, useRef } from 'react'
+import { summary } from '../api/pages'
 import { useLive } from '../live/useLive'
 import { announce } from '../ui/announce'
 import { count } from '../ui/count'
@@ -37,7 +38,7 @@ export function FeedPage() {
       <NewPost
         onSent={(post) => {
           focusOn.current = post.id
-          live.add({ ...post, sequence: 0, shown: true })
+          live.add({ ...summary(post, 0), shown: true })
           announce('Your post is published.')
         }}
       />

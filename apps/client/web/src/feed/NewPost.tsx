@@ -16,10 +16,10 @@ const fields = ['title', 'body'] as const
 /** The form for a post, behind a button that opens it. What somebody has typed who may not post any more stays. */
 export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
   const [toggled, setToggled] = useState<boolean>()
-  const form = useForm<(typeof fields)[number], Omit<Post, 'commentCount'>>('post', '/posts/create', fields, (post) => {
+  const form = useForm<(typeof fields)[number], Post>('post', '/posts/create', fields, (post) => {
     rememberOwn(post.id)
     setToggled(false)
-    onSent({ ...post, commentCount: 0 })
+    onSent(post)
   })
   const me = useMe()
   const [hadDraft] = useState(!form.isEmpty)

@@ -1,29 +1,35 @@
 import { describe, expect, test } from 'vitest'
-import type { CommentsPage, FeedPage, FeedPost } from '../api/pages'
+import { summary, type CommentsPage, type FeedPage, type FeedPost } from '../api/pages'
 import type { Change, Comment, Post } from '../api/types'
 import { arrive, foldIntoComments, foldIntoFeed, foldIntoPosts, heldPosts, newestFirst, shownComments, shownPosts, upsert, type Arrived } from './fold'
 
 const createdAt = '2026-11-24T09:00:00Z'
-const post = (id: string, commentCount = 0): Post => ({ id, title: `Title ${id}`, body: '', createdAt, commentCount })
-const feedPost = (id: string, sequence: number, commentCount = 0): FeedPost => ({ ...post(id, commentCount), sequence })
+const post = (id: string, approved = 0): Post => ({ id, title: `Title ${id}`, body: '', createdAt, commentCounts: { approved } })
+const feedPost = (id: string, sequence: number, approved = 0): FeedPost => summary(post(id, approved), sequence)
 const arrived = (id: string, sequence: number, shown: boolean): Arrived => ({ ...feedPost(id, sequence), shown })
 const comment = (id: string, status: Comment['status'] = 'pending'): Comment => ({ id, content: `Content ${id}`, status, createdAt })
-const created = (sequence: number, postId: string, id: string): Change => ({ type: 'CommentCreated', sequence, postId, comment: comment(id) })
-const updated = (sequence: number, postId: string, id: string, status: Comment['status'] = 'approved'): Change => ({ type: 'CommentUpdated', sequence, postId, comment: comment(id, status) })
+/** A change of a comment. Afterwards its post has so many that are approved, and as many that are pending as the sequence says. */
+const created = (sequence: number, postId: string, id: string, approved = 0): Change => ({ type: 'CommentCreated', sequence, postId, comment: comment(id), commentCounts: { approved, pending: sequence } })
+const updated = (sequence: number, postId: string, id: string, status: Comment['status'] = 'approved', approved = 0): Change => ({ type: 'CommentUpdated', sequence, postId, comment: comment(id, status), commentCounts: { approved, pending: sequence } })
 const postCreated = (sequence: number, id: string): Change => ({ type: 'PostCreated', sequence, post: { ...post(id), comments: [] } })
 const feed = (sequence: number, ...posts: FeedPost[]): FeedPage => ({ sequence, posts, next: undefined })
-const page = (sequence: number, ids: string[], next?: string, commentCount = ids.length): CommentsPage => ({ sequence, post: post('p', commentCount), comments: ids.map((id) => comment(id)), next })
+const page = (sequence: number, ids: string[], next?: string, approved = ids.length): CommentsPage => ({ sequence, post: post('p', approved), comments: ids.map((id) => comment(id)), next })
 const ids = (items: { id: string }[]) => items.map(({ id }) => id)
 
 describe('the list of posts', () => {
   const pages = [feed(10, feedPost('4', 10), feedPost('3', 10, 2)), feed(12, feedPost('2', 12))]
 
-  test('counts a comment of the post, once', () => {
-    const once = foldIntoFeed(pages, created(11, '3', 'c'))
-    expect(once[0]?.posts[1]).toMatchObject({ commentCount: 3, sequence: 11 })
+  test.each([created(11, '3', 'c', 3), updated(11, '3', 'c', 'approved', 3)])('takes the counts of the post from a change of a comment, once', (change) => {
+    const once = foldIntoFeed(pages, change)
+    expect(once[0]?.posts[1]).toMatchObject({ commentCounts: { approved: 3, pending: 11 }, sequence: 11 })
     expect(once[1]).toBe(pages[1])
     expect(once[0]?.posts[0]).toBe(pages[0]?.posts[0])
-    expect(foldIntoFeed(once, created(11, '3', 'c'))).toBe(once)
+    expect(foldIntoFeed(once, change)).toBe(once)
+  })
+
+  test('keeps its counts if an older service gives none with a change', () => {
+    const { commentCounts, ...change } = created(11, '3', 'c') as Change & { type: 'CommentCreated' }
+    expect(foldIntoFeed(pages, change)[0]?.posts[1]).toMatchObject({ commentCounts: { approved: 2 }, sequence: 11 })
   })
 
   test('does not count what the page already had', () => {
@@ -32,7 +38,7 @@ describe('the list of posts', () => {
   })
 
   test('is the same one after what does not change it', () => {
-    for (const change of [updated(20, '3', 'c'), postCreated(20, '9'), created(20, 'unknown', 'c')]) {
+    for (const change of [updated(20, 'unknown', 'c'), postCreated(20, '9'), created(20, 'unknown', 'c')]) {
       expect(foldIntoFeed(pages, change)).toBe(pages)
       expect(foldIntoPosts(pages[0]?.posts ?? [], change)).toBe(pages[0]?.posts)
     }
@@ -41,15 +47,15 @@ describe('the list of posts', () => {
 
 describe('the comments of a post', () => {
   test('a new one is first, and counted', () => {
-    const [first] = foldIntoComments([page(10, ['2', '1'])], created(11, 'p', '3'))
+    const [first] = foldIntoComments([page(10, ['2', '1'])], created(11, 'p', '3', 2))
     expect(ids(first?.comments ?? [])).toEqual(['3', '2', '1'])
-    expect(first).toMatchObject({ sequence: 11, post: { commentCount: 3 } })
+    expect(first).toMatchObject({ sequence: 11, post: { commentCounts: { approved: 2, pending: 11 } } })
   })
 
   test('a new one is first of a post without any', () => {
     const [first] = foldIntoComments([page(10, [])], created(11, 'p', '3'))
     expect(ids(first?.comments ?? [])).toEqual(['3'])
-    expect(first?.post.commentCount).toBe(1)
+    expect(first?.post.commentCounts).toEqual({ approved: 0, pending: 11 })
   })
 
   test('what comes again, or was read already, changes nothing', () => {
@@ -79,32 +85,33 @@ describe('the comments of a post', () => {
 
   test('a decision takes the place of the comment, on whichever page it is', () => {
     const pages = [page(10, ['4', '3'], '/next', 4), page(10, ['2', '1'], undefined, 4)]
-    const folded = foldIntoComments(pages, updated(11, 'p', '1', 'rejected'))
-    expect(folded[0]).toBe(pages[0])
+    const folded = foldIntoComments(pages, updated(11, 'p', '1', 'rejected', 3))
+    expect(folded[0]).toMatchObject({ comments: pages[0]?.comments, post: { commentCounts: { approved: 3 } } })
     expect(folded[1]?.comments[1]?.status).toBe('rejected')
     expect(ids(folded[1]?.comments ?? [])).toEqual(['2', '1'])
   })
 
-  test('a decision about a comment on a page that is not read changes nothing', () => {
+  test('a decision about a comment on a page that is not read changes the counts alone', () => {
     const pages = [page(10, ['4', '3'], '/next', 4)]
-    expect(foldIntoComments(pages, updated(11, 'p', '1'))).toBe(pages)
+    const [first] = foldIntoComments(pages, updated(11, 'p', '1', 'approved', 5))
+    expect(first).toEqual({ ...pages[0], sequence: 11, post: { ...pages[0]?.post, commentCounts: { approved: 5, pending: 11 } } })
   })
 
   test('a comment that is older than what was read is counted on the first page and put where it belongs', () => {
     // It was created before those on the first page, and reached the log after them.
     const pages = [page(10, ['5', '4'], '/next', 4), page(10, ['2', '1'], undefined, 4)]
-    const folded = foldIntoComments(pages, created(11, 'p', '3'))
+    const folded = foldIntoComments(pages, created(11, 'p', '3', 4))
     expect(folded.map(({ comments }) => ids(comments))).toEqual([
       ['5', '4'],
       ['3', '2', '1'],
     ])
-    expect(folded[0]?.post.commentCount).toBe(5)
+    expect(folded[0]?.post.commentCounts).toEqual({ approved: 4, pending: 11 })
   })
 
   test('a page that was read later than the change is not given it twice, and the first still counts it', () => {
     const pages = [page(10, ['5', '4'], '/next', 3), page(12, ['3', '1'], undefined, 4)]
-    const folded = foldIntoComments(pages, created(11, 'p', '3'))
-    expect(folded[0]?.post.commentCount).toBe(4)
+    const folded = foldIntoComments(pages, created(11, 'p', '3', 3))
+    expect(folded[0]?.post.commentCounts).toEqual({ approved: 3, pending: 11 })
     expect(folded[1]).toBe(pages[1])
   })
 
@@ -149,7 +156,7 @@ describe('posts that came live', () => {
 
   test('the later reading of one stays, and what was shown is not hidden again', () => {
     const own = arrived('2', 0, true)
-    const later = { ...arrived('2', 5, false), commentCount: 1 }
+    const later = { ...arrived('2', 5, false), commentCounts: { approved: 1 } }
     const after = arrive([own], later)
     expect(after).toEqual([{ ...later, shown: true }])
     expect(arrive(after, own)).toEqual(after)

@@ -18,14 +18,11 @@ export function foldIntoFeed(pages: FeedPage[], change: Change): FeedPage[] {
   })
 }
 
-/** Folds a change into posts. Only their number of comments can change. */
+/** Folds a change into posts. Only their numbers of comments can change, which a change of a comment has. */
 export function foldIntoPosts<T extends FeedPost>(posts: T[], change: Change): T[] {
-  if (change.type !== 'CommentCreated') return posts
-  return mapChanged(posts, (post) =>
-    post.id === change.postId && change.sequence > post.sequence
-      ? { ...post, commentCount: post.commentCount + 1, sequence: change.sequence }
-      : post,
-  )
+  if (change.type !== 'CommentCreated' && change.type !== 'CommentUpdated') return posts
+  const { postId, sequence, commentCounts } = change
+  return mapChanged(posts, (post) => (post.id === postId && sequence > post.sequence ? { ...post, sequence, ...(commentCounts && { commentCounts }) } : post))
 }
 
 /** Folds a change into the pages of a post's comments. The first page has the post as it now stands. */
@@ -37,16 +34,16 @@ export function foldIntoComments(pages: CommentsPage[], change: Change): Comment
     if (sequence <= first.sequence) return pages
     return pages.with(0, { ...first, sequence, post: { ...first.post, commenting: change.commenting } })
   }
-  const { comment } = change
+  const { comment, commentCounts } = change
   const at = pageOf(pages, comment.id)
   return mapChanged(pages, (page, i) => {
-    // Each page has the count of all comments; the first page keeps the newest one.
-    const counts = i === 0 && change.type === 'CommentCreated'
+    // Each page has the counts of all comments; the first page keeps the newest ones.
+    const counts = i === 0 && commentCounts !== undefined
     if (sequence <= page.sequence || (!counts && i !== at)) return page
     return {
       ...page,
       sequence,
-      post: counts ? { ...page.post, commentCount: page.post.commentCount + 1 } : page.post,
+      post: counts ? { ...page.post, commentCounts } : page.post,
       comments: i === at ? upsert(page.comments, comment) : page.comments,
     }
   })

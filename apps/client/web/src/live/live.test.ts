@@ -25,7 +25,7 @@ afterEach(() => {
   vi.unstubAllGlobals()
 })
 
-const post = (id: string, sequence: number) => ({ id, title: id, body: '', createdAt: '', commentCount: 0, sequence })
+const post = (id: string, sequence: number) => ({ id, title: id, excerpt: '', createdAt: '', sequence })
 const arrived = () => client.getQueryData<Arrived[]>(keys.arrived)?.map((each) => each.id)
 
 /** Shows a list of posts that is read from pages, one after another. */
@@ -46,7 +46,7 @@ async function followed() {
   live.begin({ sequence: 7, position: '7/log/a' })
   await vi.waitFor(() => expect(list.shown()).toEqual(['old']))
   stream?.listener.connected()
-  stream?.listener.change({ type: 'PostCreated', sequence: 8, post: { ...post('live', 8), comments: [] } }, '8/log/b')
+  stream?.listener.change({ type: 'PostCreated', sequence: 8, post: { id: 'live', title: 'live', body: '', createdAt: '', comments: [] } }, '8/log/b')
   client.setQueryData(keys.ownComments('old'), [{ id: 'c' }])
   expect(arrived()).toEqual(['live'])
   return { live, list }

@@ -234,13 +234,15 @@ describe('follow', () => {
 
 describe('changeOf', () => {
   test('a post', () => {
-    const post = { id: 'p', title: 'T', body: '', createdAt: '', commentCount: 0, comments: [] }
+    const post = { id: 'p', title: 'T', body: '', createdAt: '', comments: [] }
     expect(changeOf({ id: '3', event: 'PostCreated', data: JSON.stringify(post) })).toEqual({ type: 'PostCreated', sequence: 3, post })
   })
 
   test.each(['CommentCreated', 'CommentUpdated'] as const)('%s', (event) => {
     const comment = { id: 'c', content: 'C', status: 'pending', createdAt: '' }
     expect(changeOf({ id: '4', event, data: JSON.stringify({ ...comment, postId: 'p' }) })).toEqual({ type: event, sequence: 4, postId: 'p', comment })
+    const counted = { ...comment, postId: 'p', commentCount: 1, commentCounts: { pending: 1 } }
+    expect(changeOf({ id: '4', event, data: JSON.stringify(counted) })).toEqual({ type: event, sequence: 4, postId: 'p', comment, commentCounts: { pending: 1 } })
   })
 
   test('whether the comments of a post are open', () => {

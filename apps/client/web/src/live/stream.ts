@@ -1,6 +1,7 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import { noAnswer, Problem, problemOf } from '../api/problem'
-import type { Change, Comment, Commenting, PostWithComments } from '../api/types'
+import { Watchdog } from '../api/watchdog'
+import type { Change, Comment, CommentCounts, Commenting, PostWithComments } from '../api/types'
 import { numberIn } from './position'
 
 /**
@@ -78,16 +79,14 @@ async function readOnce(
   begin: (position: string | null) => void,
   receive: (text: string) => void,
 ): Promise<void> {
-  const quiet = new AbortController()
-  const hangUp = () => quiet.abort()
-  let watchdog = setTimeout(hangUp, silence)
+  const watchdog = new Watchdog(silence)
   // An open connection reports nothing when the network goes away.
-  window.addEventListener('offline', hangUp)
+  window.addEventListener('offline', watchdog.abort)
   try {
     const response = await fetch('/posts', {
       headers: { Accept: 'text/event-stream', 'Last-Event-ID': after },
       cache: 'no-store',
-      signal: AbortSignal.any([signal, quiet.signal]),
+      signal: AbortSignal.any([signal, watchdog.signal]),
     })
     if (!response.ok) throw problemOf(response.status, await response.text(), null)
     if (!response.body || !response.headers.get('Content-Type')?.startsWith('text/event-stream')) {
@@ -96,13 +95,12 @@ async function readOnce(
     begin(response.headers.get('Postbus-Position'))
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      clearTimeout(watchdog)
-      watchdog = setTimeout(hangUp, silence)
+      watchdog.reset()
       receive(part.value)
     }
   } finally {
-    clearTimeout(watchdog)
-    window.removeEventListener('offline', hangUp)
+    watchdog.stop()
+    window.removeEventListener('offline', watchdog.abort)
   }
 }
 
@@ -115,8 +113,8 @@ export function changeOf(message: EventSourceMessage): Change | undefined {
       return { type: 'PostCreated', sequence, post: JSON.parse(message.data) as PostWithComments }
     case 'CommentCreated':
     case 'CommentUpdated': {
-      const { postId, ...comment } = JSON.parse(message.data) as Comment & { postId: string }
-      return { type: message.event, sequence, postId, comment }
+      const { postId, commentCount, commentCounts, ...comment } = JSON.parse(message.data) as Comment & { postId: string; commentCount?: number; commentCounts?: CommentCounts }
+      return { type: message.event, sequence, postId, comment, ...(commentCounts && { commentCounts }) }
     }
     case 'PostCommentingChanged':
       return { type: message.event, sequence, ...(JSON.parse(message.data) as { postId: string; commenting: Commenting }) }

@@ -17,7 +17,7 @@ export function useWakeUp(wakeUp: () => void): void {
   useQuery({
     queryKey: keys.beginning,
     queryFn: async ({ signal }) => {
-      const page = await readFeed(`${feedPath}?limit=1`, live.position, signal)
+      const page = await readFeed(`${feedPath}&limit=1`, live.position, signal)
       live.begin(page)
       return page.sequence
     },

@@ -33,7 +33,7 @@ export function PostPage({ id }: { id: string }) {
       </>
     )
   }
-  const total = Math.max(post?.commentCount ?? 0, comments.length)
+  const approved = post?.commentCounts?.approved ?? 0
   return (
     <>
       <title>{post ? `${post.title} · Postbus` : 'Postbus'}</title>
@@ -59,7 +59,7 @@ export function PostPage({ id }: { id: string }) {
         </article>
       )}
       <section aria-labelledby="comments-heading" className={styles.comments}>
-        <h2 id="comments-heading">{total === 0 ? 'No comments yet' : count(total, 'comment')}</h2>
+        <h2 id="comments-heading">{approved > 0 ? count(approved, 'comment') : post && comments.length === 0 ? 'No comments yet' : 'Comments'}</h2>
         <NewComment
           postId={id}
           isClosed={post?.commenting === 'closed'}
