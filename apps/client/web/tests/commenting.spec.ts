@@ -113,6 +113,49 @@ test.describe('commenting', () => {
     await expect(page.getByRole('heading', { level: 2, name: '4 comments' })).toBeVisible()
   })
 
+  test('others’ comments that one cannot read are not counted', async ({ page, visitor, api }) => {
+    const post = await api.post({ title: unique('Counted') })
+    const other = await visitor()
+    await Promise.all([visit(page, `/p/${post.id}`), visit(other, `/p/${post.id}`)])
+    await send(page, 'An orange one.')
+    await expect(comments(other)).toContainText(rejected)
+    await expect(other.getByRole('heading', { level: 2, name: 'Comments', exact: true })).toBeVisible()
+    await expect(page.getByRole('heading', { level: 2, name: '1 comment' })).toBeVisible()
+    await send(other, 'A good one.')
+    for (const [each, n] of [[page, '2 comments'], [other, '1 comment']] as const) await expect(each.getByRole('heading', { level: 2, name: n, exact: true })).toBeVisible()
+  })
+
+  test('Ctrl+Enter sends, and the name is there again on the next post', async ({ page, api }) => {
+    const [post, next] = [await api.post({ title: unique('By keys') }), await api.post({ title: unique('The next one') })]
+    await visit(page, `/p/${post.id}`)
+    const form = commentForm(page)
+    const [content, author] = [form.getByRole('textbox', { name: 'Comment' }), form.getByRole('textbox', { name: 'Name (optional)' })]
+    await author.fill('Ann')
+    await content.fill('First line.')
+    await content.press('Enter')
+    await content.pressSequentially('Second line.')
+    await content.press('Control+Enter')
+    await expect(comment(page, 'Second line.')).toContainText('Ann')
+    await expect(content).toHaveValue('')
+    await expect(author).toHaveValue('Ann')
+
+    await visit(page, `/p/${next.id}`)
+    await expect(author).toHaveValue('Ann')
+    await content.fill('Again.')
+    await form.getByRole('button', { name: 'Send' }).click()
+    await expect(comment(page, 'Again.')).toContainText('Ann')
+    // Who removes the name writes without one, and is not given it again.
+    await author.fill('')
+    await expect(author).toHaveValue('')
+    await page.reload()
+    await expect(author).toHaveValue('')
+    await content.fill('Without a name.')
+    await content.press('Control+Enter')
+    await expect(comment(page, 'Without a name.')).toContainText('Anonymous')
+    await page.reload()
+    await expect(author).toHaveValue('')
+  })
+
   test('what is refused is said under the field, and what is typed stays', async ({ page, api }) => {
     const post = await api.post({ title: unique('Strict') })
     await visit(page, `/p/${post.id}`)

@@ -35,6 +35,19 @@ test.describe('writing a post', () => {
     await expect(cards(page).first()).toContainText(title)
   })
 
+  test('Escape closes the form and keeps what is typed, and Ctrl+Enter sends it', async ({ page }) => {
+    await visit(page, '/')
+    const title = unique('By keys')
+    let form = await openForm(page)
+    await form.getByRole('textbox', { name: 'Title' }).fill(title)
+    await form.getByRole('textbox', { name: 'Title' }).press('Escape')
+    await expect(page.getByRole('button', { name: 'Write a post' })).toBeFocused()
+    form = await openForm(page)
+    await expect(form.getByRole('textbox', { name: 'Title' })).toHaveValue(title)
+    await form.getByRole('textbox', { name: 'Text (optional)' }).press('Control+Enter')
+    await expect(cards(page).first()).toContainText(title)
+  })
+
   test('who reads elsewhere while it is sent, and comes back, finds it in the list and the form closed', async ({ page, api }) => {
     const other = await api.post({ title: unique('Read meanwhile') })
     const { release } = await hold(page, '**/posts/create')

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { Locator } from '@playwright/test'
 import { expect, test, unique } from './system'
 import { card, cards, comment, comments, scrollUntil, titles, visit } from './views'
 
@@ -129,6 +130,84 @@ test.describe('reading', () => {
     await expect(time).toHaveText('2 hours ago')
     await page.clock.fastForward('24:00:00')
     await expect(time).toHaveText('yesterday')
+  })
+
+  test('the address of a comment leads to it, also where it is far down, and can be copied', async ({ page, context, api, control }) => {
+    await context.grantPermissions(['clipboard-read', 'clipboard-write'])
+    const { newest } = await control.seed(1, 0)
+    const first = await api.moderated(newest, { content: 'The first of all.' })
+    for (let n = 0; n < 60; n++) await api.comment(newest, { content: `One of many, ${n}.` })
+    await api.moderated(newest, { content: 'The last of all.' })
+    await page.goto(`/p/${newest}#comment-${first.id}`)
+    await expect(comment(page, 'The first of all.')).toBeInViewport()
+    await expect(comment(page, 'The first of all.')).toBeFocused()
+    await expect(comment(page, 'The first of all.')).toHaveAttribute('data-linked', 'true')
+
+    const last = comment(page, 'The last of all.')
+    await last.getByRole('button', { name: 'Copy link' }).click()
+    await expect(page.getByText('The link is copied.')).toBeAttached()
+    await last.getByRole('link').click()
+    await expect(last).toHaveAttribute('data-linked', 'true')
+    await expect(page.locator('[data-linked=true]')).toHaveCount(1)
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(page.url())
+    await page.goto(`/p/${newest}#comment-017f22e2-79b0-7cc3-98c4-dc0c0c07398f`) // of no comment
+    await expect(page.getByText('The first of all.')).toBeVisible()
+    await expect(page.locator('[data-linked=true]')).toHaveCount(0)
+  })
+
+  test('a long comment is folded, and thousands of line breaks take no room', async ({ page, api }) => {
+    const post = await api.post({ title: unique('Long-winded'), body: `Above.${'\n'.repeat(5_000)}Below.` })
+    await api.moderated(post.id, { content: `Begin.${'\n'.repeat(9_000)}End.` })
+    await api.moderated(post.id, { content: `${'All work and no play.\n'.repeat(400)}The end.` })
+    await visit(page, `/p/${post.id}`)
+    await expect(comment(page, 'Begin.')).toContainText('End.')
+    await expect(comment(page, 'Begin.').getByRole('button', { name: 'Show more' })).toBeHidden()
+    const long = comment(page, 'All work')
+    const height = async () => (await long.boundingBox())?.height ?? 0
+    const folded = await height()
+    expect(folded).toBeLessThan(700)
+    await long.getByRole('button', { name: 'Show more' }).click()
+    await expect(long.getByRole('button', { name: 'Show less' })).toHaveAttribute('aria-expanded', 'true')
+    expect(await height()).toBeGreaterThan(5_000)
+    await long.getByRole('button', { name: 'Show less' }).click()
+    expect(await height()).toBe(folded)
+    expect(await page.evaluate(() => document.documentElement.scrollHeight)).toBeLessThan(3_000)
+  })
+
+  test('what is written from right to left is shown so, beside what is not', async ({ page, api }) => {
+    const post = await api.post({ title: unique('مرحبا بالعالم'), body: 'نص عربي.' })
+    const english = await api.post({ title: unique('In English'), body: 'A text.' })
+    await api.moderated(post.id, { content: 'تعليق بالعربية', author: 'ليلى' })
+    await api.moderated(post.id, { content: 'A comment.', author: 'Ann' })
+    const direction = (of: Locator) => of.evaluate((element) => getComputedStyle(element).direction)
+    await visit(page, '/')
+    for (const [title, body, expected] of [
+      [post.title, 'نص عربي.', 'rtl'],
+      [english.title, 'A text.', 'ltr'],
+    ] as const) {
+      expect(await direction(card(page, title).getByRole('heading'))).toBe(expected)
+      expect(await direction(card(page, title).getByText(body))).toBe(expected)
+    }
+    await visit(page, `/p/${post.id}`)
+    expect(await direction(page.getByRole('heading', { level: 1 }))).toBe('rtl')
+    expect(await direction(page.getByText('تعليق بالعربية'))).toBe('rtl')
+    expect(await direction(page.getByText('A comment.'))).toBe('ltr')
+    const field = page.getByRole('textbox', { name: 'Comment' })
+    await field.fill('سلام')
+    expect(await direction(field)).toBe('rtl')
+  })
+
+  test('the focus of what is at the edge of a list can be seen whole', async ({ page, api }) => {
+    const post = await api.post({ title: unique('At the edge') })
+    await visit(page, '/')
+    const link = card(page, post.title).getByRole('link')
+    await link.focus()
+    const outside = await link.evaluate((element) => {
+      const { outlineWidth, outlineOffset } = getComputedStyle(element)
+      const clip = element.closest('li')?.getBoundingClientRect()
+      return element.getBoundingClientRect().left - Number.parseFloat(outlineWidth) - Number.parseFloat(outlineOffset) - (clip?.left ?? 0)
+    })
+    expect(outside).toBeGreaterThanOrEqual(0)
   })
 
   test('the theme follows the device until the visitor chooses one, which stays', async ({ page }) => {

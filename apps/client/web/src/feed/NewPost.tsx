@@ -35,7 +35,15 @@ export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
   return (
     <section ref={section} className={styles.section} aria-label="Write a post">
       {open ? (
-        <form className={styles.form} onSubmit={form.submit} noValidate>
+        <form
+          className={styles.form}
+          onSubmit={form.submit}
+          onKeyDown={(event) => {
+            if (event.key === 'Escape' && !event.nativeEvent.isComposing) setToggled(false)
+            else form.onKeyDown(event)
+          }}
+          noValidate
+        >
           <TextField name="title" label="Title" value={form.draft.title} onChange={form.set('title')} mistake={form.mistake('title')} />
           <TextField name="body" label="Text (optional)" rows={6} value={form.draft.body} onChange={form.set('body')} mistake={form.mistake('body')} />
           <As />

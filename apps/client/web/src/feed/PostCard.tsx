@@ -11,14 +11,14 @@ export const PostCard = memo(function PostCard({ post }: { post: FeedPost }) {
   return (
     <li className={styles.item} data-post={post.id}>
       <article className={styles.card}>
-        <h2 className={styles.title}>
+        <h2 className={styles.title} dir="auto">
           <Link href={`/p/${post.id}`}>{post.title}</Link>
         </h2>
-        {post.excerpt !== '' && <p className={styles.body}>{post.excerpt}</p>}
+        {post.excerpt !== '' && <p className={styles.body} dir="auto">{post.excerpt}</p>}
         <p className={styles.meta}>
           {post.author !== undefined && (
             <>
-              <span className={styles.author}>{post.author}</span>
+              <bdi className={styles.author}>{post.author}</bdi>
               <span aria-hidden="true">·</span>
             </>
           )}

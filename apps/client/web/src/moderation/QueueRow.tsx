@@ -3,6 +3,7 @@ import { useState } from 'react'
 import { Refusal } from '../people/Refusal'
 import { useMe } from '../people/useMe'
 import { Ago } from '../ui/Ago'
+import { squeezed } from '../ui/squeezed'
 import { TextField } from '../ui/TextField'
 import { Trouble } from '../ui/Trouble'
 import { mistakeIn } from '../write/limits'
@@ -43,10 +44,10 @@ export function QueueRow({ comment, isOpen, mark, reason, onReason, onAct, isClo
     <li className={styles.item}>
       <article data-comment={comment.id} tabIndex={-1} aria-label={`Comment by ${comment.author ?? 'Anonymous'}`} className={styles.row} data-open={isOpen}>
         <By comment={comment} />
-        <p className={isOpen ? styles.content : styles.excerpt}>{comment.content}</p>
+        <p className={isOpen ? styles.content : styles.excerpt} dir="auto">{squeezed(comment.content)}</p>
         <p className={styles.decided} data-status={comment.status}>
           {deciderOf(comment, subject)}
-          {comment.reason && `: ${comment.reason}`}
+          {comment.reason && <>: <bdi>{comment.reason}</bdi></>}
         </p>
         {mark?.problem && (
           <Trouble>
@@ -86,7 +87,7 @@ export function QueueRow({ comment, isOpen, mark, reason, onReason, onAct, isClo
 function By({ comment }: { comment: ModeratedComment }) {
   return (
     <p className={styles.meta}>
-      <strong className={styles.author}>{comment.author ?? 'Anonymous'}</strong>
+      <strong className={styles.author} dir="auto">{comment.author ?? 'Anonymous'}</strong>
       <span>{comment.authorId === undefined ? 'guest' : `signed in as ${markOf(comment.authorId)}`}</span>
       <Ago time={comment.createdAt} />
       <PostLink id={comment.postId} />

@@ -8,7 +8,7 @@ export function As() {
   if (subject === undefined && !ended) return null
   return (
     <p className={styles.as}>
-      {subject === undefined ? <>As a guest. {signIn && <SignIn>Sign in again</SignIn>}</> : name === undefined ? 'Signed in, without a name' : `As ${name}`}
+      {subject === undefined ? <>As a guest. {signIn && <SignIn>Sign in again</SignIn>}</> : name === undefined ? 'Signed in, without a name' : <>As <bdi>{name}</bdi></>}
     </p>
   )
 }

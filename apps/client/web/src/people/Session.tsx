@@ -21,7 +21,7 @@ export function Session() {
       {may(me, 'moderate') && <Link href="/moderate">Moderation</Link>}
       {me.subject !== undefined ? (
         <>
-          <span className={styles.name}>{me.name ?? 'Signed in'}</span>
+          <bdi className={styles.name}>{me.name ?? 'Signed in'}</bdi>
           <Button className={styles.out} onClick={() => leaving.mutate()} disabled={leaving.isPending} focusableWhenDisabled>
             Sign out
           </Button>

@@ -5,6 +5,7 @@ import { may } from '../people/me'
 import { SignInTo } from '../people/SignInTo'
 import { useMe } from '../people/useMe'
 import { TextField } from '../ui/TextField'
+import { lastName, rememberName } from '../write/name'
 import { rememberOwn } from '../write/own'
 import { SendButton } from '../write/SendButton'
 import { useForm } from '../write/useForm'
@@ -30,17 +31,19 @@ export function NewComment({ postId, isClosed, onSent }: Props) {
     `comment:${postId}`,
     `${postPath(postId)}/comments`,
     isGuest ? fields.guest : fields.person,
-    (comment) => {
+    (comment, { author }) => {
       rememberOwn(comment.id, comment.receipt)
+      if (author !== undefined) rememberName(author)
       onSent(comment)
     },
+    isGuest ? { author: lastName() } : {},
   )
   if (form.isEmpty && isClosed) return <p className={styles.closed}>{closed}</p>
   if (form.isEmpty && !may(me, 'comment')) return <SignInTo command="comment" />
   return (
     <section aria-label="Write a comment" className={styles.section}>
       {isClosed && <p className={styles.closed}>{closed} What you wrote is kept.</p>}
-      <form className={styles.form} onSubmit={form.submit} noValidate>
+      <form className={styles.form} onSubmit={form.submit} onKeyDown={form.onKeyDown} noValidate>
         <TextField name="content" label="Comment" rows={3} value={form.draft.content} onChange={form.set('content')} mistake={form.mistake('content')} />
         <div className={styles.last}>
           {isGuest && (

@@ -7,17 +7,20 @@ import { announce } from '../ui/announce'
 import { Ago } from '../ui/Ago'
 import { count } from '../ui/count'
 import { More } from '../ui/More'
+import { squeezed } from '../ui/squeezed'
 import { Trouble } from '../ui/Trouble'
 import { Waiting } from '../ui/Waiting'
 import { CommentItem } from './CommentItem'
 import { closed, NewComment } from './NewComment'
 import styles from './PostPage.module.css'
+import { useLinked } from './useLinked'
 import { isOwnComment, usePost } from './usePost'
 
 /** One post at its own address, with its comments. */
 export function PostPage({ id }: { id: string }) {
   const { post, comments, ...read } = usePost(id)
   const me = useMe()
+  const linked = useLinked(comments, read)
   useChanges((change) => {
     const news = newsOf(change, id, me)
     if (news !== undefined) announce(news)
@@ -33,7 +36,8 @@ export function PostPage({ id }: { id: string }) {
       </>
     )
   }
-  const approved = post?.commentCounts?.approved ?? 0
+  // What the visitor can read: the approved ones, and their own.
+  const readable = (post?.commentCounts?.approved ?? 0) + comments.filter(({ status, content }) => status !== 'approved' && content !== undefined).length
   return (
     <>
       <title>{post ? `${post.title} · Postbus` : 'Postbus'}</title>
@@ -50,16 +54,20 @@ export function PostPage({ id }: { id: string }) {
       ))}
       {post && (
         <article>
-          <h1 className={styles.title}>{post.title}</h1>
+          <h1 className={styles.title} dir="auto">{post.title}</h1>
           <p className={styles.meta}>
-            {post.author !== undefined && `${post.author} · `}
+            {post.author !== undefined && (
+              <>
+                <bdi>{post.author}</bdi> ·{' '}
+              </>
+            )}
             <Ago time={post.createdAt} />
           </p>
-          {post.body !== '' && <div className={styles.body}>{post.body}</div>}
+          {post.body !== '' && <div className={styles.body} dir="auto">{squeezed(post.body)}</div>}
         </article>
       )}
       <section aria-labelledby="comments-heading" className={styles.comments}>
-        <h2 id="comments-heading">{approved > 0 ? count(approved, 'comment') : post && comments.length === 0 ? 'No comments yet' : 'Comments'}</h2>
+        <h2 id="comments-heading">{readable > 0 ? count(readable, 'comment') : post && comments.length === 0 ? 'No comments yet' : 'Comments'}</h2>
         <NewComment
           postId={id}
           isClosed={post?.commenting === 'closed'}
@@ -74,7 +82,7 @@ export function PostPage({ id }: { id: string }) {
         {comments.length > 0 && (
           <ol className={styles.list} aria-label="Comments">
             {comments.map((comment) => (
-              <CommentItem key={comment.id} comment={comment} own={isOwnComment(comment, me)} />
+              <CommentItem key={comment.id} comment={comment} own={isOwnComment(comment, me)} isLinked={comment.id === linked} />
             ))}
           </ol>
         )}

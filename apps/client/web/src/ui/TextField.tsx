@@ -34,6 +34,7 @@ export function TextField({ name, label, value, onChange, mistake, rows, autoCom
         value={value}
         onValueChange={onChange}
         autoComplete={autoComplete}
+        dir="auto"
         render={rows ? <textarea rows={rows} /> : <input type="text" />}
       />
       {left !== undefined && left >= 0 && (

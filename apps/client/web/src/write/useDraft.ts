@@ -1,4 +1,3 @@
-import { useCallback } from 'react'
 import { isTexts } from './storage'
 import { useKept } from './useKept'
 import { withoutSent } from './withoutSent'
@@ -7,16 +6,16 @@ type Texts = Record<string, string>
 
 const nothing: Texts = {}
 
-/** The texts of a form by field. They survive a reload of the page, until they are sent. */
-export function useDraft(name: string) {
+/** The texts of a form by field, where they are not the usual ones. They survive a reload of the page, until they are sent. */
+export function useDraft(name: string, usual: Texts) {
   const [draft = nothing, setDraft] = useKept(`draft:${name}`, isTexts)
-  const change = useCallback((part: Texts) => setDraft((old) => typed({ ...old, ...part })), [setDraft])
+  const change = (part: Texts) => setDraft((old) => typed({ ...old, ...part }, usual))
   /** Removes what was sent, but keeps what the visitor typed since. */
-  const forget = useCallback((sent: Texts) => setDraft((old) => old && typed(withoutSent(old, sent))), [setDraft])
+  const forget = (sent: Texts) => setDraft((old) => old && typed(withoutSent(old, sent), {}))
   return { draft, change, forget }
 }
 
-/** A draft, or nothing if nothing is typed. */
-function typed(draft: Texts): Texts | undefined {
-  return Object.values(draft).some((text) => text !== '') ? draft : undefined
+/** A draft, or nothing if nothing is typed. A usual text that was removed is something. */
+function typed(draft: Texts, usual: Texts): Texts | undefined {
+  return Object.entries(draft).some(([field, text]) => text !== (usual[field] ?? '')) ? draft : undefined
 }

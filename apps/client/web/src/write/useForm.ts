@@ -7,14 +7,20 @@ import { useSend } from './useSend'
 /**
  * A form. Its text is kept until it is sent, it is checked as the services check it, and it is sent once. The
  * name distinguishes forms in the browser's storage. The fields may change: what was typed into one that is
- * not there is kept, and not sent.
+ * not there is kept, and not sent. Usual is what fields have before anything is typed.
  */
-export function useForm<F extends FieldName, T>(name: string, path: string, fields: readonly F[], onSent: (made: T) => void) {
-  const { draft: kept, change, forget } = useDraft(name)
-  const draft = Object.fromEntries(fields.map((field) => [field, kept[field] ?? ''])) as Record<F, string>
+export function useForm<F extends FieldName, T>(
+  name: string,
+  path: string,
+  fields: readonly F[],
+  onSent: (made: T, sent: Partial<Record<F, string>>) => void,
+  usual: Partial<Record<FieldName, string>> = {},
+) {
+  const { draft: kept, change, forget } = useDraft(name, usual)
+  const draft = Object.fromEntries(fields.map((field) => [field, kept[field] ?? usual[field] ?? ''])) as Record<F, string>
   const sending = useSend<Record<F, string>, T>(name, path, (made, sent) => {
     forget(sent)
-    onSent(made)
+    onSent(made, sent)
   })
   const [hasMistakes, setHasMistakes] = useState(false)
   const { problem, failed } = sending
@@ -26,7 +32,7 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
     if (here !== undefined && (hasMistakes || text.length > limits[field])) return here
     return problem?.field === field && failed?.[field] === text ? problem.detail : undefined
   }
-  const isEmpty = fields.every((field) => draft[field] === '')
+  const isEmpty = fields.every((field) => draft[field] === '' || draft[field] === usual[field])
   const isFailed = failed !== undefined && fields.every((field) => (failed[field] ?? '') === draft[field])
   return {
     draft,
@@ -51,6 +57,12 @@ export function useForm<F extends FieldName, T>(name: string, path: string, fiel
       setHasMistakes(wrong !== undefined)
       if (wrong === undefined) sending.send(draft)
       else event.currentTarget.querySelector<HTMLElement>(`[name="${wrong}"]`)?.focus()
+    },
+    /** Ctrl+Enter sends, as Enter does in a field of one line. */
+    onKeyDown: (event: React.KeyboardEvent<HTMLFormElement>) => {
+      if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || event.nativeEvent.isComposing) return
+      event.preventDefault()
+      event.currentTarget.requestSubmit()
     },
   }
 }
