@@ -1,6 +1,6 @@
 import type { Page } from '@playwright/test'
 import { expect, recovery, test, unique, type Api, type Control } from './system'
-import { card, cards, comment, commentForm, comments, connection, openForm, scrollUntil, visit } from './views'
+import { card, cards, comment, commentForm, comments, connection, openForm, scrollUntil, send, visit } from './views'
 
 test.describe('live', () => {
   test('others’ posts come as a quiet bar, and the page does not jump', async ({ page, visitor, control }) => {
@@ -68,6 +68,31 @@ test.describe('live', () => {
       await expect(comments(each)).toHaveCount(2)
       await expect(each.getByRole('heading', { level: 2, name: '2 comments' })).toBeVisible()
     }
+  })
+
+  test('eight tabs share one stream, also when the tab that has it closes', async ({ page, context, api }) => {
+    const streams: string[] = []
+    context.on('request', (request) => {
+      if (request.headers().accept === 'text/event-stream') streams.push(request.url())
+    })
+    const post = await api.post({ title: unique('Open eight times') })
+    // Over HTTP/1.1 a browser has six connections a host.
+    const tabs: Page[] = []
+    for (let n = 0; n < 7; n++) {
+      const tab = await context.newPage()
+      await visit(tab, `/p/${post.id}`)
+      tabs.push(tab)
+    }
+    await visit(page, `/p/${post.id}`)
+    expect(streams).toHaveLength(1)
+    const first = unique('To all tabs')
+    await send(page, first)
+    for (const tab of [page, ...tabs]) await expect(comment(tab, first)).toHaveCount(1)
+    await tabs.shift()?.close()
+    const second = unique('To all that are left')
+    await send(page, second)
+    for (const tab of [page, ...tabs]) await expect(comment(tab, second)).toHaveCount(1)
+    expect(streams).toHaveLength(2)
   })
 
   const cuts: { name: string; cut: (page: Page, control: Control) => Promise<void>; mend: (page: Page, control: Control) => Promise<void> }[] = [

@@ -25,6 +25,7 @@ export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
   const [hadDraft] = useState(!form.isEmpty)
   const open = toggled ?? (hadDraft && !form.isSent)
   const asked = toggled !== undefined
+  const close = () => setToggled(false)
   const section = useRef<HTMLElement>(null)
   useEffect(() => {
     // After the post was sent, the focus moves to it in the list.
@@ -35,20 +36,12 @@ export function NewPost({ onSent }: { onSent: (post: Post) => void }) {
   return (
     <section ref={section} className={styles.section} aria-label="Write a post">
       {open ? (
-        <form
-          className={styles.form}
-          onSubmit={form.submit}
-          onKeyDown={(event) => {
-            if (event.key === 'Escape' && !event.nativeEvent.isComposing) setToggled(false)
-            else form.onKeyDown(event)
-          }}
-          noValidate
-        >
-          <TextField name="title" label="Title" value={form.draft.title} onChange={form.set('title')} mistake={form.mistake('title')} />
-          <TextField name="body" label="Text (optional)" rows={6} value={form.draft.body} onChange={form.set('body')} mistake={form.mistake('body')} />
+        <form className={styles.form} onSubmit={form.submit} noValidate>
+          <TextField name="title" label="Title" value={form.draft.title} onChange={form.set('title')} mistake={form.mistake('title')} onEscape={close} />
+          <TextField name="body" label="Text (optional)" rows={6} value={form.draft.body} onChange={form.set('body')} mistake={form.mistake('body')} onEscape={close} />
           <As />
           <SendButton label="Publish" command="post" {...form}>
-            <Button className="button" onClick={() => setToggled(false)}>
+            <Button className="button" onClick={close}>
               Cancel
             </Button>
           </SendButton>

@@ -59,6 +59,18 @@ test('goes on from the position of the last change', async () => {
   list.leave()
 })
 
+test('a tab that is hidden when it opens follows nothing until it is seen', () => {
+  const page = Object.assign(new EventTarget(), { hidden: true })
+  vi.stubGlobal('document', page)
+  stream = undefined
+  const live = new Live(client, () => false)
+  live.begin({ sequence: 7, position: '7/log/a' })
+  expect(stream).toBeUndefined()
+  page.hidden = false
+  page.dispatchEvent(new Event('visibilitychange'))
+  expect(stream).toMatchObject({ after: '7/log/a' })
+})
+
 test('a stream that begins anew has all dropped and read anew, and says so', async () => {
   const { live, list } = await followed()
   const listener = vi.fn()

@@ -4,7 +4,7 @@ import type { Change } from '../api/types'
 import { arrive, foldIntoComments, foldIntoFeed, foldIntoPosts, type Arrived } from './fold'
 import { keys } from './keys'
 import { logIn, numberIn } from './position'
-import { follow } from './stream'
+import { followShared } from './shared'
 
 /** The state of the live stream: not yet begun, connected, or lost and reconnecting. */
 export type Connection = 'starting' | 'live' | 'lost'
@@ -92,14 +92,14 @@ export class Live {
     document.addEventListener('visibilitychange', () => {
       clearTimeout(hiding)
       if (document.hidden) hiding = setTimeout(() => this.#connected?.abort(), hiddenFor)
-      else if (this.#connected?.signal.aborted) this.#connect()
+      else if (this.#connected === undefined || this.#connected.signal.aborted) this.#connect()
     })
-    this.#connect()
+    if (!document.hidden) this.#connect()
   }
 
   #connect(): void {
     this.#connected = new AbortController()
-    void follow(
+    void followShared(
       this.#position ?? '0',
       {
         connected: () => this.#set('live'),

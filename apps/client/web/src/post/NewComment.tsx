@@ -43,7 +43,7 @@ export function NewComment({ postId, isClosed, onSent }: Props) {
   return (
     <section aria-label="Write a comment" className={styles.section}>
       {isClosed && <p className={styles.closed}>{closed} What you wrote is kept.</p>}
-      <form className={styles.form} onSubmit={form.submit} onKeyDown={form.onKeyDown} noValidate>
+      <form className={styles.form} onSubmit={form.submit} noValidate>
         <TextField name="content" label="Comment" rows={3} value={form.draft.content} onChange={form.set('content')} mistake={form.mistake('content')} />
         <div className={styles.last}>
           {isGuest && (

@@ -16,14 +16,23 @@ interface Props {
   autoComplete?: string
   /** Whether it gets the focus as soon as it is shown. */
   focus?: boolean
+  onEscape?: () => void
 }
 
 /** A text field with its label, its mistake, and the number of characters left. */
-export function TextField({ name, label, value, onChange, mistake, rows, autoComplete = 'off', focus = false }: Props) {
+export function TextField({ name, label, value, onChange, mistake, rows, autoComplete = 'off', focus = false, onEscape }: Props) {
   const control = useRef<HTMLInputElement>(null)
   useEffect(() => {
     if (focus) control.current?.focus()
   }, [focus])
+  /** Ctrl+Enter sends the form, as Enter does in a field of one line. */
+  const onKeyDown = (event: React.KeyboardEvent<HTMLInputElement>) => {
+    if (event.nativeEvent.isComposing) return
+    if (event.key === 'Escape') onEscape?.()
+    if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return
+    event.preventDefault()
+    event.currentTarget.form?.requestSubmit()
+  }
   const left = charactersLeft(name, value)
   return (
     <Field.Root name={name} invalid={mistake !== undefined} className={styles.field}>
@@ -35,6 +44,7 @@ export function TextField({ name, label, value, onChange, mistake, rows, autoCom
         onValueChange={onChange}
         autoComplete={autoComplete}
         dir="auto"
+        onKeyDown={onKeyDown}
         render={rows ? <textarea rows={rows} /> : <input type="text" />}
       />
       {left !== undefined && left >= 0 && (

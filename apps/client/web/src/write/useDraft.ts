@@ -7,7 +7,7 @@ type Texts = Record<string, string>
 const nothing: Texts = {}
 
 /** The texts of a form by field, where they are not the usual ones. They survive a reload of the page, until they are sent. */
-export function useDraft(name: string, usual: Texts) {
+export function useDraft(name: string, usual: Texts = nothing) {
   const [draft = nothing, setDraft] = useKept(`draft:${name}`, isTexts)
   const change = (part: Texts) => setDraft((old) => typed({ ...old, ...part }, usual))
   /** Removes what was sent, but keeps what the visitor typed since. */

@@ -58,12 +58,6 @@ export function useForm<F extends FieldName, T>(
       if (wrong === undefined) sending.send(draft)
       else event.currentTarget.querySelector<HTMLElement>(`[name="${wrong}"]`)?.focus()
     },
-    /** Ctrl+Enter sends, as Enter does in a field of one line. */
-    onKeyDown: (event: React.KeyboardEvent<HTMLFormElement>) => {
-      if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || event.nativeEvent.isComposing) return
-      event.preventDefault()
-      event.currentTarget.requestSubmit()
-    },
   }
 }
 
