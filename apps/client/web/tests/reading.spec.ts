@@ -20,8 +20,8 @@ test.describe('reading', () => {
   })
 
   test('the list of long posts is small, and can be read on a slow line', async ({ page, context, api }) => {
-    // Words that do not compress well, 20 KB a post.
-    const long = () => Array.from({ length: 550 }, () => randomUUID()).join(' ')
+    // Words that do not compress well, 10 KB a post.
+    const long = () => Array.from({ length: 270 }, () => randomUUID()).join(' ')
     for (let n = 0; n < 20; n++) await api.write({ title: unique('Long'), body: long() })
     const last = await api.post({ title: unique('The last of the long ones'), body: long() })
     const line = await context.newCDPSession(page)
@@ -132,9 +132,9 @@ test.describe('reading', () => {
     await expect(time).toHaveText('yesterday')
   })
 
-  test('the address of a comment leads to it, also where it is far down, and can be copied', async ({ page, context, api, control }) => {
+  test('the address of a comment leads to it, also where it is far down, and can be copied', async ({ page, context, api }) => {
     await context.grantPermissions(['clipboard-read', 'clipboard-write'])
-    const { newest } = await control.seed(1, 0)
+    const { id: newest } = await api.post({ title: unique('Linked') })
     const first = await api.moderated(newest, { content: 'The first of all.' })
     for (let n = 0; n < 60; n++) await api.comment(newest, { content: `One of many, ${n}.` })
     await api.moderated(newest, { content: 'The last of all.' })
