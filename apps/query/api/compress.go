@@ -5,6 +5,8 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,6 +25,9 @@ const (
 	leastCompressed = 1 << 10
 	// maxForms bounds the compressed pages that are kept, in bytes.
 	maxForms = 16 << 20
+	// flushEvery is after how many bytes of a page its reader can decompress what has come. On a
+	// slow line the reader would otherwise see nothing of a block of 128 KB until all of it is there.
+	flushEvery = 32 << 10
 )
 
 // coding is a content coding (RFC 9110, section 8.4.1). Its encoders are used again.
@@ -33,8 +38,12 @@ type coding struct {
 
 type encoder interface {
 	io.WriteCloser
+	Flush() error
 	Reset(to io.Writer)
 }
+
+// compressing bounds how many pages are compressed at once: each takes a core.
+var compressing = make(chan struct{}, runtime.GOMAXPROCS(0))
 
 // codings are those of pages, the preferred one first: zstd takes a fifth of the CPU of the
 // others. Its window is below the 8 MB that browsers have to know (RFC 9659).
@@ -78,15 +87,22 @@ func (c *coding) tag(plain string) string {
 }
 
 func (c *coding) compress(parts [][]byte) []byte {
+	compressing <- struct{}{}
+	defer func() { <-compressing }()
 	var to bytes.Buffer
 	e := c.encoders.Get().(encoder) //nolint:errcheck,forcetypeassert // nothing else is put there
 	defer c.encoders.Put(e)
 	e.Reset(&to)
 	for _, part := range parts {
-		_, _ = e.Write(part) // a buffer takes everything
+		for piece := range slices.Chunk(part, flushEvery) {
+			_, _ = e.Write(piece) // a buffer takes everything
+			if len(piece) == flushEvery {
+				_ = e.Flush()
+			}
+		}
 	}
 	_ = e.Close()
-	return to.Bytes()
+	return bytes.Clone(to.Bytes()) // of just its size: it may be kept
 }
 
 // forms are the compressed pages that were sent last, by their entity tags. Readers who ask

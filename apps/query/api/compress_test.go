@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -18,31 +19,35 @@ import (
 	"github.com/postbus/postbus/apps/query/internal/querytest"
 )
 
-// plain is the body of an answer, decompressed by the libraries' readers.
-func plain(t testing.TB, res *httptest.ResponseRecorder) string {
+// decoder decompresses the body of an answer by the libraries' readers.
+func decoder(t testing.TB, res *httptest.ResponseRecorder) io.Reader {
 	t.Helper()
-	var from io.Reader = res.Body
-	var err error
 	switch coding := res.Header().Get("Content-Encoding"); coding {
 	case "zstd":
-		d, e := zstd.NewReader(res.Body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
-		if e != nil {
-			t.Fatal(e)
+		d, err := zstd.NewReader(res.Body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
+		if err != nil {
+			t.Fatal(err)
 		}
-		defer d.Close()
-		from = d
+		t.Cleanup(d.Close)
+		return d
 	case "br":
-		from = brotli.NewReader(res.Body)
+		return brotli.NewReader(res.Body)
 	case "gzip":
-		from, err = gzip.NewReader(res.Body)
+		d, err := gzip.NewReader(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
 	case "":
 	default:
 		t.Fatalf("the answer is in %q", coding)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(from)
+	return res.Body
+}
+
+func plain(t testing.TB, res *httptest.ResponseRecorder) string {
+	t.Helper()
+	body, err := io.ReadAll(decoder(t, res))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,6 +132,25 @@ func TestACompressedPageIsTheOneThatNowStands(t *testing.T) {
 		after := plain(t, get(t, h, path, "Accept-Encoding", "br"))
 		if after == before || after != get(t, h, path).Body.String() {
 			t.Errorf("%s is shown as %s after a change", path, after)
+		}
+	}
+}
+
+// On a slow line the parts of a page that have come are a sign of life.
+func TestAReaderGetsTheBeginningOfAPageBeforeItsEnd(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // to be repeatable
+	text := make([]byte, 200_000)
+	for i := range text {
+		text[i] = "0123456789abcdef"[random.IntN(16)] // half of it is left when it is compressed
+	}
+	for _, c := range codings {
+		body := c.compress([][]byte{text})
+		res := httptest.NewRecorder()
+		res.Header().Set("Content-Encoding", c.name)
+		res.Body.Write(body[:len(body)*6/10])
+		got, err := io.ReadAll(decoder(t, res))
+		if err == nil || len(got) < len(text)/3 || string(got) != string(text[:len(got)]) {
+			t.Errorf("%s: of %d bytes there are %d after six tenths of it, error %v", c.name, len(text), len(got), err)
 		}
 	}
 }

@@ -221,7 +221,9 @@ func TestReadsAreCompressedOnTheirWayToVisitors(t *testing.T) {
 			if got := r.header.Values("Content-Encoding"); !slices.Equal(got, []string{coding}) || len(r.body) >= len(plain.body)/2 {
 				t.Fatalf("%s as %s: %d of %d bytes, %v", at, coding, len(r.body), len(plain.body), r.header)
 			}
-			want(t, 304, "GET", at, "", "Accept-Encoding: "+coding, "If-None-Match: "+r.header.Get("Etag"))
+			if strings.Contains(at, id) { // nobody else changes it
+				want(t, 304, "GET", at, "", "Accept-Encoding: "+coding, "If-None-Match: "+r.header.Get("Etag"))
+			}
 			if coding != "gzip" {
 				continue // Go's library has no other
 			}

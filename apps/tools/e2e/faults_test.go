@@ -259,7 +259,7 @@ func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id
 		id  string
 		err error
 	}
-	_, isPatient := serverOf[postgres](s)
+	_, mayBeLate := serverOf[postgres](s)
 	accepted, answers := make(chan struct{}, held), make(chan answer, held)
 	for range held {
 		go func() {
@@ -290,7 +290,7 @@ func (s *stack) holdWrites(t *testing.T, url, body string, l *load, book func(id
 			switch l.attempts.Add(1); {
 			case a.err == nil:
 				created(a.id)
-			case isPatient && errors.Is(a.err, errUnavailable):
+			case mayBeLate && errors.Is(a.err, errUnavailable):
 				late = append(late, a.command)
 			default:
 				t.Errorf("accepted before the signal, and then: %v", a.err)

@@ -156,6 +156,35 @@ test.describe('commenting', () => {
     await expect(author).toHaveValue('')
   })
 
+  test('what is repeated has the name that it had, also where another was used since', async ({ page, context, api }) => {
+    const [post, next] = [await api.post({ title: unique('Answered late') }), await api.post({ title: unique('Meanwhile') })]
+    const keys: string[] = []
+    await page.route(`**/posts/${post.id}/comments`, async (route) => {
+      keys.push(route.request().headers()['idempotency-key'] ?? '')
+      if (keys.length > 3) return route.continue()
+      await route.fetch() // it happens, and the answer is lost
+      await route.abort()
+    })
+    await visit(page, `/p/${post.id}`)
+    await page.evaluate(() => localStorage.setItem('postbus:name', '"Ann"'))
+    await page.reload()
+    const form = commentForm(page)
+    await expect(form.getByRole('textbox', { name: 'Name (optional)' })).toHaveValue('Ann')
+    await form.getByRole('textbox', { name: 'Comment' }).fill('Hello.')
+    await form.getByRole('button', { name: 'Send' }).click()
+    await expect(form.getByRole('button', { name: 'Try again' })).toBeVisible({ timeout: recovery })
+    const other = await context.newPage()
+    await visit(other, `/p/${next.id}`)
+    await send(other, 'By another name.', 'Bob')
+    await expect(comment(other, 'By another name.')).toContainText('Bob')
+    await page.reload()
+    await form.getByRole('button', { name: 'Try again' }).click()
+    await expect(form.getByRole('textbox', { name: 'Comment' })).toHaveValue('')
+    await expect(comment(page, 'Hello.')).toHaveCount(1)
+    await expect(comment(page, 'Hello.')).toContainText('Ann')
+    expect(new Set(keys).size).toBe(1)
+  })
+
   test('what is refused is said under the field, and what is typed stays', async ({ page, api }) => {
     const post = await api.post({ title: unique('Strict') })
     await visit(page, `/p/${post.id}`)

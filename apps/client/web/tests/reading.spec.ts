@@ -146,6 +146,7 @@ test.describe('reading', () => {
     const last = comment(page, 'The last of all.')
     await last.getByRole('button', { name: 'Copy link' }).click()
     await expect(page.getByText('The link is copied.')).toBeAttached()
+    await expect(last.getByRole('button', { name: 'Copied' })).toBeVisible()
     await last.getByRole('link').click()
     await expect(last).toHaveAttribute('data-linked', 'true')
     await expect(page.locator('[data-linked=true]')).toHaveCount(1)

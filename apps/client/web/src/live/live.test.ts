@@ -18,6 +18,7 @@ vi.mock('./stream', () => ({
 let client: QueryClient
 beforeEach(() => {
   vi.stubGlobal('document', Object.assign(new EventTarget(), { hidden: false }))
+  vi.stubGlobal('navigator', {}) // without locks: each tab has a stream of its own
   client = new QueryClient()
 })
 afterEach(() => {

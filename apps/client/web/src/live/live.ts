@@ -92,12 +92,13 @@ export class Live {
     document.addEventListener('visibilitychange', () => {
       clearTimeout(hiding)
       if (document.hidden) hiding = setTimeout(() => this.#connected?.abort(), hiddenFor)
-      else if (this.#connected === undefined || this.#connected.signal.aborted) this.#connect()
+      else if (this.#connected === undefined || this.#connected.signal.aborted) this.#connect(true)
     })
     if (!document.hidden) this.#connect()
   }
 
-  #connect(): void {
+  /** Begins to follow the stream. A tab that comes back may stand where the log no longer is. */
+  #connect(comesBack = false): void {
     this.#connected = new AbortController()
     void followShared(
       this.#position ?? '0',
@@ -108,6 +109,7 @@ export class Live {
         lost: () => this.#set('lost'),
       },
       this.#connected.signal,
+      comesBack,
     )
   }
 

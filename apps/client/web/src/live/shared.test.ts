@@ -8,6 +8,10 @@ import type { follow, StreamListener } from './stream'
 let streams: { after: string; listener: StreamListener; signal: AbortSignal }[] = []
 /** All changes of the log, by number. */
 let log: number[] = []
+/** Where the streams began that were opened, in their order. */
+let opened: string[] = []
+/** Whether the server takes its time. */
+let isSlow = false
 
 const positionOf = (n: number) => `${n}/log/e${n}`
 const changeOf = (sequence: number): Change => ({ type: 'PostCommentingChanged', sequence, postId: 'p', commenting: 'open' })
@@ -17,21 +21,25 @@ vi.mock('./stream', () => ({
     if (signal.aborted) return Promise.resolve()
     const stream = { after, listener, signal }
     streams.push(stream)
-    listener.connected()
-    for (const n of log) if (n > (numberIn(after) ?? 0)) listener.change(changeOf(n), positionOf(n))
-    return new Promise((end) =>
+    opened.push(after)
+    const ended = new Promise<void>((end) =>
       signal.addEventListener('abort', () => {
         streams = streams.filter((other) => other !== stream)
         end()
       }),
     )
+    if (!isSlow) {
+      listener.connected()
+      for (const n of log) if (n > (numberIn(after) ?? 0) && streams.includes(stream)) listener.change(changeOf(n), positionOf(n))
+    }
+    return ended
   }) as typeof follow,
 }))
 
 /** Appends a change to the log, which the server sends to each stream. */
 function append(n: number): void {
   log.push(n)
-  for (const { listener } of [...streams]) listener.change(changeOf(n), positionOf(n))
+  for (const { listener, signal } of [...streams]) if (!signal.aborted) listener.change(changeOf(n), positionOf(n))
 }
 
 /** A channel of the tabs of one browser. Messages arrive in their order, and later than they are sent. */
@@ -72,6 +80,8 @@ beforeEach(() => {
   vi.useFakeTimers()
   streams = []
   log = []
+  opened = []
+  isSlow = false
   Channel.open.clear()
   vi.stubGlobal('navigator', { locks: new Lock() })
   vi.stubGlobal('BroadcastChannel', Channel)
@@ -85,7 +95,7 @@ afterEach(() => {
 const settle = () => vi.advanceTimersByTimeAsync(0)
 
 /** Opens a tab whose page was read at a number, and records what it gets. */
-function open(after: number) {
+function open(after: number, comesBack = false) {
   const calls: (string | number)[] = []
   const closing = new AbortController()
   const ended = followShared(
@@ -97,6 +107,7 @@ function open(after: number) {
       lost: () => calls.push('lost'),
     },
     closing.signal,
+    comesBack,
   )
   return {
     calls,
@@ -152,16 +163,74 @@ test('when the leader closes the next tab leads, and nothing is missed or there 
   for (const tab of tabs.slice(1)) expect(tab.changes()).toEqual([1, 2, 3, 4])
 })
 
-test('a tab that the leader can’t help follows a stream of its own', async () => {
-  const leader = open(10)
+test('a tab that the leader can’t help follows a stream of its own until it stands where the leader does', async () => {
+  log = [4, 10, 12]
+  const leader = open(11)
+  await settle()
   const early = open(3)
   await settle()
-  expect(streams.map(({ after }) => after)).toEqual([positionOf(10), positionOf(3)])
-  append(11)
-  await settle()
-  expect([leader.changes(), early.changes()]).toEqual([[11], [11]])
-  await early.close()
+  expect(opened).toEqual([positionOf(11), positionOf(3)])
+  expect(early.changes()).toEqual([4, 10, 12])
   expect(streams).toHaveLength(1)
+  append(13)
+  await settle()
+  expect([leader.changes(), early.changes()]).toEqual([
+    [12, 13],
+    [4, 10, 12, 13],
+  ])
+  await leader.close()
+  append(14)
+  await settle()
+  expect(early.changes()).toEqual([4, 10, 12, 13, 14])
+})
+
+test('a tab that comes back has the server compare its position first', async () => {
+  log = [5]
+  const leader = open(4)
+  await settle()
+  const back = open(4, true)
+  await settle()
+  expect(opened).toEqual([positionOf(4), positionOf(4)])
+  expect(streams).toHaveLength(1)
+  append(6)
+  await settle()
+  expect([leader.changes(), back.changes()]).toEqual([
+    [5, 6],
+    [5, 6],
+  ])
+})
+
+test('a tab at another event of the same number follows a stream of its own', async () => {
+  log = [5]
+  open(4)
+  await settle()
+  const calls: string[] = []
+  void followShared('5/log/lost', { connected: vi.fn(), change: vi.fn(), reset: vi.fn(), lost: () => calls.push('lost') }, new AbortController().signal)
+  await settle()
+  expect(opened).toEqual([positionOf(4), '5/log/lost'])
+})
+
+test('where the browser refuses locks each tab follows a stream of its own', async () => {
+  vi.stubGlobal('navigator', { locks: { request: () => Promise.reject(new DOMException('', 'SecurityError')) } })
+  const tab = open(4)
+  await settle()
+  append(5)
+  expect(tab.calls).toEqual(['connected', 5])
+  await tab.close()
+  expect(streams).toHaveLength(0)
+  expect(vi.getTimerCount()).toBe(0)
+})
+
+test('a leader that is not connected yet is not a lost connection', async () => {
+  isSlow = true
+  open(4)
+  await settle()
+  const tab = open(4)
+  await settle()
+  expect(tab.calls).toEqual([])
+  streams[0]?.listener.connected()
+  await settle()
+  expect(tab.calls).toEqual(['connected'])
 })
 
 test('a tab whose page is of another log follows a stream of its own', async () => {
@@ -169,7 +238,7 @@ test('a tab whose page is of another log follows a stream of its own', async () 
   const closing = new AbortController()
   void followShared('3/other/x', { connected: vi.fn(), change: vi.fn(), reset: vi.fn(), lost: vi.fn() }, closing.signal)
   await settle()
-  expect(streams.map(({ after }) => after)).toEqual([positionOf(10), '3/other/x'])
+  expect(opened).toEqual([positionOf(10), '3/other/x'])
 })
 
 test('when the leader’s stream begins anew, so do all tabs', async () => {
@@ -186,7 +255,7 @@ test('a leader that is silent is not waited for', async () => {
   // Another tab has the lock, and says nothing.
   void navigator.locks.request('postbus-live', { signal: new AbortController().signal }, () => new Promise<void>(() => undefined))
   const tab = open(4)
-  await vi.advanceTimersByTimeAsync(39_999)
+  await vi.advanceTimersByTimeAsync(2_999)
   expect(streams).toHaveLength(0)
   await vi.advanceTimersByTimeAsync(1)
   expect(streams.map(({ after }) => after)).toEqual([positionOf(4)])
@@ -194,6 +263,29 @@ test('a leader that is silent is not waited for', async () => {
   expect(tab.changes()).toEqual([5])
   await tab.close()
   expect(vi.getTimerCount()).toBe(0)
+})
+
+test('a leader that falls silent is left, and taken again when it is back', async () => {
+  const leader = open(4)
+  const tab = open(4)
+  await settle()
+  const [leaders] = Channel.open
+  if (leaders === undefined) throw new Error('the leader has no channel')
+  const said = vi.spyOn(leaders, 'postMessage').mockImplementation(() => undefined)
+  await vi.advanceTimersByTimeAsync(39_999)
+  expect(streams).toHaveLength(1)
+  await vi.advanceTimersByTimeAsync(1)
+  expect(streams).toHaveLength(2)
+  append(5)
+  said.mockRestore()
+  await vi.advanceTimersByTimeAsync(15_000)
+  expect(streams).toHaveLength(1)
+  append(6)
+  await settle()
+  expect([leader.changes(), tab.changes()]).toEqual([
+    [5, 6],
+    [5, 6],
+  ])
 })
 
 test('a leader whose log is quiet is not taken for silent', async () => {
@@ -211,7 +303,7 @@ test('a leader that has forgotten what a tab lacks says so', async () => {
   for (let n = 1; n <= 2_001; n++) append(n)
   const [behind, fine] = [open(500), open(1_001)]
   await settle()
-  expect(streams.map(({ after }) => after)).toEqual([positionOf(0), positionOf(500)])
+  expect(opened).toEqual([positionOf(0), positionOf(500)])
   expect(behind.changes()).toHaveLength(1_501)
   expect(fine.changes()).toHaveLength(1_000)
   expect(leader.changes()).toHaveLength(2_001)
@@ -225,7 +317,7 @@ test('without locks each tab follows a stream of its own', async () => {
   expect(streams).toHaveLength(2)
 })
 
-test('whoever opens and closes when, each tab gets each change once and in order', async () => {
+test('in any order of opening and closing, each tab gets each change once and in order', async () => {
   for (let seed = 1; seed <= 40; seed++) {
     let random = seed
     const next = (n: number) => (random = (random * 48_271) % 2_147_483_647) % n
@@ -238,7 +330,7 @@ test('whoever opens and closes when, each tab gets each change once and in order
       if (chosen < 5) append((last += 1 + next(3)))
       else if (chosen < 7) {
         const from = Math.max(0, last - next(4))
-        tabs.push({ from, tab: open(from) })
+        tabs.push({ from, tab: open(from, next(2) === 0) })
       } else if (chosen < 8) await tabs.splice(next(tabs.length || 1), 1)[0]?.tab.close()
       else await settle()
     }

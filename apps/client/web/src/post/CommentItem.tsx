@@ -1,5 +1,5 @@
 import { Button } from '@base-ui/react/button'
-import { memo } from 'react'
+import { memo, useState } from 'react'
 import { madeAt } from '../api/ids'
 import type { Comment } from '../api/types'
 import { Ago } from '../ui/Ago'
@@ -16,14 +16,29 @@ interface Props {
   isLinked?: boolean
 }
 
-/** Copies the address that leads to a comment. */
-async function copyLink(anchor: string): Promise<void> {
-  const address = new URL(`#${anchor}`, window.location.href).href
-  const isCopied = await navigator.clipboard.writeText(address).then(
-    () => true,
-    () => false, // the browser does not allow it
+/** Copies the address that leads to a comment, and says whether that worked. */
+async function copyLink(anchor: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(new URL(`#${anchor}`, window.location.href).href)
+    announce('The link is copied.')
+    return true
+  } catch {
+    // There is no clipboard without a secure context, or the visitor does not allow it.
+    announce('The link can’t be copied here. The time of the comment is the link, too.')
+    return false
+  }
+}
+
+/** What the button says before and after. */
+const copying = { ready: 'Copy link', done: 'Copied', failed: 'Can’t copy' } as const
+
+function CopyLink({ anchor }: { anchor: string }) {
+  const [state, setState] = useState<keyof typeof copying>('ready')
+  return (
+    <Button className={styles.copy} onClick={() => void copyLink(anchor).then((isCopied) => setState(isCopied ? 'done' : 'failed'))} onBlur={() => setState('ready')}>
+      {copying[state]}
+    </Button>
   )
-  announce(isCopied ? 'The link is copied.' : 'The link can’t be copied here. The time of the comment is the link, too.')
 }
 
 /** A comment, or what moderation made of it. Only its author sees the text, the name and the reason of one that is not approved. */
@@ -46,9 +61,7 @@ export const CommentItem = memo(function CommentItem({ comment, own, isLinked = 
           <a className={styles.link} href={`#${anchor}`}>
             <Ago time={comment.createdAt ?? madeAt(comment.id)} />
           </a>
-          <Button className={styles.copy} onClick={() => void copyLink(anchor)}>
-            Copy link
-          </Button>
+          <CopyLink anchor={anchor} />
         </p>
         {!approved && (
           <p className={styles.status} role={own ? 'status' : undefined}>

@@ -1,5 +1,5 @@
 import { Link } from 'wouter'
-import type { Change } from '../api/types'
+import type { Change, Post } from '../api/types'
 import { useChanges } from '../live/useLive'
 import type { Me } from '../people/me'
 import { useMe } from '../people/useMe'
@@ -52,20 +52,7 @@ export function PostPage({ id }: { id: string }) {
       ) : (
         <Waiting>Reading the post…</Waiting>
       ))}
-      {post && (
-        <article>
-          <h1 className={styles.title} dir="auto">{post.title}</h1>
-          <p className={styles.meta}>
-            {post.author !== undefined && (
-              <>
-                <bdi>{post.author}</bdi> ·{' '}
-              </>
-            )}
-            <Ago time={post.createdAt} />
-          </p>
-          {post.body !== '' && <div className={styles.body} dir="auto">{squeezed(post.body)}</div>}
-        </article>
-      )}
+      {post && <Article post={post} />}
       <section aria-labelledby="comments-heading" className={styles.comments}>
         <h2 id="comments-heading">{readable > 0 ? count(readable, 'comment') : post && comments.length === 0 ? 'No comments yet' : 'Comments'}</h2>
         <NewComment
@@ -97,6 +84,29 @@ export function PostPage({ id }: { id: string }) {
         )}
       </section>
     </>
+  )
+}
+
+function Article({ post }: { post: Post }) {
+  return (
+    <article>
+      <h1 className={styles.title} dir="auto">
+        {post.title}
+      </h1>
+      <p className={styles.meta}>
+        {post.author !== undefined && (
+          <>
+            <bdi>{post.author}</bdi> ·{' '}
+          </>
+        )}
+        <Ago time={post.createdAt} />
+      </p>
+      {post.body !== '' && (
+        <div className={styles.body} dir="auto">
+          {squeezed(post.body)}
+        </div>
+      )}
+    </article>
   )
 }
 

@@ -7,6 +7,6 @@ test('an anchor leads to its comment', () => {
   expect(commentAt(`#${anchorOf(id)}`)).toBe(id)
 })
 
-test.each(['', '#', '#content', `#${id}`, '#comment-', '#comment-x', `#comment-${id}0`])('%j leads to no comment', (hash) => {
+test.each(['', '#', '#content', `#${id}`, '#comment-', '#comment-x', `#comment-${'-'.repeat(36)}`, `#comment-${id}0`])('%j leads to no comment', (hash) => {
   expect(commentAt(hash)).toBeUndefined()
 })

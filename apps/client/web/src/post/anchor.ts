@@ -3,5 +3,5 @@ export const anchorOf = (commentId: string) => `comment-${commentId}`
 
 /** The id of the comment that such a part leads to. */
 export function commentAt(hash: string): string | undefined {
-  return /^#comment-([0-9a-f-]{36})$/.exec(hash)?.[1]
+  return /^#comment-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(hash)?.[1]
 }

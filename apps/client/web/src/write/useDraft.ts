@@ -11,8 +11,13 @@ export function useDraft(name: string, usual: Texts = nothing) {
   const [draft = nothing, setDraft] = useKept(`draft:${name}`, isTexts)
   const change = (part: Texts) => setDraft((old) => typed({ ...old, ...part }, usual))
   /** Removes what was sent, but keeps what the visitor typed since. */
-  const forget = (sent: Texts) => setDraft((old) => old && typed(withoutSent(old, sent), {}))
+  const forget = (sent: Texts) => setDraft((old) => old && ifAny(withoutSent(old, sent)))
   return { draft, change, forget }
+}
+
+/** A draft, or nothing if it has no field. One that was emptied since it was sent is something. */
+function ifAny(draft: Texts): Texts | undefined {
+  return Object.keys(draft).length > 0 ? draft : undefined
 }
 
 /** A draft, or nothing if nothing is typed. A usual text that was removed is something. */

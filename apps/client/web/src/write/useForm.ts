@@ -55,8 +55,10 @@ export function useForm<F extends FieldName, T>(
       if (sending.isSending) return
       const wrong = fields.find((field) => mistakeIn(field, draft[field]) !== undefined)
       setHasMistakes(wrong !== undefined)
-      if (wrong === undefined) sending.send(draft)
-      else event.currentTarget.querySelector<HTMLElement>(`[name="${wrong}"]`)?.focus()
+      if (wrong === undefined) {
+        change(draft) // what is usual may change until this is repeated
+        sending.send(draft)
+      } else event.currentTarget.querySelector<HTMLElement>(`[name="${wrong}"]`)?.focus()
     },
   }
 }
