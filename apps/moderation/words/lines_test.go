@@ -6,19 +6,30 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-text/typesetting/bidi"
 	property "golang.org/x/text/unicode/bidi"
 )
 
-// linesOf returns every line that the paragraph may be broken into, each ordered by the
-// rules L1 and L2.
-func linesOf(runes []rune) []string {
-	paragraph := levels(runes)
+// linesOf returns every line that the paragraph may be broken into, in each direction in
+// which it may be shown, each ordered by the rules L1 and L2.
+func linesOf(runes []rune) (all []string) {
+	for _, direction := range directionsOf(runes) {
+		all = append(all, linesIn(runes, direction)...)
+	}
+	return all
+}
+
+func linesIn(runes []rune, direction bidi.Direction) []string {
+	paragraph, base := levels(runes, direction), 0
+	if direction == bidi.RightToLeft {
+		base = 1
+	}
 	var all []string
 	for from := range runes {
 		for to := from + 1; to <= len(runes); to++ {
 			line := slices.Clone(paragraph[from:to])
 			for i := len(line) - 1; i >= 0 && endsLine(runes[from+i]); i-- {
-				line[i] = min(line[i], 0) // L1
+				line[i] = min(line[i], base) // L1
 			}
 			var b strings.Builder
 			for _, i := range reorder(line) {

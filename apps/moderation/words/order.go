@@ -16,16 +16,25 @@ type paragraph struct {
 	order []int
 }
 
-// inVisualOrder splits a text into paragraphs and finds their order on a left-to-right
-// page (UAX #9).
-func inVisualOrder(text []rune) []paragraph {
+// directionsOf are the directions in which a text may be shown. The client gives each text
+// the direction of its first letter (dir="auto" in HTML), other readers that of their page.
+func directionsOf(text []rune) []bidi.Direction {
+	isRightToLeft := func(r rune) bool { return class(r) == property.R || class(r) == property.AL }
+	if slices.ContainsFunc(text, isRightToLeft) {
+		return []bidi.Direction{bidi.LeftToRight, bidi.RightToLeft}
+	}
+	return []bidi.Direction{bidi.LeftToRight}
+}
+
+// inVisualOrder splits a text into paragraphs and finds their order in a direction (UAX #9).
+func inVisualOrder(text []rune, direction bidi.Direction) []paragraph {
 	var paragraphs []paragraph
 	for start := 0; start < len(text); {
 		end := len(text)
 		if i := slices.IndexFunc(text[start:], endsParagraph); i >= 0 {
 			end = start + i + 1
 		}
-		paragraphs = append(paragraphs, paragraph{start, end, reorder(levels(text[start:end]))})
+		paragraphs = append(paragraphs, paragraph{start, end, reorder(levels(text[start:end], direction))})
 		start = end
 	}
 	return paragraphs
@@ -47,9 +56,9 @@ const removed = -1
 
 // levels returns the levels of a paragraph's characters: odd ones run from right to left,
 // and each level is nested in the one below it.
-func levels(paragraph []rune) []int {
+func levels(paragraph []rune, direction bidi.Direction) []int {
 	var p bidi.Paragraph
-	runs := p.Segment(paragraph, bidi.LeftToRight)
+	runs := p.Segment(paragraph, direction)
 	// The methods of Runs join neighbours of one direction (v0.3.5), for instance of
 	// levels 0 and 2, but rule L2 needs each level. So this reads a field that is not
 	// exported; TestTheOrderIsThatOfUAX9 fails if an update changes it. It can go when a

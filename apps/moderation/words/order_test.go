@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-text/typesetting/bidi"
 )
 
 // Unicode's own conformance test.
@@ -29,7 +31,7 @@ func TestTheOrderIsThatOfUAX9(t *testing.T) {
 			}
 			runes = append(runes, rune(r))
 		}
-		resolved := levels(runes)
+		resolved := levels(runes, bidi.LeftToRight)
 		var indexes, published []string
 		for _, i := range reorder(resolved) {
 			indexes = append(indexes, strconv.Itoa(i))
@@ -53,7 +55,7 @@ func TestTheOrderIsThatOfUAX9(t *testing.T) {
 // shown returns the characters of a text in visual order.
 func shown(text []rune) string {
 	var b strings.Builder
-	for _, p := range inVisualOrder(text) {
+	for _, p := range inVisualOrder(text, bidi.LeftToRight) {
 		for _, i := range p.order {
 			b.WriteRune(text[p.start+i])
 		}

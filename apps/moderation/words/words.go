@@ -30,8 +30,8 @@ import (
 type Text struct {
 	// Written has the forms in the order in which the characters are stored.
 	Written []string
-	// Shown has the forms in visual order on a left-to-right page, where each paragraph
-	// fits on one line.
+	// Shown has the forms in visual order, in each direction in which the text may be shown,
+	// where each paragraph fits on one line.
 	Shown []string
 
 	rows []row // for the search on narrower lines; none if all lines read as written
@@ -54,11 +54,13 @@ func Read(s string) Text {
 		t.Shown = t.Written
 		return t
 	}
-	paragraphs := inVisualOrder(text)
-	for _, forms := range readings {
-		rows, form := rowsOf(forms, paragraphs)
-		if !slices.Contains(t.Shown, form) {
-			t.Shown, t.rows = append(t.Shown, form), append(t.rows, rows...)
+	for _, direction := range directionsOf(text) {
+		paragraphs := inVisualOrder(text, direction)
+		for _, forms := range readings {
+			rows, form := rowsOf(forms, paragraphs)
+			if !slices.Contains(t.Shown, form) {
+				t.Shown, t.rows = append(t.Shown, form), append(t.rows, rows...)
+			}
 		}
 	}
 	return t

@@ -25,7 +25,8 @@ func TestTheFormsOfAText(t *testing.T) {
 		"\u0141":                   {[]string{"l"}, []string{"l"}},
 		"\u202eba":                 {[]string{"ba"}, []string{"ab"}},
 		"x\u202eBA\u202c\nא1":      {[]string{"xba\nאl"}, []string{"xab\nlא"}},
-		"or🍎ange":                  {[]string{"or🍎ange"}, []string{"or🍎ange"}}, // its prototype is newer than Go's tables
+		"\u200fange\u200for":       {[]string{"angeor"}, []string{"angeor", "orange"}}, // a page from right to left shows "orange"
+		"or🍎ange":                  {[]string{"or🍎ange"}, []string{"or🍎ange"}},         // its prototype is newer than Go's tables
 		"👨‍👩‍👧":                    {[]string{"👨👩👧"}, []string{"👨👩👧"}},
 		"half of \xff a character": {[]string{"half of � a character"}, []string{"half of � a character"}},
 	} {
