@@ -130,11 +130,12 @@ func (m *Model) frame(e event.Event) []byte {
 	var data []byte
 	if e.Post != nil {
 		data = p.render(whole).json
-	} else { // with the post's id as the first member
-		data = append([]byte(`{"postId":"`+p.ID.String()+`",`), entry.JSON[1:]...)
-	}
-	if e.Comment != nil {
-		data = append(p.appendCounts(append(data[:len(data)-len("}")], ',')), '}')
+	} else { // with the post's id as the first member, and its counts as the last ones
+		data = append([]byte(`{"postId":"`+p.ID.String()+`",`), entry.JSON[1:len(entry.JSON)-len("}")]...)
+		if e.Comment != nil {
+			data = p.appendCounts(append(data, ','))
+		}
+		data = append(data, '}')
 	}
 	frame := make([]byte, 0, len(data)+128)
 	frame = append(frame, "id: "...)

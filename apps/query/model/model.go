@@ -3,7 +3,6 @@
 package model
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -175,11 +174,8 @@ func (m *Model) hasText(e event.Event) bool {
 		return false
 	}
 	entry := m.entry(e)
-	return entry != nil && bytes.Contains(entry.JSON, approved)
+	return entry != nil && statusOf(entry.JSON) == event.Approved
 }
-
-// approved is in the JSON of a comment whose text readers see. (In texts quotes are escaped.)
-var approved = []byte(`"status":"` + string(event.Approved) + `"`)
 
 // fold applies one event. Any permutation of events, with any of them repeated, folds to
 // the same model.

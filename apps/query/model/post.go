@@ -53,7 +53,7 @@ func (p *post) count(comment Entry, by int) {
 	if p.counts == nil {
 		p.counts = make([]int, len(event.Statuses))
 	}
-	if at := statusOf(comment.JSON); at >= 0 {
+	if at := slices.Index(event.Statuses, statusOf(comment.JSON)); at >= 0 {
 		p.counts[at] += by
 	}
 }

@@ -93,22 +93,28 @@ func (e Entry) shown(of event.Event) (seen event.Event) {
 		_ = json.Unmarshal(e.JSON, &has)
 		seen.Commenting = &event.Commenting{PostID: of.Commenting.PostID, Comments: has.Commenting, Revision: e.Revision}
 	default:
-		seen.Post = &event.Post{Revision: e.Revision}
-		_ = json.Unmarshal(slices.Concat(e.JSON, []byte("}")), seen.Post)
+		seen.Post = e.shownPost()
 	}
 	return seen
 }
 
-// statusOf returns where in event.Statuses the status of a rendered comment is, or -1. Only
-// an approved comment has members between its id and its status.
-func statusOf(comment []byte) int {
+// shownPost returns what readers see of the entry of a post.
+func (e Entry) shownPost() *event.Post {
+	seen := &event.Post{Revision: e.Revision}
+	_ = json.Unmarshal(slices.Concat(e.JSON, []byte("}")), seen) // as it was rendered
+	return seen
+}
+
+// statusOf returns the status of a rendered comment. Only an approved comment has members
+// between its id and its status.
+func statusOf(comment []byte) event.Status {
 	_, members, _ := bytes.Cut(comment, []byte(`",`))
 	status, isNext := bytes.CutPrefix(members, []byte(`"status":"`))
 	if !isNext {
-		return slices.Index(event.Statuses, event.Approved)
+		return event.Approved
 	}
 	status, _, _ = bytes.Cut(status, []byte(`"`))
-	return slices.IndexFunc(event.Statuses, func(s event.Status) bool { return string(s) == string(status) })
+	return event.Status(status)
 }
 
 // summary returns what readers see of the post in a list: an excerpt of its body, and how
@@ -116,8 +122,7 @@ func statusOf(comment []byte) int {
 func (p *post) summary() []byte {
 	begun := p.begun.Load()
 	if begun == nil {
-		of := new(event.Post)
-		_ = json.Unmarshal(slices.Concat(p.JSON, []byte("}")), of) // as it was rendered
+		of := p.shownPost()
 		of.Body = excerpt(of.Body)
 		b, _ := renderBeginning(of, "excerpt") // of what has been rendered before
 		begun = &b

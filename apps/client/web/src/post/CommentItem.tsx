@@ -35,7 +35,7 @@ const copying = { ready: 'Copy link', done: 'Copied', failed: 'Can’t copy' } a
 function CopyLink({ anchor }: { anchor: string }) {
   const [state, setState] = useState<keyof typeof copying>('ready')
   return (
-    <Button className={styles.copy} onClick={() => void copyLink(anchor).then((isCopied) => setState(isCopied ? 'done' : 'failed'))} onBlur={() => setState('ready')}>
+    <Button className={`quiet ${styles.copy}`} onClick={() => void copyLink(anchor).then((isCopied) => setState(isCopied ? 'done' : 'failed'))} onBlur={() => setState('ready')}>
       {copying[state]}
     </Button>
   )

@@ -17,7 +17,7 @@ export function Folded({ text, className }: { text: string; className: string | 
         {shown}
       </p>
       {isLong && (
-        <Button className={styles.more} aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
+        <Button className={`quiet ${styles.more}`} aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
           {isOpen ? 'Show less' : 'Show more'}
         </Button>
       )}
